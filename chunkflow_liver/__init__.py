@@ -1,0 +1,64 @@
+"""Out-of-core volume electron microscopy: OME-Zarr in; instances, measurements and a report out."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chunkflow_liver.engine.cluster import cluster
+    from chunkflow_liver.engine.plan import Plan
+    from chunkflow_liver.engine.run import run
+    from chunkflow_liver.geometry import Box
+    from chunkflow_liver.ops.distance import distance
+    from chunkflow_liver.ops.label import label
+    from chunkflow_liver.ops.measure import measure
+    from chunkflow_liver.store.create import write_volume
+    from chunkflow_liver.store.images import open_volume, validate
+    from chunkflow_liver.store.table import read_table
+    from chunkflow_liver.store.volume import Volume
+
+# Looked up on first use: the command line answers --help without loading zarr, dask or pyarrow.
+_PUBLIC = {
+    "Box": "geometry",
+    "Plan": "engine.plan",
+    "Volume": "store.volume",
+    "cluster": "engine.cluster",
+    "distance": "ops.distance",
+    "label": "ops.label",
+    "measure": "ops.measure",
+    "open_volume": "store.images",
+    "read_table": "store.table",
+    "run": "engine.run",
+    "validate": "store.images",
+    "write_volume": "store.create",
+}
+
+__version__ = version("chunkflow-liver")
+__all__ = [
+    "Box",
+    "Plan",
+    "Volume",
+    "cluster",
+    "distance",
+    "label",
+    "measure",
+    "open_volume",
+    "read_table",
+    "run",
+    "validate",
+    "write_volume",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    if name == "kernels":
+        return importlib.import_module(f"{__name__}.kernels")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

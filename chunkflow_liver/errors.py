@@ -1,0 +1,59 @@
+"""Every error that chunkflow_liver raises on purpose: what, where, got, wanted, what to do."""
+
+from __future__ import annotations
+
+
+class ChunkflowLiverError(Exception):
+    """Root of all errors raised by chunkflow_liver."""
+
+
+class ConfigError(ChunkflowLiverError, ValueError):
+    """A run file or an argument is not usable."""
+
+
+class InputError(ChunkflowLiverError, ValueError):
+    """An input image, label volume or its metadata is not usable."""
+
+
+class GridError(ChunkflowLiverError, ValueError):
+    """A block grid does not fit the volume that it cuts."""
+
+
+class ChunkError(ChunkflowLiverError, OSError):
+    """A stored chunk is missing or corrupt."""
+
+
+class OutputError(ChunkflowLiverError, FileExistsError):
+    """An output exists already, is locked, or cannot be written."""
+
+
+class SegmenterError(ChunkflowLiverError, ValueError):
+    """A segmenter or its model folder is not usable."""
+
+
+class ModelSecurityError(SegmenterError):
+    """A model folder asks for code that is not on the allow-list."""
+
+
+class MemoryBudgetError(ChunkflowLiverError, MemoryError):
+    """A stage needs more memory per task than a worker has."""
+
+
+class DiskBudgetError(ChunkflowLiverError, OSError):
+    """The outputs of a plan do not fit the free disk space."""
+
+
+class JournalError(ChunkflowLiverError, RuntimeError):
+    """A work folder belongs to another plan, or its journal cannot be read."""
+
+
+class ClusterError(ChunkflowLiverError, RuntimeError):
+    """No dask cluster of the kind asked for can be had."""
+
+
+class BlockError(ChunkflowLiverError, RuntimeError):
+    """A block failed; says which stage, block and box."""
+
+
+class RunIncompleteError(ChunkflowLiverError, RuntimeError):
+    """A run ended with failed blocks; everything else was written and is kept."""

@@ -1,0 +1,188 @@
+"""Integer boxes and block grids in (z, y, x) order, and the one place where nm become voxels."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
+
+from chunkflow_liver.errors import ConfigError, GridError
+
+Zyx = tuple[int, int, int]
+Nm = tuple[float, float, float]
+
+NM_PER_UM = 1000.0
+
+
+def zyx(values: tuple[int, ...] | list[int]) -> Zyx:
+    """`values` as three Python ints in (z, y, x) order; anything else is a GridError."""
+    if len(values) != 3 or any(int(v) != v for v in values):
+        raise GridError(f"expected three integers in z, y, x order, got {values!r}")
+    return cast(Zyx, tuple(int(v) for v in values))
+
+
+def voxels(length_nm: float, voxel_nm: Nm) -> Zyx:
+    """Smallest whole number of voxels along each axis that reaches `length_nm` (nm)."""
+    if not (math.isfinite(length_nm) and length_nm >= 0):
+        raise ConfigError(f"a length must be finite and not negative, got {length_nm} nm")
+    return cast(Zyx, tuple(math.ceil(round(length_nm / v, 9)) for v in voxel_nm))
+
+
+@dataclass(frozen=True, order=True)
+class Box:
+    """A half-open box of voxels, [start, stop) along (z, y, x)."""
+
+    start: Zyx
+    stop: Zyx
+
+    @classmethod
+    def of(cls, shape: Zyx) -> Box:
+        """The box of a whole volume of `shape` voxels."""
+        return cls((0, 0, 0), shape)
+
+    @property
+    def shape(self) -> Zyx:
+        return cast(Zyx, tuple(b - a for a, b in zip(self.start, self.stop, strict=True)))
+
+    @property
+    def size(self) -> int:
+        """Number of voxels (0 for an empty box)."""
+        return math.prod(max(0, n) for n in self.shape)
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        z, y, x = (slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
+        return z, y, x
+
+    def grow(self, low: Zyx, high: Zyx | None = None) -> Box:
+        """The box with `low` voxels more before and `high` (default: `low`) after it."""
+        high = low if high is None else high
+        return Box(
+            cast(Zyx, tuple(a - n for a, n in zip(self.start, low, strict=True))),
+            cast(Zyx, tuple(b + n for b, n in zip(self.stop, high, strict=True))),
+        )
+
+    def clip(self, other: Box) -> Box:
+        """The part of this box inside `other`; empty (shape 0) where they do not meet."""
+        start = tuple(max(a, b) for a, b in zip(self.start, other.start, strict=True))
+        stop = tuple(max(a, min(b, c)) for a, b, c in zip(start, self.stop, other.stop, strict=True))
+        return Box(cast(Zyx, start), cast(Zyx, stop))
+
+    def shift(self, by: Zyx) -> Box:
+        """The box moved by `by` voxels."""
+        return Box(
+            cast(Zyx, tuple(a + n for a, n in zip(self.start, by, strict=True))),
+            cast(Zyx, tuple(b + n for b, n in zip(self.stop, by, strict=True))),
+        )
+
+    def relative_to(self, outer: Box) -> Box:
+        """This box in the coordinates of `outer`'s first voxel."""
+        z, y, x = outer.start
+        return self.shift((-z, -y, -x))
+
+    def contains(self, other: Box) -> bool:
+        """Whether `other` lies wholly inside this box."""
+        return other.clip(self) == other
+
+    def __str__(self) -> str:
+        return ", ".join(f"{axis} {a}:{b}" for axis, a, b in zip("zyx", self.start, self.stop, strict=True))
+
+
+@dataclass(frozen=True)
+class Block:
+    """One unit of work: the box it writes, and the larger box it reads.
+
+    Attributes
+    ----------
+    index : int
+        Position in the grid, z slowest.
+    at : Zyx
+        Position in the grid along (z, y, x).
+    write : Box
+        Voxels this block owns; every voxel of the grid's box is owned by one block.
+    read : Box
+        `write` with the halo, clipped to the volume.
+    volume : Box
+        The whole volume, to tell a cut at its border from a cut between blocks.
+    """
+
+    index: int
+    at: Zyx
+    write: Box
+    read: Box
+    volume: Box
+
+    @property
+    def trim(self) -> tuple[slice, slice, slice]:
+        """Slices that cut the write box out of an array of the read box."""
+        return self.write.relative_to(self.read).slices
+
+
+@dataclass(frozen=True)
+class BlockGrid:
+    """The blocks that tile a box; lazy, so that a grid of 1e9 blocks is a few integers.
+
+    Parameters
+    ----------
+    box : Box
+        What the write boxes tile.
+    block : Zyx
+        Write box of one block, in voxels; smaller at the far end.
+    low, high : Zyx
+        Halo before and after the write box, in voxels, clipped to `volume`.
+    volume : Box, optional
+        What may be read; `box` by default.
+
+    Raises
+    ------
+    GridError
+        If a block side is below 1, a halo is negative, or the box is empty.
+    """
+
+    box: Box
+    block: Zyx
+    low: Zyx = (0, 0, 0)
+    high: Zyx = (0, 0, 0)
+    volume: Box | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.block) < 1:
+            raise GridError(f"a block needs at least one voxel per axis, got {self.block}")
+        if min(self.low) < 0 or min(self.high) < 0:
+            raise GridError(f"a halo cannot be negative, got {self.low} and {self.high}")
+        if self.box.size == 0:
+            raise GridError(f"nothing to do: the box {self.box} has no voxels")
+
+    @cached_property
+    def counts(self) -> Zyx:
+        """Number of blocks along (z, y, x)."""
+        return cast(Zyx, tuple(-(-n // b) for n, b in zip(self.box.shape, self.block, strict=True)))
+
+    def __len__(self) -> int:
+        return math.prod(self.counts)
+
+    def __getitem__(self, index: int) -> Block:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        _, ny, nx = self.counts
+        at = (index // (ny * nx), index // nx % ny, index % nx)
+        start = tuple(a + i * b for a, i, b in zip(self.box.start, at, self.block, strict=True))
+        stop = tuple(min(s + b, e) for s, b, e in zip(start, self.block, self.box.stop, strict=True))
+        write = Box(cast(Zyx, start), cast(Zyx, stop))
+        volume = self.volume or self.box
+        return Block(index, at, write, write.grow(self.low, self.high).clip(volume), volume)
+
+    def __iter__(self) -> Iterator[Block]:
+        return (self[i] for i in range(len(self)))
+
+    def neighbours(self, axis: int) -> Iterator[tuple[int, int]]:
+        """Indices of every two blocks that share a face across `axis`, in order."""
+        nz, ny, nx = self.counts
+        step = (ny * nx, nx, 1)[axis]
+        ranges = [range(n - (a == axis)) for a, n in enumerate((nz, ny, nx))]
+        for z, y, x in itertools.product(*ranges):
+            first = (z * ny + y) * nx + x
+            yield first, first + step
