@@ -1,0 +1,220 @@
+"""Create and finish OME-Zarr images; write a whole array as one."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import zarr
+from zarr.codecs import ZstdCodec
+
+from chunkflow_liver.errors import InputError, OutputError
+from chunkflow_liver.geometry import Nm, Zyx, zyx
+from chunkflow_liver.kernels.downsample import mean, mode
+from chunkflow_liver.store.location import absolute, is_local, open_store, read_key, relative, write_key
+from chunkflow_liver.store.ngff_write import image_attributes, label_entry, pyramid_factors
+from chunkflow_liver.store.volume import IMAGE_DTYPES, LABEL_DTYPES, Volume, ZarrFormat, units
+
+STATUS = "chunkflow_liver"
+FORMATS: dict[str, ZarrFormat] = {"0.5": 3, "0.4": 2}
+
+
+def create(volume: Volume) -> None:
+    """Make the image group of `volume` (level 0) and the arrays of all its levels, without voxels.
+
+    A label image inside a `labels` group is listed there.
+
+    Raises
+    ------
+    OutputError
+        If something that is not ours lies there already.
+    """
+    levels = volume.pyramid()
+    found = read_key(volume.url, "zarr.json") or read_key(volume.url, ".zattrs")
+    if found and json.loads(found).get("attributes", json.loads(found)).get(STATUS) is None:
+        raise OutputError(f"{volume.url} exists and was not written by chunkflow_liver; choose another name")
+    version = next(v for v, f in FORMATS.items() if f == volume.zarr_format)
+    source = relative(volume.source, volume.url) if volume.source else None
+    attributes = image_attributes(
+        version=version,
+        name=volume.name,
+        axes=volume.axes,
+        levels=[(v.path, v.voxel_nm, v.origin_nm) for v in levels],
+        label=label_entry(volume.classes, source) if volume.kind == "label" else None,
+        method="mode" if volume.kind == "label" else "mean",
+    )
+    attributes[STATUS] = {"status": "in-progress"}
+    try:
+        group = zarr.open_group(
+            open_store(volume.url), mode="w", zarr_format=volume.zarr_format, attributes=attributes
+        )
+        for v in levels:
+            _create_array(group, v)
+    except OSError as err:
+        raise OutputError(f"cannot write to {volume.url}: {err}") from err
+    _list_label(volume)
+    volume.forget()
+
+
+def _create_array(group: zarr.Group, volume: Volume) -> None:
+    lead = (1,) * (len(volume.axes) - 3)
+    common: dict[str, Any] = {
+        "shape": (*lead, *volume.shape),
+        "chunks": (*lead, *volume.chunks),
+        "dtype": volume.dtype,
+        "fill_value": 0,
+        "config": {"write_empty_chunks": True},
+    }
+    if volume.zarr_format == 2:
+        from numcodecs import Zstd
+
+        group.create_array(
+            volume.path,
+            **common,
+            compressors=Zstd(level=1, checksum=True),
+            chunk_key_encoding={"name": "v2", "separator": "/"},
+        )
+        return
+    group.create_array(
+        volume.path,
+        **common,
+        shards=(*lead, *volume.shards) if volume.shards else None,
+        compressors=ZstdCodec(level=1, checksum=True),
+        dimension_names=volume.axes,
+    )
+
+
+def _list_label(volume: Volume) -> None:
+    """Enter a label image into the list of its `labels` group (and make that group)."""
+    parent, _, name = volume.url.rpartition("/")
+    if volume.kind != "label" or not parent.endswith("/labels"):
+        return
+    root = parent.rpartition("/")[0]
+    for url in (root, parent):
+        if read_key(url, "zarr.json" if volume.zarr_format == 3 else ".zgroup") is None:
+            zarr.open_group(open_store(url), mode="a", zarr_format=volume.zarr_format)
+    group = zarr.open_group(open_store(parent), mode="a", zarr_format=volume.zarr_format)
+    ome: Any = dict(cast(Any, group.attrs.get("ome", {}))) if volume.zarr_format == 3 else {}
+    listed = ome.get("labels", []) if volume.zarr_format == 3 else group.attrs.get("labels", [])
+    names = sorted({*cast(list[str], listed), name})
+    if volume.zarr_format == 3:
+        group.attrs.update({"ome": {"version": "0.5", **ome, "labels": names}})
+    else:
+        group.attrs.update({"labels": names})
+
+
+def finish(volume: Volume, status: str = "complete") -> None:
+    """State in the image group that all its voxels are there."""
+    key = "zarr.json" if volume.zarr_format == 3 else ".zattrs"
+    document = json.loads(read_key(volume.url, key) or b"{}")
+    attributes = document["attributes"] if volume.zarr_format == 3 else document
+    attributes[STATUS] = {"status": status}
+    write_key(volume.url, key, json.dumps(document, indent=2).encode())
+
+
+def write_volume(
+    path: str | os.PathLike[str],
+    array: np.ndarray[Any, Any],
+    *,
+    voxel_nm: Sequence[float],
+    chunks: Sequence[int] | None = None,
+    kind: str = "image",
+    classes: Sequence[tuple[str, int]] = (),
+    ome_version: str = "0.5",
+) -> Volume:
+    """Write a NumPy array as a new OME-Zarr image with its pyramid; returns its finest level.
+
+    Parameters
+    ----------
+    path : str or path
+        Group to make; must not exist.
+    array : ndarray of shape (Z, Y, X) or (Y, X)
+        Intensities or labels.
+    voxel_nm : sequence of 3 float
+        Voxel size along (z, y, x), in nm.
+    chunks : sequence of 3 int, optional
+        Read unit; 64 voxels on the finest axes by default.
+    kind : {'image', 'label'}
+        Labels get a majority pyramid and image-label metadata.
+    classes : sequence of (name, number)
+        Classes of a semantic label volume.
+    ome_version : {'0.5', '0.4'}
+        0.5 is zarr v3 with shards, 0.4 is zarr v2.
+
+    Raises
+    ------
+    OutputError
+        If `path` exists.
+    InputError
+        If shape, dtype or voxel size cannot be stored.
+    """
+    url = absolute(path)
+    if ome_version not in FORMATS:
+        raise InputError(f"OME-Zarr {ome_version!r} cannot be written; choose one of {sorted(FORMATS)}")
+    volume = new_volume(url, array.shape, array.dtype.name, voxel_nm, kind=kind, ome_version=ome_version)
+    if chunks is not None:
+        volume = replace(volume, chunks=cast(Zyx, tuple(chunks)), shards=None)
+    volume = replace(volume, classes=tuple(classes))
+    create(volume)
+    data = array.reshape(volume.shape)
+    reduction = mode if kind == "label" else mean
+    below = volume
+    for level in volume.pyramid():
+        if level.level:
+            step = zyx([b // a for a, b in zip(below.reduction, level.reduction, strict=True)])
+            data = reduction(data, step)
+        level.write(level.box, data)
+        below = level
+    finish(volume)
+    return volume
+
+
+def new_volume(
+    url: str,
+    shape: Sequence[int],
+    dtype: str,
+    voxel_nm: Sequence[float],
+    *,
+    kind: str = "image",
+    block: Zyx | None = None,
+    ome_version: str = "0.5",
+) -> Volume:
+    """Handle to level 0 of an image that is to be made at `url`, checked; nothing is written.
+
+    Raises
+    ------
+    OutputError
+        If something exists at `url`.
+    InputError
+        If shape, dtype or voxel size cannot be stored.
+    """
+    known = LABEL_DTYPES if kind == "label" else IMAGE_DTYPES
+    if dtype not in known:
+        raise InputError(f"{dtype} voxels cannot be stored as {kind}; convert them to one of {known}")
+    if len(shape) not in (2, 3) or min(shape) < 1:
+        raise InputError(f"an image needs 2 or 3 axes with at least one voxel each, got shape {tuple(shape)}")
+    if len(voxel_nm) != 3 or not all(math.isfinite(v) and v > 0 for v in voxel_nm):
+        raise InputError(f"voxel_nm must be three sizes above 0 (z, y, x), got {tuple(voxel_nm)}")
+    if read_key(url, "zarr.json") or read_key(url, ".zgroup") or (is_local(url) and os.path.exists(url)):
+        raise OutputError(f"{url} exists already; choose another name or remove it")
+    full = cast(Zyx, ((1,) * (3 - len(shape)) + tuple(int(n) for n in shape))[-3:])
+    voxel = cast(Nm, tuple(float(v) for v in voxel_nm))
+    zarr_format = FORMATS[ome_version]
+    chunks, shards = units(full, voxel, block, zarr_format)
+    return Volume(
+        url=url,
+        path="0",
+        shape=full,
+        dtype=dtype,
+        voxel_nm=voxel,
+        chunks=chunks,
+        shards=shards,
+        kind=kind,
+        levels=len(pyramid_factors(full, voxel, None)),
+        zarr_format=zarr_format,
+    )

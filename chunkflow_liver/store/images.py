@@ -1,0 +1,231 @@
+"""Open and check OME-Zarr images on disk or in an object store."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import zarr
+
+from chunkflow_liver.errors import ChunkError, InputError
+from chunkflow_liver.geometry import Box, Nm, Zyx
+from chunkflow_liver.store.location import absolute, is_local, join, open_store
+from chunkflow_liver.store.ngff import SPACE, ImageMetadata, array_problems, read_image
+from chunkflow_liver.store.volume import IMAGE_DTYPES, LABEL_DTYPES, Volume
+
+
+def open_volume(
+    path: str | os.PathLike[str],
+    *,
+    level: int | None = None,
+    voxel_nm: Sequence[float] | None = None,
+    channel: int | None = None,
+    timepoint: int | None = None,
+    missing_chunks: str = "error",
+    unit: str | None = None,
+) -> Volume:
+    """A handle to one level of an OME-Zarr image; reads metadata only.
+
+    Parameters
+    ----------
+    path : str or path
+        Image group: a local folder or a URL (s3, gs, az, https, memory).
+    level : int, optional
+        Level of the pyramid, 0 the finest (default).
+    voxel_nm : sequence of 3 float, optional
+        Instead of `level`: take the level whose (z, y, x) voxel size in nm is nearest.
+    channel, timepoint : int, optional
+        Index along c and t; needed where an axis is longer than 1.
+    missing_chunks : {'error', 'fill'}
+        Whether a chunk that is not stored is an error, or the array's fill value: many writers leave
+        out empty chunks, and an upload that broke off looks the same.
+    unit : str, optional
+        Unit of spatial axes whose metadata state none.
+
+    Raises
+    ------
+    InputError
+        If the image cannot be used; the text lists every problem found.
+    """
+    if missing_chunks not in ("error", "fill"):
+        raise InputError(f"missing_chunks must be 'error' or 'fill', got {missing_chunks!r}")
+    metadata, volumes, problems = inspect(path, channel=channel, timepoint=timepoint, unit=unit)
+    if problems:
+        raise InputError(
+            f"{metadata.url} cannot be used, {len(problems)} problem(s): "
+            + "; ".join(f"({i}) {p}" for i, p in enumerate(problems, 1))
+        )
+    if level is not None and voxel_nm is not None:
+        raise InputError("choose the level by 'level' or by 'voxel_nm', not by both")
+    chosen = level or 0
+    if voxel_nm is not None:
+        chosen = nearest_level(volumes, cast(Nm, tuple(voxel_nm)))
+    if not 0 <= chosen < len(volumes):
+        raise InputError(f"{metadata.url} has levels 0 to {len(volumes) - 1}, not {chosen}")
+    return replace(volumes[chosen], complete=missing_chunks == "error")
+
+
+def nearest_level(volumes: Sequence[Volume], voxel_nm: Nm) -> int:
+    """The level whose voxel size is nearest in ratio (sum of squared logarithms over the axes)."""
+
+    def distance(volume: Volume) -> float:
+        return sum(math.log(a / b) ** 2 for a, b in zip(volume.voxel_nm, voxel_nm, strict=True))
+
+    return min(range(len(volumes)), key=lambda i: distance(volumes[i]))
+
+
+def inspect(
+    path: str | os.PathLike[str],
+    *,
+    channel: int | None = None,
+    timepoint: int | None = None,
+    unit: str | None = None,
+) -> tuple[ImageMetadata, list[Volume], list[str]]:
+    """Metadata, a handle per level, and every problem that the metadata show; reads no voxels."""
+    url = absolute(path)
+    _refuse_other_files(url)
+    metadata = read_image(url, unit=unit)
+    problems = list(metadata.problems)
+    volumes: list[Volume] = []
+    for i, level in enumerate(metadata.levels):
+        found = array_problems(url, level.path, len(metadata.axes))
+        problems += found
+        if not found:
+            try:
+                stored = zarr.open_array(open_store(url), path=level.path, mode="r")
+            except (ValueError, TypeError, KeyError, OSError, RuntimeError) as err:
+                problems.append(f"level {i} ({level.path!r}) cannot be opened: {err}")
+                continue
+            volumes.append(_handle(metadata, i, stored))
+            problems += _dtype_problems(volumes[-1], stored.dtype, metadata.is_label)
+            names = getattr(stored.metadata, "dimension_names", None)
+            if names and tuple(str(n).lower() for n in names) != metadata.axes:
+                problems.append(f"level {i}: dimension_names {list(names)} differ from axes {metadata.axes}")
+            problems += _selection_problems(metadata.axes, stored.shape, channel, timepoint)
+    if len({v.dtype for v in volumes}) > 1:
+        problems.append(f"levels have different dtypes: {[v.dtype for v in volumes]}")
+    at = tuple((a, i) for a, i in (("c", channel), ("t", timepoint)) if i is not None and a in metadata.axes)
+    volumes = [
+        replace(v, at=at, levels=len(volumes), reduction=_reduction(volumes[0].voxel_nm, v.voxel_nm))
+        for v in volumes
+    ]
+    return metadata, volumes, list(dict.fromkeys(problems))
+
+
+def _refuse_other_files(url: str) -> None:
+    if not is_local(url):
+        return
+    if not os.path.exists(url):
+        raise InputError(f"no such file or folder: {url}")
+    if os.path.isfile(url):
+        raise InputError(
+            f"{url} is a file, not an OME-Zarr folder; run 'chunkflow-liver convert' on it first"
+        )
+
+
+def _handle(metadata: ImageMetadata, i: int, stored: zarr.Array[Any]) -> Volume:
+    level = metadata.levels[i]
+
+    def spatial(values: Sequence[int]) -> Zyx:
+        found = dict(zip(metadata.axes, values, strict=True))
+        return cast(Zyx, tuple(int(found.get(a, 1)) for a in SPACE))
+
+    return Volume(
+        url=metadata.url,
+        path=level.path,
+        shape=spatial(stored.shape),
+        dtype=np.dtype(stored.dtype).newbyteorder("=").name,
+        voxel_nm=level.voxel_nm,
+        chunks=spatial(stored.chunks),
+        shards=spatial(stored.shards) if stored.shards else None,
+        kind="label" if metadata.is_label else "image",
+        origin_nm=level.origin_nm,
+        classes=metadata.classes,
+        axes=metadata.axes,
+        level=i,
+        zarr_format=metadata.zarr_format,
+    )
+
+
+def _reduction(finest: Nm, voxel: Nm) -> Zyx:
+    return cast(Zyx, tuple(max(1, round(b / a)) for a, b in zip(finest, voxel, strict=True)))
+
+
+def _dtype_problems(volume: Volume, dtype: np.dtype[Any], is_label: bool) -> list[str]:
+    known = LABEL_DTYPES if is_label else IMAGE_DTYPES
+    if volume.dtype in known:
+        return []
+    what = "labels" if is_label else "an image"
+    return [f"level {volume.level} holds {dtype} voxels; {what} must be one of {', '.join(known)}"]
+
+
+def _selection_problems(
+    axes: tuple[str, ...], shape: tuple[int, ...], channel: int | None, timepoint: int | None
+) -> list[str]:
+    problems = []
+    for axis, chosen, option in (("c", channel, "channel"), ("t", timepoint, "timepoint")):
+        n = dict(zip(axes, shape, strict=False)).get(axis, 1)
+        if chosen is None and n > 1:
+            problems.append(f"axis {axis} has {n} entries; choose one with '{option}'")
+        elif chosen is not None and not 0 <= chosen < n:
+            problems.append(f"{option} {chosen} does not exist; axis {axis} has {n} entries")
+    return problems
+
+
+def validate(path: str | os.PathLike[str], *, deep: bool = False, **selection: Any) -> list[str]:
+    """Every problem of the image at `path`, as one line each; an empty list if it can be used.
+
+    Parameters
+    ----------
+    path : str or path
+        Image group.
+    deep : bool
+        Read every chunk of every level, and report those that are corrupt or not finite.
+    **selection
+        `channel`, `timepoint`, `unit` as for `open_volume`.
+    """
+    try:
+        _, volumes, problems = inspect(path, **selection)
+    except InputError as err:
+        return [str(err)]
+    for volume in volumes:
+        missing = volume.missing()
+        if missing:
+            total = math.prod(-(-n // u) for n, u in zip(volume.shape, volume.write_unit, strict=True))
+            problems.append(
+                f"level {volume.level}: {len(missing)} of {total} chunks are missing, the first is "
+                f"{join(volume.url, volume.path, missing[0])}; if the writer left out empty chunks on "
+                "purpose, say missing_chunks: fill"
+            )
+        elif deep:
+            problems += _voxel_problems(volume)
+    return problems
+
+
+def _voxel_problems(volume: Volume) -> list[str]:
+    problems = []
+    unit = volume.write_unit
+    counts = [-(-n // u) for n, u in zip(volume.shape, unit, strict=True)]
+    for at in np.ndindex(*counts):
+        start = cast(Zyx, tuple(i * u for i, u in zip(at, unit, strict=True)))
+        box = Box(start, cast(Zyx, tuple(s + u for s, u in zip(start, unit, strict=True)))).clip(volume.box)
+        try:
+            voxels = volume.read(box)
+        except ChunkError as err:
+            problems.append(str(err))
+            continue
+        if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
+            first = tuple(
+                int(i) + s for i, s in zip(np.argwhere(~np.isfinite(voxels))[0], start, strict=True)
+            )
+            count = int((~np.isfinite(voxels)).sum())
+            problems.append(
+                f"level {volume.level}: {count} voxels are NaN or infinite, the first at (z, y, x) = {first}"
+            )
+        if volume.kind == "label" and voxels.dtype.kind == "i" and voxels.min() < 0:
+            problems.append(f"level {volume.level}: labels below 0 in {box}")
+    return problems

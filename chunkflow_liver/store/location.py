@@ -1,0 +1,139 @@
+"""Local paths and URLs: one way to a zarr store, and to single keys in it."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from zarr.abc.store import ByteRequest, Store
+from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
+from zarr.core.sync import sync
+from zarr.storage import FsspecStore, LocalStore, ObjectStore, WrapperStore
+
+from chunkflow_liver.errors import ChunkError, InputError
+
+SCHEMES = ("file", "memory", "s3", "gs", "az", "https")
+METADATA_KEYS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class CompleteStore(WrapperStore[Store]):
+    """A store in which an absent chunk is an error, never a fill value."""
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        found = await self._store.get(key, prototype, byte_range)
+        if found is None and not key.endswith(METADATA_KEYS):
+            raise ChunkError(f"chunk {key!r} is missing")
+        return found
+
+
+def scheme(url: str) -> str:
+    """The scheme of `url`; 'file' for a plain path."""
+    found = urlsplit(url).scheme if "://" in url else "file"
+    if found not in SCHEMES:
+        raise InputError(f"cannot open {url!r}: no access by {found!r}; use one of {SCHEMES}")
+    return found
+
+
+def is_local(url: str) -> bool:
+    """Whether `url` is a path on this machine's file systems."""
+    return scheme(url) == "file"
+
+
+def absolute(url: str | os.PathLike[str]) -> str:
+    """`url` in a form that means the same in every process: absolute path, or the URL itself."""
+    text = os.fspath(url)
+    if not is_local(text):
+        return text.rstrip("/")
+    return os.path.abspath(text.removeprefix("file://"))
+
+
+def join(url: str, *parts: str) -> str:
+    """`url` with path segments added."""
+    return "/".join([url.rstrip("/"), *(p.strip("/") for p in parts if p.strip("/"))])
+
+
+def relative(url: str, start: str) -> str:
+    """`url` as seen from the group `start`: a relative path on one file system, else the URL."""
+    if is_local(url) and is_local(start):
+        return Path(os.path.relpath(absolute(url), absolute(start))).as_posix()
+    return url
+
+
+@functools.lru_cache(maxsize=256)
+def open_store(url: str, *, complete: bool = False) -> Store:
+    """The zarr store at `url`, for reading and writing.
+
+    Parameters
+    ----------
+    url : str
+        Absolute path, or URL with one of `SCHEMES`. Object stores (s3, gs, az, https) go through
+        obstore and take credentials and endpoints from the environment (AWS_*, GOOGLE_*, AZURE_*).
+    complete : bool
+        Whether a chunk that is not there is an error instead of fill value.
+    """
+    store: Store
+    match scheme(url):
+        case "file":
+            store = LocalStore(url)
+        case "memory":
+            store = FsspecStore.from_url(url)
+        case kind:
+            try:
+                from obstore.store import from_url
+            except ImportError as err:
+                raise InputError(
+                    f"reading {kind}:// needs 'obstore'; pip install 'chunkflow-liver[s3]'"
+                ) from err
+            options: dict[str, Any] = {}
+            if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
+                options["client_options"] = {"allow_http": True}
+            store = ObjectStore(from_url(url, **options))
+    return CompleteStore(store) if complete else store
+
+
+def read_key(url: str, key: str) -> bytes | None:
+    """The bytes stored under `key`, or None where there is nothing.
+
+    Raises
+    ------
+    InputError
+        If the location cannot be reached or read.
+    """
+    try:
+        if is_local(url):
+            # Opening a local store would make its folder; looking must leave nothing behind.
+            return Path(join(url, key)).read_bytes()
+        found = sync(open_store(url).get(key, default_buffer_prototype()))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    except OSError as err:
+        raise InputError(f"cannot read {join(url, key)}: {err}") from err
+    return None if found is None else found.to_bytes()
+
+
+def write_key(url: str, key: str, data: bytes) -> None:
+    """Store `data` under `key`, replacing what was there."""
+    prototype = default_buffer_prototype()
+    sync(open_store(url).set(key, prototype.buffer.from_bytes(data)))
+
+
+def delete_key(url: str, key: str) -> None:
+    """Remove `key`; nothing happens where it does not exist."""
+    sync(open_store(url).delete(key))
+
+
+def checked_name(name: str, what: str = "name") -> str:
+    """`name` if it is safe as one folder name everywhere, else an InputError."""
+    if not NAME.fullmatch(name):
+        raise InputError(
+            f"{what} {name!r} is not usable as a folder name: take 1-64 letters, digits, dots, "
+            "dashes or underscores, beginning with a letter or digit"
+        )
+    return name

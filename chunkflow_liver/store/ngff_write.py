@@ -1,0 +1,133 @@
+"""OME-Zarr metadata to write: image groups, label colours and properties, pyramid shapes.
+
+The entries are built as plain JSON and validated by yaozarrs' models before they are stored.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+from chunkflow_liver.geometry import Nm, Zyx
+from chunkflow_liver.store.ngff import SPACE
+
+
+def image_attributes(
+    *,
+    version: str,
+    name: str,
+    axes: tuple[str, ...],
+    levels: list[tuple[str, Nm, Nm]],
+    label: dict[str, Any] | None,
+    method: str,
+) -> dict[str, Any]:
+    """Attributes of an image group, built and validated by yaozarrs' models.
+
+    Parameters
+    ----------
+    version : {'0.4', '0.5'}
+        OME-Zarr version to write.
+    name : str
+        Name of the image.
+    axes : tuple of str
+        Axes of the arrays; extra axes before 'zyx' have scale 1.
+    levels : list of (path, voxel_nm, origin_nm)
+        Levels, finest first.
+    label : dict or None
+        The 'image-label' entry of a label image.
+    method : str
+        How coarser levels were made ('mean' or 'mode').
+    """
+    from yaozarrs import v04, v05
+
+    types = {"t": "time", "c": "channel"}
+    multiscale: dict[str, Any] = {
+        "name": name,
+        "axes": [
+            {"name": a, "type": types[a]} if a in types else {"name": a, "type": "space", "unit": "nanometer"}
+            for a in axes
+        ],
+        "datasets": [
+            {
+                "path": path,
+                "coordinateTransformations": [
+                    {"type": "scale", "scale": _spread(axes, voxel, 1.0)},
+                    {"type": "translation", "translation": _spread(axes, origin, 0.0)},
+                ],
+            }
+            for path, voxel, origin in levels
+        ],
+        "type": method,
+    }
+    ome: dict[str, Any] = {"multiscales": [multiscale]}
+    if label is not None:
+        ome["image-label"] = label
+    if version == "0.5":
+        ome["version"] = "0.5"
+        (v05.LabelImage if label is not None else v05.Image).model_validate(ome)
+        return {"ome": ome}
+    multiscale["version"] = "0.4"
+    if label is not None:
+        ome["image-label"] = {"version": "0.4", **label}
+    (v04.LabelImage if label is not None else v04.Image).model_validate(ome)
+    return ome
+
+
+def _spread(axes: tuple[str, ...], values: Nm, other: float) -> list[float]:
+    by_name = dict(zip(SPACE, values, strict=True))
+    return [by_name.get(a, other) for a in axes]
+
+
+PALETTE = (
+    (230, 85, 60),
+    (70, 140, 220),
+    (245, 195, 60),
+    (110, 190, 100),
+    (160, 100, 200),
+    (240, 140, 190),
+    (90, 200, 200),
+    (170, 120, 70),
+)
+
+
+def label_entry(classes: tuple[tuple[str, int], ...], source: str | None) -> dict[str, Any]:
+    """The 'image-label' entry: colours and properties per class, and the image it was made from."""
+    entry: dict[str, Any] = {
+        "colors": [
+            {"label-value": number, "rgba": [*PALETTE[i % len(PALETTE)], 255]}
+            for i, (_, number) in enumerate(classes)
+        ],
+        "properties": [{"label-value": number, "class": name} for name, number in classes],
+    }
+    if not classes:
+        # A viewer that finds no colours must still show instances: state the background.
+        entry = {
+            "colors": [{"label-value": 0, "rgba": [0, 0, 0, 0]}],
+            "properties": [{"label-value": 0, "class": "background"}],
+        }
+    if source is not None:
+        entry["source"] = {"image": source}
+    return entry
+
+
+def pyramid_factors(shape: Zyx, voxel_nm: Nm, levels: int | None) -> list[Zyx]:
+    """Cumulative reduction of every level, beginning with (1, 1, 1).
+
+    An axis is halved when its voxels are less than twice the smallest, so that anisotropic volumes
+    become isotropic before z is touched. Without `levels`, stops when the largest side is <= 256.
+    """
+    factors: list[Zyx] = [(1, 1, 1)]
+    while levels is None or len(factors) < levels:
+        last = factors[-1]
+        sides = [math.ceil(n / f) for n, f in zip(shape, last, strict=True)]
+        if levels is None and max(sides) <= 256:
+            break
+        sizes = [v * f for v, f in zip(voxel_nm, last, strict=True)]
+        finest = min(s for s, n in zip(sizes, sides, strict=True) if n > 1) if max(sides) > 1 else 0.0
+        nexts = tuple(
+            f * 2 if n > 1 and s < 2 * finest else f for f, s, n in zip(last, sizes, sides, strict=True)
+        )
+        if nexts == last:
+            break
+        factors.append(cast(Zyx, nexts))
+    return factors

@@ -1,0 +1,101 @@
+"""Tables (Parquet, units in the columns' metadata) and arrays (.npy, memory-mapped) of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from chunkflow_liver.errors import InputError
+
+Columns = Mapping[str, np.ndarray[Any, Any]]
+UNITS = {
+    "_nm": "nanometer",
+    "_um": "micrometer",
+    "_um2": "micrometer^2",
+    "_um3": "micrometer^3",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A handle to a Parquet file, which may not exist yet."""
+
+    path: str
+
+    def exists(self) -> bool:
+        return os.path.exists(self.path)
+
+    def write(self, columns: Columns, provenance: Mapping[str, Any] | None = None) -> None:
+        """Write `columns` (arrays of one length) under a temporary name and rename it into place.
+
+        The unit of every column follows from the end of its name; `provenance` is stored as JSON.
+        """
+        fields = []
+        for name, values in columns.items():
+            unit = next((u for end, u in UNITS.items() if name.endswith(end)), "")
+            fields.append(
+                pa.field(
+                    name, pa.array(np.asarray(values)[:0]).type, metadata={"unit": unit} if unit else None
+                )
+            )
+        schema = pa.schema(
+            fields, metadata={"chunkflow_liver": json.dumps(provenance or {}, sort_keys=True, default=str)}
+        )
+        table = pa.table([pa.array(np.asarray(v)) for v in columns.values()], schema=schema)
+        Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+        partial = f"{self.path}.partial"
+        pq.write_table(table, partial, compression="zstd")
+        os.replace(partial, self.path)
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """A handle to a folder of named .npy arrays, which may not exist yet; reads are memory-mapped."""
+
+    path: str
+
+    def exists(self) -> bool:
+        return os.path.isdir(self.path)
+
+    def write(self, columns: Columns, provenance: Mapping[str, Any] | None = None) -> None:
+        """Write every array into a new folder and rename it into place."""
+        partial = Path(f"{self.path}.partial")
+        partial.mkdir(parents=True, exist_ok=True)
+        for name, values in columns.items():
+            np.save(partial / f"{name}.npy", np.ascontiguousarray(values), allow_pickle=False)
+        if os.path.isdir(self.path):
+            for old in Path(self.path).iterdir():
+                old.unlink()
+            os.rmdir(self.path)
+        os.replace(partial, self.path)
+
+    def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
+        found: np.ndarray[Any, Any] = np.load(
+            os.path.join(self.path, f"{name}.npy"), mmap_mode="r", allow_pickle=False
+        )
+        return found
+
+    def names(self) -> list[str]:
+        return sorted(p.stem for p in Path(self.path).glob("*.npy"))
+
+
+def read_table(table: Table | str | os.PathLike[str]) -> pa.Table:
+    """The table as a `pyarrow.Table`; `.to_pandas()` makes a data frame of it.
+
+    Raises
+    ------
+    InputError
+        If the file does not exist.
+    """
+    path = table.path if isinstance(table, Table) else os.fspath(table)
+    if not os.path.exists(path):
+        raise InputError(f"no table at {path}: run its plan first")
+    return pq.read_table(path)

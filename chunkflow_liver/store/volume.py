@@ -1,0 +1,361 @@
+"""A `Volume`: a handle to one level of an OME-Zarr image, read and written box by box in (z, y, x)."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast
+
+import numpy as np
+import xxhash
+import zarr
+from zarr.core.sync import sync
+
+from chunkflow_liver.errors import ChunkError, GridError, InputError
+from chunkflow_liver.geometry import Box, Nm, Zyx
+from chunkflow_liver.store.location import join, open_store, read_key
+from chunkflow_liver.store.ngff import SPACE
+from chunkflow_liver.store.ngff_write import pyramid_factors
+from chunkflow_liver.xp import Array, on_host
+
+ZarrFormat = Literal[2, 3]
+IMAGE_DTYPES = (
+    "bool",
+    "uint8",
+    "uint16",
+    "int8",
+    "int16",
+    "uint32",
+    "int32",
+    "float16",
+    "float32",
+    "float64",
+)
+LABEL_DTYPES = ("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64")
+SHARD_SIDE, CHUNK_SIDE = 256, 64
+EXPECTED_RATIO = {"label": 8.0, "image": 1.3}
+"""How much smaller than in memory arrays are expected on disk; used for the disk estimate only."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One level of an OME-Zarr image; it may not exist yet.
+
+    Attributes
+    ----------
+    url : str
+        Absolute path or URL of the image group.
+    path : str
+        Array inside the group.
+    shape : Zyx
+        Voxels along (z, y, x); a single plane has z = 1.
+    dtype : str
+        NumPy dtype, native byte order.
+    voxel_nm, origin_nm : Nm
+        Voxel size and centre of the first voxel, in nm.
+    chunks, shards : Zyx
+        Read unit, and written unit where chunks are sharded.
+    kind : {'image', 'label'}
+        Intensities (averaged in coarser levels) or labels (majority).
+    classes : tuple of (name, number)
+        Classes of a semantic label volume.
+    axes, at : tuple
+        Axes of the stored array, and the index taken on t and c.
+    level, levels : int
+        Position in the pyramid, and its height.
+    reduction : Zyx
+        Voxels of level 0 in one voxel of this level.
+    source : str or None
+        Image group that a label volume was made from.
+    zarr_format : {2, 3}
+        3 for OME-Zarr 0.5, 2 for 0.4.
+    complete : bool
+        Whether a chunk that is not there is an error (True) or fill value.
+    """
+
+    url: str
+    path: str
+    shape: Zyx
+    dtype: str
+    voxel_nm: Nm
+    chunks: Zyx
+    shards: Zyx | None = None
+    kind: str = "image"
+    origin_nm: Nm = (0.0, 0.0, 0.0)
+    classes: tuple[tuple[str, int], ...] = ()
+    axes: tuple[str, ...] = ("z", "y", "x")
+    at: tuple[tuple[str, int], ...] = ()
+    level: int = 0
+    levels: int = 1
+    reduction: Zyx = (1, 1, 1)
+    source: str | None = None
+    zarr_format: ZarrFormat = 3
+    complete: bool = True
+
+    @property
+    def name(self) -> str:
+        """Last segment of the group's path without '.ome.zarr'."""
+        return self.url.rsplit("/", 1)[-1].removesuffix(".zarr").removesuffix(".ome")
+
+    @property
+    def box(self) -> Box:
+        return Box.of(self.shape)
+
+    @property
+    def write_unit(self) -> Zyx:
+        """Smallest box that one task may write: a shard, or a chunk where there are none."""
+        return self.shards or self.chunks
+
+    @property
+    def itemsize(self) -> int:
+        return np.dtype(self.dtype).itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.itemsize
+
+    @property
+    def expected_disk_bytes(self) -> float:
+        """Rough size on disk after compression."""
+        return self.nbytes / EXPECTED_RATIO[self.kind]
+
+    def class_number(self, name: str | int) -> int:
+        """Number of a class given by name or number.
+
+        Raises
+        ------
+        InputError
+            If the volume has no such class.
+        """
+        known = dict(self.classes)
+        if isinstance(name, int):
+            if known and name not in known.values():
+                raise InputError(f"{self.url} has no class {name}; it has {known}")
+            return name
+        if name not in known:
+            raise InputError(
+                f"{self.url} has no class {name!r}; it has {sorted(known) or 'no named classes'}"
+            )
+        return known[name]
+
+    def like(
+        self,
+        url: str,
+        *,
+        dtype: str,
+        kind: str,
+        block: Zyx | None = None,
+        classes: Sequence[tuple[str, int]] = (),
+        zarr_format: ZarrFormat = 3,
+        levels: int | None = None,
+    ) -> Volume:
+        """Level 0 of a new image at `url` on the same voxels, cut so that `block` is whole units."""
+        chunks, shards = units(self.shape, self.voxel_nm, block, zarr_format)
+        if levels is None and self.levels > 1:
+            levels = self.levels - self.level
+        return Volume(
+            url=url,
+            path="0",
+            shape=self.shape,
+            dtype=dtype,
+            voxel_nm=self.voxel_nm,
+            chunks=chunks,
+            shards=shards,
+            kind=kind,
+            origin_nm=self.origin_nm,
+            classes=tuple(classes),
+            levels=len(pyramid_factors(self.shape, self.voxel_nm, levels)),
+            source=self.source if self.kind == "label" else self.url,
+            zarr_format=zarr_format,
+        )
+
+    def pyramid(self) -> tuple[Volume, ...]:
+        """Handles to every level of the image that this volume is level 0 of."""
+        found = []
+        factors = pyramid_factors(self.shape, self.voxel_nm, self.levels)
+        for level, factor in enumerate(factors):
+            shape = cast(Zyx, tuple(-(-n // f) for n, f in zip(self.shape, factor, strict=True)))
+            voxel = cast(Nm, tuple(v * f for v, f in zip(self.voxel_nm, factor, strict=True)))
+            # The centre of a coarse voxel is the mean of the centres it covers.
+            origin = tuple(
+                o + (w - v) / 2 for o, w, v in zip(self.origin_nm, voxel, self.voxel_nm, strict=True)
+            )
+            chunks, shards = units(shape, voxel, self.write_unit, self.zarr_format)
+            found.append(
+                replace(
+                    self,
+                    path=str(level),
+                    shape=shape,
+                    voxel_nm=voxel,
+                    origin_nm=cast(Nm, origin),
+                    chunks=self.chunks if level == 0 else chunks,
+                    shards=self.shards if level == 0 else shards,
+                    level=level,
+                    reduction=factor,
+                )
+            )
+        return tuple(found)
+
+    def exists(self) -> bool:
+        """Whether the array is stored."""
+        key = "zarr.json" if self.zarr_format == 3 else ".zarray"
+        return read_key(self.url, join(self.path, key)) is not None
+
+    def read(self, box: Box | None = None) -> np.ndarray[Any, Any]:
+        """Voxels of `box` (default: all) as a C-contiguous (z, y, x) array in native byte order.
+
+        Raises
+        ------
+        GridError
+            If the box reaches outside the volume.
+        ChunkError
+            If a chunk is missing or corrupt; names array, chunk and file.
+        """
+        box = box or self.box
+        if not self.box.contains(box):
+            raise GridError(f"cannot read {box} of {self.url}: it has {self.shape} voxels")
+        index = self._index(box)
+        try:
+            found = _array(self.url, self.path, self.complete)[index]
+        except FileNotFoundError as err:
+            raise InputError(f"{join(self.url, self.path)} does not exist (yet): run its plan first") from err
+        except (OSError, RuntimeError, ValueError, TypeError, EOFError) as err:
+            raise self._chunk_error(box, err) from err
+        spatial = [a for a in self.axes if a in SPACE]
+        array = np.asarray(found).transpose([spatial.index(a) for a in SPACE if a in spatial])
+        if "z" not in spatial:
+            array = array[np.newaxis]
+        return np.ascontiguousarray(array, dtype=self.dtype)
+
+    def write(self, box: Box, array: Array) -> None:
+        """Store `array` as the voxels of `box`, which must be whole write units.
+
+        The keys are deleted first: a boundary shard is otherwise read, changed and written, and one
+        that an earlier crash left torn would fail for ever.
+        """
+        if not is_whole(box, self.write_unit, self.box):
+            raise GridError(f"box {box} cuts through write units of {self.write_unit} of {self.url}")
+        if tuple(array.shape) != box.shape:
+            raise GridError(f"an array of {tuple(array.shape)} voxels cannot fill {box} of {self.url}")
+        values = on_host(array)
+        if not np.can_cast(values.dtype, self.dtype, "safe"):
+            raise GridError(f"{values.dtype} voxels do not fit {self.url}, which holds {self.dtype}")
+        stored = _array(self.url, self.path, False)
+        for key in self.keys(box):
+            sync((stored.store_path / key).delete())
+        lead = (0,) * (len(self.axes) - 3)
+        index: Any = (*lead, *box.slices)
+        stored[index] = values[(np.newaxis,) * len(lead)]
+
+    def keys(self, box: Box) -> Iterator[str]:
+        """Store keys (inside the array) of all write units that meet `box`."""
+        stored = _array(self.url, self.path, False)
+        unit = dict(zip(SPACE, self.write_unit, strict=True))
+        spans = {
+            n: range(a // unit[n], -(-b // unit[n]))
+            for n, a, b in zip(SPACE, box.start, box.stop, strict=True)
+        }
+        at = dict(self.at)
+        indices = [spans[a] if a in SPACE else [at.get(a, 0)] for a in self.axes]
+        for index in itertools.product(*indices):
+            yield stored.metadata.encode_chunk_key(index)
+
+    def missing(self) -> list[str]:
+        """Store keys of write units that are not there."""
+        stored = _array(self.url, self.path, False)
+        return [key for key in self.keys(self.box) if not sync((stored.store_path / key).exists())]
+
+    def identity(self) -> str:
+        """Fingerprint of metadata and of up to 16 stored units; never of path or time."""
+        digest = xxhash.xxh3_128()
+        for key in ("zarr.json", ".zarray"):
+            digest.update(read_key(self.url, join(self.path, key)) or b"")
+        counts = [-(-n // u) for n, u in zip(self.shape, self.write_unit, strict=True)]
+        total = math.prod(counts)
+        for i in range(0, total, max(1, total // 16)):
+            at = np.unravel_index(i, counts)
+            start = tuple(int(a) * u for a, u in zip(at, self.write_unit, strict=True))
+            for key in self.keys(Box(cast(Zyx, start), cast(Zyx, tuple(s + 1 for s in start)))):
+                digest.update(read_key(self.url, join(self.path, key)) or b"")
+        return digest.hexdigest()
+
+    def forget(self) -> None:
+        """Drop cached handles, after the array was made or replaced."""
+        _array.cache_clear()
+
+    def _index(self, box: Box) -> tuple[int | slice, ...]:
+        spans = dict(zip(SPACE, box.slices, strict=True))
+        at = dict(self.at)
+        return tuple(spans[a] if a in SPACE else at.get(a, 0) for a in self.axes)
+
+    def _chunk_error(self, box: Box, err: Exception) -> ChunkError:
+        """Find the unit that cannot be read, so that the message names its file."""
+        stored = _array(self.url, self.path, self.complete)
+        unit = self.write_unit
+        first = [a // u * u for a, u in zip(box.start, unit, strict=True)]
+        starts = [range(f, b, u) for f, b, u in zip(first, box.stop, unit, strict=True)]
+        for start in itertools.product(*starts):
+            stop = tuple(s + u for s, u in zip(start, unit, strict=True))
+            part = Box(cast(Zyx, start), cast(Zyx, stop)).clip(box)
+            try:
+                stored[self._index(part)]
+            except (OSError, RuntimeError, ValueError, TypeError, EOFError) as cause:
+                key = next(self.keys(part))
+                hint = (
+                    "; if the writer left out empty chunks on purpose, say missing_chunks: fill"
+                    if "is missing" in str(cause)
+                    else "; restore the file or convert the volume again"
+                )
+                return ChunkError(
+                    f"cannot read chunk {key!r} of {join(self.url, self.path)} (voxels {part}): {cause}{hint}"
+                )
+        return ChunkError(f"cannot read {box} of {join(self.url, self.path)}: {err}")
+
+
+@functools.lru_cache(maxsize=64)
+def _array(url: str, path: str, complete: bool) -> zarr.Array[Any]:
+    return zarr.open_array(open_store(url, complete=complete), path=path, mode="r+")
+
+
+def is_whole(box: Box, unit: Zyx, volume: Box) -> bool:
+    """Whether `box` is a union of whole units of a grid that begins at 0, up to the volume's end."""
+    return all(
+        a % u == 0 and (b % u == 0 or b == end)
+        for a, b, u, end in zip(box.start, box.stop, unit, volume.stop, strict=True)
+    )
+
+
+def units(shape: Zyx, voxel_nm: Nm, block: Zyx | None, zarr_format: ZarrFormat) -> tuple[Zyx, Zyx | None]:
+    """Chunk and shard of a new array: near-cubic in nm, and dividing `block` where one is given.
+
+    Raises
+    ------
+    GridError
+        If no chunk of a useful size divides the block.
+    """
+    finest = min(voxel_nm)
+    chunk, shard = [], []
+    for axis, (n, v) in enumerate(zip(shape, voxel_nm, strict=True)):
+        # Coarse axes get shorter chunks (a power of 2), so that a chunk is near-cubic in nm.
+        side = max(16, CHUNK_SIDE >> max(0, round(math.log2(v / finest))))
+        length = SHARD_SIDE * side // CHUNK_SIDE
+        if block is not None and block[axis] < n:
+            length = _divisor(block[axis], length)
+        divisor = _divisor(length, side)
+        if divisor < min(8, length):
+            raise GridError(
+                f"a block of {block} has no chunk size that divides it along {SPACE[axis]}; "
+                "use a multiple of 16 on every axis"
+            )
+        chunk.append(min(divisor, n))
+        shard.append(min(length, -(-n // chunk[-1]) * chunk[-1]))
+    if zarr_format == 2 or chunk == shard:
+        return cast(Zyx, tuple(chunk)), None
+    return cast(Zyx, tuple(chunk)), cast(Zyx, tuple(shard))
+
+
+def _divisor(length: int, most: int) -> int:
+    return next(d for d in range(min(length, most), 0, -1) if length % d == 0)
