@@ -1,0 +1,120 @@
+"""One dask cluster for a run: on this machine, on its GPUs, on SLURM, or one that is running already."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from chunkflow_liver.errors import ClusterError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def cluster(
+    kind: str = "local",
+    *,
+    workers: int | None = None,
+    memory_gib: float | None = None,
+    scheduler: str | None = None,
+    **options: Any,
+) -> Iterator[Client]:
+    """A dask client for `run`, closed at the end of the `with` block.
+
+    Parameters
+    ----------
+    kind : {'local', 'cuda', 'slurm'}
+        One process per CPU core, one per GPU (dask-cuda), or jobs of a SLURM queue (dask-jobqueue).
+    workers : int, optional
+        Number of processes or jobs; one per physical core or GPU by default.
+    memory_gib : float, optional
+        Memory of each worker; an equal share of the machine by default.
+    scheduler : str, optional
+        Address of a running dask scheduler, or the path of its scheduler file; then nothing is started.
+    **options
+        Passed to the cluster class (for SLURM: queue, account, walltime, ...).
+
+    Raises
+    ------
+    ClusterError
+        If the cluster cannot be had; says what is missing.
+
+    Notes
+    -----
+    All ports are bound to the loopback interface, except on SLURM, where traffic is encrypted.
+    """
+    from distributed import Client
+
+    if scheduler is not None:
+        key = "scheduler_file" if "://" not in scheduler and ":" not in scheduler else "address"
+        try:
+            client = Client(**{key: scheduler}, timeout=30)
+        except (OSError, ValueError) as err:
+            raise ClusterError(f"no dask scheduler answers at {scheduler!r} within 30 s: {err}") from err
+        with client:
+            yield client
+        return
+    made = _start(kind, workers, memory_gib, options)
+    with made, Client(made) as client:
+        log.info("dashboard at %s", client.dashboard_link)
+        yield client
+
+
+def _start(kind: str, workers: int | None, memory_gib: float | None, options: dict[str, Any]) -> Any:
+    memory = {} if memory_gib is None else {"memory_limit": int(memory_gib * 2**30)}
+    loopback = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    if kind == "local":
+        import psutil
+        from distributed import LocalCluster
+
+        n = workers or psutil.cpu_count(logical=False) or 1
+        return LocalCluster(
+            n_workers=n, threads_per_worker=1, processes=True, **memory, **loopback, **options
+        )
+    if kind == "cuda":
+        try:
+            from dask_cuda import LocalCUDACluster
+        except (ImportError, ValueError, RuntimeError) as err:
+            raise ClusterError(
+                f"a GPU cluster needs dask-cuda and a CUDA driver ({err}); "
+                "pip install 'chunkflow-liver[gpu]', or use --cluster local"
+            ) from err
+        gpus = _gpu_count()
+        if gpus == 0 or (workers or 0) > gpus:
+            raise ClusterError(
+                f"{workers or 'any number of'} GPU workers were asked for, this machine has {gpus} GPUs"
+            )
+        return LocalCUDACluster(n_workers=workers, threads_per_worker=1, **memory, **loopback, **options)
+    if kind == "slurm":
+        try:
+            from dask_jobqueue import SLURMCluster
+        except ImportError as err:
+            raise ClusterError(
+                "a SLURM cluster needs 'dask_jobqueue'; pip install 'chunkflow-liver[slurm]'"
+            ) from err
+        import shutil
+
+        if shutil.which("sbatch") is None:
+            raise ClusterError(
+                "no 'sbatch' on this machine: start the run on a login node of the SLURM cluster"
+            )
+        settings: dict[str, Any] = {"cores": 1, "processes": 1, "memory": f"{memory_gib or 16:g}GiB"}
+        # Any user of a shared cluster can reach a dask port, and reaching it is running code as you.
+        made = SLURMCluster(**{**settings, "shared_temp_directory": None, **options}, security=True)
+        made.scale(jobs=workers or 1)
+        return made
+    raise ClusterError(f"no cluster of kind {kind!r}; there are 'local', 'cuda' and 'slurm'")
+
+
+def _gpu_count() -> int:
+    try:
+        import cupy
+
+        return int(cupy.cuda.runtime.getDeviceCount())
+    except (ImportError, RuntimeError):
+        return 0

@@ -1,0 +1,142 @@
+"""What happens in a worker: a batch of blocks is read, worked on, written and recorded."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chunkflow_liver.engine.stage import Map, Piece, Result
+from chunkflow_liver.errors import BlockError
+from chunkflow_liver.geometry import Block, BlockGrid, Box
+from chunkflow_liver.store.volume import Volume
+from chunkflow_liver.xp import Array
+
+
+def execute(stage: Map, indices: Sequence[int], folder: Path) -> dict[str, Any]:
+    """Run the blocks of one batch; a block that fails is reported and the others go on.
+
+    Returns
+    -------
+    dict
+        'record' (file name in `folder`, '' if no block left one), 'rows' (per block: seconds, CPU
+        seconds, peak MiB of the process, bytes read and written) and 'failed' (block, error text,
+        traceback).
+    """
+    reset_peak()
+    rows, failed = [], []
+    records: dict[str, Any] = {}
+    for index in indices:
+        block = stage.grid[index]
+        start, cpu = time.perf_counter(), time.process_time()
+        try:
+            record = _block(stage, block)
+        except Exception as err:  # noqa: BLE001 - the one place: block and box are added, and reported
+            text = f"stage {stage.name!r}, block {index} ({block.write}): {type(err).__name__}: {err}"
+            failed.append({"block": index, "error": text, "traceback": traceback.format_exc()})
+            continue
+        records.update({f"{index}.{name}": values for name, values in record.items()})
+        rows.append(
+            {
+                "block": index,
+                "seconds": round(time.perf_counter() - start, 6),
+                "cpu": round(time.process_time() - cpu, 6),
+                "read": block.read.size * sum(i.itemsize for i in stage.inputs),
+                "written": block.write.size * sum(o.itemsize for o in stage.outputs),
+            }
+        )
+    peak = round(peak_mib(), 1)
+    for row in rows:
+        row["peak_mib"] = peak
+    return {"record": _save(records, folder, indices[0]), "rows": rows, "failed": failed}
+
+
+def _block(stage: Map, block: Block) -> Any:
+    extra = {**stage.artefacts, **stage.params}
+    if stage.streams:
+        assemblies = [Assembly(output) for output in stage.outputs]
+        record: Any = {}
+        for piece in stage.function(block, *stage.inputs, **extra):
+            if isinstance(piece, Result):
+                record = piece.record
+                continue
+            for assembly, array in zip(assemblies, piece.outputs, strict=True):
+                assembly.add(Piece(piece.box, (array,)))
+        for assembly in assemblies:
+            assembly.close(block)
+        return record
+    arrays = [source.read(block.read) for source in stage.inputs]
+    result = stage.function(block, *arrays, **extra)
+    for output, array in zip(stage.outputs, result.outputs, strict=True):
+        output.write(block.write, array)
+    return result.record
+
+
+class Assembly:
+    """Pieces of a block in any order, written as soon as a write unit is whole."""
+
+    def __init__(self, output: Volume) -> None:
+        self.output = output
+        self.units = BlockGrid(output.box, output.write_unit)
+        self.open: dict[int, tuple[Array, int]] = {}
+
+    def add(self, piece: Piece) -> None:
+        for index in self._units(piece.box):
+            unit = self.units[index].write
+            part = piece.box.clip(unit)
+            buffer, missing = self.open.get(index) or (np.zeros(unit.shape, self.output.dtype), unit.size)
+            buffer[part.relative_to(unit).slices] = piece.outputs[0][part.relative_to(piece.box).slices]
+            missing -= part.size
+            if missing:
+                self.open[index] = (buffer, missing)
+            else:
+                self.open.pop(index, None)
+                self.output.write(unit, buffer)
+
+    def close(self, block: Block) -> None:
+        if self.open:
+            raise BlockError(f"block {block.index}: {len(self.open)} write units were not filled")
+
+    def _units(self, box: Box) -> list[int]:
+        _, ny, nx = self.units.counts
+        spans = [
+            range(a // u, -(-b // u)) for a, b, u in zip(box.start, box.stop, self.units.block, strict=True)
+        ]
+        return [(z * ny + y) * nx + x for z in spans[0] for y in spans[1] for x in spans[2]]
+
+
+def _save(records: dict[str, Any], folder: Path, first: int) -> str:
+    """Write the records of a batch under a temporary name and rename it into place."""
+    if not records:
+        return ""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{first:010d}.npz"
+    partial = folder / f"{name}.{os.getpid()}.partial"
+    with partial.open("wb") as file:
+        np.savez(file, allow_pickle=False, **records)
+    os.replace(partial, folder / name)
+    return name
+
+
+def reset_peak() -> None:
+    """Let the kernel count the peak memory of this process anew (Linux; elsewhere it only grows)."""
+    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+
+
+def peak_mib() -> float:
+    """Peak resident memory of this process in MiB, since `reset_peak` where that works."""
+    with contextlib.suppress(OSError), open("/proc/self/status") as file:
+        for line in file:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / 2**20 if sys.platform == "darwin" else most / 1024

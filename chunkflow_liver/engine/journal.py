@@ -1,0 +1,203 @@
+"""The journal of a work folder: what was planned (with fingerprints) and which blocks are done.
+
+One writer, the driver, appends one line per finished batch; every line carries its own checksum, so
+that a line torn by a crash is recognised and dropped.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from chunkflow_liver.engine.stage import Records
+from chunkflow_liver.errors import JournalError, OutputError
+
+SCHEMA = 1
+FSYNC_SECONDS = 1.0
+
+
+@dataclass
+class Done:
+    """What the journal knows of one stage."""
+
+    records: dict[int, str] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    finished: bool = False
+
+
+@dataclass
+class Journal:
+    """Open journal of one work folder; hold it as a context manager."""
+
+    work: Path
+    done: dict[str, Done] = field(default_factory=dict)
+    _file: Any = None
+    _lock: FileLock | None = None
+    _synced: float = 0.0
+
+    def __enter__(self) -> Journal:
+        self.work.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(self.work / ".lock")
+        holder = self.work / ".lock.json"
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as err:
+            who = holder.read_text() if holder.exists() else "another process"
+            raise OutputError(f"{self.work} is in use by {who}; wait for it, or stop it") from err
+        holder.write_text(f"process {os.getpid()} of {_user()} on {socket.gethostname()}")
+        self._load()
+        self._file = (self.work / "journal.jsonl").open("ab")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._sync()
+            self._file.close()
+        if self._lock is not None:
+            (self.work / ".lock.json").unlink(missing_ok=True)
+            self._lock.release()
+
+    def _load(self) -> None:
+        """Replay the lines; cut off a torn tail, refuse a damaged middle."""
+        path = self.work / "journal.jsonl"
+        raw = path.read_bytes() if path.exists() else b""
+        good = 0
+        for line in raw.splitlines(keepends=True):
+            entry = _parse(line)
+            if entry is None:
+                if good + len(line) < len(raw):
+                    raise JournalError(
+                        f"{path} is damaged at byte {good}; run in a new work folder, or delete it to redo"
+                    )
+                break
+            good += len(line)
+            self._apply(entry)
+        if good < len(raw):
+            with path.open("r+b") as file:
+                file.truncate(good)
+
+    def _apply(self, entry: Mapping[str, Any]) -> None:
+        if entry.get("reset"):
+            self.done.pop(entry["stage"], None)
+            return
+        stage = self.done.setdefault(entry["stage"], Done())
+        if "rows" in entry:
+            stage.rows += entry["rows"]
+            stage.records.update({row["block"]: entry["record"] for row in entry["rows"]})
+        stage.finished = stage.finished or bool(entry.get("finished"))
+
+    def append(self, entry: Mapping[str, Any]) -> None:
+        """Write one line; on disk within a second."""
+        self._apply(entry)
+        text = json.dumps(entry, separators=(",", ":")).encode()
+        self._file.write(b"%08x %s\n" % (zlib.crc32(text), text))
+        if time.monotonic() - self._synced > FSYNC_SECONDS:
+            self._sync()
+
+    def _sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
+
+    def stage(self, name: str) -> Done:
+        return self.done.get(name, Done())
+
+    def records(self, name: str) -> Records:
+        """(block index, record) of a finished map, in the order of blocks."""
+        folder = record_folder(self.work, name)
+        loaded: tuple[str, Any] = ("", None)
+        for block, file in sorted(self.stage(name).records.items()):
+            if not file:
+                yield block, {}
+                continue
+            if loaded[0] != file:
+                with np.load(folder / file, allow_pickle=False) as archive:
+                    loaded = (file, _by_block(dict(archive)))
+            yield block, loaded[1].get(block, {})
+
+    def adopt(self, stages: Mapping[str, tuple[str, dict[str, Any]]], *, redo: bool) -> None:
+        """Compare the plan with what this folder was made by; write `run.json` if they agree.
+
+        Raises
+        ------
+        JournalError
+            If a stage with finished work was planned differently and `redo` is not set.
+        """
+        path = self.work / "run.json"
+        before = json.loads(path.read_text())["stages"] if path.exists() else {}
+        for name, (digest, description) in stages.items():
+            was = before.get(name)
+            if was is None or was["fingerprint"] == digest or name not in self.done:
+                continue
+            if not redo:
+                raise JournalError(
+                    f"{self.work} was written by a different plan: stage {name!r} has "
+                    f"{difference(was['description'], description)}; run in a new work folder, or ask "
+                    "for what changed to be redone (--redo)"
+                )
+            self.append({"stage": name, "reset": True})
+        entries = before | {n: {"fingerprint": f, "description": d} for n, (f, d) in stages.items()}
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps({"schema": SCHEMA, "stages": entries}, indent=1, sort_keys=True))
+        os.replace(partial, path)
+
+
+def record_folder(work: Path, stage: str) -> Path:
+    """Where the records of a stage lie."""
+    return Path(work) / "records" / stage.replace("/", ".")
+
+
+def difference(was: Mapping[str, Any], now: Mapping[str, Any], at: str = "") -> str:
+    """The first key in which two descriptions differ, as 'key: before, now'."""
+    for key in sorted(set(was) | set(now)):
+        a, b = was.get(key), now.get(key)
+        if a == b:
+            continue
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            return difference(a, b, f"{at}{key}.")
+        return f"{at}{key} = {a!r} there and {b!r} in this plan"
+    return "no difference"
+
+
+def _by_block(archive: Mapping[str, np.ndarray[Any, Any]]) -> dict[int, dict[str, Any]]:
+    found: dict[int, dict[str, Any]] = {}
+    for key, values in archive.items():
+        block, _, name = key.partition(".")
+        found.setdefault(int(block), {})[name] = values
+    return found
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    checksum, _, text = line.rstrip(b"\n").partition(b" ")
+    if not line.endswith(b"\n") or b"%08x" % zlib.crc32(text) != checksum:
+        return None
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
+
+
+def read_rows(work: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(stage, row) of every finished block, read without taking the lock."""
+    path = Path(work) / "journal.jsonl"
+    if path.exists():
+        for line in path.read_bytes().splitlines(keepends=True):
+            entry = _parse(line)
+            for row in (entry or {}).get("rows", ()):
+                yield (entry or {})["stage"], row

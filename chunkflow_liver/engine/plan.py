@@ -1,0 +1,187 @@
+"""A `Plan`: stages in order, which can be printed, added, checked and refused before anything is written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from chunkflow_liver.engine.stage import Fold, Map, Stage, describe, fingerprint, handle_key
+from chunkflow_liver.errors import ConfigError, DiskBudgetError, MemoryBudgetError
+from chunkflow_liver.store.location import is_local
+from chunkflow_liver.store.table import Arrays, Table
+from chunkflow_liver.store.volume import Volume
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Product:
+    """A result that a person looks at: what it is, its name, and where it lies.
+
+    `kind` is one of 'raw', 'semantic', 'instances', 'distance', 'exact', 'instance table',
+    'contact table', 'evaluation'.
+    """
+
+    kind: str
+    name: str
+    handle: Volume | Table
+    about: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Stages that run in order in one work folder.
+
+    Attributes
+    ----------
+    stages : tuple of Map and Fold
+    work : Path
+        Folder of journal, records, tables and (by default) volumes.
+    output : Volume, Table or Arrays
+        What the last operation makes.
+    products : tuple of Product
+        Everything that is to be looked at, for the report.
+    """
+
+    stages: tuple[Stage, ...]
+    work: Path
+    output: Any
+    products: tuple[Product, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [s.name for s in self.stages]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ConfigError(f"two operations of a plan have the same name: {twice}; rename one of them")
+
+    def __add__(self, other: Plan) -> Plan:
+        """Both plans, one after the other; stages that are the same run once."""
+        if Path(self.work) != Path(other.work):
+            raise ConfigError(f"plans of two work folders cannot be added: {self.work} and {other.work}")
+        stages = self.stages + tuple(s for s in other.stages if s not in self.stages)
+        products = self.products + tuple(p for p in other.products if p not in self.products)
+        return Plan(stages, self.work, other.output, products)
+
+    @property
+    def maps(self) -> tuple[Map, ...]:
+        return tuple(s for s in self.stages if isinstance(s, Map))
+
+    @property
+    def task_bytes(self) -> int:
+        """Bytes that the largest task needs."""
+        return max((s.task_bytes for s in self.maps), default=0)
+
+    @property
+    def expected_disk_bytes(self) -> float:
+        """Bytes expected on the disk of the work folder after compression."""
+        return sum(o.expected_disk_bytes for s in self.maps for o in s.outputs if is_local(o.url))
+
+    def descriptions(self) -> Iterator[tuple[Stage, dict[str, Any], str]]:
+        """Each stage with everything its answer depends on, and the fingerprint of that."""
+        made: dict[str, str] = {}
+        package = version("chunkflow-liver")
+        for stage in self.stages:
+            description = describe(stage, made, package)
+            digest = fingerprint(description)
+            made[stage.name] = digest
+            outputs = (stage.output,) if isinstance(stage, Fold) else stage.outputs
+            made.update({handle_key(o): digest for o in outputs})
+            yield stage, description, digest
+
+    def check(self, memory_bytes: float | None = None) -> None:
+        """Refuse what cannot run: too little memory per worker, too little disk, no place to write.
+
+        Raises
+        ------
+        MemoryBudgetError, DiskBudgetError
+        """
+        for stage in self.maps:
+            if memory_bytes is not None and stage.task_bytes > memory_bytes:
+                raise MemoryBudgetError(_memory_text(stage, memory_bytes))
+        place = nearest_folder(self.work)
+        if not os.access(place, os.W_OK):
+            raise DiskBudgetError(f"cannot write to {place}, where the work folder {self.work} would be")
+        free, need = shutil.disk_usage(place).free, self.expected_disk_bytes
+        if need > free:
+            raise DiskBudgetError(
+                f"the outputs need about {need / GIB:.2f} GiB in {self.work}, but {place} has "
+                f"{free / GIB:.2f} GiB free; choose another work folder or fewer outputs"
+            )
+
+    def __str__(self) -> str:
+        rows = [("stage", "blocks", "block", "halo", "reads", "writes", "memory/task", "device")]
+        for s in self.stages:
+            if isinstance(s, Fold):
+                rows.append((s.name, "1", "-", "-", "records", _file_name(s.output), "-", "cpu"))
+                continue
+            rows.append(
+                (
+                    s.name,
+                    str(len(s.grid)),
+                    _by(s.grid.block),
+                    _by(tuple(max(a, b) for a, b in zip(s.grid.low, s.grid.high, strict=True))),
+                    _size(s.read_bytes),
+                    _size(s.written_bytes),
+                    _size(s.task_bytes),
+                    s.device,
+                )
+            )
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines.insert(1, "  ".join("-" * w for w in widths))
+        blocks = sum(len(s.grid) for s in self.maps)
+        lines.append(
+            f"{len(self.stages)} stages, {blocks} blocks, at most {_size(self.task_bytes)} per task, "
+            f"about {_size(self.expected_disk_bytes)} on disk, work folder {self.work}"
+        )
+        return "\n".join(lines)
+
+
+def nearest_folder(path: Path) -> Path:
+    """The innermost folder of `path` that exists."""
+    place = Path(path).absolute()
+    while not place.exists():
+        place = place.parent
+    return place
+
+
+def _memory_text(stage: Map, have: float) -> str:
+    block = list(stage.grid.block)
+    units = [max(o.write_unit[i] for o in stage.outputs) if stage.outputs else 1 for i in range(3)]
+    need = stage.task_bytes
+    scale = max(0.05, (have * 0.9 - stage.resident) / need)
+    for _ in range(32):
+        largest = max(range(3), key=lambda i: block[i] / units[i])
+        now = block[0] * block[1] * block[2]
+        if (
+            block[largest] <= units[largest]
+            or now <= scale * stage.grid.block[0] * stage.grid.block[1] * stage.grid.block[2]
+        ):
+            break
+        block[largest] = max(units[largest], block[largest] // 2 // units[largest] * units[largest])
+    return (
+        f"stage {stage.name!r} needs {need / GIB:.2f} GiB per task for blocks of {stage.grid.block} with "
+        f"halo {stage.grid.low}, but a worker has {have / GIB:.2f} GiB; try a block of about {tuple(block)}, "
+        "or fewer workers with more memory each"
+    )
+
+
+def _size(n: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if n < 1024 or unit == "TiB":
+            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
+        n /= 1024
+    return ""
+
+
+def _by(sides: tuple[int, ...]) -> str:
+    return "x".join(str(n) for n in sides)
+
+
+def _file_name(handle: Table | Arrays) -> str:
+    return Path(handle.path).name

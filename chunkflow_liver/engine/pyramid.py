@@ -1,0 +1,66 @@
+"""Stages that fill the coarser levels of an image, each from the level below."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chunkflow_liver.engine.stage import Map, Result
+from chunkflow_liver.geometry import Block, BlockGrid, Box, Zyx, zyx
+from chunkflow_liver.kernels.downsample import mean, mode
+from chunkflow_liver.store.volume import Volume
+from chunkflow_liver.xp import Array
+
+
+@dataclass(frozen=True)
+class Finer:
+    """A level, read in the coordinates of a coarser one: a box gives all voxels under it."""
+
+    volume: Volume
+    factor: Zyx
+    shape: Zyx
+
+    @property
+    def itemsize(self) -> int:
+        z, y, x = self.factor
+        return self.volume.itemsize * z * y * x
+
+    def read(self, box: Box) -> np.ndarray[Any, Any]:
+        scaled = Box(
+            zyx([n * f for n, f in zip(box.start, self.factor, strict=True)]),
+            zyx([n * f for n, f in zip(box.stop, self.factor, strict=True)]),
+        )
+        return self.volume.read(scaled.clip(self.volume.box))
+
+    def identity(self) -> str:
+        return self.volume.identity()
+
+
+def pyramid(volume: Volume, name: str) -> tuple[Map, ...]:
+    """Maps that make levels 1, 2, ... of the image whose level 0 is `volume`.
+
+    Images are averaged, labels take the majority; each level is made from the one below it.
+    """
+    stages = []
+    levels = volume.pyramid()
+    for below, level in itertools.pairwise(levels):
+        factor = zyx([b // a for a, b in zip(below.reduction, level.reduction, strict=True)])
+        stages.append(
+            Map(
+                f"{name}/level-{level.level}",
+                _reduce,
+                BlockGrid(level.box, level.write_unit),
+                (Finer(below, factor, level.shape),),
+                (level,),
+                params={"factor": factor, "kind": level.kind},
+                working=8.0 * below.itemsize,
+            )
+        )
+    return tuple(stages)
+
+
+def _reduce(block: Block, finer: Array, *, factor: Zyx, kind: str) -> Result:
+    return Result((mode(finer, factor) if kind == "label" else mean(finer, factor),))

@@ -1,0 +1,254 @@
+"""Run a plan: here, or on any dask cluster; resume what an earlier run left."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from chunkflow_liver.engine.execute import execute
+from chunkflow_liver.engine.journal import Journal, record_folder
+from chunkflow_liver.engine.plan import Plan
+from chunkflow_liver.engine.progress import Progress
+from chunkflow_liver.engine.stage import Fold, Map, plain
+from chunkflow_liver.errors import ClusterError, RunIncompleteError
+from chunkflow_liver.store.create import create, finish
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+log = logging.getLogger(__name__)
+
+BATCH_SECONDS = 1.0
+MOST_BLOCKS_PER_BATCH = 512
+TASKS_PER_WORKER = 3
+HOPELESS = 8
+"""A stage is given up when its first so many blocks all fail: the fault is not in the blocks."""
+
+
+@dataclass
+class Tasks:
+    """The blocks of one stage that are still to do, in batches of about `BATCH_SECONDS`."""
+
+    pending: Iterator[int]
+    workers: int
+    retries: int
+    remaining: int
+    again: deque[int] = field(default_factory=deque)
+    attempts: dict[int, int] = field(default_factory=dict)
+    failed: dict[int, dict[str, Any]] = field(default_factory=dict)
+    seconds: float = 0.0
+    done: int = 0
+
+    def batch(self) -> list[int]:
+        """Blocks for one task; empty when there are none left to hand out."""
+        if self.hopeless:
+            return []
+        if self.again:
+            # A block that failed runs alone, so that it cannot take others with it.
+            return [self.again.popleft()]
+        size = 1
+        if self.done:
+            mean = self.seconds / self.done
+            fair = max(1, self.remaining // (self.workers * 4))
+            size = int(min(max(1.0, BATCH_SECONDS / max(mean, 1e-6)), MOST_BLOCKS_PER_BATCH, fair))
+        blocks = list(itertools.islice(self.pending, size))
+        self.remaining -= len(blocks)
+        return blocks
+
+    @property
+    def hopeless(self) -> bool:
+        return self.done == 0 and len(self.failed) >= HOPELESS
+
+    def finish(self, rows: list[dict[str, Any]], failed: list[dict[str, Any]]) -> None:
+        self.done += len(rows)
+        self.seconds += sum(row["seconds"] for row in rows)
+        for failure in failed:
+            block = failure["block"]
+            self.attempts[block] = self.attempts.get(block, 0) + 1
+            if self.attempts[block] <= self.retries:
+                log.warning("%s; tried %d time(s), trying again", failure["error"], self.attempts[block])
+                self.again.append(block)
+            else:
+                self.failed[block] = failure
+
+
+def run(
+    plan: Plan,
+    client: Client | None = None,
+    *,
+    retries: int = 2,
+    redo: bool = False,
+    progress: bool = True,
+    memory_gib: float | None = None,
+) -> Plan:
+    """Run every stage of `plan` that is not done yet, and return the plan.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to do; its work folder holds the journal that a later run goes on from.
+    client : distributed.Client, optional
+        Where blocks run; in this process without one.
+    retries : int
+        How often a block that failed is tried again.
+    redo : bool
+        Do again the stages whose parameters or inputs differ from those of the work folder, instead
+        of refusing.
+    progress : bool
+        Show a bar on a terminal, log lines elsewhere.
+    memory_gib : float, optional
+        Memory of a worker, if it is not what dask or the operating system say.
+
+    Raises
+    ------
+    MemoryBudgetError, DiskBudgetError
+        Before anything is written.
+    JournalError, OutputError
+        If the work folder belongs to another plan or is in use.
+    RunIncompleteError
+        After all other blocks of the stage are done, if some failed in every attempt; `failed.json`
+        in the work folder lists them.
+    """
+    memory = memory_gib * 2**30 if memory_gib else worker_memory(client)
+    plan.check(memory)
+    described = list(plan.descriptions())
+    work = Path(plan.work)
+    with Journal(work) as journal:
+        journal.adopt({s.name: (digest, d) for s, d, digest in described}, redo=redo)
+        _write_products(plan)
+        for stage, _, _ in described:
+            if isinstance(stage, Fold):
+                _run_fold(stage, journal)
+            else:
+                _run_map(stage, journal, client, retries, progress)
+        for output in {o for s in plan.maps for o in s.outputs if o.level == 0}:
+            finish(output)
+        (work / "failed.json").unlink(missing_ok=True)
+    return plan
+
+
+def worker_memory(client: Client | None) -> float:
+    """Bytes of memory of the smallest worker, or what is free on this machine."""
+    if client is None:
+        return float(psutil.virtual_memory().available)
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    if not workers:
+        client.wait_for_workers(1, timeout=120)
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+    total = psutil.virtual_memory().total
+    return float(min((w["memory_limit"] or total) / w["nthreads"] for w in workers.values()))
+
+
+def _run_fold(stage: Fold, journal: Journal) -> None:
+    if journal.stage(stage.name).finished and stage.output.exists():
+        return
+    start = time.monotonic()
+    columns = stage.function(journal.records(stage.over), **stage.artefacts, **stage.params)
+    stage.output.write(columns, plain(stage.provenance))
+    journal.append({"stage": stage.name, "finished": True, "seconds": round(time.monotonic() - start, 3)})
+    log.info("%s: done in %.1f s", stage.name, time.monotonic() - start)
+
+
+def _run_map(stage: Map, journal: Journal, client: Client | None, retries: int, progress: bool) -> None:
+    before = journal.stage(stage.name)
+    if before.finished:
+        return
+    for output in stage.outputs:
+        if output.level == 0 and not (before.records and output.exists()):
+            create(output)
+        output.forget()
+    left = len(stage.grid) - len(before.records)
+    known = set(before.records)
+    pending = (i for i in range(len(stage.grid)) if i not in known)
+    workers = 1 if client is None else max(1, sum(client.nthreads().values()))
+    tasks = Tasks(pending, workers, retries, left)
+    folder = record_folder(journal.work, stage.name)
+    with Progress(stage.name, len(stage.grid), len(known), shown=progress) as shown:
+        for found in _here(stage, tasks, folder) if client is None else _there(stage, tasks, folder, client):
+            rows = found["rows"]
+            if rows:
+                journal.append({"stage": stage.name, "record": found["record"], "rows": rows})
+            tasks.finish(rows, found["failed"])
+            voxels = sum(stage.grid[row["block"]].write.size for row in rows)
+            shown.add(len(rows), voxels, len(found["failed"]))
+    if tasks.failed:
+        failures = {"stage": stage.name, "blocks": [tasks.failed[b] for b in sorted(tasks.failed)]}
+        (journal.work / "failed.json").write_text(json.dumps(failures, indent=1))
+        first = tasks.failed[min(tasks.failed)]["error"]
+        raise RunIncompleteError(
+            f"{len(tasks.failed)} of {len(stage.grid)} blocks of stage {stage.name!r} failed "
+            f"{retries + 1} times; the first: {first}. What is done is kept: mend the cause and run "
+            f"again. All failures stand in {journal.work / 'failed.json'}"
+        )
+    missing = len(stage.grid) - len(journal.stage(stage.name).records)
+    if missing:
+        raise RunIncompleteError(f"{missing} blocks of stage {stage.name!r} were never handed out; run again")
+    journal.append({"stage": stage.name, "finished": True})
+
+
+def _here(stage: Map, tasks: Tasks, folder: Path) -> Iterator[dict[str, Any]]:
+    while batch := tasks.batch():
+        yield execute(stage, batch, folder)
+
+
+def _there(stage: Map, tasks: Tasks, folder: Path, client: Client) -> Iterator[dict[str, Any]]:
+    """Keep a bounded number of tasks with the scheduler; a lost worker costs its batch an attempt."""
+    from distributed import as_completed
+
+    running: dict[Any, list[int]] = {}
+    ready = as_completed()
+
+    def submit() -> None:
+        while len(running) < tasks.workers * TASKS_PER_WORKER and (batch := tasks.batch()):
+            future = client.submit(execute, stage, batch, folder, pure=False, retries=0)
+            running[future] = batch
+            ready.add(future)
+
+    try:
+        submit()
+        while running:
+            future = next(ready)
+            batch = running.pop(future)
+            if future.status == "finished":
+                found = future.result()
+            elif client.status != "running":
+                raise ClusterError("the dask scheduler is gone; run again to go on from here")
+            else:
+                text = f"stage {stage.name!r}, blocks {batch[0]}-{batch[-1]}: {future.exception()!r}"
+                failed = [{"block": b, "error": text, "traceback": ""} for b in batch]
+                found = {"record": "", "rows": [], "failed": failed}
+            yield found
+            submit()
+    finally:
+        client.cancel(list(running))
+
+
+def _write_products(plan: Plan) -> None:
+    """`products.json`: what the run makes, for the report and for viewers."""
+    entries = [
+        {
+            "kind": p.kind,
+            "name": p.name,
+            "type": type(p.handle).__name__,
+            "handle": plain(p.handle),
+            "about": plain(dict(p.about)),
+        }
+        for p in plan.products
+    ]
+    path = Path(plan.work) / "products.json"
+    before = json.loads(path.read_text()) if path.exists() else []
+    names = {(e["kind"], e["name"]) for e in entries}
+    entries = [e for e in before if (e["kind"], e["name"]) not in names] + entries
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(entries, indent=1))
+    os.replace(partial, path)

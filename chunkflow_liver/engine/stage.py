@@ -1,0 +1,236 @@
+"""The two primitives: `Map` (block in, block and record out) and `Fold` (records in, one artefact out)."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+from chunkflow_liver.errors import GridError
+from chunkflow_liver.geometry import BlockGrid, Box, Zyx
+from chunkflow_liver.store.table import Arrays, Columns, Table
+from chunkflow_liver.store.volume import Volume, is_whole
+from chunkflow_liver.xp import Array
+
+PROCESS_BYTES = 300 << 20
+"""A Python process with NumPy, SciPy, zarr and pyarrow loaded; seen: 150-280 MiB."""
+
+
+class Readable(Protocol):
+    """Anything a block can be read from: a `Volume`, a foreign file, a finer level."""
+
+    @property
+    def shape(self) -> Zyx: ...
+
+    @property
+    def itemsize(self) -> int: ...
+
+    def read(self, box: Box) -> np.ndarray[Any, Any]: ...
+
+    def identity(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a map function returns: one array per output, and a record of small arrays."""
+
+    outputs: tuple[Array, ...] = ()
+    record: Columns = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A finished part of a block, from a map function that streams."""
+
+    box: Box
+    outputs: tuple[Array, ...]
+
+
+Record = Mapping[str, np.ndarray[Any, Any]]
+Records = Iterator[tuple[int, Record]]
+
+
+@dataclass(frozen=True)
+class Map:
+    """One task per block: read a box of every input, call `function`, write a box of every output.
+
+    Attributes
+    ----------
+    name : str
+        Unique in a plan, for example 'mitos/apply'.
+    function : callable
+        Module-level; `function(block, *arrays, **artefacts, **params) -> Result`. With `streams` it
+        gets the inputs themselves instead of arrays and yields `Piece`s in any order.
+    grid : BlockGrid
+        Write boxes are unions of whole write units of every output.
+    inputs, outputs : tuple
+        What is read with halo, and what is written.
+    params : mapping
+        Plain values for `function`.
+    artefacts : mapping of str to Arrays
+        Results of folds, passed memory-mapped by name.
+    working : float
+        Bytes per voxel of the read box that `function` needs beside inputs and outputs.
+    resident : int
+        Bytes a worker holds whatever the block (model weights); for a map that streams, everything.
+    streams : bool
+        Whether `function` reads and yields part by part.
+    identity : mapping, optional
+        What stands for `params` in the fingerprint, where they hold paths.
+    device : str
+        'cpu' or 'cuda'.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    grid: BlockGrid
+    inputs: tuple[Readable, ...] = ()
+    outputs: tuple[Volume, ...] = ()
+    params: Mapping[str, Any] = field(default_factory=dict)
+    artefacts: Mapping[str, Arrays] = field(default_factory=dict)
+    working: float = 0.0
+    resident: int = 0
+    streams: bool = False
+    identity: Mapping[str, Any] | None = None
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for output in self.outputs:
+            first, last = self.grid[0].write, self.grid[len(self.grid) - 1].write
+            if output.box != self.grid.box:
+                raise GridError(
+                    f"stage {self.name!r}: the grid covers {self.grid.box}, {output.url} is {output.box}"
+                )
+            if not all(is_whole(b, output.write_unit, output.box) for b in (first, last)):
+                raise GridError(
+                    f"blocks of {self.grid.block} cut through write units of {output.write_unit}: two tasks "
+                    f"would write one of them and lose each other's voxels; use a multiple of "
+                    f"{output.write_unit} on every axis"
+                )
+
+    @property
+    def task_bytes(self) -> int:
+        """Bytes one task needs at its largest, the process itself included."""
+        middle = self.grid[len(self.grid) // 2 if len(self.grid) > 2 else 0]
+        widest = middle.write.grow(self.grid.low, self.grid.high).clip(middle.volume)
+        if self.streams:
+            return PROCESS_BYTES + self.resident
+        read = widest.size * (sum(i.itemsize for i in self.inputs) + self.working)
+        # An output exists as an array, as the shard being encoded, and as compressed bytes.
+        written = middle.write.size * sum(o.itemsize for o in self.outputs) * 2.5
+        return PROCESS_BYTES + self.resident + math.ceil(read + written)
+
+    @property
+    def read_bytes(self) -> int:
+        """Bytes all blocks together ask for, halo included (each block counted as the middle one)."""
+        middle = self.grid[len(self.grid) // 2]
+        return len(self.grid) * middle.read.size * sum(i.itemsize for i in self.inputs)
+
+    @property
+    def written_bytes(self) -> int:
+        """Bytes of all outputs before compression."""
+        return sum(o.nbytes for o in self.outputs)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """All records of the map called `over` in, one small artefact out; runs where the plan runs.
+
+    Attributes
+    ----------
+    name : str
+        Unique in a plan.
+    function : callable
+        Module-level; `function(records, **artefacts, **params) -> columns`, where `records` yields
+        (block index, record) in the order of blocks.
+    over : str
+        Name of the map whose records are read.
+    output : Arrays or Table
+        Where the columns go.
+    params, artefacts : mapping
+        As for `Map`.
+    provenance : mapping
+        What a table's metadata state about its making.
+    """
+
+    name: str
+    function: Callable[..., Columns]
+    over: str
+    output: Arrays | Table
+    params: Mapping[str, Any] = field(default_factory=dict)
+    artefacts: Mapping[str, Arrays] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+Stage = Map | Fold
+
+
+def describe(stage: Stage, made: Mapping[str, str], version: str) -> dict[str, Any]:
+    """Everything the answer of `stage` depends on, as plain JSON.
+
+    Parameters
+    ----------
+    stage : Map or Fold
+    made : mapping of str to str
+        For every handle that an earlier stage of the plan makes, that stage's fingerprint.
+    version : str
+        Version of the package.
+    """
+    found: dict[str, Any] = {
+        "function": f"{stage.function.__module__}.{stage.function.__qualname__}",
+        "artefacts": {k: made.get(v.path, v.path) for k, v in stage.artefacts.items()},
+        "version": version,
+    }
+    if isinstance(stage, Fold):
+        return found | {"over": made.get(stage.over, stage.over), "params": plain(stage.params)}
+    grid = stage.grid
+    return found | {
+        "params": plain(stage.params if stage.identity is None else stage.identity),
+        "block": list(grid.block),
+        "halo": [list(grid.low), list(grid.high)],
+        "box": [list(grid.box.start), list(grid.box.stop)],
+        "inputs": [_identity(i, made) for i in stage.inputs],
+        "outputs": [
+            {"dtype": o.dtype, "shape": list(o.shape), "unit": list(o.write_unit), "level": o.level}
+            for o in stage.outputs
+        ],
+    }
+
+
+def _identity(readable: Readable, made: Mapping[str, str]) -> str:
+    """Fingerprint of the stage that makes an input, or of the stored data."""
+    volume = getattr(readable, "volume", readable)
+    if isinstance(volume, Volume) and (key := handle_key(volume)) in made:
+        return made[key]
+    return readable.identity()
+
+
+def handle_key(handle: Volume | Table | Arrays) -> str:
+    """What tells one array, table or folder of arrays from all others."""
+    return f"{handle.url}/{handle.path}" if isinstance(handle, Volume) else handle.path
+
+
+def fingerprint(description: Mapping[str, Any]) -> str:
+    """SHA-256 of a description."""
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """`value` as what JSON can hold; dataclasses, tuples, NumPy scalars and arrays included."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(v) for v in (sorted(value) if isinstance(value, set | frozenset) else value)]
+    if isinstance(value, np.ndarray | np.generic):
+        return cast(Any, value).tolist()
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return str(value)
