@@ -1,0 +1,117 @@
+"""The instance table: additive sums per instance and block, merged exactly, one row per instance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from chunkflow_liver.engine.plan import Plan, Product
+from chunkflow_liver.engine.stage import Fold, Map, Records, Result, plain
+from chunkflow_liver.errors import ConfigError, InputError
+from chunkflow_liver.geometry import Block, BlockGrid, Nm, Zyx, zyx
+from chunkflow_liver.kernels.moments import block_sums, describe, merge_sums
+from chunkflow_liver.ops.place import PathLike, arrays_at, table_at, work_folder
+from chunkflow_liver.store.table import Arrays, Columns
+from chunkflow_liver.store.volume import Volume
+from chunkflow_liver.xp import Array
+
+FEATURES = ("basic",)
+
+
+def measure(
+    instances: Volume,
+    *,
+    raw: Volume | None = None,
+    features: Sequence[str] = ("basic",),
+    name: str,
+    work: PathLike,
+    block: Zyx | None = None,
+) -> Plan:
+    """Plan a table with one row per instance: size, place, extent, principal axes, intensity.
+
+    Parameters
+    ----------
+    instances : Volume
+        Instance ids, 0 is background.
+    raw : Volume, optional
+        Intensities on the same voxels; without it the intensity columns are left out.
+    features : sequence of str
+        Groups of columns; 'basic' is the one there is.
+    name : str
+        Name of the table.
+    work : path
+        Work folder.
+    block : Zyx, optional
+        Voxels per block; the write unit of `instances` by default.
+
+    Returns
+    -------
+    Plan
+        Its `output` is a `Table` with the columns `label, class, voxels, volume_um3, centroid_z_nm,
+        centroid_y_nm, centroid_x_nm` (voxel centres, from the volume's first corner), `bbox_z_min ...
+        bbox_x_max` (voxels, half-open), `axis_major_nm, axis_middle_nm, axis_minor_nm` (4 sqrt of the
+        eigenvalues of the voxels' covariance), `major_z, major_y, major_x` (unit vector),
+        `intensity_mean, intensity_sd, intensity_min, intensity_max`, `touches_border`; sorted by label.
+
+    Raises
+    ------
+    ConfigError, InputError
+        If features are unknown, or volumes do not lie on the same voxels.
+    """
+    unknown = sorted(set(features) - set(FEATURES))
+    if unknown:
+        raise ConfigError(f"no features {unknown}; there are {list(FEATURES)}")
+    if np.dtype(instances.dtype).kind not in "bui":
+        raise InputError(f"{instances.url} holds {instances.dtype} voxels; instances must be integers")
+    if raw is not None and raw.shape != instances.shape:
+        raise InputError(
+            f"{raw.url} has {raw.shape} voxels and {instances.url} {instances.shape}: "
+            "measure needs both on the same voxels, choose the level that matches"
+        )
+    inputs = (instances,) if raw is None else (instances, raw)
+    grid = BlockGrid(instances.box, block or zyx(list(instances.write_unit)))
+    output = table_at(work, name)
+    params: dict[str, Any] = {"voxel_nm": instances.voxel_nm, "shape": instances.shape}
+    stages = (
+        Map(f"{name}/sums", _sums, grid, inputs, working=12.0),
+        Fold(
+            f"{name}/table",
+            _table,
+            f"{name}/sums",
+            output,
+            params=params,
+            artefacts={"made": arrays_at(work, instances.name, "instances")},
+            provenance={"operation": "measure", "features": list(features), **plain(params)},
+        ),
+    )
+    about = (("instances", instances.name), ("features", list(features)))
+    return Plan(stages, work_folder(work), output, (Product("instance table", name, output, about),))
+
+
+def _sums(block: Block, labels: Array, raw: Array | None = None) -> Result:
+    sums = block_sums(labels, raw)
+    return Result(record={**sums, "origin": np.array(block.read.start)})
+
+
+def _table(records: Records, *, voxel_nm: Nm, shape: Zyx, made: Arrays) -> Columns:
+    table = describe(merge_sums(_parts(records)), voxel_nm, shape)
+    rest = {k: v for k, v in table.items() if k != "label"}
+    return {"label": table["label"], "class": _classes(table["label"], made), **rest}
+
+
+def _classes(label: Array, made: Arrays) -> Array:
+    """Class of every instance, as the `label` operation found it; empty for foreign instances."""
+    if not made.exists() or not len(label):
+        return np.full(len(label), "", "U1")
+    numbers, names = made["class_number"], made["class_name"]
+    value = np.asarray(made["value"])[label.astype(np.int64) - 1]
+    known = dict(zip(numbers.tolist(), names.tolist(), strict=True))
+    return np.array([known.get(v, str(v)) for v in value.tolist()], str)
+
+
+def _parts(records: Records) -> Iterator[tuple[Zyx, dict[str, Any]]]:
+    for _, record in records:
+        sums = {k: v for k, v in record.items() if k != "origin"}
+        yield zyx(record["origin"].tolist()), sums
