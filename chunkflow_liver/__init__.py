@@ -7,13 +7,21 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from chunkflow_liver.config import read_run_file
     from chunkflow_liver.engine.cluster import cluster
     from chunkflow_liver.engine.plan import Plan
     from chunkflow_liver.engine.run import run
     from chunkflow_liver.geometry import Box
+    from chunkflow_liver.ops.contacts import contacts
+    from chunkflow_liver.ops.convert import convert, export
     from chunkflow_liver.ops.distance import distance
+    from chunkflow_liver.ops.evaluate import evaluate
     from chunkflow_liver.ops.label import label
     from chunkflow_liver.ops.measure import measure
+    from chunkflow_liver.ops.phantom import phantom
+    from chunkflow_liver.ops.segment import segment
+    from chunkflow_liver.pipeline import plan_run
+    from chunkflow_liver.report import report
     from chunkflow_liver.store.create import write_volume
     from chunkflow_liver.store.images import open_volume, validate
     from chunkflow_liver.store.table import read_table
@@ -25,12 +33,21 @@ _PUBLIC = {
     "Plan": "engine.plan",
     "Volume": "store.volume",
     "cluster": "engine.cluster",
+    "contacts": "ops.contacts",
+    "convert": "ops.convert",
     "distance": "ops.distance",
+    "evaluate": "ops.evaluate",
+    "export": "ops.convert",
     "label": "ops.label",
     "measure": "ops.measure",
     "open_volume": "store.images",
+    "phantom": "ops.phantom",
+    "plan_run": "pipeline",
+    "read_run_file": "config",
     "read_table": "store.table",
+    "report": "report",
     "run": "engine.run",
+    "segment": "ops.segment",
     "validate": "store.images",
     "write_volume": "store.create",
 }
@@ -41,12 +58,21 @@ __all__ = [
     "Plan",
     "Volume",
     "cluster",
+    "contacts",
+    "convert",
     "distance",
+    "evaluate",
+    "export",
     "label",
     "measure",
     "open_volume",
+    "phantom",
+    "plan_run",
+    "read_run_file",
     "read_table",
+    "report",
     "run",
+    "segment",
     "validate",
     "write_volume",
 ]
@@ -54,7 +80,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
-        return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+        found = getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+        # A module of the same name (report) would otherwise take the function's place once loaded.
+        globals()[name] = found
+        return found
     if name == "kernels":
         return importlib.import_module(f"{__name__}.kernels")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

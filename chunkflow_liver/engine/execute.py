@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.engine.stage import Map, Piece, Result
-from chunkflow_liver.errors import BlockError
+from chunkflow_liver.errors import BlockError, GridError
 from chunkflow_liver.geometry import Block, BlockGrid, Box
 from chunkflow_liver.store.volume import Volume
-from chunkflow_liver.xp import Array
+from chunkflow_liver.xp import Array, on_host
 
 
 def execute(stage: Map, indices: Sequence[int], folder: Path) -> dict[str, Any]:
@@ -56,7 +56,9 @@ def execute(stage: Map, indices: Sequence[int], folder: Path) -> dict[str, Any]:
     peak = round(peak_mib(), 1)
     for row in rows:
         row["peak_mib"] = peak
-    return {"record": _save(records, folder, indices[0]), "rows": rows, "failed": failed}
+    # Named by a block that is in it: a block that failed comes again alone, under its own number.
+    record = _save(records, folder, rows[0]["block"]) if records else ""
+    return {"record": record, "rows": rows, "failed": failed}
 
 
 def _block(stage: Map, block: Block) -> Any:
@@ -87,23 +89,34 @@ class Assembly:
         self.output = output
         self.units = BlockGrid(output.box, output.write_unit)
         self.open: dict[int, tuple[Array, int]] = {}
+        self.written = 0
 
     def add(self, piece: Piece) -> None:
+        values = on_host(piece.outputs[0])
+        if values.shape != piece.box.shape or not np.can_cast(values.dtype, self.output.dtype, "safe"):
+            raise GridError(
+                f"a piece of {values.dtype} voxels of shape {values.shape} does not fit {piece.box} of "
+                f"{self.output.url}, which holds {self.output.dtype}"
+            )
         for index in self._units(piece.box):
             unit = self.units[index].write
             part = piece.box.clip(unit)
             buffer, missing = self.open.get(index) or (np.zeros(unit.shape, self.output.dtype), unit.size)
-            buffer[part.relative_to(unit).slices] = piece.outputs[0][part.relative_to(piece.box).slices]
+            buffer[part.relative_to(unit).slices] = values[part.relative_to(piece.box).slices]
             missing -= part.size
             if missing:
                 self.open[index] = (buffer, missing)
             else:
                 self.open.pop(index, None)
                 self.output.write(unit, buffer)
+                self.written += unit.size
 
     def close(self, block: Block) -> None:
-        if self.open:
-            raise BlockError(f"block {block.index}: {len(self.open)} write units were not filled")
+        if self.open or self.written != block.write.size:
+            raise BlockError(
+                f"block {block.index}: the pieces filled {self.written} of {block.write.size} voxels of "
+                f"{self.output.url}, and {len(self.open)} write units in part"
+            )
 
     def _units(self, box: Box) -> list[int]:
         _, ny, nx = self.units.counts
@@ -115,8 +128,6 @@ class Assembly:
 
 def _save(records: dict[str, Any], folder: Path, first: int) -> str:
     """Write the records of a batch under a temporary name and rename it into place."""
-    if not records:
-        return ""
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{first:010d}.npz"
     partial = folder / f"{name}.{os.getpid()}.partial"

@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import time
+import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -55,9 +56,13 @@ class Journal:
         except Timeout as err:
             who = holder.read_text() if holder.exists() else "another process"
             raise OutputError(f"{self.work} is in use by {who}; wait for it, or stop it") from err
-        holder.write_text(f"process {os.getpid()} of {_user()} on {socket.gethostname()}")
-        self._load()
-        self._file = (self.work / "journal.jsonl").open("ab")
+        try:
+            holder.write_text(f"process {os.getpid()} of {_user()} on {socket.gethostname()}")
+            self._load()
+            self._file = (self.work / "journal.jsonl").open("ab")
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -98,10 +103,11 @@ class Journal:
         stage.finished = stage.finished or bool(entry.get("finished"))
 
     def append(self, entry: Mapping[str, Any]) -> None:
-        """Write one line; on disk within a second."""
+        """Hand one line to the operating system; lines are forced onto the disk once a second."""
         self._apply(entry)
         text = json.dumps(entry, separators=(",", ":")).encode()
         self._file.write(b"%08x %s\n" % (zlib.crc32(text), text))
+        self._file.flush()
         if time.monotonic() - self._synced > FSYNC_SECONDS:
             self._sync()
 
@@ -122,8 +128,14 @@ class Journal:
                 yield block, {}
                 continue
             if loaded[0] != file:
-                with np.load(folder / file, allow_pickle=False) as archive:
-                    loaded = (file, _by_block(dict(archive)))
+                try:
+                    with np.load(folder / file, allow_pickle=False) as archive:
+                        loaded = (file, _by_block(dict(archive)))
+                except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as err:
+                    raise JournalError(
+                        f"the records of stage {name!r} in {folder / file} cannot be read: {err}; run in a "
+                        "new work folder, or delete this one to redo"
+                    ) from err
             yield block, loaded[1].get(block, {})
 
     def adopt(self, stages: Mapping[str, tuple[str, dict[str, Any]]], *, redo: bool) -> None:
@@ -135,10 +147,15 @@ class Journal:
             If a stage with finished work was planned differently and `redo` is not set.
         """
         path = self.work / "run.json"
-        before = json.loads(path.read_text())["stages"] if path.exists() else {}
+        try:
+            before = json.loads(path.read_text())["stages"] if path.exists() else {}
+        except (ValueError, KeyError) as err:
+            raise JournalError(
+                f"{path} cannot be read: {err}; run in a new work folder, or delete this one"
+            ) from err
         for name, (digest, description) in stages.items():
-            was = before.get(name)
-            if was is None or was["fingerprint"] == digest or name not in self.done:
+            was = before.get(name, {"fingerprint": "", "description": {}})
+            if was["fingerprint"] == digest or name not in self.done:
                 continue
             if not redo:
                 raise JournalError(
@@ -195,9 +212,22 @@ def _user() -> str:
 
 def read_rows(work: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(stage, row) of every finished block, read without taking the lock."""
+    for stage, done in _read(work).items():
+        for row in done.rows:
+            yield stage, row
+
+
+def read_finished(work: Path) -> set[str]:
+    """Names of the stages that are done, read without taking the lock."""
+    return {stage for stage, done in _read(work).items() if done.finished}
+
+
+def _read(work: Path) -> dict[str, Done]:
+    """What the journal of `work` says at this moment; a line that is being written is left out."""
+    seen = Journal(Path(work))
     path = Path(work) / "journal.jsonl"
-    if path.exists():
-        for line in path.read_bytes().splitlines(keepends=True):
-            entry = _parse(line)
-            for row in (entry or {}).get("rows", ()):
-                yield (entry or {})["stage"], row
+    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
+        entry = _parse(line)
+        if entry is not None:
+            seen._apply(entry)
+    return seen.done

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 from chunkflow_liver.engine.stage import Fold, Map, Stage, describe, fingerprint, handle_key
 from chunkflow_liver.errors import ConfigError, DiskBudgetError, MemoryBudgetError
 from chunkflow_liver.store.location import is_local
-from chunkflow_liver.store.table import Arrays, Table
+from chunkflow_liver.store.table import Table
 from chunkflow_liver.store.volume import Volume
 
 GIB = 2**30
@@ -113,33 +113,47 @@ class Plan:
                 f"{free / GIB:.2f} GiB free; choose another work folder or fewer outputs"
             )
 
-    def __str__(self) -> str:
-        rows = [("stage", "blocks", "block", "halo", "reads", "writes", "memory/task", "device")]
+    def rows(self) -> list[dict[str, Any]]:
+        """One plain row per stage: blocks, halo, bytes, memory and device."""
+        found: list[dict[str, Any]] = []
         for s in self.stages:
             if isinstance(s, Fold):
-                rows.append((s.name, "1", "-", "-", "records", _file_name(s.output), "-", "cpu"))
+                found.append({"stage": s.name, "blocks": 1, "output": Path(s.output.path).name})
                 continue
-            rows.append(
-                (
-                    s.name,
-                    str(len(s.grid)),
-                    _by(s.grid.block),
-                    _by(tuple(max(a, b) for a, b in zip(s.grid.low, s.grid.high, strict=True))),
-                    _size(s.read_bytes),
-                    _size(s.written_bytes),
-                    _size(s.task_bytes),
-                    s.device,
-                )
+            halo = [max(a, b) for a, b in zip(s.grid.low, s.grid.high, strict=True)]
+            found.append(
+                {
+                    "stage": s.name,
+                    "blocks": len(s.grid),
+                    "block": list(s.grid.block),
+                    "halo": halo,
+                    "voxels": s.grid.box.size,
+                    "read_bytes": s.read_bytes,
+                    "written_bytes": s.written_bytes,
+                    "task_bytes": s.task_bytes,
+                    "device": s.device,
+                }
             )
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-        lines.insert(1, "  ".join("-" * w for w in widths))
+        return found
+
+    def __str__(self) -> str:
+        lines = [("stage", "blocks", "block", "halo", "reads", "writes", "memory/task", "device")]
+        for row in self.rows():
+            cells = (row["stage"], str(row["blocks"]))
+            if "block" not in row:
+                lines.append((*cells, "-", "-", "records", row["output"], "-", "cpu"))
+                continue
+            sizes = (size(row[k]) for k in ("read_bytes", "written_bytes", "task_bytes"))
+            lines.append((*cells, _by(row["block"]), _by(row["halo"]), *sizes, row["device"]))
+        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+        text = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+        text.insert(1, "  ".join("-" * w for w in widths))
         blocks = sum(len(s.grid) for s in self.maps)
-        lines.append(
-            f"{len(self.stages)} stages, {blocks} blocks, at most {_size(self.task_bytes)} per task, "
-            f"about {_size(self.expected_disk_bytes)} on disk, work folder {self.work}"
+        text.append(
+            f"{len(self.stages)} stages, {blocks} blocks, at most {size(self.task_bytes)} per task, "
+            f"about {size(self.expected_disk_bytes)} on disk, work folder {self.work}"
         )
-        return "\n".join(lines)
+        return "\n".join(text)
 
 
 def nearest_folder(path: Path) -> Path:
@@ -171,7 +185,8 @@ def _memory_text(stage: Map, have: float) -> str:
     )
 
 
-def _size(n: float) -> str:
+def size(n: float) -> str:
+    """Bytes as a person reads them."""
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if n < 1024 or unit == "TiB":
             return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
@@ -179,9 +194,5 @@ def _size(n: float) -> str:
     return ""
 
 
-def _by(sides: tuple[int, ...]) -> str:
+def _by(sides: Sequence[int]) -> str:
     return "x".join(str(n) for n in sides)
-
-
-def _file_name(handle: Table | Arrays) -> str:
-    return Path(handle.path).name

@@ -55,7 +55,7 @@ def pyramid(volume: Volume, name: str) -> tuple[Map, ...]:
                 BlockGrid(level.box, level.write_unit),
                 (Finer(below, factor, level.shape),),
                 (level,),
-                params={"factor": factor, "kind": level.kind},
+                params={"factor": factor, "kind": "label" if level.dtype == "bool" else level.kind},
                 working=8.0 * below.itemsize,
             )
         )

@@ -6,10 +6,13 @@ import itertools
 import json
 import logging
 import os
+import platform
 import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +129,7 @@ def run(
     with Journal(work) as journal:
         journal.adopt({s.name: (digest, d) for s, d, digest in described}, redo=redo)
         _write_products(plan)
+        _write_plan(plan, client)
         for stage, _, _ in described:
             if isinstance(stage, Fold):
                 _run_fold(stage, journal)
@@ -233,6 +237,38 @@ def _there(stage: Map, tasks: Tasks, folder: Path, client: Client) -> Iterator[d
         client.cancel(list(running))
 
 
+def _write_plan(plan: Plan, client: Client | None) -> None:
+    """`plan.json`: what was planned, by which versions, on which machine."""
+    packages = ("chunkflow-liver", "numpy", "zarr", "dask", "scipy", "torch", "pyarrow")
+    memory = psutil.virtual_memory().total / 2**30
+    entry = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "host": platform.node(),
+        "machine": f"{platform.machine()}, {psutil.cpu_count()} CPUs, {memory:.0f} GiB",
+        "python": platform.python_version(),
+        "versions": {p: v for p in packages if (v := _version(p))},
+        "workers": 1 if client is None else len(client.scheduler_info(n_workers=-1)["workers"]),
+        "distributed": client is not None,
+        "stages": plan.rows(),
+        "text": str(plan),
+    }
+    _replace(Path(plan.work) / "plan.json", entry)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _replace(path: Path, content: Any) -> None:
+    """Write JSON under a temporary name and rename it into place."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1))
+    os.replace(partial, path)
+
+
 def _write_products(plan: Plan) -> None:
     """`products.json`: what the run makes, for the report and for viewers."""
     entries = [
@@ -249,6 +285,4 @@ def _write_products(plan: Plan) -> None:
     before = json.loads(path.read_text()) if path.exists() else []
     names = {(e["kind"], e["name"]) for e in entries}
     entries = [e for e in before if (e["kind"], e["name"]) not in names] + entries
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(entries, indent=1))
-    os.replace(partial, path)
+    _replace(path, entries)

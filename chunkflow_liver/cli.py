@@ -1,0 +1,304 @@
+"""The command line: one verb per job, heavy imports only inside the verbs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from chunkflow_liver.errors import ChunkflowLiverError, ConfigError, RunIncompleteError
+
+if TYPE_CHECKING:
+    from chunkflow_liver.engine.plan import Plan
+
+REFUSED, INCOMPLETE, INTERRUPTED = 2, 6, 130
+
+app = typer.Typer(
+    name="chunkflow-liver",
+    help="Volume electron microscopy out of core: OME-Zarr in; instances, measurements and a report out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+models = typer.Typer(help="Model folders.", no_args_is_help=True)
+app.add_typer(models, name="model")
+
+
+class ClusterKind(StrEnum):
+    local = "local"
+    cuda = "cuda"
+    slurm = "slurm"
+
+
+RunFilePath = Annotated[Path, typer.Argument(metavar="RUN_FILE", help="Run file (YAML), see configs/.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Worker processes; without it (and without --cluster) the run stays in this process."),
+]
+Scheduler = Annotated[str | None, typer.Option(help="Address or scheduler file of a running dask cluster.")]
+Cluster = Annotated[
+    ClusterKind | None, typer.Option(help="Start a cluster: CPU processes, GPUs or SLURM jobs.")
+]
+MemoryGib = Annotated[float | None, typer.Option(help="Memory of each worker in GiB.")]
+VoxelNm = Annotated[
+    tuple[float, float, float] | None, typer.Option("--voxel-nm", metavar="Z Y X", help="Voxel size in nm.")
+]
+
+
+@app.callback()
+def options(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
+    debug: Annotated[bool, typer.Option(help="Show tracebacks.")] = False,
+) -> None:
+    """Set up logging: our own messages on stderr, results on stdout."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    log = logging.getLogger("chunkflow_liver")
+    log.handlers = [handler]
+    log.setLevel(logging.DEBUG if verbose else logging.INFO)
+    log.propagate = False
+    if debug:
+        global _debug
+        _debug = True
+
+
+_debug = False
+
+
+@app.command()
+def demo(
+    to: Annotated[Path, typer.Option(help="Folder for phantom, results and report.")] = Path("runs/demo"),
+    workers: Annotated[int, typer.Option(help="Worker processes.")] = 2,
+) -> None:
+    """Segment a generated phantom with a known truth, and report Dice and instance F1 (CPU, minutes)."""
+    from chunkflow_liver.demo import run_demo
+
+    typer.echo(run_demo(to, workers=workers))
+
+
+@app.command()
+def convert(
+    source: Annotated[
+        Path, typer.Argument(help="Folder of slices; TIFF, MRC, NIfTI or HDF5 file; N5 or zarr.")
+    ],
+    to: Annotated[str, typer.Argument(help="OME-Zarr image to make, for example raw.ome.zarr.")],
+    voxel_nm: VoxelNm = None,
+    dataset: Annotated[str | None, typer.Option(help="Which volume of a container.")] = None,
+    labels: Annotated[bool, typer.Option("--labels", help="The voxels are labels, not intensities.")] = False,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("--class", metavar="NAME=NUMBER", help="Class of a label image; repeat."),
+    ] = None,
+    ome_version: Annotated[str, typer.Option(help="0.5 (zarr v3, shards) or 0.4 (zarr v2).")] = "0.5",
+    workers: Workers = None,
+) -> None:
+    """Turn slices or a volume file into OME-Zarr with a pyramid; goes on where it was interrupted."""
+    from chunkflow_liver.ops.convert import convert as plan_convert
+
+    plan = plan_convert(
+        source,
+        to,
+        voxel_nm=voxel_nm,
+        kind="label" if labels or classes else "image",
+        classes=_classes(classes or []),
+        dataset=dataset,
+        ome_version=ome_version,
+    )
+    _run(plan, workers=workers)
+    typer.echo(plan.output.url)
+
+
+@app.command()
+def export(
+    image: Annotated[str, typer.Argument(help="OME-Zarr image or label image.")],
+    to: Annotated[Path, typer.Argument(help="File to make: .tif, .nii or .nii.gz.")],
+    level: Annotated[int, typer.Option(help="Level of the pyramid, 0 the finest.")] = 0,
+) -> None:
+    """Write one level of an image as a TIFF or NIfTI file."""
+    from chunkflow_liver.ops.convert import export as write
+    from chunkflow_liver.store.images import open_volume
+
+    typer.echo(write(open_volume(image, level=level), to))
+
+
+@app.command()
+def validate(
+    path: Annotated[str, typer.Argument(help="OME-Zarr image, or a run file (.yaml).")],
+    deep: Annotated[bool, typer.Option(help="Also read every chunk.")] = False,
+) -> None:
+    """List every problem of an image or a run file; writes nothing."""
+    if path.endswith((".yaml", ".yml")):
+        plan = _plan(Path(path))
+        plan.check()
+        typer.echo(f"{path}: {len(plan.stages)} stages, no problem found")
+        return
+    from chunkflow_liver.store.images import open_volume
+    from chunkflow_liver.store.images import validate as problems_of
+
+    problems = problems_of(path, deep=deep)
+    if problems:
+        for problem in problems:
+            typer.echo(f"problem: {problem}", err=True)
+        raise typer.Exit(REFUSED)
+    volume = open_volume(path)
+    typer.echo(
+        f"{path}: {volume.shape} voxels of {volume.voxel_nm} nm, {volume.dtype}, "
+        f"{volume.levels} level(s), no problem found"
+    )
+
+
+@app.command()
+def plan(run_file: RunFilePath, memory_gib: MemoryGib = None) -> None:
+    """Print stages, blocks, bytes, memory, disk and device of a run; writes nothing."""
+    made = _plan(run_file)
+    typer.echo(str(made))
+    from chunkflow_liver.engine.run import worker_memory
+
+    made.check(memory_gib * 2**30 if memory_gib else worker_memory(None))
+
+
+@app.command()
+def run(
+    run_file: RunFilePath,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    cluster: Cluster = None,
+    memory_gib: MemoryGib = None,
+    retries: Annotated[int, typer.Option(help="How often a block that failed is tried again.")] = 2,
+    redo: Annotated[bool, typer.Option(help="Redo stages whose parameters or inputs changed.")] = False,
+    cluster_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="Passed to the cluster (SLURM: queue, account, walltime); repeat."
+        ),
+    ] = None,
+) -> None:
+    """Run a run file, and go on where an earlier run stopped."""
+    from chunkflow_liver.config import read_run_file
+
+    made = _plan(run_file)
+    options = {k: v for k, v in (_pair(o) for o in cluster_option or [])}
+    _run(
+        made,
+        workers=workers,
+        scheduler=scheduler,
+        kind=cluster,
+        memory_gib=memory_gib,
+        retries=retries,
+        redo=redo,
+        options=options,
+    )
+    if read_run_file(run_file).report:
+        from chunkflow_liver.report import report as write
+
+        typer.echo(write(made))
+
+
+@app.command()
+def status(work: Annotated[Path, typer.Argument(help="Work folder of a run.")]) -> None:
+    """Say how far a run is, stage by stage."""
+    from chunkflow_liver.engine.status import status_text
+
+    typer.echo(status_text(work))
+
+
+@app.command()
+def report(
+    work: Annotated[Path, typer.Argument(help="Work folder of a run.")],
+    to: Annotated[
+        Path | None, typer.Option(help="HTML file; report.html in the work folder by default.")
+    ] = None,
+) -> None:
+    """Write the report of a run, finished or not, as one HTML file."""
+    from chunkflow_liver.report import report as write
+
+    typer.echo(write(work, to=to))
+
+
+@models.command("import")
+def import_(
+    folder: Annotated[Path, typer.Argument(help="Folder of a trained nnU-Net v2 model.")],
+    to: Annotated[Path, typer.Argument(help="Clean folder to make.")],
+    units: Annotated[str, typer.Option(help="Unit of the spacing in plans.json: nm, um, mm or m.")] = "nm",
+) -> None:
+    """Copy what is needed of a model, checked: weights without pickled code, plans without foreign names."""
+    from chunkflow_liver.segmenters.model_folder import import_model
+
+    model = import_model(folder, to, units=units)
+    typer.echo(
+        f"{to}: {model.configuration}, classes {model.classes}, window {model.window}, folds {model.folds}"
+    )
+
+
+def _plan(run_file: Path) -> Plan:
+    from chunkflow_liver.config import read_run_file
+    from chunkflow_liver.pipeline import plan_run
+
+    return plan_run(read_run_file(run_file))
+
+
+def _run(
+    plan: Plan,
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    kind: ClusterKind | None = None,
+    memory_gib: float | None = None,
+    options: dict[str, Any] | None = None,
+    **settings: Any,
+) -> None:
+    from chunkflow_liver.engine.cluster import cluster
+    from chunkflow_liver.engine.run import run as run_plan
+
+    if workers is None and scheduler is None and kind is None:
+        run_plan(plan, memory_gib=memory_gib, **settings)
+        return
+    chosen = str(kind or "local")
+    with cluster(
+        chosen, workers=workers, memory_gib=memory_gib, scheduler=scheduler, **(options or {})
+    ) as client:
+        run_plan(plan, client, **settings)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, sign, value = text.partition("=")
+    if not sign or not key:
+        raise ConfigError(f"expected NAME=VALUE, got {text!r}")
+    return key, value
+
+
+def _classes(texts: list[str]) -> list[tuple[str, int]]:
+    found = []
+    for name, number in map(_pair, texts):
+        if not number.isdigit() or int(number) == 0:
+            raise ConfigError(f"class {name!r} needs a number from 1, got {number!r}")
+        found.append((name, int(number)))
+    return found
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Errors as one message and an exit status, not as a traceback."""
+    try:
+        yield
+    except ChunkflowLiverError as err:
+        if _debug:
+            raise
+        sys.stderr.write(f"error: {err}\n")
+        sys.exit(INCOMPLETE if isinstance(err, RunIncompleteError) else REFUSED)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: what is done is kept, run the same command again to go on\n")
+        sys.exit(INTERRUPTED)
+
+
+def main() -> None:
+    """Entry point of `chunkflow-liver`."""
+    with _told():
+        app(standalone_mode=True)

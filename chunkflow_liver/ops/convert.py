@@ -1,0 +1,169 @@
+"""Foreign formats into OME-Zarr, and back to TIFF or NIfTI; streamed and resumable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from chunkflow_liver.engine.plan import Plan, Product
+from chunkflow_liver.engine.pyramid import pyramid
+from chunkflow_liver.engine.stage import Map, Result
+from chunkflow_liver.errors import InputError, OutputError
+from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx
+from chunkflow_liver.ops.place import PathLike
+from chunkflow_liver.store.create import new_volume
+from chunkflow_liver.store.exports import write_nifti, write_tiff
+from chunkflow_liver.store.location import absolute, is_local, read_key
+from chunkflow_liver.store.sources import open_source
+from chunkflow_liver.store.sources.source import Source
+from chunkflow_liver.store.volume import CHUNK_SIDE, SHARD_SIDE, Volume
+from chunkflow_liver.xp import Array
+
+SLAB_BYTES = 1 << 30
+EXPORTS = {".tif": write_tiff, ".tiff": write_tiff, ".nii": write_nifti, ".gz": write_nifti}
+
+
+def convert(
+    source: PathLike,
+    to: PathLike,
+    *,
+    voxel_nm: Sequence[float] | None = None,
+    kind: str = "image",
+    classes: Sequence[tuple[str, int]] = (),
+    dataset: str | None = None,
+    ome_version: str = "0.5",
+    block: Zyx | None = None,
+) -> Plan:
+    """Plan the conversion of a stack of slices or a volume file into OME-Zarr.
+
+    Parameters
+    ----------
+    source : path
+        Folder of TIFF, PNG or JPEG slices (in natural order), a TIFF, MRC, NIfTI or HDF5 file, or an
+        N5, neuroglancer precomputed or zarr folder.
+    to : path or URL
+        Image group to make. The journal lies beside it in `<to>.convert`.
+    voxel_nm : sequence of 3 float, optional
+        Voxel size along (z, y, x), in nm; needed where the file does not state one.
+    kind : {'image', 'label'}
+        Labels get a majority pyramid and image-label metadata.
+    classes : sequence of (name, number)
+        Classes of a semantic label volume.
+    dataset : str, optional
+        Which volume of a container.
+    ome_version : {'0.5', '0.4'}
+        0.5 is zarr v3 with shards, 0.4 is zarr v2.
+    block : Zyx, optional
+        Voxels per block.
+
+    Returns
+    -------
+    Plan
+        Its `output` is level 0 of the new image.
+
+    Raises
+    ------
+    InputError
+        If the source cannot be read or has no voxel size.
+    OutputError
+        If `to` exists and is not the unfinished result of the same conversion.
+    """
+    found = open_source(source, dataset=dataset)
+    size = voxel_nm or found.voxel_nm
+    if size is None:
+        raise InputError(
+            f"{os.fspath(source)} does not state a voxel size; give it in nm as --voxel-nm Z Y X"
+        )
+    url = absolute(to)
+    work = Path(f"{url}.convert") if is_local(url) else Path(absolute(f"{url.rsplit('/', 1)[-1]}.convert"))
+    begun = (work / "run.json").exists()
+    if not begun and (read_key(url, "zarr.json") or read_key(url, ".zgroup")):
+        raise OutputError(f"{url} exists already; choose another name or remove it")
+    # The conversion that is to go on has made the image, so the check is done on a free name.
+    checked = f"{url}.planned" if begun else url
+    block = block or _slabs(found, cast(Nm, tuple(size)))
+    made = new_volume(
+        checked, found.shape, found.dtype, size, kind=kind, block=block, ome_version=ome_version
+    )
+    output = replace(made, url=url, classes=tuple(classes))
+    grid = BlockGrid(output.box, block or output.write_unit)
+    name = output.name
+    stages = (
+        Map(f"{name}/convert", _block, grid, (Foreign(found),), (output,)),
+        *pyramid(output, name),
+    )
+    return Plan(stages, work, output, (Product("raw" if kind == "image" else "semantic", name, output),))
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A source as the engine reads it."""
+
+    source: Source
+
+    @property
+    def shape(self) -> Zyx:
+        return self.source.shape
+
+    @property
+    def itemsize(self) -> int:
+        return np.dtype(self.source.dtype).itemsize
+
+    def read(self, box: Box) -> np.ndarray[Any, Any]:
+        return self.source.read(box)
+
+    def identity(self) -> str:
+        return self.source.identity()
+
+
+def _slabs(source: Source, voxel_nm: Nm) -> Zyx | None:
+    """Blocks of whole slices where a slice can only be read whole, else None.
+
+    Cubes would decode every slice once for each of their columns: 6,000 times for one of 20,000 by
+    20,000 pixels.
+    """
+    depth, ny, nx = source.shape
+    if source.chunks[1:] != (ny, nx) or max(ny, nx) <= SHARD_SIDE:
+        return None
+    rows, columns = (-(-n // CHUNK_SIDE) * CHUNK_SIDE for n in (ny, nx))
+    depth = CHUNK_SIDE if voxel_nm[0] < 2 * min(voxel_nm[1:]) else CHUNK_SIDE // 4
+    plane = np.dtype(source.dtype).itemsize * columns
+    while depth * rows * plane > SLAB_BYTES and depth > CHUNK_SIDE // 4:
+        depth //= 2
+    while depth * rows * plane > SLAB_BYTES and rows > CHUNK_SIDE:
+        rows = -(-rows // 2 // CHUNK_SIDE) * CHUNK_SIDE
+    return (depth, rows, columns)
+
+
+def _block(block: Block, voxels: Array) -> Result:
+    return Result((voxels,))
+
+
+def export(volume: Volume, to: PathLike) -> Path:
+    """Write a volume as one TIFF or NIfTI file, plane by plane.
+
+    Parameters
+    ----------
+    volume : Volume
+        What to write.
+    to : path
+        File to make; its ending (.tif, .tiff, .nii, .nii.gz) chooses the format.
+
+    Raises
+    ------
+    InputError
+        If the ending is not known.
+    OutputError
+        If the file exists.
+    """
+    write = EXPORTS.get(Path(to).suffix.lower())
+    if write is None:
+        raise InputError(f"cannot export to {os.fspath(to)!r}: the name must end in one of {sorted(EXPORTS)}")
+    voxel: Nm = volume.voxel_nm
+    write(volume.read, volume.shape, volume.dtype, to, voxel_nm=voxel)
+    return Path(to)

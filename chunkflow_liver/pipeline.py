@@ -1,0 +1,85 @@
+"""A run file becomes one plan: the only place where operations are strung together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import reduce
+from operator import add
+from typing import Any
+
+from chunkflow_liver.config import RunFile
+from chunkflow_liver.engine.plan import Plan, Product
+from chunkflow_liver.errors import ConfigError
+from chunkflow_liver.ops.contacts import contacts
+from chunkflow_liver.ops.distance import distance
+from chunkflow_liver.ops.evaluate import evaluate
+from chunkflow_liver.ops.label import label
+from chunkflow_liver.ops.measure import measure
+from chunkflow_liver.ops.place import work_folder
+from chunkflow_liver.ops.segment import segment
+from chunkflow_liver.store.images import open_volume
+from chunkflow_liver.store.volume import Volume
+
+
+def plan_run(run_file: RunFile) -> Plan:
+    """The plan of a run file; reads metadata only.
+
+    Raises
+    ------
+    ChunkflowLiverError
+        Whatever cannot work is refused here, before anything is written.
+    """
+    raw = open_volume(**run_file.input.model_dump())
+    at: dict[str, Any] = {"work": run_file.work, "block": run_file.block}
+    into = raw.url if run_file.into_source else None
+    if into is not None and raw.level != 0:
+        raise ConfigError(
+            f"into_source needs level 0, because labels have the levels of their image; got {raw.level}"
+        )
+    plans, semantic = _semantic(run_file, raw, into)
+    volumes = {semantic.name: semantic}
+    for entry in run_file.label:
+        plans.append(label(semantic, into=into, **entry.model_dump(), **at))
+        volumes[entry.name] = plans[-1].output
+    for distance_entry in run_file.distance:
+        plans.append(distance(semantic, into=into, **distance_entry.model_dump(), **at))
+    for contact in run_file.contacts:
+        other = semantic if contact.other is None else volumes[contact.other]
+        options = contact.model_dump(exclude={"instances", "other"})
+        plans.append(contacts(volumes[contact.instances], other, **options, **at))
+    for table in run_file.measure:
+        plans.append(
+            measure(volumes[table.instances], raw=raw, **table.model_dump(exclude={"instances"}), **at)
+        )
+    for check in run_file.evaluate:
+        if check.found not in volumes:
+            raise ConfigError(f"{check.name!r} compares {check.found!r}; this run makes {sorted(volumes)}")
+        truth = open_volume(check.truth, level=raw.level)
+        plans.append(evaluate(volumes[check.found], truth, iou=check.iou, name=check.name, **at))
+    if not plans:
+        raise ConfigError("nothing to do: the run file has neither segment, label, distance nor contacts")
+    return reduce(add, plans)
+
+
+def _semantic(run_file: RunFile, raw: Volume, into: str | None) -> tuple[list[Plan], Volume]:
+    """The semantic volume: planned by a network, or one that exists."""
+    if run_file.segment is not None:
+        options = run_file.segment.model_dump(exclude={"segmenter", "block"})
+        block = run_file.segment.block or run_file.block
+        plan = segment(raw, run_file.segment.segmenter, work=run_file.work, block=block, into=into, **options)
+        return [plan], plan.output
+    given = run_file.semantic
+    if given is None:
+        raise ConfigError("give either 'segment' or 'semantic'")
+    level = raw.level if given.level is None else given.level
+    found = open_volume(given.path, level=level, missing_chunks=given.missing_chunks)
+    if found.shape != raw.shape:
+        raise ConfigError(
+            f"{found.url} level {level} has {found.shape} voxels, the image {raw.shape}: choose the level "
+            "of 'semantic' that matches"
+        )
+    classes = tuple((given.classes or dict(found.classes)).items())
+    semantic = replace(found, kind="label", classes=classes, source=raw.url)
+    about = (("classes", classes),)
+    products = (Product("raw", raw.name, raw), Product("semantic", semantic.name, semantic, about))
+    return [Plan((), work_folder(run_file.work), semantic, products)], semantic
