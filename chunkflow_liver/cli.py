@@ -196,7 +196,7 @@ def run(
         options=options,
     )
     if read_run_file(run_file).report:
-        from chunkflow_liver.report import report as write
+        from chunkflow_liver.reports import report as write
 
         typer.echo(write(made))
 
@@ -217,7 +217,7 @@ def report(
     ] = None,
 ) -> None:
     """Write the report of a run, finished or not, as one HTML file."""
-    from chunkflow_liver.report import report as write
+    from chunkflow_liver.reports import report as write
 
     typer.echo(write(work, to=to))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,9 @@ def cluster(
 
     if scheduler is not None:
         key = "scheduler_file" if "://" not in scheduler and ":" not in scheduler else "address"
+        if key == "scheduler_file" and not os.path.isfile(scheduler):
+            # dask would wait for the file to appear, for ever.
+            raise ClusterError(f"no dask scheduler file at {scheduler!r}; start the scheduler first")
         try:
             client = Client(**{key: scheduler}, timeout=30)
         except (OSError, ValueError) as err:

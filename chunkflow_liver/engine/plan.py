@@ -12,11 +12,14 @@ from typing import Any
 
 from chunkflow_liver.engine.stage import Fold, Map, Stage, describe, fingerprint, handle_key
 from chunkflow_liver.errors import ConfigError, DiskBudgetError, MemoryBudgetError
+from chunkflow_liver.geometry import zyx
 from chunkflow_liver.store.location import is_local
 from chunkflow_liver.store.table import Table
 from chunkflow_liver.store.volume import Volume
 
 GIB = 2**30
+SMALLEST_SIDE = 16
+"""Blocks in multiples of this can always be cut into chunks."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class Plan:
             if memory_bytes is not None and stage.task_bytes > memory_bytes:
                 raise MemoryBudgetError(_memory_text(stage, memory_bytes))
         place = nearest_folder(self.work)
-        if not os.access(place, os.W_OK):
+        if not (place.is_dir() and os.access(place, os.W_OK)):
             raise DiskBudgetError(f"cannot write to {place}, where the work folder {self.work} would be")
         free, need = shutil.disk_usage(place).free, self.expected_disk_bytes
         if need > free:
@@ -165,23 +168,16 @@ def nearest_folder(path: Path) -> Path:
 
 
 def _memory_text(stage: Map, have: float) -> str:
-    block = list(stage.grid.block)
-    units = [max(o.write_unit[i] for o in stage.outputs) if stage.outputs else 1 for i in range(3)]
-    need = stage.task_bytes
-    scale = max(0.05, (have * 0.9 - stage.resident) / need)
-    for _ in range(32):
-        largest = max(range(3), key=lambda i: block[i] / units[i])
-        now = block[0] * block[1] * block[2]
-        if (
-            block[largest] <= units[largest]
-            or now <= scale * stage.grid.block[0] * stage.grid.block[1] * stage.grid.block[2]
-        ):
-            break
-        block[largest] = max(units[largest], block[largest] // 2 // units[largest] * units[largest])
+    block: list[int] = list(stage.grid.block)
+    while stage.bytes_with(zyx(block)) > have and max(block) > SMALLEST_SIDE:
+        largest = max(range(3), key=lambda axis: block[axis])
+        block[largest] = max(SMALLEST_SIDE, block[largest] // 2 // SMALLEST_SIDE * SMALLEST_SIDE)
+    fits = stage.bytes_with(zyx(block)) <= have
+    advice = f"try a block of about {tuple(block)}, or" if fits else "no smaller block fits: take"
     return (
-        f"stage {stage.name!r} needs {need / GIB:.2f} GiB per task for blocks of {stage.grid.block} with "
-        f"halo {stage.grid.low}, but a worker has {have / GIB:.2f} GiB; try a block of about {tuple(block)}, "
-        "or fewer workers with more memory each"
+        f"stage {stage.name!r} needs {stage.task_bytes / GIB:.2f} GiB per task for blocks of "
+        f"{stage.grid.block} with halo {stage.grid.low}, but a worker has {have / GIB:.2f} GiB; {advice} "
+        "fewer workers with more memory each"
     )
 
 

@@ -128,6 +128,7 @@ def run(
     work = Path(plan.work)
     with Journal(work) as journal:
         journal.adopt({s.name: (digest, d) for s, d, digest in described}, redo=redo)
+        _forget_lost(plan, journal)
         _write_products(plan)
         _write_plan(plan, client)
         for stage, _, _ in described:
@@ -141,13 +142,25 @@ def run(
     return plan
 
 
+def _forget_lost(plan: Plan, journal: Journal) -> None:
+    """Do maps again whose outputs were deleted since: what the journal says of them is no longer so."""
+    for stage in plan.maps:
+        known = journal.stage(stage.name)
+        if (known.finished or known.records) and not all(o.exists() for o in stage.outputs):
+            log.warning("%s: its outputs are gone, doing it again", stage.name)
+            journal.append({"stage": stage.name, "reset": True})
+
+
 def worker_memory(client: Client | None) -> float:
     """Bytes of memory of the smallest worker, or what is free on this machine."""
     if client is None:
         return float(psutil.virtual_memory().available)
     workers = client.scheduler_info(n_workers=-1)["workers"]
     if not workers:
-        client.wait_for_workers(1, timeout=120)
+        try:
+            client.wait_for_workers(1, timeout=120)
+        except TimeoutError as err:
+            raise ClusterError("the dask cluster has no workers, and none came within 120 s") from err
         workers = client.scheduler_info(n_workers=-1)["workers"]
     total = psutil.virtual_memory().total
     return float(min((w["memory_limit"] or total) / w["nthreads"] for w in workers.values()))
@@ -210,7 +223,7 @@ def _there(stage: Map, tasks: Tasks, folder: Path, client: Client) -> Iterator[d
     from distributed import as_completed
 
     running: dict[Any, list[int]] = {}
-    ready = as_completed()
+    ready = as_completed(loop=client.loop)
 
     def submit() -> None:
         while len(running) < tasks.workers * TASKS_PER_WORKER and (batch := tasks.batch()):
@@ -234,7 +247,8 @@ def _there(stage: Map, tasks: Tasks, folder: Path, client: Client) -> Iterator[d
             yield found
             submit()
     finally:
-        client.cancel(list(running))
+        if running and client.status == "running":
+            client.cancel(list(running))
 
 
 def _write_plan(plan: Plan, client: Client | None) -> None:

@@ -117,20 +117,28 @@ class Map:
     @property
     def task_bytes(self) -> int:
         """Bytes one task needs at its largest, the process itself included."""
-        middle = self.grid[len(self.grid) // 2 if len(self.grid) > 2 else 0]
-        widest = middle.write.grow(self.grid.low, self.grid.high).clip(middle.volume)
+        return self.bytes_with(self.grid.block)
+
+    def bytes_with(self, block: Zyx) -> int:
+        """Bytes one task would need with blocks of `block` voxels."""
         if self.streams:
             return PROCESS_BYTES + self.resident
-        read = widest.size * (sum(i.itemsize for i in self.inputs) + self.working)
+        grid, volume = self.grid, (self.grid.volume or self.grid.box).shape
+        write = [min(b, n) for b, n in zip(block, grid.box.shape, strict=True)]
+        read = [min(a + w + b, n) for a, w, b, n in zip(grid.low, write, grid.high, volume, strict=True)]
+        inputs = math.prod(read) * (sum(i.itemsize for i in self.inputs) + self.working)
         # An output exists as an array, as the shard being encoded, and as compressed bytes.
-        written = middle.write.size * sum(o.itemsize for o in self.outputs) * 2.5
-        return PROCESS_BYTES + self.resident + math.ceil(read + written)
+        outputs = math.prod(write) * sum(o.itemsize for o in self.outputs) * 2.5
+        return PROCESS_BYTES + self.resident + math.ceil(inputs + outputs)
 
     @property
     def read_bytes(self) -> int:
-        """Bytes all blocks together ask for, halo included (each block counted as the middle one)."""
-        middle = self.grid[len(self.grid) // 2]
-        return len(self.grid) * middle.read.size * sum(i.itemsize for i in self.inputs)
+        """Bytes all blocks together ask for, halo included."""
+        steps = (self.grid.counts[1] * self.grid.counts[2], self.grid.counts[2], 1)
+        voxels = 1
+        for axis, (count, step) in enumerate(zip(self.grid.counts, steps, strict=True)):
+            voxels *= sum(self.grid[i * step].read.shape[axis] for i in range(count))
+        return voxels * sum(i.itemsize for i in self.inputs)
 
     @property
     def written_bytes(self) -> int:

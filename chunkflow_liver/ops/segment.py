@@ -80,9 +80,8 @@ def segment(
     if kind not in registry:
         raise SegmenterError(f"no segmenter {kind!r}; there are {sorted(registry)}")
     channels = (raw,) if isinstance(raw, Volume) else tuple(raw)
-    choice = {
-        k: settings.pop(k) for k in ("configuration", "folds", "checkpoint") if settings.get(k) is not None
-    }
+    given = {k: settings.pop(k, None) for k in ("configuration", "folds", "checkpoint")}
+    choice = {k: v for k, v in given.items() if v is not None}
     accept = bool(settings.pop("accept_spacing", False))
     known = read_model(Path(model), **choice)
     _check_channels(channels, known)

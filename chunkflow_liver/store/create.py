@@ -16,7 +16,16 @@ from zarr.codecs import ZstdCodec
 from chunkflow_liver.errors import InputError, OutputError
 from chunkflow_liver.geometry import Nm, Zyx, zyx
 from chunkflow_liver.kernels.downsample import mean, mode
-from chunkflow_liver.store.location import absolute, is_local, open_store, read_key, relative, write_key
+from chunkflow_liver.store.location import (
+    absolute,
+    is_local,
+    open_store,
+    read_key,
+    relative,
+    store_errors,
+    write_key,
+)
+from chunkflow_liver.store.ngff import group_attributes
 from chunkflow_liver.store.ngff_write import image_attributes, label_entry, pyramid_factors
 from chunkflow_liver.store.volume import IMAGE_DTYPES, LABEL_DTYPES, Volume, ZarrFormat, units
 
@@ -35,9 +44,7 @@ def create(volume: Volume) -> None:
         If something that is not ours lies there already.
     """
     levels = volume.pyramid()
-    found = read_key(volume.url, "zarr.json") or read_key(volume.url, ".zattrs")
-    if found and json.loads(found).get("attributes", json.loads(found)).get(STATUS) is None:
-        raise OutputError(f"{volume.url} exists and was not written by chunkflow_liver; choose another name")
+    _refuse_foreign(volume)
     version = next(v for v, f in FORMATS.items() if f == volume.zarr_format)
     source = relative(volume.source, volume.url) if volume.source else None
     attributes = image_attributes(
@@ -46,7 +53,7 @@ def create(volume: Volume) -> None:
         axes=volume.axes,
         levels=[(v.path, v.voxel_nm, v.origin_nm) for v in levels],
         label=label_entry(volume.classes, source) if volume.kind == "label" else None,
-        method="mode" if volume.kind == "label" else "mean",
+        method="mode" if volume.kind == "label" or volume.dtype == "bool" else "mean",
     )
     attributes[STATUS] = {"status": "in-progress"}
     try:
@@ -55,10 +62,41 @@ def create(volume: Volume) -> None:
         )
         for v in levels:
             _create_array(group, v)
-    except OSError as err:
+    except store_errors() as err:
         raise OutputError(f"cannot write to {volume.url}: {err}") from err
     _list_label(volume)
     volume.forget()
+
+
+def _refuse_foreign(volume: Volume) -> None:
+    """Making a group empties its folder, so only one of ours may lie there, in a container of its format."""
+    try:
+        free = group_attributes(volume.url)[0].get(STATUS) is not None
+    except InputError:
+        free = _is_free(volume.url)
+    if not free:
+        raise OutputError(f"{volume.url} exists and was not written by chunkflow_liver; choose another name")
+    for group in _containers(volume):
+        other = ".zgroup" if volume.zarr_format == 3 else "zarr.json"
+        if read_key(group, other) is not None:
+            raise OutputError(
+                f"{group} is zarr v{5 - volume.zarr_format} and {volume.name!r} would be zarr "
+                f"v{volume.zarr_format}: readers see only one of them; put it into a group of its own"
+            )
+
+
+def _is_free(url: str) -> bool:
+    if is_local(url):
+        return not os.path.exists(url) or (os.path.isdir(url) and not os.listdir(url))
+    return all(read_key(url, key) is None for key in ("zarr.json", ".zgroup", ".zarray"))
+
+
+def _containers(volume: Volume) -> tuple[str, ...]:
+    """The image group and the `labels` group that a label image joins; none for other images."""
+    parent = volume.url.rpartition("/")[0]
+    if volume.kind != "label" or not parent.endswith("/labels"):
+        return ()
+    return parent.rpartition("/")[0], parent
 
 
 def _create_array(group: zarr.Group, volume: Volume) -> None:
@@ -91,11 +129,11 @@ def _create_array(group: zarr.Group, volume: Volume) -> None:
 
 def _list_label(volume: Volume) -> None:
     """Enter a label image into the list of its `labels` group (and make that group)."""
-    parent, _, name = volume.url.rpartition("/")
-    if volume.kind != "label" or not parent.endswith("/labels"):
+    containers = _containers(volume)
+    if not containers:
         return
-    root = parent.rpartition("/")[0]
-    for url in (root, parent):
+    parent, name = containers[-1], volume.url.rpartition("/")[2]
+    for url in containers:
         if read_key(url, "zarr.json" if volume.zarr_format == 3 else ".zgroup") is None:
             zarr.open_group(open_store(url), mode="a", zarr_format=volume.zarr_format)
     group = zarr.open_group(open_store(parent), mode="a", zarr_format=volume.zarr_format)
@@ -158,11 +196,13 @@ def write_volume(
         raise InputError(f"OME-Zarr {ome_version!r} cannot be written; choose one of {sorted(FORMATS)}")
     volume = new_volume(url, array.shape, array.dtype.name, voxel_nm, kind=kind, ome_version=ome_version)
     if chunks is not None:
-        volume = replace(volume, chunks=cast(Zyx, tuple(chunks)), shards=None)
+        volume = replace(volume, chunks=zyx(list(chunks)), shards=None)
+        if min(volume.chunks) < 1:
+            raise InputError(f"chunks need at least one voxel per axis, got {tuple(chunks)}")
     volume = replace(volume, classes=tuple(classes))
     create(volume)
     data = array.reshape(volume.shape)
-    reduction = mode if kind == "label" else mean
+    reduction = mode if kind == "label" or volume.dtype == "bool" else mean
     below = volume
     for level in volume.pyramid():
         if level.level:

@@ -13,7 +13,7 @@ import zarr
 
 from chunkflow_liver.errors import ChunkError, InputError
 from chunkflow_liver.geometry import Box, Nm, Zyx
-from chunkflow_liver.store.location import absolute, is_local, join, open_store
+from chunkflow_liver.store.location import absolute, is_local, join, open_store, store_errors
 from chunkflow_liver.store.ngff import SPACE, ImageMetadata, array_problems, read_image
 from chunkflow_liver.store.volume import IMAGE_DTYPES, LABEL_DTYPES, Volume
 
@@ -97,7 +97,7 @@ def inspect(
         if not found:
             try:
                 stored = zarr.open_array(open_store(url), path=level.path, mode="r")
-            except (ValueError, TypeError, KeyError, OSError, RuntimeError) as err:
+            except store_errors(ValueError, TypeError, LookupError, AttributeError, RuntimeError) as err:
                 problems.append(f"level {i} ({level.path!r}) cannot be opened: {err}")
                 continue
             volumes.append(_handle(metadata, i, stored))
@@ -109,10 +109,7 @@ def inspect(
     if len({v.dtype for v in volumes}) > 1:
         problems.append(f"levels have different dtypes: {[v.dtype for v in volumes]}")
     at = tuple((a, i) for a, i in (("c", channel), ("t", timepoint)) if i is not None and a in metadata.axes)
-    volumes = [
-        replace(v, at=at, levels=len(volumes), reduction=_reduction(volumes[0].voxel_nm, v.voxel_nm))
-        for v in volumes
-    ]
+    volumes = [replace(v, at=at, levels=len(volumes), reduction=_reduction(volumes[0], v)) for v in volumes]
     return metadata, volumes, list(dict.fromkeys(problems))
 
 
@@ -151,8 +148,9 @@ def _handle(metadata: ImageMetadata, i: int, stored: zarr.Array[Any]) -> Volume:
     )
 
 
-def _reduction(finest: Nm, voxel: Nm) -> Zyx:
-    return cast(Zyx, tuple(max(1, round(b / a)) for a, b in zip(finest, voxel, strict=True)))
+def _reduction(finest: Volume, volume: Volume) -> Zyx:
+    ratios = zip(finest.voxel_nm, volume.voxel_nm, finest.shape, strict=True)
+    return cast(Zyx, tuple(max(1, round(b / a)) if n > 1 else 1 for a, b, n in ratios))
 
 
 def _dtype_problems(volume: Volume, dtype: np.dtype[Any], is_label: bool) -> list[str]:

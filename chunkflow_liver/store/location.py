@@ -98,6 +98,16 @@ def open_store(url: str, *, complete: bool = False) -> Store:
     return CompleteStore(store) if complete else store
 
 
+@functools.cache
+def store_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
+    """What a store raises when it cannot be reached or read, and `more`; obstore's are no OSErrors."""
+    try:
+        from obstore.exceptions import BaseError
+    except ImportError:
+        return (OSError, *more)
+    return (OSError, BaseError, *more)
+
+
 def read_key(url: str, key: str) -> bytes | None:
     """The bytes stored under `key`, or None where there is nothing.
 
@@ -113,7 +123,7 @@ def read_key(url: str, key: str) -> bytes | None:
         found = sync(open_store(url).get(key, default_buffer_prototype()))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
-    except OSError as err:
+    except store_errors(ValueError) as err:
         raise InputError(f"cannot read {join(url, key)}: {err}") from err
     return None if found is None else found.to_bytes()
 

@@ -10,7 +10,8 @@ import json
 import math
 import os
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from pathlib import Path
+from typing import Any, Literal, TypeGuard, cast
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Nm
@@ -104,10 +105,12 @@ def read_image(url: str, *, unit: str | None = None) -> ImageMetadata:
     InputError
         If there is no image group at all, so that nothing more can be said.
     """
-    attributes, zarr_format = _group_attributes(url)
+    attributes, zarr_format = group_attributes(url)
     ome = attributes.get("ome", {}) if zarr_format == 3 else attributes
     if zarr_format == 3 and "ome" not in attributes and "multiscales" in attributes:
         ome = attributes
+    if not isinstance(ome, dict):
+        raise InputError(f"{url}: 'ome' must be a JSON object, got {type(ome).__name__}")
     multiscales = ome.get("multiscales")
     if not isinstance(multiscales, list) or not multiscales or not isinstance(multiscales[0], dict):
         hint = _children_hint(ome)
@@ -134,7 +137,8 @@ def read_image(url: str, *, unit: str | None = None) -> ImageMetadata:
     )
 
 
-def _group_attributes(url: str) -> tuple[dict[str, Any], Literal[2, 3]]:
+def group_attributes(url: str) -> tuple[dict[str, Any], Literal[2, 3]]:
+    """Attributes and zarr format of the group at `url`; an InputError where there is none."""
     node = load_json(url, "zarr.json")
     if node is not None:
         if node.get("node_type") == "array":
@@ -241,6 +245,8 @@ def _levels(
                     f"level {i} ({path!r}): a voxel of {size:g} nm along {name} is not credible; "
                     f"check scale and unit ({SMALLEST_VOXEL_NM:g} to {LARGEST_VOXEL_NM:g} nm are accepted)"
                 )
+        if not all(map(math.isfinite, shift)):
+            problems.append(f"level {i} ({path!r}): the translation {shift} is not finite")
         origin = tuple(by_name[n][1] * factors[n] if n in by_name else 0.0 for n in SPACE)
         levels.append(Level(path, cast(Nm, voxel), cast(Nm, origin)))
     sizes = [math.prod(level.voxel_nm) for level in levels]
@@ -266,26 +272,31 @@ def _transform(
             problems.append(f"{where}: transformation {kind!r} is not supported; use scale and translation")
             continue
         values = entry.get(kind)
-        numbers = isinstance(values, list) and all(
-            isinstance(v, int | float) and not isinstance(v, bool) for v in values
-        )
-        if not numbers or len(cast(list[float], values)) != ndim:
+        numbers = [v for v in values if _is_number(v)] if isinstance(values, list) else []
+        if not isinstance(values, list) or not len(numbers) == len(values) == ndim:
             problems.append(f"{where}: {kind} must be {ndim} numbers, got {values!r}")
         elif kind == "scale":
-            scale = [float(v) for v in cast(list[float], values)]
+            scale = [float(v) for v in numbers]
         else:
-            shift = [float(v) for v in cast(list[float], values)]
+            shift = [float(v) for v in numbers]
     return scale, shift
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    """Whether a JSON value is a number that a float can hold (or NaN, or infinite)."""
+    return isinstance(value, float) or (type(value) is int and abs(value) < 2**1000)
 
 
 def _classes(label: dict[str, Any]) -> tuple[tuple[str, int], ...]:
     """Class names from the properties of a label image (ours: 'class'; others: 'name')."""
     found = []
-    for entry in label.get("properties") or ():
-        if isinstance(entry, dict) and isinstance(entry.get("label-value"), int | float):
+    properties = label.get("properties")
+    for entry in properties if isinstance(properties, list) else ():
+        value = entry.get("label-value") if isinstance(entry, dict) else None
+        if _is_number(value) and math.isfinite(value):
             name = entry.get("class", entry.get("name"))
             if isinstance(name, str):
-                found.append((name, int(entry["label-value"])))
+                found.append((name, int(value)))
     return tuple(found)
 
 
@@ -305,27 +316,34 @@ def array_problems(url: str, path: str, ndim: int) -> list[str]:
         if not 1 <= n < MAX_AXIS:
             problems.append(f"{where}: an axis has length {n}; 1 to {MAX_AXIS - 1} is accepted")
     if math.prod(shape) > MAX_VOXELS:
-        problems.append(f"{where}: {math.prod(shape):.3g} voxels exceed the limit of {MAX_VOXELS:.3g}")
-    grid = found.get("chunk_grid", {})
-    chunks = found.get("chunks") or (
-        grid.get("configuration", {}).get("chunk_shape") if isinstance(grid, dict) else None
-    )
-    units = [("chunk", chunks)]
-    for codec in found.get("codecs") or ():
-        if isinstance(codec, dict) and codec.get("name") == "sharding_indexed":
-            inner = codec.get("configuration", {}).get("chunk_shape")
-            units = [("shard", chunks), ("chunk", inner)]
+        problems.append(f"{where}: {shape} are more voxels than the limit of {MAX_VOXELS:.3g}")
+    units = _units(found)
     for what, unit in units:
         if not isinstance(unit, list) or not all(type(n) is int and n >= 1 for n in unit):
             problems.append(f"{where}: {what} shape must be integers from 1, got {unit!r}")
         elif what == "chunk" and math.prod(unit) > MAX_CHUNK_BYTES:
             problems.append(
-                f"{where}: one chunk of {unit} is at least {math.prod(unit) / 2**30:.3g} GiB; chunks above "
-                f"{MAX_CHUNK_BYTES / 2**30:g} GiB cannot be read out of core, rechunk the image first"
+                f"{where}: one chunk of {unit} is at least {math.prod(unit) >> 30} GiB; chunks above "
+                f"{MAX_CHUNK_BYTES >> 30} GiB cannot be read out of core, rechunk the image first"
             )
     names = found.get("dimension_names")
     if isinstance(names, list) and len(names) != len(shape):
         problems.append(f"{where}: {len(names)} dimension_names for {len(shape)} axes")
-    if is_local(url) and not os.path.realpath(where).startswith(os.path.realpath(url)):
+    if is_local(url) and not Path(os.path.realpath(where)).is_relative_to(os.path.realpath(url)):
         problems.append(f"{where} is a link that leads out of the image; copy the data instead")
     return problems
+
+
+def _units(array: dict[str, Any]) -> list[tuple[str, object]]:
+    """Chunk shape, and shard shape where chunks are sharded, as the raw metadata of an array state them."""
+
+    def configured(entry: object) -> object:
+        settings = entry.get("configuration") if isinstance(entry, dict) else None
+        return settings.get("chunk_shape") if isinstance(settings, dict) else None
+
+    chunks = array.get("chunks") or configured(array.get("chunk_grid"))
+    codecs = array.get("codecs")
+    for codec in codecs if isinstance(codecs, list) else ():
+        if isinstance(codec, dict) and codec.get("name") == "sharding_indexed":
+            return [("shard", chunks), ("chunk", configured(codec))]
+    return [("chunk", chunks)]

@@ -38,18 +38,15 @@ class Table:
 
         The unit of every column follows from the end of its name; `provenance` is stored as JSON.
         """
+        arrays = [pa.array(np.asarray(values)) for values in columns.values()]
         fields = []
-        for name, values in columns.items():
+        for name, array in zip(columns, arrays, strict=True):
             unit = next((u for end, u in UNITS.items() if name.endswith(end)), "")
-            fields.append(
-                pa.field(
-                    name, pa.array(np.asarray(values)[:0]).type, metadata={"unit": unit} if unit else None
-                )
-            )
+            fields.append(pa.field(name, array.type, metadata={"unit": unit} if unit else None))
         schema = pa.schema(
             fields, metadata={"chunkflow_liver": json.dumps(provenance or {}, sort_keys=True, default=str)}
         )
-        table = pa.table([pa.array(np.asarray(v)) for v in columns.values()], schema=schema)
+        table = pa.table(arrays, schema=schema)
         Path(self.path).parent.mkdir(parents=True, exist_ok=True)
         partial = f"{self.path}.partial"
         pq.write_table(table, partial, compression="zstd")
@@ -69,8 +66,11 @@ class Arrays:
         """Write every array into a new folder and rename it into place."""
         partial = Path(f"{self.path}.partial")
         partial.mkdir(parents=True, exist_ok=True)
+        for old in partial.iterdir():
+            # What an earlier run left when it was stopped here.
+            old.unlink()
         for name, values in columns.items():
-            np.save(partial / f"{name}.npy", np.ascontiguousarray(values), allow_pickle=False)
+            np.save(partial / f"{name}.npy", np.asarray(values), allow_pickle=False)
         if os.path.isdir(self.path):
             for old in Path(self.path).iterdir():
                 old.unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
@@ -16,7 +17,7 @@ from zarr.core.sync import sync
 
 from chunkflow_liver.errors import ChunkError, GridError, InputError
 from chunkflow_liver.geometry import Box, Nm, Zyx
-from chunkflow_liver.store.location import join, open_store, read_key
+from chunkflow_liver.store.location import is_local, join, open_store, read_key, store_errors
 from chunkflow_liver.store.ngff import SPACE
 from chunkflow_liver.store.ngff_write import pyramid_factors
 from chunkflow_liver.xp import Array, on_host
@@ -222,7 +223,7 @@ class Volume:
             found = _array(self.url, self.path, self.complete)[index]
         except FileNotFoundError as err:
             raise InputError(f"{join(self.url, self.path)} does not exist (yet): run its plan first") from err
-        except (OSError, RuntimeError, ValueError, TypeError, EOFError) as err:
+        except store_errors(RuntimeError, ValueError, TypeError, EOFError) as err:
             raise self._chunk_error(box, err) from err
         spatial = [a for a in self.axes if a in SPACE]
         array = np.asarray(found).transpose([spatial.index(a) for a in SPACE if a in spatial])
@@ -235,6 +236,11 @@ class Volume:
 
         The keys are deleted first: a boundary shard is otherwise read, changed and written, and one
         that an earlier crash left torn would fail for ever.
+
+        Raises
+        ------
+        GridError
+            If the box cuts through write units, or the array does not fit box and dtype.
         """
         if not is_whole(box, self.write_unit, self.box):
             raise GridError(f"box {box} cuts through write units of {self.write_unit} of {self.url}")
@@ -244,22 +250,27 @@ class Volume:
         if not np.can_cast(values.dtype, self.dtype, "safe"):
             raise GridError(f"{values.dtype} voxels do not fit {self.url}, which holds {self.dtype}")
         stored = _array(self.url, self.path, False)
+        units = dict(zip(self.axes, stored.shards or stored.chunks, strict=True))
+        if any(units[a] > 1 for a in self.axes if a not in SPACE and stored.shape[self.axes.index(a)] > 1):
+            raise GridError(f"chunks of {self.url} hold several channels or times, so one cannot be written")
         for key in self.keys(box):
             sync((stored.store_path / key).delete())
-        lead = (0,) * (len(self.axes) - 3)
-        index: Any = (*lead, *box.slices)
-        stored[index] = values[(np.newaxis,) * len(lead)]
+        if "z" not in self.axes:
+            values = values[0]
+        held = [a for a in SPACE if a in self.axes]
+        stored[self._index(box)] = values.transpose([held.index(a) for a in self.axes if a in SPACE])
 
     def keys(self, box: Box) -> Iterator[str]:
         """Store keys (inside the array) of all write units that meet `box`."""
         stored = _array(self.url, self.path, False)
-        unit = dict(zip(SPACE, self.write_unit, strict=True))
+        units = dict(zip(self.axes, stored.shards or stored.chunks, strict=True))
+        unit = {"z": 1} | units
         spans = {
             n: range(a // unit[n], -(-b // unit[n]))
             for n, a, b in zip(SPACE, box.start, box.stop, strict=True)
         }
         at = dict(self.at)
-        indices = [spans[a] if a in SPACE else [at.get(a, 0)] for a in self.axes]
+        indices = [spans[a] if a in SPACE else [at.get(a, 0) // units[a]] for a in self.axes]
         for index in itertools.product(*indices):
             yield stored.metadata.encode_chunk_key(index)
 
@@ -270,12 +281,12 @@ class Volume:
 
     def identity(self) -> str:
         """Fingerprint of metadata and of up to 16 stored units; never of path or time."""
-        digest = xxhash.xxh3_128()
+        digest = xxhash.xxh3_128(repr(self.at).encode())
         for key in ("zarr.json", ".zarray"):
             digest.update(read_key(self.url, join(self.path, key)) or b"")
         counts = [-(-n // u) for n, u in zip(self.shape, self.write_unit, strict=True)]
         total = math.prod(counts)
-        for i in range(0, total, max(1, total // 16)):
+        for i in range(0, total, -(-total // 16)):
             at = np.unravel_index(i, counts)
             start = tuple(int(a) * u for a, u in zip(at, self.write_unit, strict=True))
             for key in self.keys(Box(cast(Zyx, start), cast(Zyx, tuple(s + 1 for s in start)))):
@@ -302,7 +313,7 @@ class Volume:
             part = Box(cast(Zyx, start), cast(Zyx, stop)).clip(box)
             try:
                 stored[self._index(part)]
-            except (OSError, RuntimeError, ValueError, TypeError, EOFError) as cause:
+            except store_errors(RuntimeError, ValueError, TypeError, EOFError) as cause:
                 key = next(self.keys(part))
                 hint = (
                     "; if the writer left out empty chunks on purpose, say missing_chunks: fill"
@@ -317,6 +328,9 @@ class Volume:
 
 @functools.lru_cache(maxsize=64)
 def _array(url: str, path: str, complete: bool) -> zarr.Array[Any]:
+    if is_local(url) and not os.path.exists(url):
+        # Opening a local store would make its folder.
+        raise FileNotFoundError(url)
     return zarr.open_array(open_store(url, complete=complete), path=path, mode="r+")
 
 

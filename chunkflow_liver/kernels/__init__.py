@@ -1,0 +1,38 @@
+"""Pure array functions: NumPy (or CuPy) arrays in, arrays or plain columns out."""
+
+from __future__ import annotations
+
+from chunkflow_liver.kernels.components import (
+    first_voxels,
+    label_block,
+    merge,
+    merge_pairs,
+    plane_pairs,
+    plane_runs,
+)
+from chunkflow_liver.kernels.contacts import halo_voxels, merge_contacts, surface_contacts
+from chunkflow_liver.kernels.distance import distance_nm, exact_nm
+from chunkflow_liver.kernels.downsample import mean, mode
+from chunkflow_liver.kernels.moments import block_sums, describe, merge_sums
+from chunkflow_liver.kernels.runs import Runs, find_runs
+
+__all__ = [
+    "Runs",
+    "block_sums",
+    "describe",
+    "distance_nm",
+    "exact_nm",
+    "find_runs",
+    "first_voxels",
+    "halo_voxels",
+    "label_block",
+    "mean",
+    "merge",
+    "merge_contacts",
+    "merge_pairs",
+    "merge_sums",
+    "mode",
+    "plane_pairs",
+    "plane_runs",
+    "surface_contacts",
+]

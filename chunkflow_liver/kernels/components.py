@@ -1,0 +1,275 @@
+"""Connected components of one block, and the exact joining of the components of many blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from chunkflow_liver.errors import ConfigError, GridError, InputError
+from chunkflow_liver.xp import Array, namespace, on_host
+
+CONNECTIVITIES = (6, 18, 26)
+
+PlaneRuns = tuple[Array, Array]
+"""Start (uint32) and value of every run of a flattened label plane, zeros included."""
+
+_SLAB = 1 << 22
+_MAX_NODES = 2**31 - 1
+
+
+def label_block(semantic: Array, *, classes: Sequence[int] | None, connectivity: int) -> tuple[Array, int]:
+    """Connected components of one block, and how many there are.
+
+    Parameters
+    ----------
+    semantic : ndarray of shape (Z, Y, X), integer or bool
+        Class of every voxel; 0 is background. Every class has components of its own.
+    classes : sequence of int or None
+        Classes to label; None labels every non-zero one.
+    connectivity : {6, 18, 26}
+        Voxels are joined across faces; faces and edges; faces, edges and corners.
+
+    Returns
+    -------
+    labels : ndarray of shape (Z, Y, X), uint32
+        0 in the background, 1..n in raster order of the first voxel of each component.
+    n : int
+        Number of components.
+
+    Raises
+    ------
+    ConfigError
+        If the connectivity is unknown or a class is background.
+
+    Notes
+    -----
+    cc3d on the host [1]_; a CuPy block is copied to the host and back. Its binary mode is not used:
+    4.1.1 sizes its table too small for one-voxel axes at connectivity 26.
+
+    References
+    ----------
+    .. [1] Silversmith, cc3d, doi:10.5281/zenodo.5719536
+    """
+    import cc3d
+
+    if connectivity not in CONNECTIVITIES:
+        raise ConfigError(f"connectivity {connectivity!r} does not exist in 3D; use one of {CONNECTIVITIES}")
+    if classes is not None and 0 in classes:
+        raise ConfigError(
+            f"classes {tuple(classes)} hold 0, which is background; leave it out, or give None "
+            "for every class"
+        )
+    xp = namespace(semantic)
+    wanted = _wanted(on_host(semantic), classes)
+    if not wanted.any():
+        return xp.zeros(semantic.shape, xp.uint32), 0
+    labels, n = cc3d.connected_components(
+        wanted, connectivity=connectivity, return_N=True, out_dtype=np.uint32
+    )
+    return xp.asarray(labels), int(n)
+
+
+def _wanted(semantic: Array, classes: Sequence[int] | None) -> Array:
+    """`semantic` with everything but `classes` set to 0, contiguous, in a type that cc3d takes."""
+    if semantic.dtype == bool:
+        semantic = semantic.view(np.uint8)
+    semantic = np.ascontiguousarray(semantic)
+    if classes is None:
+        return semantic
+    if len(classes) == 1:
+        return (semantic == classes[0]).view(np.uint8)
+    return np.where(np.isin(semantic, classes), semantic, semantic.dtype.type(0))
+
+
+def first_voxels(labels: Array, n: int) -> Array:
+    """Flat index of the first voxel of every component.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (Z, Y, X), integer
+        Components 1..n whose ids ascend in raster order, as `label_block` makes them.
+    n : int
+        Number of components.
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+        Index into `labels.ravel()`; entry i belongs to component i + 1.
+
+    Raises
+    ------
+    InputError
+        If the ids are not 1..n in raster order.
+
+    Notes
+    -----
+    The running maximum of the ids rises by one at each first voxel; it is taken slab by slab.
+    """
+    xp = namespace(labels)
+    flat = xp.ascontiguousarray(labels).reshape(-1)
+    found: list[Any] = []
+    seen = 0
+    for start in range(0, flat.size, _SLAB):
+        slab = flat[start : start + _SLAB]
+        top = int(slab.max())
+        if top <= seen:
+            continue
+        highest = xp.maximum.accumulate(slab)
+        rises = xp.flatnonzero(highest[1:] > highest[:-1]) + 1
+        if int(slab[0]) > seen:
+            rises = xp.concatenate([xp.zeros(1, rises.dtype), rises])
+        found.append(rises[highest[rises] > seen] + start)
+        seen = top
+    first = xp.concatenate(found).astype(xp.int64) if found else xp.zeros(0, xp.int64)
+    if seen != n or len(first) != n:
+        raise InputError(
+            f"component ids do not ascend in raster order: expected 1..{n}, got {len(first)} rises "
+            f"up to {seen}; number the block with label_block first"
+        )
+    return first
+
+
+def plane_runs(plane: Array) -> PlaneRuns:
+    """Run-length form of a 2-D label plane, background runs included.
+
+    Parameters
+    ----------
+    plane : ndarray of shape (M, N), integer
+        One face of a labelled block; fewer than 2**32 voxels.
+
+    Returns
+    -------
+    starts : ndarray of shape (R,), uint32
+        Flat index of the first voxel of each run; a run ends where the next one starts.
+    values : ndarray of shape (R,), dtype of `plane`
+        Label of each run, 0 included.
+    """
+    xp = namespace(plane)
+    flat = xp.ascontiguousarray(plane).reshape(-1)
+    first = xp.ones(flat.shape, bool)
+    xp.not_equal(flat[1:], flat[:-1], out=first[1:])
+    starts = xp.flatnonzero(first)
+    return starts.astype(xp.uint32), flat[starts]
+
+
+def plane_pairs(a: PlaneRuns, b: PlaneRuns) -> Array:
+    """Every two labels that lie on the same pixel of one plane seen by two blocks.
+
+    Parameters
+    ----------
+    a, b : tuple of ndarray
+        The plane as each block labelled it, as `plane_runs` gives it; equal shapes.
+
+    Returns
+    -------
+    ndarray of shape (K, 2), int64
+        Unique pairs (label in `a`, label in `b`), both non-zero, sorted.
+    """
+    xp = namespace(a[0])
+    if not len(a[0]) or not len(b[0]):
+        return xp.zeros((0, 2), xp.int64)
+    starts = xp.union1d(a[0], b[0])
+    pairs = xp.stack(
+        [
+            values[xp.searchsorted(begin, starts, side="right") - 1].astype(xp.int64)
+            for begin, values in (a, b)
+        ],
+        axis=1,
+    )
+    pairs = pairs[(pairs != 0).all(axis=1)]
+    return _unique_rows(pairs)
+
+
+def _unique_rows(pairs: Array) -> Array:
+    """Sorted unique rows of a (K, 2) array; much faster than np.unique with an axis."""
+    xp = namespace(pairs)
+    pairs = pairs[xp.lexsort(xp.stack([pairs[:, 1], pairs[:, 0]]))]
+    fresh = xp.ones(len(pairs), bool)
+    fresh[1:] = (pairs[1:] != pairs[:-1]).any(axis=1)
+    return pairs[fresh]
+
+
+def merge_pairs(pairs: Array) -> tuple[Array, Array]:
+    """Smallest node that every paired node is joined with.
+
+    Parameters
+    ----------
+    pairs : ndarray of shape (K, 2), integer
+        Nodes that are one object; any non-negative numbers.
+
+    Returns
+    -------
+    nodes : ndarray of shape (M,), int64
+        Nodes that appear in `pairs`, ascending.
+    roots : ndarray of shape (M,), int64
+        Smallest node of the group that each of `nodes` belongs to.
+
+    Raises
+    ------
+    GridError
+        If more than 2**31 - 1 nodes appear in `pairs`.
+
+    Notes
+    -----
+    Host only. Memory grows with the pairs, not with the number of nodes there are.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    pairs = np.asarray(pairs, np.int64).reshape(-1, 2)
+    nodes, index = np.unique(pairs, return_inverse=True)
+    index = index.reshape(-1, 2)
+    m = _checked_nodes(len(nodes))
+    if not m:
+        return nodes, nodes.copy()
+    links = (np.ones(len(pairs), bool), (index[:, 0], index[:, 1]))
+    _, group = connected_components(coo_array(links, shape=(m, m)).tocsr(), directed=False)
+    _, first = np.unique(group, return_index=True)
+    # `nodes` ascend, so the first node of a group is its smallest.
+    return nodes, nodes[first][group]
+
+
+def _checked_nodes(count: int) -> int:
+    """`count`, or a GridError where SciPy's int32 node numbers would wrap."""
+    if count >= _MAX_NODES:
+        raise GridError(
+            f"{count} components touch a seam, but at most {_MAX_NODES - 1} can be joined at once; "
+            "use larger blocks, or drop noise from the semantic labels first"
+        )
+    return count
+
+
+def merge(n_nodes: int, pairs: Array) -> Array:
+    """Smallest node that each of `n_nodes` nodes is joined with.
+
+    Parameters
+    ----------
+    n_nodes : int
+        Number of nodes, 0..n_nodes - 1.
+    pairs : ndarray of shape (K, 2), integer
+        Nodes that are one object.
+
+    Returns
+    -------
+    ndarray of shape (n_nodes,), int64
+        Smallest node of the group of each node; a node without a pair is its own root.
+
+    Raises
+    ------
+    InputError
+        If a pair names a node that does not exist.
+    GridError
+        If more than 2**31 - 1 nodes appear in `pairs`.
+    """
+    pairs = np.asarray(pairs, np.int64).reshape(-1, 2)
+    if pairs.size and (pairs.min() < 0 or pairs.max() >= n_nodes):
+        raise InputError(
+            f"pairs join nodes {pairs.min()} to {pairs.max()}, but there are only 0..{n_nodes - 1}; "
+            "the seams and the block records are not from one run"
+        )
+    roots: np.ndarray[Any, Any] = np.arange(n_nodes, dtype=np.int64)
+    nodes, smallest = merge_pairs(pairs)
+    roots[nodes] = smallest
+    return roots

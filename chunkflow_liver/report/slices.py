@@ -1,0 +1,279 @@
+"""Pictures of planes: the raw image, and classes, instances and distances drawn over it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from chunkflow_liver.engine.plan import Product
+from chunkflow_liver.errors import ChunkflowLiverError
+from chunkflow_liver.report.planes import Pixels, View, corner_nm, read_plane, views
+from chunkflow_liver.report.samples import levels_of
+from chunkflow_liver.report.work import Work, exists
+from chunkflow_liver.store.ngff_write import PALETTE
+from chunkflow_liver.store.volume import Volume
+
+SHARES = (0.25, 0.5, 0.75)
+WIDTH = 600.0
+"""Width of every picture in its own units; the height follows from the plane's sides in nm."""
+COLOURMAP = "viridis"
+BEYOND = (60, 60, 66)
+UNKNOWN = (150, 150, 150)
+DRAWN = ("semantic", "instances", "distance")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One product that is drawn: its pyramid and, of a distance, cap and flags."""
+
+    kind: str
+    name: str
+    levels: tuple[Volume, ...]
+    cap_nm: float = 0.0
+    to: str = ""
+    flags: tuple[Volume, ...] = ()
+
+    @property
+    def legend(self) -> tuple[tuple[str, str], ...]:
+        """(class name, CSS colour) of a semantic layer."""
+        return tuple((n, css(PALETTE[i % len(PALETTE)])) for i, (n, _) in enumerate(self.levels[0].classes))
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture; `raw` is the id of the grey image under it, `over` a data URI, '' for none."""
+
+    layer: Layer | None
+    raw: str
+    over: str
+    height: float
+    bar: float
+    bar_nm: float
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """The pictures of one view."""
+
+    view: View
+    share: float
+    panels: tuple[Panel, ...]
+
+
+@dataclass
+class Pictures:
+    """All pictures: per plane its rows; the grey images by id; what could not be drawn, and why."""
+
+    planes: list[tuple[str, list[Row]]] = field(default_factory=list)
+    grey: dict[str, str] = field(default_factory=dict)
+    layers: list[Layer] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    black: float = 0.0
+    white: float = 1.0
+    cropped: bool = False
+    frame: Volume | None = None
+
+
+def css(colour: Sequence[int]) -> str:
+    """A colour as '#rrggbb'."""
+    return "#" + "".join(f"{c:02x}" for c in colour)
+
+
+def gradient() -> list[str]:
+    """Nine colours of the distance map, from 0 to the cap."""
+    import matplotlib as mpl
+
+    return [css([int(255 * c) for c in mpl.colormaps[COLOURMAP](i / 8)[:3]]) for i in range(9)]
+
+
+def pictures(work: Work) -> Pictures:
+    """Pictures of three orthogonal planes at three depths, for everything that can be read."""
+    found = Pictures()
+    raw = _raw(work, found.problems)
+    for product in (p for kind in DRAWN for p in work.of(kind)):
+        layer = _layer(work, product, found.problems)
+        if layer is not None:
+            found.layers.append(layer)
+    pyramids = [layer.levels for layer in found.layers]
+    if not pyramids and raw is None:
+        return found
+    found.frame = pyramids[0][0] if pyramids else (raw or ())[0]
+    chosen = views(found.frame, [*pyramids, *([raw] if raw else [])], SHARES)
+    if raw:
+        _contrast(raw, chosen[0], found)
+    for at_depths in chosen:
+        rows = [_row(view, raw, found) for view in at_depths]
+        found.planes.append((at_depths[0].plane, rows))
+    biggest = max(n * v for n, v in zip(found.frame.shape, found.frame.voxel_nm, strict=True))
+    found.cropped = max(max(v[0].size_nm) for v in chosen) < biggest * 0.999
+    found.problems[:] = list(dict.fromkeys(found.problems))
+    return found
+
+
+def _raw(work: Work, problems: list[str]) -> tuple[Volume, ...] | None:
+    """The raw image: a product, or the image that a label volume says it was made from."""
+    for product in work.of("raw"):
+        handle = product.handle
+        if isinstance(handle, Volume):
+            try:
+                return levels_of(handle)
+            except (ChunkflowLiverError, OSError) as err:
+                problems.append(f"The raw image {product.name!r} cannot be read: {err}")
+    for product in work.products:
+        if isinstance(product.handle, Volume) and product.handle.source:
+            source = Volume(product.handle.source, "0", (1, 1, 1), "uint8", (1, 1, 1), (1, 1, 1))
+            try:
+                return levels_of(source)
+            except (ChunkflowLiverError, OSError):
+                continue
+    problems.append("No raw image is known to this run, so the overlays lie on plain grey.")
+    return None
+
+
+def _layer(work: Work, product: Product, problems: list[str]) -> Layer | None:
+    about = dict(product.about)
+    if not isinstance(product.handle, Volume):
+        return None
+    if not exists(product):
+        problems.append(f"{product.kind.capitalize()} {product.name!r} is not written yet.")
+        return None
+    try:
+        levels = levels_of(product.handle)
+        flags = next((p for p in work.of("exact") if dict(p.about).get("of") == product.name), None)
+        known = flags is not None and isinstance(flags.handle, Volume) and exists(flags)
+        return Layer(
+            product.kind,
+            product.name,
+            levels,
+            float(about.get("cap_nm", 0.0)),
+            str(about.get("to", "")),
+            levels_of(flags.handle) if known and flags else (),  # type: ignore[arg-type]
+        )
+    except (ChunkflowLiverError, OSError) as err:
+        problems.append(f"{product.kind.capitalize()} {product.name!r} cannot be read: {err}")
+        return None
+
+
+def _contrast(raw: Sequence[Volume], depths: Sequence[View], found: Pictures) -> None:
+    """One black and one white point for all pictures: 0.5 and 99.5 % of the middle plane."""
+    try:
+        values, inside = read_plane(raw, depths[len(depths) // 2])
+    except ChunkflowLiverError:
+        return
+    picked = values[inside].astype(np.float64)
+    picked = picked[np.isfinite(picked)]
+    if picked.size:
+        found.black, found.white = (float(v) for v in np.percentile(picked, [0.5, 99.5]))
+
+
+def _row(view: View, raw: Sequence[Volume] | None, found: Pictures) -> Row:
+    frame = found.frame
+    low = corner_nm(frame, view.across) if frame else 0.0
+    depth = frame.shape[view.across] * frame.voxel_nm[view.across] if frame else 1.0
+    share = (view.at_nm - low) / depth
+    height = WIDTH * view.size_nm[0] / view.size_nm[1]
+    bar_nm = scale_bar_nm(view.size_nm[1])
+    bar = WIDTH * bar_nm / view.size_nm[1]
+    key = ""
+    if raw:
+        try:
+            key = f"em-{view.plane}-{round(100 * share)}"
+            found.grey[key] = _grey(*read_plane(raw, view), found)
+        except ChunkflowLiverError as err:
+            key = ""
+            found.problems.append(f"A plane of the raw image cannot be read: {err}")
+    panels = [Panel(None, key, "", height, bar, bar_nm)] if key else []
+    for layer in found.layers:
+        try:
+            over, missing = _png(_drawn(layer, view)), ""
+        except ChunkflowLiverError as err:
+            over, missing = "", str(err)
+            found.problems.append(f"{layer.kind.capitalize()} {layer.name!r} is not shown in full: {err}")
+        panels.append(Panel(layer, key, over, height, bar, bar_nm, missing))
+    return Row(view, share, tuple(panels))
+
+
+def scale_bar_nm(width_nm: float) -> float:
+    """The largest of 1, 2, 5 times a power of ten that is at most a quarter of the width, in nm."""
+    most = width_nm / 4
+    power = 10.0 ** math.floor(math.log10(most))
+    return max(f * power for f in (1, 2, 5) if f * power <= most * (1 + 1e-9))
+
+
+def _grey(values: Pixels, inside: Pixels, found: Pictures) -> str:
+    from PIL import Image
+
+    span = max(found.white - found.black, 1e-9)
+    grey = np.clip((np.nan_to_num(values.astype(np.float32)) - found.black) / span, 0, 1) * 255
+    out = io.BytesIO()
+    Image.fromarray(np.where(inside, grey, 128).astype(np.uint8)).save(out, "JPEG", quality=86)
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def _png(rgba: Pixels) -> str:
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(rgba).quantize(256, method=Image.Quantize.FASTOCTREE).save(out, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def _drawn(layer: Layer, view: View) -> Pixels:
+    values, inside = read_plane(layer.levels, view)
+    if layer.kind == "distance":
+        exact = read_plane(layer.flags, view)[0] > 0 if layer.flags else np.ones(values.shape, bool)
+        return distance_colours(values, exact, inside, layer.cap_nm)
+    values = np.where(inside, values, 0)
+    if layer.kind == "instances":
+        return label_colours(values, instance_colours(np.unique(values)))
+    known = {n: PALETTE[i % len(PALETTE)] for i, (_, n) in enumerate(layer.levels[0].classes)}
+    return label_colours(values, {int(v): known.get(int(v), UNKNOWN) for v in np.unique(values)})
+
+
+def instance_colours(ids: Pixels) -> dict[int, tuple[int, int, int]]:
+    """A colour for every id, far from those of the next ids and the same in every picture."""
+    from matplotlib.colors import hsv_to_rgb
+
+    turns = ids.astype(np.float64)
+    hsv = np.stack(
+        [turns * 0.61803398875 % 1, 0.55 + 0.4 * (turns * 0.7548776662 % 1), np.full(ids.shape, 0.95)], -1
+    )
+    rgb = np.rint(hsv_to_rgb(hsv) * 255).astype(int).tolist()
+    return {int(i): (c[0], c[1], c[2]) for i, c in zip(ids.tolist(), rgb, strict=True)}
+
+
+def label_colours(labels: Pixels, colours: dict[int, Any]) -> Pixels:
+    """Labels as RGBA pixels: see-through inside, solid at their rims; 0 is clear."""
+    ids, index = np.unique(labels, return_inverse=True)
+    table = np.array([(*colours[int(i)], 0 if i == 0 else 105) for i in ids], np.uint8)
+    out: Pixels = table[index.reshape(labels.shape)]
+    rim = np.zeros(labels.shape, bool)
+    rim[1:] |= labels[1:] != labels[:-1]
+    rim[:-1] |= labels[1:] != labels[:-1]
+    rim[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    rim[:, :-1] |= labels[:, 1:] != labels[:, :-1]
+    out[rim & (labels != 0), 3] = 235
+    return out
+
+
+def distance_colours(distance: Pixels, exact: Pixels, inside: Pixels, cap_nm: float) -> Pixels:
+    """Distances as RGBA pixels: clear in the class, grey beyond the cap, striped where not exact."""
+    import matplotlib as mpl
+
+    far = ~np.isfinite(distance)
+    share = np.clip(np.where(far, 0, distance) / max(cap_nm, 1e-9), 0, 1)
+    out: Pixels = (mpl.colormaps[COLOURMAP](share) * 255).astype(np.uint8)
+    out[..., 3] = 205
+    out[far] = (*BEYOND, 205)
+    down, right = np.indices(distance.shape)
+    stripe = (down + right) % 9 < 2
+    out[stripe & ~exact & (distance > 0)] = (255, 255, 255, 170)
+    out[(distance == 0) | ~inside] = 0
+    return out

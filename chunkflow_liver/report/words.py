@@ -1,0 +1,116 @@
+"""Numbers, units and names as a reader wants to see them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+THIN = "\u202f"
+SIGNS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+UNITS = {"_um3": "µm³", "_um2": "µm²", "_um": "µm", "_nm": "nm"}
+PLURALS = {
+    "mitochondrion": "mitochondria",
+    "nucleus": "nuclei",
+    "lipid droplet": "lipid droplets",
+    "cell boundary": "cell boundaries",
+    "er": "ER",
+    "bile canaliculus": "bile canaliculi",
+}
+
+
+def number(value: float, digits: int = 3) -> str:
+    """`value` with `digits` significant digits, thousands set apart by a thin space."""
+    if isinstance(value, int):
+        return f"{value:,}".replace(",", THIN)
+    if not math.isfinite(value):
+        return "–" if math.isnan(value) else ("∞" if value > 0 else "−∞")
+    size = abs(value)
+    if value == 0:
+        return "0"
+    if size >= 10 ** (digits - 1):
+        return f"{value:,.0f}".replace(",", THIN) if size < 1e9 else _power(value, digits)
+    if size >= 1e-3:
+        return f"{value:.{digits - 1 - math.floor(math.log10(size))}f}"
+    return _power(value, digits)
+
+
+def _power(value: float, digits: int) -> str:
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    return f"{mantissa}{THIN}×{THIN}10{str(int(exponent)).translate(SIGNS)}"
+
+
+def percent(share: float) -> str:
+    """A share of 0 to 1 in percent; never rounded to 0 or 100 unless it is."""
+    if math.isnan(share):
+        return "–"
+    if 0 < share < 0.001:
+        return f"under 0.1{THIN}%"
+    if 0.999 < share < 1:
+        return f"over 99.9{THIN}%"
+    text = f"{100 * share:.1f}" if share < 0.1 or share > 0.9 else f"{100 * share:.0f}"
+    return f"{text.removesuffix('.0')}{THIN}%"
+
+
+def length(nm: float) -> str:
+    """A length in nm or, from 1 µm on, in µm."""
+    return f"{nm:g}{THIN}nm" if nm < 1000 else f"{nm / 1000:g}{THIN}µm"
+
+
+def by(values: Any, unit: str = "") -> str:
+    """Sides of a box as 'a × b × c', with the unit once."""
+    return f"{THIN}×{THIN}".join(f"{v:g}" for v in values) + (f"{THIN}{unit}" if unit else "")
+
+
+def size(n: float) -> str:
+    """Bytes with a binary unit."""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if n < 1024 or unit == "TiB":
+            break
+        n /= 1024
+    return f"{number(float(n)) if unit != 'B' else int(n)}{THIN}{unit}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours."""
+    if seconds < 100:
+        return f"{number(float(seconds))}{THIN}s"
+    if seconds < 6000:
+        return f"{seconds / 60:.1f}{THIN}min"
+    return f"{seconds / 3600:.1f}{THIN}h"
+
+
+def readable(name: str) -> str:
+    """A class or column name with spaces."""
+    return name.replace("_", " ").strip()
+
+
+def several(name: str) -> str:
+    """The plural of a class name where it is known, else '... objects'."""
+    text = readable(name)
+    if not text:
+        return "objects"
+    return PLURALS.get(text.lower(), text if text.endswith("s") else f"{text} objects")
+
+
+def one(name: str) -> str:
+    """A class name within a sentence."""
+    return "ER" if name.lower() == "er" else readable(name)
+
+
+def heading(column: str) -> tuple[str, str]:
+    """Name and unit of a table's column."""
+    for end, unit in UNITS.items():
+        if column.endswith(end):
+            return readable(column.removesuffix(end)), unit
+    return readable(column), "voxels" if column.startswith("bbox_") else ""
+
+
+def cell(value: Any) -> str:
+    """One value of a table."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return str(value)
+    return number(value, 4) if isinstance(value, float) else str(value)

@@ -1,0 +1,202 @@
+"""What a work folder says of its run: products, stages, failures; read only, without its lock."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import math
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from chunkflow_liver.engine.plan import Product
+from chunkflow_liver.errors import InputError
+from chunkflow_liver.geometry import BlockGrid, Box, zyx
+from chunkflow_liver.store.table import Table
+from chunkflow_liver.store.volume import Volume
+
+SLOWEST = 5
+
+
+@dataclass
+class Stage:
+    """One stage: what was to be done, and the sums over the blocks that are done.
+
+    `seconds` and `cpu` are added over blocks, so over workers too; `read` and `written` are bytes
+    before compression; `slowest` holds (seconds, block).
+    """
+
+    name: str
+    description: Mapping[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
+    planned: Mapping[str, Any] = field(default_factory=dict)
+    done: int = 0
+    finished: bool = False
+    seconds: float = 0.0
+    cpu: float = 0.0
+    read: int = 0
+    written: int = 0
+    peak_mib: float = 0.0
+    slowest: list[tuple[float, int]] = field(default_factory=list)
+
+    @property
+    def grid(self) -> BlockGrid | None:
+        """The grid of a map; a fold has none."""
+        box, block = self.description.get("box"), self.description.get("block")
+        return BlockGrid(Box(zyx(box[0]), zyx(box[1])), zyx(block)) if box and block else None
+
+    @property
+    def blocks(self) -> int:
+        return len(self.grid) if self.grid else 1
+
+    @property
+    def voxels(self) -> float:
+        """Voxels done so far, blocks counted as equally large."""
+        return self.grid.box.size * self.done / self.blocks if self.grid else math.nan
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        self.done += 1
+        self.seconds += row.get("seconds", 0.0)
+        self.cpu += row.get("cpu", 0.0)
+        self.read += row.get("read", 0)
+        self.written += row.get("written", 0)
+        self.peak_mib = max(self.peak_mib, row.get("peak_mib", 0.0))
+        keep = heapq.heappush if len(self.slowest) < SLOWEST else heapq.heappushpop
+        keep(self.slowest, (row.get("seconds", 0.0), row["block"]))
+
+
+@dataclass(frozen=True)
+class Work:
+    """A work folder, read.
+
+    Attributes
+    ----------
+    path : Path
+    products : tuple of Product
+        What the run makes; a handle may not exist yet.
+    stages : tuple of Stage
+        In the order of the plan where it is known, else of the journal.
+    failed : mapping
+        `failed.json`: 'stage' and 'blocks'; empty if no block failed.
+    plan : mapping
+        `plan.json`: host, versions, workers, text; empty if there is none.
+    """
+
+    path: Path
+    products: tuple[Product, ...]
+    stages: tuple[Stage, ...]
+    failed: Mapping[str, Any]
+    plan: Mapping[str, Any]
+
+    def of(self, kind: str) -> tuple[Product, ...]:
+        return tuple(p for p in self.products if p.kind == kind)
+
+
+def read_work(path: Path) -> Work:
+    """Everything that the work folder at `path` says of its run.
+
+    Raises
+    ------
+    InputError
+        If it is no work folder, or one of its files cannot be read.
+    """
+    if not (path / "run.json").exists() and not (path / "products.json").exists():
+        raise InputError(
+            f"{path} is no work folder: it has neither run.json nor products.json; give the folder "
+            "that a plan was run in"
+        )
+    plan = _json(path / "plan.json", {})
+    return Work(
+        path,
+        tuple(_product(path, entry) for entry in _json(path / "products.json", [])),
+        tuple(_stages(path, plan)),
+        _json(path / "failed.json", {}),
+        plan,
+    )
+
+
+def exists(product: Product) -> bool:
+    """Whether the product is stored; a place that cannot be reached counts as no."""
+    try:
+        return product.handle.exists()
+    except (InputError, OSError):
+        return False
+
+
+def _json(path: Path, absent: Any) -> Any:
+    if not path.exists():
+        return absent
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as err:
+        raise InputError(f"{path} cannot be read: {err}; restore it or run the plan again") from err
+    if not isinstance(found, type(absent)):
+        raise InputError(
+            f"{path} holds a {type(found).__name__}, wanted a {type(absent).__name__}; run the plan again"
+        )
+    return found
+
+
+def _product(path: Path, entry: Mapping[str, Any]) -> Product:
+    try:
+        handle = {k: _tuples(v) for k, v in entry["handle"].items()}
+        kind = Volume if entry["type"] == "Volume" else Table
+        known = {f.name for f in fields(kind)}
+        made = kind(**{k: v for k, v in handle.items() if k in known})
+        return Product(entry["kind"], entry["name"], made, tuple(entry["about"].items()))
+    except (KeyError, TypeError, AttributeError) as err:
+        raise InputError(
+            f"{path / 'products.json'} has an entry that is no product: {err!r}; run the plan again"
+        ) from err
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+
+
+def _stages(path: Path, plan: Mapping[str, Any]) -> list[Stage]:
+    described = _json(path / "run.json", {}).get("stages", {})
+    planned = {entry.get("stage"): entry for entry in plan.get("stages", ())}
+    found: dict[str, Stage] = {}
+
+    def stage(name: str) -> Stage:
+        if name not in found:
+            known = described.get(name, {})
+            found[name] = Stage(
+                name, known.get("description", {}), known.get("fingerprint", ""), planned.get(name, {})
+            )
+        return found[name]
+
+    for name in planned:
+        if name in described:
+            stage(name)
+    for entry in _entries(path / "journal.jsonl"):
+        if entry.get("reset"):
+            place = list(found)
+            found.pop(entry["stage"], None)
+            if entry["stage"] in place:
+                stage(entry["stage"])
+            continue
+        this = stage(entry["stage"])
+        for row in entry.get("rows", ()):
+            this.add(row)
+        if entry.get("finished"):
+            this.finished = True
+            if this.grid is None:
+                this.done, this.seconds = 1, entry.get("seconds", 0.0)
+    for name in described:
+        stage(name)
+    return list(found.values())
+
+
+def _entries(path: Path) -> Iterator[dict[str, Any]]:
+    """Lines of a journal whose checksum is right; one that is being written is left out."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            checksum, _, text = line.rstrip(b"\n").partition(b" ")
+            if line.endswith(b"\n") and b"%08x" % zlib.crc32(text) == checksum:
+                yield json.loads(text)

@@ -1,0 +1,58 @@
+"""What several test files share: the real data, an empty folder's listing, a small volume."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from chunkflow_liver.store.create import write_volume
+from chunkflow_liver.store.volume import Volume
+
+DATA = Path(__file__).parents[2] / "shared/data"
+VOXEL_NM = (4.0, 8.0, 16.0)
+
+
+@pytest.fixture(scope="session")
+def em_data() -> Path:
+    """Folder of real EM volumes; absent in a plain checkout."""
+    if not DATA.is_dir():
+        pytest.skip(f"the EM data are not at {DATA}")
+    return DATA
+
+
+@pytest.fixture
+def listing(tmp_path: Path) -> Callable[[], list[str]]:
+    """Lists every file and folder under the test's own folder."""
+    return lambda: sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*"))
+
+
+@pytest.fixture
+def unchanged(listing: Callable[[], list[str]]) -> Iterator[None]:
+    """Fails a test that leaves other files behind than it found."""
+    before = listing()
+    yield
+    assert listing() == before
+
+
+@pytest.fixture
+def voxels() -> np.ndarray[Any, Any]:
+    """Random voxels of a shape that no block size divides, uint16."""
+    return np.random.default_rng(3).integers(1, 60000, (37, 45, 50), dtype=np.uint16)
+
+
+@pytest.fixture
+def store(tmp_path: Path, voxels: np.ndarray[Any, Any]) -> Volume:
+    """An OME-Zarr 0.5 image in chunks of 16 voxels, anisotropic: (4, 8, 16) nm."""
+    return write_volume(tmp_path / "raw.ome.zarr", voxels, voxel_nm=VOXEL_NM, chunks=(16, 16, 16))
+
+
+@pytest.fixture
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers on this machine are reached directly."""
+    for name in [n for n in os.environ if n.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)

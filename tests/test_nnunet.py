@@ -1,0 +1,391 @@
+from __future__ import annotations
+
+import itertools
+import pickle
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from model_folders import write_model_folder
+from scipy.ndimage import gaussian_filter
+
+from chunkflow_liver.errors import SegmenterError
+from chunkflow_liver.geometry import BlockGrid, Box
+from chunkflow_liver.kernels.statistics import block_statistics, summarise
+from chunkflow_liver.segmenters import segmenter
+from chunkflow_liver.segmenters.checkpoint import load_networks
+from chunkflow_liver.segmenters.model_folder import read_model
+from chunkflow_liver.segmenters.stream import Settings, segment_block
+
+torch.set_num_threads(1)
+
+SHAPE = (16, 32, 29)
+STREAMS = ("CT", "2d across x", "transposed 201", "thin and transposed", "3 folds with regions")
+REGIONS = {"background": 0, "all": [1, 2, 3], "inner": [2, 3], "core": 3}
+CASES: dict[str, dict[str, Any]] = {
+    "3d mirrored": {"mirror": (0, 1, 2)},
+    "3d mirrored twice": {"mirror": (1, 2)},
+    "2d mirrored": {"window": (16, 16), "mirror": (0, 1)},
+    "2d across x": {"window": (16, 16), "transpose": (2, 0, 1)},
+    "CT": {"scheme": "CTNormalization"},
+    "0 to 1": {"scheme": "RescaleTo01Normalization"},
+    "as it is": {"scheme": "NoNormalization"},
+    "8 bit": {"scheme": "RGBTo01Normalization"},
+    "2 channels": {"channels": 2, "labels": 4},
+    "regions": {"labels": REGIONS, "regions_class_order": (1, 2, 3)},
+    "2 folds mirrored": {"folds": (0, 3), "mirror": (0, 2)},
+    "3 folds with regions": {"folds": (0, 1, 2), "labels": REGIONS, "regions_class_order": (3, 1, 2)},
+    "transposed 102": {"transpose": (1, 0, 2), "mirror": (0,)},
+    "transposed 201": {"transpose": (2, 0, 1)},
+    "transposed 120": {"transpose": (1, 2, 0)},
+    "thin": {"window": (24, 16, 16)},
+    "thin and transposed": {"window": (38, 16, 38), "transpose": (2, 0, 1)},
+    "thin 2d": {"window": (38, 16)},
+    "odd window": {"window": (6, 10, 22)},
+    "residual": {"network": "ResidualEncoderUNet"},
+    "old plans": {"legacy": True},
+    "ignore label": {"labels": {"background": 0, "a": 1, "b": 2, "ignore": 3}},
+}
+
+
+def em(channels: int = 1, *, dtype: str = "uint8", seed: int = 0) -> np.ndarray:
+    """Texture with empty margins of different width, so that the crop begins and ends inside."""
+    rng = np.random.default_rng(seed)
+    array = gaussian_filter(rng.normal(size=(channels, *SHAPE)), (0, 1, 2, 2))
+    array = (110 + 400 * array).clip(1, 255)
+    array[:, :2] = array[:, 15:] = array[:, :, :3] = array[:, :, :, 26:] = 0
+    return array.astype(dtype)
+
+
+def predicted(model, array, *, blocks=None, **how):
+    """The labels of our stream, over one block or over a list of them, with each voxel written once."""
+    networks = load_networks(model, "cpu")
+    statistics = summarise(block_statistics(array))
+    labels, times = np.full(array.shape[1:], 255, model.dtype), np.zeros(array.shape[1:], int)
+    for block in blocks or [Box.of(array.shape[1:])]:
+        read = lambda box: array[(slice(None), *box.slices)]  # noqa: E731
+        pieces = segment_block(read, array.shape[1:], block, model, networks, statistics, Settings(**how))
+        for box, piece in pieces:
+            assert block.contains(box)
+            labels[box.slices] = piece
+            times[box.slices] += 1
+    assert (times == 1).all()
+    return labels
+
+
+def referee(folder, *, mirroring: bool = True, folds=None):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+        predictor = nnUNetPredictor(use_mirroring=mirroring, device=torch.device("cpu"), allow_tqdm=False)
+        predictor.initialize_from_trained_model_folder(str(folder), folds, "checkpoint_final.pth")
+    return predictor
+
+
+def referee_labels(folder, array, *, spacing=(1.0, 1.0, 1.0), mirroring: bool = True):
+    """The whole pipeline of nnU-Net: preprocessing, sliding window, export."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        properties = {"spacing": list(spacing)}
+        return referee(folder, mirroring=mirroring).predict_single_npy_array(array, properties)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_labels_are_those_of_nnunet_and_of_float64(case, tmp_path):
+    options = {"mirror": None, **CASES[case]}
+    folder = write_model_folder(tmp_path, **options)
+    model, array = read_model(folder), em(options.get("channels", 1))
+    wanted = referee_labels(folder, array)
+    assert len(np.unique(wanted)) > 2
+    np.testing.assert_array_equal(predicted(model, array, numerics="nnunet"), wanted)
+    exact = predicted(model, array, numerics="exact")
+    np.testing.assert_array_equal(exact, float64_labels(model, array))
+    assert (exact == wanted).mean() > 0.999
+
+
+@pytest.mark.parametrize("numerics", ["exact", "nnunet"])
+def test_mirroring_can_be_switched_off(numerics, tmp_path):
+    folder, array = write_model_folder(tmp_path, mirror=(0,)), em()
+    wanted = referee_labels(folder, array, mirroring=False)
+    got = predicted(read_model(folder), array, numerics=numerics, mirroring=False)
+    assert (got == wanted).mean() > (0.999 if numerics == "exact" else 0.9999999)
+    assert (got != predicted(read_model(folder), array, numerics=numerics)).any()
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "float32", ">u2"])
+def test_labels_agree_for_every_dtype(dtype, tmp_path):
+    folder, array = write_model_folder(tmp_path, mirror=None), em(dtype=dtype)
+    wanted = referee_labels(folder, array.astype("float32"))
+    np.testing.assert_array_equal(predicted(read_model(folder), array, numerics="nnunet"), wanted)
+
+
+def float64_labels(model, array):
+    """Whole-volume prediction in float64 from the definition: no stream, no separable weights."""
+    order, padded, inner = normalised(model, array)
+    window = (1, *model.window) if model.is_2d else model.window
+    starts = [nnunet_starts(n, w) for n, w in zip(padded.shape[1:], window, strict=True)]
+    starts[0] = list(range(padded.shape[1])) if model.is_2d else starts[0]
+    bell = np.zeros(window)
+    bell[tuple(w // 2 for w in window)] = 1
+    bell = gaussian_filter(bell, [w / 8 for w in window], mode="constant")
+    total, count = np.zeros((model.heads, *padded.shape[1:])), np.zeros(padded.shape[1:])
+    networks = load_networks(model, "cpu")
+    for start in itertools.product(*starts):
+        at = tuple(slice(s, s + w) for s, w in zip(start, window, strict=True))
+        x = torch.from_numpy(padded[(slice(None), *at)].astype(np.float32))[None]
+        x = x[:, :, 0] if model.is_2d else x
+        scores = np.mean([mirrored(network, x, model.mirror_axes) for network in networks], axis=0)
+        total[(slice(None), *at)] += bell * (scores[:, None] if model.is_2d else scores)
+        count[at] += bell
+    scores = (total / count)[(slice(None), *inner)]
+    if model.region_order is None:
+        found = scores.argmax(0)
+    else:
+        found = np.zeros(scores.shape[1:], int)
+        for head, number in zip(scores, model.region_order, strict=True):
+            found[head > 0] = number
+    where = summarise(block_statistics(array)).crop
+    labels = np.zeros(array.shape[1:], model.dtype)
+    labels[where.slices] = found.transpose(np.argsort(order))
+    return labels
+
+
+def mirrored(network, x, axes):
+    flips = [c for n in range(len(axes) + 1) for c in itertools.combinations([a + 2 for a in axes], n)]
+    with torch.no_grad():
+        return np.mean([torch.flip(network(torch.flip(x, f)), f)[0].double().numpy() for f in flips], axis=0)
+
+
+def nnunet_starts(length, window):
+    from nnunetv2.inference.sliding_window_prediction import compute_steps_for_sliding_window
+
+    return compute_steps_for_sliding_window((length,), (window,), 0.5)[0]
+
+
+def normalised(model, array):
+    """The cropped, transposed, normalised, padded volume, and the slices of what is not padding."""
+    where = summarise(block_statistics(array)).crop
+    image = array[(slice(None), *where.slices)].astype(np.float64)
+    for c, scheme in enumerate(model.schemes):
+        if scheme == "ZScoreNormalization":
+            image[c] = (image[c] - image[c].mean()) / image[c].std()
+        elif scheme == "CTNormalization":
+            image[c] = (image[c].clip(20, 180) - 90) / 35
+        elif scheme == "RescaleTo01Normalization":
+            image[c] = (image[c] - image[c].min()) / np.ptp(image[c])
+        elif scheme == "RGBTo01Normalization":
+            image[c] /= 255
+    order = model.transpose_forward
+    image = image.transpose(0, *(axis + 1 for axis in order))
+    window = (1, *model.window) if model.is_2d else model.window
+    lacking = [max(0, w - n) for w, n in zip(window, image.shape[1:], strict=True)]
+    pads = [(n // 2, n - n // 2) for n in lacking]
+    inner = tuple(slice(p, p + n) for (p, _), n in zip(pads, image.shape[1:], strict=True))
+    return order, np.pad(image, [(0, 0), *pads]), inner
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A few models whose streams differ: 3D, 2D, transposed, thin, two folds with regions."""
+
+    def model(name):
+        return read_model(write_model_folder(tmp_path_factory.mktemp("model"), mirror=None, **CASES[name]))
+
+    return {name: model(name) for name in STREAMS}
+
+
+@pytest.fixture(scope="module")
+def wholes(models):
+    return {
+        (name, numerics): predicted(model, em(), numerics=numerics, mirroring=False)
+        for name, model in models.items()
+        for numerics in ("exact", "nnunet")
+    }
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    name=st.sampled_from(STREAMS),
+    numerics=st.sampled_from(["exact", "nnunet"]),
+    block=st.tuples(st.integers(4, 16), st.integers(9, 32), st.integers(9, 29)),
+    planes_ahead=st.integers(1, 20),
+)
+def test_labels_do_not_depend_on_the_blocks(models, wholes, name, numerics, block, planes_ahead):
+    blocks = [b.write for b in BlockGrid(Box.of(SHAPE), block)]
+    how = {"numerics": numerics, "mirroring": False, "planes_ahead": planes_ahead}
+    got = predicted(models[name], em(), blocks=blocks, **how)
+    np.testing.assert_array_equal(got, wholes[name, numerics])
+
+
+@pytest.mark.parametrize("numerics", ["exact", "nnunet"])
+def test_labels_do_not_depend_on_the_blocks_with_a_batch(models, numerics):
+    how = {"numerics": numerics, "mirroring": False, "batch": 3}
+    whole = predicted(models["CT"], em(), **how)
+    blocks = [b.write for b in BlockGrid(Box.of(SHAPE), (7, 19, 17))]
+    np.testing.assert_array_equal(predicted(models["CT"], em(), blocks=blocks, **how), whole)
+
+
+def test_summed_scores_are_the_bits_of_nnunet(tmp_path, monkeypatch):
+    folder = write_model_folder(tmp_path, folds=(0, 1), scheme="CTNormalization", mirror=(0, 1))
+    model, array = read_model(folder), em()
+    from chunkflow_liver.segmenters import sums
+
+    planes = []
+    labels = sums._labels
+    monkeypatch.setattr(sums, "_labels", lambda scores, m: planes.append(scores.clone()) or labels(scores, m))
+    predicted(model, array, numerics="nnunet")
+    image = (array[:, 2:15, 3:, :26].astype("float32").clip(20, 180) - np.float32(90)) / np.float32(35)
+    wanted = referee(folder).predict_logits_from_preprocessed_data(torch.from_numpy(image))
+    assert wanted.dtype == torch.float16
+    assert torch.equal(torch.stack(planes, 1), wanted)
+
+
+@pytest.mark.parametrize("name", ["CT", "2d across x", "transposed 201"])
+def test_every_plane_is_read_once_per_block(models, name):
+    array, seen = em(), np.zeros(SHAPE, int)
+    model = models[name]
+
+    def read(box):
+        seen[box.slices] += 1
+        return array[(slice(None), *box.slices)]
+
+    statistics = summarise(block_statistics(array))
+    how = Settings(mirroring=False, planes_ahead=4)
+    block = Box((4, 10, 5), (14, 30, 25))
+    list(segment_block(read, SHAPE, block, model, load_networks(model, "cpu"), statistics, how))
+    assert seen.max() == 1
+    assert seen[block.slices].min() == 1
+
+
+def test_pieces_are_no_deeper_than_a_window(models):
+    array = np.zeros((1, 60, 20, 20), np.uint8)
+    array[:, 20:36] = em()[:, :, 6:26, 6:26]
+    model, statistics = models["CT"], summarise(block_statistics(array))
+    pieces = segment_block(
+        lambda box: array[(slice(None), *box.slices)], (60, 20, 20), Box.of((60, 20, 20)), model,
+        load_networks(model, "cpu"), statistics, Settings(mirroring=False),
+    )  # fmt: skip
+    boxes = [box for box, _ in pieces]
+    assert max(box.shape[0] for box in boxes) <= 8
+    assert [box.start[0] for box in boxes[1:]] == [box.stop[0] for box in boxes[:-1]]
+
+
+def test_nothing_outside_the_crop_is_read_and_it_is_background(models):
+    array = em()
+    statistics = summarise(block_statistics(array))
+    block = Box((0, 0, 26), SHAPE)
+    pieces = segment_block(
+        lambda box: pytest.fail(f"read {box}"), SHAPE, block, models["CT"], [], statistics, Settings()
+    )
+    assert sum(box.size for box, labels in pieces if not labels.any()) == block.size
+
+
+def test_an_empty_volume_is_predicted_like_nnunet(tmp_path):
+    folder, array = write_model_folder(tmp_path, mirror=None), np.zeros((1, 9, 20, 20), np.uint8)
+    np.testing.assert_array_equal(
+        predicted(read_model(folder), array, numerics="nnunet"), referee_labels(folder, array)
+    )
+
+
+def test_anisotropic_voxels_are_only_a_matter_of_the_model_spacing(tmp_path):
+    folder = write_model_folder(tmp_path, transpose=(1, 0, 2), spacing=(8.0, 4.0, 16.0), mirror=None)
+    model, array = read_model(folder), em()
+    assert model.spacing_zyx == (4.0, 8.0, 16.0)
+    np.testing.assert_array_equal(
+        predicted(model, array, numerics="nnunet"), referee_labels(folder, array, spacing=(4, 8, 16))
+    )
+
+
+def test_a_segmenter_pickles_and_loads_its_networks_once(tmp_path, monkeypatch):
+    folder, array = write_model_folder(tmp_path, mirror=None), em()
+    model = read_model(folder)
+    made = segmenter("nnunet", model=model, statistics=summarise(block_statistics(array)), numerics="exact")
+    copy = pickle.loads(pickle.dumps(made))
+    from chunkflow_liver.segmenters import nnunet
+
+    loads = []
+    monkeypatch.setattr(nnunet, "load_networks", lambda *a: loads.append(a) or load_networks(*a))
+    labels = np.zeros(SHAPE, np.uint8)
+    whole = Box.of(labels.shape)
+    for one in (made, copy, made):
+        for box, piece in one(lambda box: array[(slice(None), *box.slices)], labels.shape, whole):
+            labels[box.slices] = piece
+    assert len(loads) == 1
+    np.testing.assert_array_equal(labels, predicted(model, array))
+
+
+def test_grad_mode_is_as_before_between_pieces(models):
+    array = em()
+    stream = segment_block(
+        lambda box: array[(slice(None), *box.slices)], SHAPE, Box.of(SHAPE), models["CT"],
+        load_networks(models["CT"], "cpu"), summarise(block_statistics(array)), Settings(mirroring=False),
+    )  # fmt: skip
+    for _ in stream:
+        assert not torch.is_inference_mode_enabled()
+
+
+def test_an_unknown_kind_is_refused():
+    with pytest.raises(SegmenterError, match=r"no segmenter 'unet'; there are \['nnunet'\]"):
+        segmenter("unet")
+
+
+def test_an_unknown_setting_is_refused(tmp_path):
+    folder = write_model_folder(tmp_path)
+    statistics = summarise(block_statistics(em()))
+    with pytest.raises(SegmenterError, match=r"no setting \['tta'\]; there are .*'mirroring'"):
+        segmenter("nnunet", model=folder, statistics=statistics, tta=True)
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SegmenterError, match=r"needs 'torch'; pip install 'chunkflow-liver\[nnunet\]'"):
+        segmenter("nnunet", model="", statistics=None)
+
+
+def test_a_model_that_changed_after_planning_is_refused(tmp_path):
+    folder, array = write_model_folder(tmp_path), em()
+    made = segmenter("nnunet", model=folder, statistics=summarise(block_statistics(array)))
+    write_model_folder(folder, seed=1)
+    with pytest.raises(SegmenterError, match="has changed since the plan was made"):
+        next(made(lambda box: array, array.shape[1:], Box.of(array.shape[1:])))
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ({"numerics": "fast"}, "no numerics 'fast'"),
+        ({"batch": 0}, "at least 1, got 0"),
+        ({"step": 0.0}, "a window step is a share above 0"),
+    ],
+)
+def test_bad_settings_are_refused(models, how, says):
+    with pytest.raises(SegmenterError, match=says):
+        predicted(models["CT"], em(), **how)
+
+
+def test_a_block_outside_the_volume_is_refused(models):
+    with pytest.raises(SegmenterError, match="is not inside the volume"):
+        predicted(models["CT"], em(), blocks=[Box((0, 0, 0), (17, 32, 29))])
+
+
+def test_a_wrong_number_of_channels_is_refused(models):
+    with pytest.raises(SegmenterError, match="the volume has 2 channels, the model wants 1"):
+        predicted(models["CT"], em(2))
+
+
+def test_an_8_bit_model_refuses_16_bit_data(tmp_path):
+    model = read_model(write_model_folder(tmp_path, scheme="RGBTo01Normalization"))
+    with pytest.raises(SegmenterError, match=r"ranges from .* to \d{4}\.0.*rescale the volume"):
+        predicted(model, em(dtype="uint16") * 40)
+
+
+def test_scores_that_are_not_finite_are_refused(models):
+    array = em(dtype="float32")
+    array[0, 10, 20, 20] = np.nan
+    with pytest.raises(SegmenterError, match="scores that are not finite"):
+        predicted(models["CT"], array, mirroring=False)
