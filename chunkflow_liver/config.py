@@ -133,12 +133,11 @@ class RunFile(Section):
         if (self.segment is None) == (self.semantic is None):
             raise ValueError("give either 'segment' (a network) or 'semantic' (classes that exist)")
         labels = {entry.name for entry in self.label}
-        for section in (*self.measure, *self.contacts):
-            for name in (section.instances, getattr(section, "other", None)):
-                if name is not None and name not in labels:
-                    raise ValueError(
-                        f"{section.name!r} refers to instances {name!r}; label makes {sorted(labels)}"
-                    )
+        wanted = [(m.name, m.instances) for m in self.measure]
+        wanted += [(c.name, i) for c in self.contacts for i in (c.instances, c.other) if i is not None]
+        for name, instances in wanted:
+            if instances not in labels:
+                raise ValueError(f"{name!r} refers to instances {instances!r}; label makes {sorted(labels)}")
         return self
 
 
