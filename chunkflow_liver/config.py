@@ -150,7 +150,7 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        keys = [key.value for key, _ in node.value]
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         twice = sorted({k for k in keys if keys.count(k) > 1})
         if twice:
             raise yaml.YAMLError(f"line {node.start_mark.line + 1}: the key {twice[0]!r} appears twice")
@@ -172,8 +172,10 @@ def read_run_file(path: str | Path) -> RunFile:
         raise ConfigError(f"{file} has {file.stat().st_size} bytes; a run file has at most {MAX_BYTES}")
     try:
         content = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
+    except (yaml.YAMLError, ValueError, OSError) as err:
         raise ConfigError(f"{file} is not a usable run file: {err}") from err
+    except RecursionError as err:
+        raise ConfigError(f"{file} is nested too deeply to be a run file") from err
     if not isinstance(content, dict):
         raise ConfigError(f"{file} must hold keys and values, got {type(content).__name__}")
     return parse(content, file.parent, str(file))

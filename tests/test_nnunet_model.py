@@ -241,6 +241,8 @@ def test_plans_that_ask_for_code_are_refused(folder, keys, value, says):
         (("label_manager",), "Mine", "label_manager 'Mine' is not supported"),
         ((*SECTION, "patch_size"), [8, 16, 0], "'patch_size' is .* makes no sense"),
         ((*SECTION, "patch_size"), [8], "has 1 axes; wanted 2 or 3"),
+        ((*SECTION, "patch_size"), [8, 16, 15], "is no multiple of 2 on axis 2"),
+        ((*OPTIONS, "strides"), [[1, 1], [2, 2]], "do not have 3 axes"),
         ((*SECTION, "spacing"), [1.0, 1.0], "have different lengths"),
         ((*SECTION, "spacing"), [1.0, 1.0, float("nan")], "'spacing' is .* makes no sense"),
         ((*SECTION, "inherits_from"), "3d_fullres", "inherits from itself"),

@@ -18,7 +18,7 @@ Record = dict[str, np.ndarray[Any, Any]]
 
 NEVER = np.iinfo(np.int64).max
 EXPONENTS = 256
-SLAB_VOXELS = 1 << 22
+SLAB_VOXELS = 1 << 20
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from chunkflow_liver.segmenters.model_folder import NnunetModel
 
 PREFIXES = ("module.", "_orig_mod.")
+# What torch raises for a damaged file, depending on where the damage lies.
+_UNREADABLE = (EOFError, RuntimeError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError)
 AGAIN = "copy it again from where it was trained"
 
 
@@ -36,27 +38,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     if not path.is_file():
         raise SegmenterError(f"there is no checkpoint {path}")
-    size, zipped = path.stat().st_size, zipfile.is_zipfile(path)
+    size = path.stat().st_size
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            if file.read(1) == b"\x80":
+                raise ModelSecurityError(
+                    f"{path} is a bare pickle, which is a program and not weights. It was not run; {AGAIN}"
+                )
+        raise SegmenterError(f"{path} ({size} bytes) is not a checkpoint that torch.save wrote; {AGAIN}")
     try:
         with torch.serialization.safe_globals(_harmless()):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as err:
-        if size == 0 or not (zipped or path.open("rb").read(1) == b"\x80"):
-            raise SegmenterError(f"{path} ({size} bytes) is not a checkpoint: {err}; {AGAIN}") from err
         raise ModelSecurityError(
             f"{path} asks for {_unsafe(path)}, which is code and not weights. It was not run. Only tensors "
             "and plain values are loaded; if you trust the file, save its 'network_weights' anew"
         ) from err
-    except (
-        EOFError,
-        RuntimeError,
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        IndexError,
-    ) as err:
+    except _UNREADABLE as err:
         raise SegmenterError(f"{path} ({size} bytes) is not a readable checkpoint: {err}; {AGAIN}") from err
     if not isinstance(content, dict) or not isinstance(content.get("network_weights"), Mapping):
         found = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__

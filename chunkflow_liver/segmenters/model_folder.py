@@ -18,6 +18,7 @@ from chunkflow_liver.segmenters.checkpoint import read_checkpoint, save_weights
 from chunkflow_liver.segmenters.plans import (
     channel_names,
     check_supported,
+    check_window,
     class_numbers,
     finite,
     normalisation,
@@ -184,6 +185,7 @@ def read_model(
     schemes, intensities = normalisation(plans, section, len(channels), plans_file)
     classes, heads, order = class_numbers(dataset, dataset_file)
     network, options = check_architecture(modern_architecture(section, plans_file), plans_file)
+    check_window(window, options.get("strides", 1), plans_file)
     axes = tuple(mirror or ())
     if not all(whole(a) and a < len(window) for a in axes) or len(set(axes)) != len(axes):
         raise SegmenterError(f"{place}: mirroring axes {axes} do not fit a window of {window}")

@@ -79,6 +79,22 @@ def check_supported(plans: Mapping[str, Any], section: Mapping[str, Any], where:
             )
 
 
+def check_window(window: tuple[int, ...], strides: Any, where: Path) -> None:
+    """Refuse a window that the network's strides do not divide: its skip connections would not fit."""
+    per_stage = strides if isinstance(strides, list | tuple) else [strides]
+    if any(isinstance(s, list | tuple) and len(s) != len(window) for s in per_stage):
+        raise SegmenterError(
+            f"{where}: strides {strides} do not have {len(window)} axes like patch_size {window}"
+        )
+    for axis, size in enumerate(window):
+        shrink = math.prod(s[axis] if isinstance(s, list | tuple) else s for s in per_stage)
+        if shrink < 1 or size % shrink:
+            raise SegmenterError(
+                f"{where}: patch_size {window} is no multiple of {shrink} on axis {axis}, the product of the "
+                "network's strides; take the plans.json that the model was trained with"
+            )
+
+
 def normalisation(
     plans: Mapping[str, Any], section: Mapping[str, Any], channels: int, where: Path
 ) -> tuple[tuple[str, ...], tuple[dict[str, float], ...]]:

@@ -1,0 +1,125 @@
+"""The main job on real EM: train an nnU-Net on 16 slices, run the pipeline on slices it has not seen.
+
+Mouse brain, SBF-SEM, 40 x 5.9 x 5.9 nm, mitochondria (CDeep3M, Haberl et al. 2018,
+doi:10.1038/s41592-018-0106-z; licence: non-profit research). The network works at level 1 of the
+pyramid (11.8 nm); Dice is computed at full resolution. Data, model and pictures stay out of the repository.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from train_nnunet import Recipe, dice, train
+
+import chunkflow_liver as cf
+
+DATA = Path(__file__).parents[2] / "shared" / "data" / "cdeep3m_sbem_mito"
+VOXEL_NM = (40.0, 5.9, 5.9)
+LEVEL1_NM = (40.0, 11.8, 11.8)
+CLASSES = [("mitochondrion", 1)]
+LABELLED, UNLABELLED = "train_z10-29", "unlabelled_z40-44"
+FIRST = {LABELLED: 10, UNLABELLED: 40}
+TRAIN, HELD_OUT, NEW = (10, 25), (26, 29), (40, 44)
+
+log = logging.getLogger("chunkflow_liver.real_em")
+
+
+def converted(data: Path, work: Path, stack: str, slices: tuple[int, int], what: str = "raw") -> cf.Volume:
+    """OME-Zarr of some slices of a stack, made from single TIFF slices as a microscope leaves them."""
+    name = f"{what}_z{slices[0]}-{slices[1]}"
+    target = work / f"{name}.ome.zarr"
+    folder = work / name
+    folder.mkdir(parents=True, exist_ok=True)
+    pages = tifffile.imread(data / f"{stack}_{what}.tif")
+    for z in range(slices[0], slices[1] + 1):
+        page = pages[z - FIRST[stack]]
+        tifffile.imwrite(folder / f"slice_{z}.tif", (page > 0).astype(np.uint8) if what == "mito" else page)
+    kind = {"kind": "label", "classes": CLASSES} if what == "mito" else {}
+    plan = cf.convert(folder, target, voxel_nm=VOXEL_NM, **kind)
+    cf.run(plan, progress=False)
+    return cf.open_volume(target, voxel_nm=LEVEL1_NM)
+
+
+def run_file(work: Path, raw: cf.Volume, name: str, model: Path) -> Path:
+    """A run file for one volume: mitochondria as classes and instances, table, distances, neighbours."""
+    content = {
+        "input": {"path": raw.url, "voxel_nm": list(LEVEL1_NM)},
+        "work": str(work / f"run_{name}"),
+        "segment": {"name": "organelles", "model": str(model), "mirroring": True},
+        "label": [{"name": "mitos", "classes": ["mitochondrion"], "min_volume_um3": 0.002}],
+        "measure": [{"name": "mito-table", "instances": "mitos"}],
+        "distance": [{"name": "mito-distance", "to": "mitochondrion", "cap_nm": 400}],
+        "contacts": [{"name": "mito-mito", "instances": "mitos", "other": "mitos", "gap_nm": 60}],
+    }
+    path = work / f"{name}.yaml"
+    path.write_text(json.dumps(content, indent=2))
+    return path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path, help="folder for images, model, results and reports")
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--model", type=Path, help="use this trained folder instead of training")
+    parser.add_argument("--minutes", type=float, default=35, help="training time")
+    parser.add_argument("--threads", type=int, default=1, help="of torch, while training")
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    logging.getLogger("chunkflow_liver").setLevel(logging.INFO)
+    if not given.data.is_dir():
+        raise SystemExit(f"no data at {given.data}: give the folder of the CDeep3M stack with --data")
+    work = given.work.absolute()
+
+    model = given.model or work / "model"
+    if not (model / "plans.json").exists():
+        start = time.monotonic()
+        raw = converted(given.data, work, LABELLED, TRAIN).read()
+        truth = converted(given.data, work, LABELLED, TRAIN, "mito").read()
+        train({"train": (raw, truth)}, recipe(given.minutes, given.threads), to=model)
+        log.info("trained in %.1f min", (time.monotonic() - start) / 60)
+
+    results: dict[str, Any] = {}
+    for stack, slices in ((LABELLED, HELD_OUT), (UNLABELLED, NEW)):
+        name = f"z{slices[0]}-{slices[1]}"
+        volume = converted(given.data, work, stack, slices)
+        plan = cf.plan_run(cf.read_run_file(run_file(work, volume, name, model)))
+        start = time.monotonic()
+        cf.run(plan)
+        results[name] = {"seconds": round(time.monotonic() - start, 1), "report": str(cf.report(plan))}
+        found = cf.open_volume(work / f"run_{name}" / "results.ome.zarr" / "labels" / "organelles").read()
+        if stack == LABELLED:
+            truth = cf.open_volume(converted(given.data, work, LABELLED, slices, "mito").url, level=0).read()
+            up = found.repeat(2, 1).repeat(2, 2)[:, : truth.shape[1], : truth.shape[2]]
+            results[name]["dice"] = round(dice(up == 1, truth == 1), 4)
+        results[name]["share"] = round(float((found == 1).mean()), 4)
+    (work / "results.json").write_text(json.dumps(results, indent=2))
+    for name, result in results.items():
+        log.info("%s: %s", name, result)
+
+
+def recipe(minutes: float, threads: int) -> Recipe:
+    """The network and its training."""
+    return Recipe(
+        classes=("mitochondrion",),
+        voxel_nm=LEVEL1_NM,
+        patch=(8, 160, 160),
+        features=(16, 32, 64, 128, 192),
+        iterations=10**6,
+        minutes=minutes,
+        rate=1e-3,
+        noise=0.3,
+        threads=threads,
+    )
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main()
