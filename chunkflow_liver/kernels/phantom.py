@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,7 @@ def render(phantom: Phantom, box: Box) -> Rendered:
     -----
     Overlaps: nucleus > lipid droplet > mitochondrion > cell boundary > ER > cytoplasm; the first
     four never meet by plan. Beyond the planted ER, no ER comes nearer to a mitochondrion than
-    75 nm. Memory: the result and one brick of 0.5 Mvoxel.
+    60 nm. Memory: the result and one brick of 0.5 Mvoxel.
     """
     volume = Box.of(phantom.shape)
     if box.size == 0 or not volume.contains(box):
@@ -92,8 +93,7 @@ def render(phantom: Phantom, box: Box) -> Rendered:
         np.empty(box.shape, np.uint8),
         np.empty(box.shape, np.uint32),
     )
-    mitochondria, balls = plan(phantom)
-    corners = [(b, *b.bounds()) for b in (mitochondria, balls)]
+    corners = _corners(phantom)
     for brick in BlockGrid(box, _BRICK):
         here = brick.write.relative_to(box).slices
         raw, semantic, instances = _brick(phantom, brick.write, corners)
@@ -101,6 +101,12 @@ def render(phantom: Phantom, box: Box) -> Rendered:
         out.semantic[here] = semantic
         out.instances[here] = instances
     return out
+
+
+@lru_cache(maxsize=8)
+def _corners(phantom: Phantom) -> list[tuple[Bodies, Field, Field]]:
+    """Mitochondria, and droplets with peroxisomes, with the corners of their boxes in nm."""
+    return [(bodies, *bodies.bounds()) for bodies in plan(phantom)]
 
 
 def _brick(
@@ -168,7 +174,7 @@ def truth_table(phantom: Phantom) -> dict[str, np.ndarray[Any, Any]]:
         length_nm : length of the axis (all arms) and one radius at either end.
         radius_nm : radius away from necks. neck_{z,y,x}_nm, neck_width_nm : where a dumbbell is
         narrowest, and the diameter there; NaN for others. er_gap_nm : gap from membrane to planted
-        ER; NaN where none was planted, and then no ER is nearer than 75 nm. touches : uint32, label
+        ER; NaN where none was planted, and then no ER is nearer than 60 nm. touches : uint32, label
         of the mitochondrion in face contact with it, 0 for none.
 
     Notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import lru_cache
 
@@ -21,10 +22,10 @@ _SHARES = ((0.0, 0.0, 0.16, 0.22, 0.16, 0.16, 0.30), (0.22, 0.26, 0.12, 0.26, 0.
 # Share of each kind among the candidates of the first turn, which have most room, and of others
 _SEGMENTS = 10
 _PITCH_NM = 750.0
-_TURNS = 8
+_TURNS = 9
 _BALL_PITCH_NM = 1150.0
 
-TIGHT_NM = 40.0
+TIGHT_NM = 80.0
 """Smallest planned gap between bodies, and to walls and nuclei."""
 SPACING_NM = 140.0
 """The same around a mitochondrion with planted ER."""
@@ -34,7 +35,7 @@ ER_NM = 52.0
 """Thickness of an ER sheet, and of a planted one."""
 RING_NM = 26.0
 """Radius of the ER tubule planted around a neck."""
-REACH_NM = 112.0
+REACH_NM = 118.0
 """How far from a mitochondrion its planted ER and its clearance reach."""
 
 
@@ -166,7 +167,7 @@ def _mitochondria(phantom: Phantom, turn: int) -> tuple[Bodies, Field]:
     dip[:, 1] = np.where(is_["dumbbell"], 2 * half * (0.42 + 0.16 * u[6]), 0.0)
     dip[:, 2] = 150 + 60 * u[7]
     plain = is_["rod"] | is_["bent"] | is_["long"]
-    planted = (plain & (u[12] < 0.5)) | (is_["dumbbell"] & (u[12] < 0.6))
+    planted = (plain & (u[12] < 0.7)) | (is_["dumbbell"] & (u[12] < 0.75))
     er_gap = np.where(planted, 20 + 10 * u[13], np.nan)
     bodies = Bodies(kind, segments, count, radius, centre, axis, normal, dip, np.full(n, -1), er_gap)
     big = is_["long"] | is_["branched"] | is_["bent"]
@@ -198,9 +199,9 @@ def _balls(phantom: Phantom) -> tuple[Bodies, Field]:
 
 
 def _axis_points(bodies: Bodies) -> tuple[Field, Field]:
-    """Points at most 200 nm apart on every axis, and the row of the body of each."""
+    """Points at most 130 nm apart on every axis, and the row of the body of each."""
     lengths = np.sqrt(((bodies.segments[:, :, 1] - bodies.segments[:, :, 0]) ** 2).sum(-1))
-    pieces = np.maximum(np.ceil(lengths / 200.0), 1).astype(int)
+    pieces = np.maximum(np.ceil(lengths / 130.0), 1).astype(int)
     used = np.arange(_SEGMENTS) < bodies.count[:, None]
     points, rows = [], []
     for k in range(int(pieces[used].max(initial=1)) + 1):
@@ -231,32 +232,49 @@ def _settle(pairs: Field, rank: Field) -> Field:
     return kept
 
 
+def _meetings(bodies: Bodies, others: Bodies) -> Iterator[Field]:
+    """Rows of `bodies` and `others` nearer to each other than they may be, (k, 2), repeatedly."""
+    if len(bodies) == 0 or len(others) == 0:
+        return
+    points, rows = _axis_points(bodies)
+    far_points, far_rows = _axis_points(others)
+    tree = cKDTree(far_points)
+    reach = float(bodies.radius.max() + others.radius.max()) + SPACING_NM
+    planted, far_planted = (np.isfinite(b.er_gap) for b in (bodies, others))
+    for start in range(0, len(points), 20_000):
+        part = slice(start, start + 20_000)
+        near = cKDTree(points[part]).sparse_distance_matrix(tree, reach, output_type="ndarray")
+        a, b = rows[part][near["i"]], far_rows[near["j"]]
+        spacing = np.where(planted[a] | far_planted[b], SPACING_NM, TIGHT_NM)
+        hit = near["v"] < bodies.radius[a] + others.radius[b] + spacing
+        yield np.stack([a[hit], b[hit]], -1)
+
+
+def _clear_of(bodies: Bodies, others: Bodies) -> Field:
+    """Which bodies meet none of `others`, bool (n,)."""
+    free = np.ones(len(bodies), bool)
+    if len(bodies) == 0 or len(others) == 0:
+        return free
+    # most meet the nearest of the others, which is quick to find
+    points, rows = _axis_points(bodies)
+    far_points, far_rows = _axis_points(others)
+    distance, near = cKDTree(far_points).query(points)
+    free[rows[distance < bodies.radius[rows] + others.radius[far_rows[near]] + TIGHT_NM]] = False
+    left = np.nonzero(free)[0]
+    for pairs in _meetings(bodies.take(left), others):
+        free[left[pairs[:, 0]]] = False
+    return free
+
+
 def _conflicts(bodies: Bodies) -> Field:
     """Pairs of rows of bodies nearer to each other than they may be, (k, 2)."""
-    points, rows = _axis_points(bodies)
-    radius = bodies.radius[rows]
-    planted = np.isfinite(bodies.er_gap)[rows]
-    small = radius <= 290.0
-    found = [np.zeros((0, 2), int)]
-    tree = cKDTree(points)
-    kinds = [(np.nonzero(small)[0], 290.0), (np.nonzero(~small)[0], float(radius.max()))]
-    for chosen, largest in kinds:
-        if len(chosen) == 0:
-            continue
-        own = cKDTree(points[chosen])
-        # small-small pairs need a short reach only; large ones are few
-        other, back = (own, chosen) if largest == 290.0 else (tree, np.arange(len(points)))
-        near = own.sparse_distance_matrix(
-            other,
-            290.0 + largest + SPACING_NM if largest == 290.0 else 2 * largest + SPACING_NM,
-            output_type="ndarray",
-        )
-        a, b = chosen[near["i"]], back[near["j"]]
-        spacing = np.where(planted[a] | planted[b], SPACING_NM, TIGHT_NM)
-        hit = (near["v"] < radius[a] + radius[b] + spacing) & (rows[a] != rows[b])
-        pairs = np.sort(np.stack([rows[a[hit]], rows[b[hit]]], -1), 1)
-        found.append(np.unique(pairs, axis=0))
-    return np.unique(np.concatenate(found), axis=0)
+    n = max(len(bodies), 1)
+    found = [np.zeros(0, np.int64)]
+    for pairs in _meetings(bodies, bodies):
+        pairs = pairs[pairs[:, 0] < pairs[:, 1]]
+        found.append(np.unique(pairs[:, 0] * n + pairs[:, 1]))
+    both = np.unique(np.concatenate(found))
+    return np.stack([both // n, both % n], -1)
 
 
 def _fitting(phantom: Phantom, bodies: Bodies, priority: Field) -> tuple[Bodies, Field]:
@@ -301,18 +319,20 @@ def plan(phantom: Phantom) -> tuple[Bodies, Bodies]:
 
     Notes
     -----
-    The only thing that is global: about 1 kB per candidate, 1.8 candidates per um^3.
+    The only thing that is global: about 1 kB per body, less than one body per um^3, and seconds of
+    work per 1000 um^3 at most; kept for the last phantoms of this process.
     """
-    bodies, priority = _balls(phantom)
-    bodies, priority = _fitting(phantom, bodies, priority)
-    bodies = bodies.take(_settle(_conflicts(bodies), priority))
+    balls, priority = _fitting(phantom, *_balls(phantom))
+    balls = balls.take(_settle(_conflicts(balls), priority))
+    kept = balls.take(np.zeros(len(balls), bool))
     for turn in range(_TURNS):
-        more, priority = _fitting(phantom, *_mitochondria(phantom, turn))
-        priority = np.concatenate([np.linspace(-3, -2, len(bodies)), priority])
-        bodies = _joined(bodies, more)
-        bodies = bodies.take(_settle(_conflicts(bodies), priority))
-    ball = bodies.kind >= KINDS.index("droplet")
-    return _split_pairs(bodies.take(~ball)), bodies.take(ball)
+        more, priority = _mitochondria(phantom, turn)
+        for earlier in (balls, kept):
+            free = _clear_of(more, earlier)
+            more, priority = more.take(free), priority[free]
+        more, priority = _fitting(phantom, more, priority)
+        kept = _joined(kept, more.take(_settle(_conflicts(more), priority)))
+    return _split_pairs(kept), balls
 
 
 def tubules(phantom: Phantom, low: Field, high: Field) -> tuple[Field, Field]:
