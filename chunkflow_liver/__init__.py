@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from chunkflow_liver.ops.phantom import phantom
     from chunkflow_liver.ops.segment import segment
     from chunkflow_liver.pipeline import plan_run
-    from chunkflow_liver.report import report
+    from chunkflow_liver.reports import report
     from chunkflow_liver.store.create import write_volume
     from chunkflow_liver.store.images import open_volume, validate
     from chunkflow_liver.store.table import read_table
@@ -45,7 +45,7 @@ _PUBLIC = {
     "plan_run": "pipeline",
     "read_run_file": "config",
     "read_table": "store.table",
-    "report": "report",
+    "report": "reports",
     "run": "engine.run",
     "segment": "ops.segment",
     "validate": "store.images",
@@ -80,10 +80,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
-        found = getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-        # A module of the same name (report) would otherwise take the function's place once loaded.
-        globals()[name] = found
-        return found
+        return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
     if name == "kernels":
         return importlib.import_module(f"{__name__}.kernels")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

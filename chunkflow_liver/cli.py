@@ -40,13 +40,15 @@ class ClusterKind(StrEnum):
 RunFilePath = Annotated[Path, typer.Argument(metavar="RUN_FILE", help="Run file (YAML), see configs/.")]
 Workers = Annotated[
     int | None,
-    typer.Option(help="Worker processes; without it (and without --cluster) the run stays in this process."),
+    typer.Option(
+        min=1, help="Worker processes; without it (and without --cluster) the run stays in this process."
+    ),
 ]
 Scheduler = Annotated[str | None, typer.Option(help="Address or scheduler file of a running dask cluster.")]
 Cluster = Annotated[
     ClusterKind | None, typer.Option(help="Start a cluster: CPU processes, GPUs or SLURM jobs.")
 ]
-MemoryGib = Annotated[float | None, typer.Option(help="Memory of each worker in GiB.")]
+MemoryGib = Annotated[float | None, typer.Option(min=0.01, help="Memory of each worker in GiB.")]
 VoxelNm = Annotated[
     tuple[float, float, float] | None, typer.Option("--voxel-nm", metavar="Z Y X", help="Voxel size in nm.")
 ]
@@ -75,7 +77,7 @@ _debug = False
 @app.command()
 def demo(
     to: Annotated[Path, typer.Option(help="Folder for phantom, results and report.")] = Path("runs/demo"),
-    workers: Annotated[int, typer.Option(help="Worker processes.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
 ) -> None:
     """Segment a generated phantom with a known truth, and report Dice and instance F1 (CPU, minutes)."""
     from chunkflow_liver.demo import run_demo
@@ -171,7 +173,7 @@ def run(
     scheduler: Scheduler = None,
     cluster: Cluster = None,
     memory_gib: MemoryGib = None,
-    retries: Annotated[int, typer.Option(help="How often a block that failed is tried again.")] = 2,
+    retries: Annotated[int, typer.Option(min=0, help="How often a block that failed is tried again.")] = 2,
     redo: Annotated[bool, typer.Option(help="Redo stages whose parameters or inputs changed.")] = False,
     cluster_option: Annotated[
         list[str] | None,
@@ -277,7 +279,7 @@ def _pair(text: str) -> tuple[str, str]:
 def _classes(texts: list[str]) -> list[tuple[str, int]]:
     found = []
     for name, number in map(_pair, texts):
-        if not number.isdigit() or int(number) == 0:
+        if not (number.isascii() and number.isdigit()) or int(number) == 0:
             raise ConfigError(f"class {name!r} needs a number from 1, got {number!r}")
         found.append((name, int(number)))
     return found
@@ -293,9 +295,11 @@ def _told() -> Iterator[None]:
             raise
         sys.stderr.write(f"error: {err}\n")
         sys.exit(INCOMPLETE if isinstance(err, RunIncompleteError) else REFUSED)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted: what is done is kept, run the same command again to go on\n")
-        sys.exit(INTERRUPTED)
+    except SystemExit as leaving:
+        # typer makes a status of Ctrl-C, and says nothing.
+        if leaving.code == INTERRUPTED:
+            sys.stderr.write("interrupted: what is done is kept, run the same command again to go on\n")
+        raise
 
 
 def main() -> None:

@@ -49,6 +49,7 @@ class Segment(Section):
     step: Annotated[float, Field(gt=0, le=1)] = 0.5
     device: str = "cpu"
     batch: Annotated[int, Field(ge=1)] = 1
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     accept_spacing: bool = False
     block: Block | None = None
 
@@ -58,7 +59,7 @@ class Semantic(Section):
 
     path: str
     level: Annotated[int, Field(ge=0)] | None = None
-    classes: dict[str, int] | None = None
+    classes: dict[str, Annotated[int, Field(ge=1)]] | None = None
     missing_chunks: Literal["error", "fill"] = "error"
 
 
@@ -132,6 +133,19 @@ class RunFile(Section):
     def _names(self) -> RunFile:
         if (self.segment is None) == (self.semantic is None):
             raise ValueError("give either 'segment' (a network) or 'semantic' (classes that exist)")
+        made = {
+            "label images": [
+                *([self.segment.name] if self.segment else []),
+                *(entry.name for entry in self.label),
+                *(f"{entry.name}-exact" for entry in self.distance),
+            ],
+            "distance images": [entry.name for entry in self.distance],
+            "tables": [entry.name for entry in (*self.measure, *self.contacts, *self.evaluate)],
+        }
+        for what, names in made.items():
+            twice = [name for name in names if names.count(name) > 1]
+            if twice:
+                raise ValueError(f"two {what} are called {twice[0]!r}; rename one of them")
         labels = {entry.name for entry in self.label}
         wanted = [(m.name, m.instances) for m in self.measure]
         wanted += [(c.name, i) for c in self.contacts for i in (c.instances, c.other) if i is not None]
@@ -146,14 +160,16 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError("anchors and aliases are not allowed in a run file")
+            line = self.peek_event().start_mark.line + 1
+            raise yaml.YAMLError(f"line {line}: anchors and aliases are not allowed in a run file")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = sorted({k for k in keys if keys.count(k) > 1})
-        if twice:
-            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: the key {twice[0]!r} appears twice")
+        seen: set[str] = set()
+        for key in (k for k, _ in node.value if isinstance(k, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: the key {key.value!r} appears twice")
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -215,7 +231,8 @@ def _problem(error: dict[str, Any]) -> str:
         known = list(getattr(model, "model_fields", {}))
         near = difflib.get_close_matches(str(error["loc"][-1]), known, 1)
         return f"{place}: unknown key" + (f", did you mean {near[0]!r}?" if near else f"; known are {known}")
-    return f"{place}: {error['msg'].removeprefix('Value error, ')} (got {error['input']!r:.80})"
+    message = f"{place}: {error['msg'].removeprefix('Value error, ')}"
+    return message if isinstance(error["input"], dict) else f"{message} (got {error['input']!r:.80})"
 
 
 def _models(annotation: Any) -> list[Any]:

@@ -20,6 +20,9 @@ from chunkflow_liver.ops.segment import segment
 from chunkflow_liver.store.images import open_volume
 from chunkflow_liver.store.volume import Volume
 
+SAME_VOXEL = 0.01
+"""Voxel sizes that differ by a larger share are not those of one image."""
+
 
 def plan_run(run_file: RunFile) -> Plan:
     """The plan of a run file; reads metadata only.
@@ -37,6 +40,7 @@ def plan_run(run_file: RunFile) -> Plan:
             f"into_source needs level 0, because labels have the levels of their image; got {raw.level}"
         )
     plans, semantic = _semantic(run_file, raw, into)
+    opened = [raw] if run_file.segment else [raw, semantic]
     volumes = {semantic.name: semantic}
     for entry in run_file.label:
         plans.append(label(semantic, into=into, **entry.model_dump(), **at))
@@ -55,10 +59,26 @@ def plan_run(run_file: RunFile) -> Plan:
         if check.found not in volumes:
             raise ConfigError(f"{check.name!r} compares {check.found!r}; this run makes {sorted(volumes)}")
         truth = open_volume(check.truth, level=raw.level)
+        opened.append(truth)
         plans.append(evaluate(volumes[check.found], truth, iou=check.iou, name=check.name, **at))
-    if not plans:
-        raise ConfigError("nothing to do: the run file has neither segment, label, distance nor contacts")
-    return reduce(add, plans)
+    made = reduce(add, plans)
+    if not made.stages:
+        raise ConfigError(
+            "nothing to do: the run file has neither segment, label, distance, contacts nor evaluate"
+        )
+    _check_outputs(made, opened)
+    return made
+
+
+def _check_outputs(plan: Plan, opened: list[Volume]) -> None:
+    """Refuse a run that would write over what it reads, or two results to one place."""
+    written = [(o.url, o.path) for stage in plan.maps for o in stage.outputs]
+    lost = {v.url for v in opened} & {url for url, _ in written}
+    if lost:
+        raise ConfigError(f"the run would write its own result over {min(lost)}, which it reads; rename it")
+    twice = sorted(place for place in set(written) if written.count(place) > 1)
+    if twice:
+        raise ConfigError(f"two operations of the run would write {twice[0][0]}; rename one of them")
 
 
 def _semantic(run_file: RunFile, raw: Volume, into: str | None) -> tuple[list[Plan], Volume]:
@@ -73,10 +93,13 @@ def _semantic(run_file: RunFile, raw: Volume, into: str | None) -> tuple[list[Pl
         raise ConfigError("give either 'segment' or 'semantic'")
     level = raw.level if given.level is None else given.level
     found = open_volume(given.path, level=level, missing_chunks=given.missing_chunks)
-    if found.shape != raw.shape:
+    if found.shape != raw.shape or any(
+        abs(a - b) > SAME_VOXEL * b for a, b in zip(found.voxel_nm, raw.voxel_nm, strict=True)
+    ):
         raise ConfigError(
-            f"{found.url} level {level} has {found.shape} voxels, the image {raw.shape}: choose the level "
-            "of 'semantic' that matches"
+            f"{found.url} level {level} has {found.shape} voxels of {found.voxel_nm} nm, the image "
+            f"{raw.shape} of {raw.voxel_nm} nm: choose the level of 'semantic' that matches, or mend "
+            "its scale"
         )
     classes = tuple((given.classes or dict(found.classes)).items())
     semantic = replace(found, kind="label", classes=classes, source=raw.url)

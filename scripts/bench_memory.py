@@ -91,7 +91,13 @@ def bench(folder: Path, shapes: tuple[tuple[int, int, int], ...] = SHAPES) -> It
         config.with_suffix(".yaml").write_text(json.dumps(run_file(place)))
         job = [exe, "run", str(config.with_suffix(".yaml")), "--workers", "2", "--memory-gib", "0.8"]
         found = watched(job, LIMIT_MIB)
-        yield {"name": "memory", "tool": "chunkflow_liver", "case": case, "voxels": voxels, **_rate(found, voxels)}
+        yield {
+            "name": "memory",
+            "tool": "chunkflow_liver",
+            "case": case,
+            "voxels": voxels,
+            **_rate(found, voxels),
+        }
 
 
 def _rate(found: dict[str, Any], voxels: int) -> dict[str, Any]:

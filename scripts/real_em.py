@@ -53,7 +53,7 @@ def run_file(work: Path, raw: cf.Volume, name: str, model: Path) -> Path:
     content = {
         "input": {"path": raw.url, "voxel_nm": list(LEVEL1_NM)},
         "work": str(work / f"run_{name}"),
-        "segment": {"name": "organelles", "model": str(model), "mirroring": True},
+        "segment": {"name": "organelles", "model": str(model), "precision": "bfloat16"},
         "label": [{"name": "mitos", "classes": ["mitochondrion"], "min_volume_um3": 0.002}],
         "measure": [{"name": "mito-table", "instances": "mitos"}],
         "distance": [{"name": "mito-distance", "to": "mitochondrion", "cap_nm": 400}],

@@ -276,7 +276,7 @@ def _fit(plans: dict[str, Any], recipe: Recipe) -> Any:
                 batches, _ = self.get_dataloaders()
             self.set_deep_supervision_enabled(True)
             self.network.train()
-            start, mean = time.monotonic(), 0.0
+            start, mean, step = time.monotonic(), 0.0, 0
             for step in range(recipe.iterations):
                 spent = (time.monotonic() - start) / (60 * recipe.minutes)
                 done = max(step / recipe.iterations, spent)

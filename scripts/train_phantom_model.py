@@ -33,7 +33,7 @@ def main() -> None:
     """Train, save and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--to", type=Path, default=MODEL, help="model folder to write")
-    parser.add_argument("--iterations", type=int, default=1400)
+    parser.add_argument("--iterations", type=int, default=1300)
     parser.add_argument("--minutes", type=float, default=30, help="limit, not reached by default")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

@@ -129,7 +129,7 @@ class Journal:
                 continue
             if loaded[0] != file:
                 try:
-                    with np.load(folder / file, allow_pickle=False) as archive:
+                    with (folder / file).open("rb") as raw, np.load(raw, allow_pickle=False) as archive:
                         loaded = (file, _by_block(dict(archive)))
                 except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as err:
                     raise JournalError(

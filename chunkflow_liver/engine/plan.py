@@ -105,7 +105,7 @@ class Plan:
         """
         for stage in self.maps:
             if memory_bytes is not None and stage.task_bytes > memory_bytes:
-                raise MemoryBudgetError(_memory_text(stage, memory_bytes))
+                raise MemoryBudgetError(_memory_text(stage, self.maps, memory_bytes))
         place = nearest_folder(self.work)
         if not (place.is_dir() and os.access(place, os.W_OK)):
             raise DiskBudgetError(f"cannot write to {place}, where the work folder {self.work} would be")
@@ -167,13 +167,24 @@ def nearest_folder(path: Path) -> Path:
     return place
 
 
-def _memory_text(stage: Map, have: float) -> str:
-    block: list[int] = list(stage.grid.block)
-    while stage.bytes_with(zyx(block)) > have and max(block) > SMALLEST_SIDE:
+def _memory_text(stage: Map, maps: Sequence[Map], have: float) -> str:
+    """Why `stage` is refused, and a block with which it and all other maps would be accepted."""
+
+    def fits(block: list[int]) -> bool:
+        # No grid of an operation, pyramid levels included, is larger than its block.
+        sides = [(s, [min(a, b) for a, b in zip(block, s.grid.block, strict=True)]) for s in maps]
+        return all(s.streams or s.bytes_with(zyx(b)) <= have for s, b in sides)
+
+    block = list(stage.grid.block)
+    while not fits(block) and max(block) > SMALLEST_SIDE:
         largest = max(range(3), key=lambda axis: block[axis])
         block[largest] = max(SMALLEST_SIDE, block[largest] // 2 // SMALLEST_SIDE * SMALLEST_SIDE)
-    fits = stage.bytes_with(zyx(block)) <= have
-    advice = f"try a block of about {tuple(block)}, or" if fits else "no smaller block fits: take"
+    if stage.streams:
+        advice = "try a smaller block, or"
+    elif fits(block):
+        advice = f"try a block of about {tuple(block)}, or"
+    else:
+        advice = "no smaller block fits: take"
     return (
         f"stage {stage.name!r} needs {stage.task_bytes / GIB:.2f} GiB per task for blocks of "
         f"{stage.grid.block} with halo {stage.grid.low}, but a worker has {have / GIB:.2f} GiB; {advice} "

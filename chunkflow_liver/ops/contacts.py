@@ -13,7 +13,7 @@ from chunkflow_liver.engine.stage import Fold, Map, Records, Result, plain
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import NM_PER_UM, Block, BlockGrid, Nm, Zyx, zyx
 from chunkflow_liver.kernels.contacts import halo_voxels, merge_contacts, surface_contacts
-from chunkflow_liver.ops.place import PathLike, table_at, work_folder
+from chunkflow_liver.ops.place import PathLike, checked_labels, table_at, work_folder
 from chunkflow_liver.store.table import Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
@@ -55,12 +55,14 @@ def contacts(
     Plan
         Its `output` is a `Table` with one row per pair: `label_a, label_b, voxels` (surface voxels of
         A within the gap of B), `voxels_b` (the same seen from B), `area_a_um2, area_b_um2` (exposed
-        faces of those voxels), `gap_min_nm`; sorted by label_a, label_b.
+        faces of those voxels), `gap_min_nm`; sorted by label_a, label_b. Where objects overlap, one
+        that lies inside the other may be near none of its surface: then that side counts 0 voxels.
 
     Raises
     ------
     ConfigError, InputError
-        If the gap is negative, the class does not exist, or the volumes differ in shape.
+        If the gap is negative, the class does not exist or is background, or the volumes hold no
+        labels or differ in shape.
     """
     if not (math.isfinite(gap_nm) and gap_nm >= 0):
         raise ConfigError(f"gap_nm must be 0 or more, got {gap_nm!r}")
@@ -69,11 +71,15 @@ def contacts(
             f"{instances.url} has {instances.shape} voxels and {other.url} {other.shape}: contacts need "
             "both on the same voxels, choose the level that matches"
         )
+    checked_labels(instances, "instances")
+    checked_labels(other, "classes and instances")
     number = None if to is None else other.class_number(to)
+    if number is not None and not 0 < number <= np.iinfo(np.uint32).max:
+        raise ConfigError(f"contacts with class {number} do not exist: 0 is background, classes count from 1")
     halo = halo_voxels(gap_nm, instances.voxel_nm)
     grid = BlockGrid(instances.box, block or zyx(list(instances.write_unit)), halo, halo)
     params: dict[str, Any] = {"voxel_nm": instances.voxel_nm, "gap_nm": float(gap_nm), "number": number}
-    same = number is None and other == instances
+    same = number is None and (other.url, other.path) == (instances.url, instances.path)
     inputs = (instances,) if same else (instances, other)
     output = table_at(work, name)
     stages = (
@@ -131,9 +137,7 @@ def _table(records: Records, *, voxel_nm: Nm) -> Columns:
         faces = c["faces_z"] * (vy * vx) + c["faces_y"] * (vz * vx) + c["faces_x"] * (vz * vy)
         return faces / NM_PER_UM**2
 
-    # A gap is a distance between two voxels, so both sides hold the same pairs in the same order.
-    if not (np.array_equal(a["own"], b["own"]) and np.array_equal(a["other"], b["other"])):
-        raise InputError("the two sides of a contact table hold different pairs: its records are damaged")
+    a, b = _aligned(a, b)
     return {
         "label_a": a["own"],
         "label_b": a["other"],
@@ -141,8 +145,22 @@ def _table(records: Records, *, voxel_nm: Nm) -> Columns:
         "voxels_b": b["voxels"],
         "area_a_um2": area(a),
         "area_b_um2": area(b),
-        "gap_min_nm": np.sqrt(a["gap_min_sq"]),
+        "gap_min_nm": np.sqrt(np.minimum(a["gap_min_sq"], b["gap_min_sq"])),
     }
+
+
+def _aligned(a: Columns, b: Columns) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Both sides with a row for every pair of either; counts are 0 and gaps inf where a side has none."""
+    pairs = np.concatenate([np.stack([side["own"], side["other"]], 1) for side in (a, b)])
+    pairs, row = np.unique(pairs, axis=0, return_inverse=True)
+    full = []
+    for side, rows in ((a, row[: len(a["own"])]), (b, row[len(a["own"]) :])):
+        columns = {"own": pairs[:, 0], "other": pairs[:, 1]}
+        for name in side.keys() - columns.keys():
+            columns[name] = np.full(len(pairs), np.inf if name == "gap_min_sq" else 0, side[name].dtype)
+            columns[name][rows] = side[name]
+        full.append(columns)
+    return full[0], full[1]
 
 
 def _each(parts: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

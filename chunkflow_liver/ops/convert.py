@@ -13,10 +13,10 @@ import numpy as np
 from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.pyramid import pyramid
 from chunkflow_liver.engine.stage import Map, Result
-from chunkflow_liver.errors import InputError, OutputError
+from chunkflow_liver.errors import ConfigError, InputError, OutputError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx
 from chunkflow_liver.ops.place import PathLike
-from chunkflow_liver.store.create import new_volume
+from chunkflow_liver.store.create import FORMATS, new_volume
 from chunkflow_liver.store.exports import write_nifti, write_tiff
 from chunkflow_liver.store.location import absolute, is_local, read_key
 from chunkflow_liver.store.sources import open_source
@@ -68,13 +68,25 @@ def convert(
 
     Raises
     ------
+    ConfigError
+        If `kind` or `ome_version` do not exist, classes repeat, or an image is given some.
     InputError
         If the source cannot be read or has no voxel size.
     OutputError
         If `to` exists and is not the unfinished result of the same conversion.
     """
+    if kind not in ("image", "label") or (classes and kind == "image"):
+        raise ConfigError(
+            f"kind must be 'image' or, with classes, 'label', got {kind!r} and {tuple(classes)}"
+        )
+    for what, values in zip(("name", "number"), zip(*classes, strict=True), strict=False):
+        twice = [v for v in values if values.count(v) > 1]
+        if twice:
+            raise ConfigError(f"two classes have the {what} {twice[0]!r}")
+    if ome_version not in FORMATS:
+        raise ConfigError(f"OME-Zarr {ome_version!r} cannot be written; choose one of {sorted(FORMATS)}")
     found = open_source(source, dataset=dataset)
-    size = voxel_nm or found.voxel_nm
+    size = found.voxel_nm if voxel_nm is None else tuple(voxel_nm)
     if size is None:
         raise InputError(
             f"{os.fspath(source)} does not state a voxel size; give it in nm as --voxel-nm Z Y X"

@@ -13,7 +13,14 @@ from chunkflow_liver.engine.stage import Map, Result
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import Block, BlockGrid, Nm, Zyx, voxels
 from chunkflow_liver.kernels.distance import distance_nm, exact_nm
-from chunkflow_liver.ops.place import PathLike, image_url, label_url, work_folder
+from chunkflow_liver.ops.place import (
+    PathLike,
+    checked_labels,
+    image_url,
+    label_format,
+    label_url,
+    work_folder,
+)
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
@@ -57,10 +64,11 @@ def distance(
     Raises
     ------
     ConfigError, InputError
-        If the cap is not above 0 or the class does not exist.
+        If the cap is not above 0, the class does not exist or the volume holds no labels.
     """
     if not (math.isfinite(cap_nm) and cap_nm > 0):
         raise ConfigError(f"cap_nm must be above 0, got {cap_nm!r}")
+    checked_labels(labels, "classes and instances")
     number = labels.class_number(to)
     output = labels.like(image_url(work, name), dtype="float32", kind="image", block=block)
     flags = labels.like(
@@ -69,6 +77,7 @@ def distance(
         kind="label",
         block=block,
         classes=(("exact", 1),),
+        zarr_format=label_format(into),
     )
     output = replace(output, source=None)
     halo = voxels(cap_nm, labels.voxel_nm)

@@ -28,7 +28,14 @@ from chunkflow_liver.kernels.components import (
     plane_pairs,
     plane_runs,
 )
-from chunkflow_liver.ops.place import PathLike, arrays_at, label_url, work_folder
+from chunkflow_liver.ops.place import (
+    PathLike,
+    arrays_at,
+    checked_labels,
+    label_format,
+    label_url,
+    work_folder,
+)
 from chunkflow_liver.store.table import Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
@@ -83,12 +90,17 @@ def label(
         raise ConfigError(f"connectivity must be one of {CONNECTIVITIES}, got {connectivity!r}")
     if not (math.isfinite(min_volume_um3) and min_volume_um3 >= 0):
         raise ConfigError(f"min_volume_um3 must be 0 or more, got {min_volume_um3!r}")
-    if np.dtype(semantic.dtype).kind not in "bui":
-        raise InputError(f"{semantic.url} holds {semantic.dtype} voxels; classes must be integers")
+    checked_labels(semantic, "classes")
     numbers = None if classes is None else sorted({semantic.class_number(c) for c in classes})
+    if numbers is not None and not (numbers and numbers[0] > 0):
+        raise ConfigError(
+            f"classes {list(classes or ())} are no objects: name one or more, and not 0, background"
+        )
     names = {n: c for c, n in semantic.classes}
     picked = [(names.get(n, str(n)), n) for n in numbers or sorted(names)]
-    output = semantic.like(label_url(work, name, into), dtype="uint32", kind="label", block=block)
+    output = semantic.like(
+        label_url(work, name, into), dtype="uint32", kind="label", block=block, zarr_format=label_format(into)
+    )
     whole = BlockGrid(output.box, block or output.write_unit, high=(1, 1, 1))
     params: dict[str, Any] = {"classes": numbers, "connectivity": connectivity}
     merged = arrays_at(work, name, "instances")

@@ -12,7 +12,7 @@ from chunkflow_liver.engine.stage import Fold, Map, Records, Result, plain
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Block, BlockGrid, Nm, Zyx, zyx
 from chunkflow_liver.kernels.moments import block_sums, describe, merge_sums
-from chunkflow_liver.ops.place import PathLike, arrays_at, table_at, work_folder
+from chunkflow_liver.ops.place import PathLike, arrays_at, checked_labels, table_at, work_folder
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
@@ -63,8 +63,7 @@ def measure(
     unknown = sorted(set(features) - set(FEATURES))
     if unknown:
         raise ConfigError(f"no features {unknown}; there are {list(FEATURES)}")
-    if np.dtype(instances.dtype).kind not in "bui":
-        raise InputError(f"{instances.url} holds {instances.dtype} voxels; instances must be integers")
+    checked_labels(instances, "instances")
     if raw is not None and raw.shape != instances.shape:
         raise InputError(
             f"{raw.url} has {raw.shape} voxels and {instances.url} {instances.shape}: "
@@ -103,7 +102,8 @@ def _table(records: Records, *, voxel_nm: Nm, shape: Zyx, made: Arrays) -> Colum
 
 def _classes(label: Array, made: Arrays) -> Array:
     """Class of every instance, as the `label` operation found it; empty for foreign instances."""
-    if not made.exists() or not len(label):
+    # Ids that `label` never gave: instances from elsewhere that bear the same name.
+    if not made.exists() or not len(label) or int(label.max()) > len(made["value"]):
         return np.full(len(label), "", "U1")
     numbers, names = made["class_number"], made["class_name"]
     value = np.asarray(made["value"])[label.astype(np.int64) - 1]

@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from chunkflow_liver.store.location import absolute, checked_name, join
+import numpy as np
+
+from chunkflow_liver.errors import InputError
+from chunkflow_liver.store.location import absolute, checked_name, join, read_key
 from chunkflow_liver.store.table import Arrays, Table
+from chunkflow_liver.store.volume import Volume, ZarrFormat
 
 PathLike = str | os.PathLike[str]
 
@@ -22,6 +26,13 @@ def label_url(work: PathLike, name: str, into: PathLike | None = None) -> str:
     return join(group, "labels", checked_name(name))
 
 
+def label_format(into: PathLike | None) -> ZarrFormat:
+    """Zarr format of a label image in `into`: readers see one format in a group, so that of the group."""
+    if into is None or read_key(absolute(into), "zarr.json") is not None:
+        return 3
+    return 2 if read_key(absolute(into), ".zgroup") is not None else 3
+
+
 def image_url(work: PathLike, name: str) -> str:
     """URL of the image `name` of a work folder."""
     return join(absolute(work), f"{checked_name(name)}.ome.zarr")
@@ -35,3 +46,10 @@ def table_at(work: PathLike, name: str) -> Table:
 def arrays_at(work: PathLike, name: str, what: str) -> Arrays:
     """The artefact `what` of the operation `name`."""
     return Arrays(str(work_folder(work) / "artefacts" / f"{checked_name(name)}.{what}"))
+
+
+def checked_labels(volume: Volume, what: str) -> Volume:
+    """`volume` if its voxels can be labels, else an InputError; `what` they are, in the plural."""
+    if np.dtype(volume.dtype).kind not in "bui":
+        raise InputError(f"{volume.url} holds {volume.dtype} voxels; {what} must be integers")
+    return volume

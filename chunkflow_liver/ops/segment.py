@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,10 @@ from chunkflow_liver.engine.stage import Fold, Map, Piece, Records, Result, Stag
 from chunkflow_liver.errors import ConfigError, InputError, SegmenterError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Zyx, zyx
 from chunkflow_liver.kernels.statistics import block_statistics, merge_statistics, summarise
-from chunkflow_liver.ops.place import PathLike, arrays_at, label_url, work_folder
+from chunkflow_liver.ops.place import PathLike, arrays_at, label_format, label_url, work_folder
 from chunkflow_liver.segmenters.model_folder import NnunetModel, model_fingerprint, read_model
 from chunkflow_liver.segmenters.registry import registry, segmenter
+from chunkflow_liver.segmenters.stream import Settings, working_bytes
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
@@ -62,6 +62,7 @@ def segment(
     **settings
         `mirroring` (default True: average over all mirrored inputs that the training allows),
         `numerics` ('exact' or 'nnunet'), `step` (0.5), `device` ('cpu', 'cuda'), `batch` (1),
+        `precision` ('auto': float32 on a CPU, float16 on a GPU; or 'bfloat16', faster on newer CPUs),
         `configuration`, `folds`, `checkpoint` (what of the folder to use), `accept_spacing` (use the
         model although its voxel size differs).
 
@@ -83,6 +84,9 @@ def segment(
     given = {k: settings.pop(k, None) for k in ("configuration", "folds", "checkpoint")}
     choice = {k: v for k, v in given.items() if v is not None}
     accept = bool(settings.pop("accept_spacing", False))
+    step = settings.get("step", 0.5)
+    if not 0 < step <= 1:
+        raise ConfigError(f"step is a share of the window, above 0 and at most 1, got {step!r}")
     known = read_model(Path(model), **choice)
     _check_channels(channels, known)
     _check_spacing(channels[0], known, accept)
@@ -94,7 +98,14 @@ def segment(
     first = channels[0]
     classes = tuple((c, n) for c, n in known.classes.items() if n)
     url = label_url(work, name, into)
-    output = first.like(url, dtype=known.dtype, kind="label", block=block, classes=classes)
+    output = first.like(
+        url,
+        dtype=known.dtype,
+        kind="label",
+        block=block,
+        classes=classes,
+        zarr_format=label_format(into),
+    )
     grid = BlockGrid(output.box, block or _block_for(output, known))
     scan = BlockGrid(output.box, zyx(list(output.write_unit)))
     statistics = arrays_at(work, name, "statistics")
@@ -115,7 +126,7 @@ def segment(
                 "settings": settings,
             },
             artefacts={"statistics": statistics},
-            resident=_resident(grid, output, known, len(channels)),
+            resident=_resident(grid, output, known, first.itemsize, Settings(**settings)),
             streams=True,
             device=str(settings.get("device", "cpu")),
         ),
@@ -186,21 +197,12 @@ def _block_for(output: Volume, model: NnunetModel) -> Zyx:
     return zyx(sides)
 
 
-def _resident(grid: BlockGrid, output: Volume, model: NnunetModel, channels: int) -> int:
-    """Bytes of a worker: torch, sums of all windows in reach, raw planes, open write units, activations."""
-    window = model.window_zyx
-    sides = [min(b, n) for b, n in zip(grid.block, output.shape, strict=True)]
-    plane = sides[1] * sides[2]
-    sums = 3 * 4 * model.heads * (window[0] + 1) * plane
-    reach = math.prod(
-        min(s + 2 * w, n) for s, w, n in zip(sides[1:], window[1:], output.shape[1:], strict=True)
-    )
-    planes = (2 * window[0] + 32) * reach * 4 * channels
-    buffers = output.itemsize * plane * 2 * max(output.write_unit[0], window[0])
-    features = model.options.get("features_per_stage", [32])
-    widest = features[0] if isinstance(features, list | tuple) else int(features)
-    activations = math.prod(window) * 4 * (8 * widest + 4 * model.heads)
-    return int(TORCH_BYTES + sums + planes + buffers + activations)
+def _resident(grid: BlockGrid, output: Volume, model: NnunetModel, itemsize: int, settings: Settings) -> int:
+    """Bytes of a worker: torch, what the stream holds, and the write units that are being filled."""
+    sides = zyx([min(b, n) for b, n in zip(grid.block, output.shape, strict=True)])
+    planes = output.write_unit[0] + max(output.write_unit[0], model.window_zyx[0])
+    buffers = output.itemsize * sides[1] * sides[2] * planes
+    return int(TORCH_BYTES + working_bytes(model, settings, sides, itemsize) + buffers)
 
 
 def _statistics(block: Block, *channels: Array) -> Result:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from chunkflow_liver.geometry import Box, Zyx
-from chunkflow_liver.report.words import number, percent
+from chunkflow_liver.geometry import Box, Zyx, zyx
+from chunkflow_liver.reports.words import number, percent
 from chunkflow_liver.store.images import open_volume
 from chunkflow_liver.store.volume import Volume
 
 Voxels = np.ndarray[Any, Any]
 MOST_VOXELS = 2_000_000
-SIDE = 96
+MOST_BOXES, LEAST_BOXES = 512, 64
+MOST_DECODED = 200_000_000
+"""Voxels of the chunks that all boxes together may touch: a chunk is decoded whole."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,11 @@ class Sample:
     @property
     def text(self) -> str:
         share = sum(b.size for b in self.boxes) / math.prod(self.shape)
-        part = "all" if share == 1 else f"{percent(share)} of the"
         voxels = number(math.prod(self.shape))
-        return f"from {part} {voxels} voxels of level {self.level}"
+        if share < 1:
+            return f"in {number(len(self.boxes))} random boxes, {percent(share)} of {voxels} voxels"
+        coarse = f" of level {self.level}" if self.level else ""
+        return f"in all {voxels} voxels{coarse}"
 
 
 def levels_of(volume: Volume) -> tuple[Volume, ...]:
@@ -56,23 +60,47 @@ def _open(volume: Volume, at: dict[str, int], level: int) -> Volume:
 
 
 def choose(levels: Sequence[Volume], most: int = MOST_VOXELS) -> Sample:
-    """The finest level with at most `most` voxels, or boxes spread at random over the coarsest."""
-    for i, volume in enumerate(levels):
-        if math.prod(volume.shape) <= most:
-            return Sample(i, volume.shape, (volume.box,))
-    volume = levels[-1]
-    side = cast(Zyx, tuple(min(c, SIDE, n) for c, n in zip(volume.chunks, volume.shape, strict=True)))
-    counts = [-(-n // c) for n, c in zip(volume.shape, volume.chunks, strict=True)]
-    total = math.prod(counts)
-    wanted = min(total, max(1, most // math.prod(side)))
-    picked = np.random.default_rng(0).choice(total, wanted, replace=False)
-    boxes = []
-    for index in np.sort(picked):
+    """All of level 0 if it has at most `most` voxels, else boxes at random in random chunks of it.
+
+    Many small boxes of level 0 represent it better than a coarse level, in which thin classes are
+    lost and distances and intensities are blurred. Only where chunks are so large that few of them
+    can be read, the finest level with at most `most` voxels is taken whole.
+    """
+    volume = levels[0]
+    whole = next((v for v in levels if math.prod(v.shape) <= most), None)
+    if whole is not None and (whole is volume or _count(volume) < LEAST_BOXES):
+        return Sample(whole.level, whole.shape, (whole.box,))
+    return Sample(0, volume.shape, _boxes(volume, most))
+
+
+def _chunks(volume: Volume) -> list[int]:
+    """Number of chunks along (z, y, x)."""
+    return [-(-n // c) for n, c in zip(volume.shape, volume.chunks, strict=True)]
+
+
+def _count(volume: Volume) -> int:
+    """How many boxes to read."""
+    affordable = max(8, MOST_DECODED // math.prod(volume.chunks))
+    return min(math.prod(_chunks(volume)), MOST_BOXES, affordable)
+
+
+def _boxes(volume: Volume, most: int) -> tuple[Box, ...]:
+    random = np.random.default_rng(0)
+    n, counts = _count(volume), _chunks(volume)
+    side = [min(c, s) for c, s in zip(volume.chunks, volume.shape, strict=True)]
+    while math.prod(side) * n > most:
+        side[side.index(max(side))] = -(-max(side) // 2)
+    found = []
+    for index in np.sort(random.choice(math.prod(counts), n, replace=False)):
         at = np.unravel_index(index, counts)
-        start = cast(Zyx, tuple(int(a) * c for a, c in zip(at, volume.chunks, strict=True)))
-        stop = cast(Zyx, tuple(s + n for s, n in zip(start, side, strict=True)))
-        boxes.append(Box(start, stop).clip(volume.box))
-    return Sample(len(levels) - 1, volume.shape, tuple(boxes))
+        start = []
+        for axis in range(3):
+            first = int(at[axis]) * volume.chunks[axis]
+            last = min(first + volume.chunks[axis], volume.shape[axis])
+            start.append(int(random.integers(first, max(first, last - side[axis]) + 1)))
+        stop = zyx([a + b for a, b in zip(start, side, strict=True)])
+        found.append(Box(zyx(start), stop).clip(volume.box))
+    return tuple(found)
 
 
 def together(sample: Sample, *pyramids: Sequence[Volume]) -> Iterator[tuple[Voxels, ...]]:
@@ -96,4 +124,5 @@ def surface(labels: Voxels) -> Voxels:
         differ = labels[tuple(a)] != labels[tuple(b)]
         found[tuple(a)] |= differ
         found[tuple(b)] |= differ
-    return found & (labels != 0)
+    found &= labels != 0
+    return found

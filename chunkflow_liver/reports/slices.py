@@ -13,9 +13,10 @@ import numpy as np
 
 from chunkflow_liver.engine.plan import Product
 from chunkflow_liver.errors import ChunkflowLiverError
-from chunkflow_liver.report.planes import Pixels, View, corner_nm, read_plane, views
-from chunkflow_liver.report.samples import levels_of
-from chunkflow_liver.report.work import Work, exists
+from chunkflow_liver.reports.planes import Pixels, View, corner_nm, read_plane, views
+from chunkflow_liver.reports.samples import levels_of
+from chunkflow_liver.reports.words import one
+from chunkflow_liver.reports.work import Work, exists
 from chunkflow_liver.store.ngff_write import PALETTE
 from chunkflow_liver.store.volume import Volume
 
@@ -42,7 +43,9 @@ class Layer:
     @property
     def legend(self) -> tuple[tuple[str, str], ...]:
         """(class name, CSS colour) of a semantic layer."""
-        return tuple((n, css(PALETTE[i % len(PALETTE)])) for i, (n, _) in enumerate(self.levels[0].classes))
+        return tuple(
+            (one(n), css(PALETTE[i % len(PALETTE)])) for i, (n, _) in enumerate(self.levels[0].classes)
+        )
 
 
 @dataclass(frozen=True)
@@ -69,10 +72,10 @@ class Row:
 
 @dataclass
 class Pictures:
-    """All pictures: per plane its rows; the grey images by id; what could not be drawn, and why."""
+    """All pictures: per plane its rows; grey images (data URI, height) by id; what is missing, and why."""
 
     planes: list[tuple[str, list[Row]]] = field(default_factory=list)
-    grey: dict[str, str] = field(default_factory=dict)
+    grey: dict[str, tuple[str, float]] = field(default_factory=dict)
     layers: list[Layer] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     black: float = 0.0
@@ -185,7 +188,7 @@ def _row(view: View, raw: Sequence[Volume] | None, found: Pictures) -> Row:
     if raw:
         try:
             key = f"em-{view.plane}-{round(100 * share)}"
-            found.grey[key] = _grey(*read_plane(raw, view), found)
+            found.grey[key] = (_grey(*read_plane(raw, view), found), height)
         except ChunkflowLiverError as err:
             key = ""
             found.problems.append(f"A plane of the raw image cannot be read: {err}")
@@ -218,10 +221,18 @@ def _grey(values: Pixels, inside: Pixels, found: Pictures) -> str:
 
 
 def _png(rgba: Pixels) -> str:
+    """A data URI; with a palette where 256 colours are enough, which is several times smaller."""
     from PIL import Image
 
     out = io.BytesIO()
-    Image.fromarray(rgba).quantize(256, method=Image.Quantize.FASTOCTREE).save(out, "PNG", optimize=True)
+    colours, index = np.unique(np.ascontiguousarray(rgba).view(np.uint32)[..., 0], return_inverse=True)
+    if len(colours) > 256:
+        Image.fromarray(rgba).save(out, "PNG", optimize=True)
+    else:
+        table = colours.view(np.uint8).reshape(-1, 4)
+        image = Image.fromarray(index.reshape(rgba.shape[:2]).astype(np.uint8))
+        image.putpalette(table[:, :3].tobytes(), "RGB")
+        image.save(out, "PNG", optimize=True, transparency=table[:, 3].tobytes())
     return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
 
 
@@ -252,14 +263,14 @@ def instance_colours(ids: Pixels) -> dict[int, tuple[int, int, int]]:
 def label_colours(labels: Pixels, colours: dict[int, Any]) -> Pixels:
     """Labels as RGBA pixels: see-through inside, solid at their rims; 0 is clear."""
     ids, index = np.unique(labels, return_inverse=True)
-    table = np.array([(*colours[int(i)], 0 if i == 0 else 105) for i in ids], np.uint8)
+    table = np.array([(*colours[int(i)], 0 if i == 0 else 125) for i in ids], np.uint8)
     out: Pixels = table[index.reshape(labels.shape)]
     rim = np.zeros(labels.shape, bool)
     rim[1:] |= labels[1:] != labels[:-1]
     rim[:-1] |= labels[1:] != labels[:-1]
     rim[:, 1:] |= labels[:, 1:] != labels[:, :-1]
     rim[:, :-1] |= labels[:, 1:] != labels[:, :-1]
-    out[rim & (labels != 0), 3] = 235
+    out[rim & (labels != 0), 3] = 255
     return out
 
 
@@ -269,7 +280,8 @@ def distance_colours(distance: Pixels, exact: Pixels, inside: Pixels, cap_nm: fl
 
     far = ~np.isfinite(distance)
     share = np.clip(np.where(far, 0, distance) / max(cap_nm, 1e-9), 0, 1)
-    out: Pixels = (mpl.colormaps[COLOURMAP](share) * 255).astype(np.uint8)
+    # Steps of a fiftieth of the cap cannot be told apart, and make the pictures small.
+    out: Pixels = (mpl.colormaps[COLOURMAP](np.rint(share * 50) / 50) * 255).astype(np.uint8)
     out[..., 3] = 205
     out[far] = (*BEYOND, 205)
     down, right = np.indices(distance.shape)

@@ -14,6 +14,7 @@ from typing import Any
 from chunkflow_liver.engine.plan import Product
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import BlockGrid, Box, zyx
+from chunkflow_liver.store.location import is_local
 from chunkflow_liver.store.table import Table
 from chunkflow_liver.store.volume import Volume
 
@@ -90,6 +91,10 @@ class Work:
     failed: Mapping[str, Any]
     plan: Mapping[str, Any]
 
+    def local(self, text: str) -> str:
+        """`text` with paths seen from the work folder: a page says nothing of the machine."""
+        return text.replace(f"{self.path}/", "").replace(str(self.path), self.path.name)
+
     def of(self, kind: str) -> tuple[Product, ...]:
         return tuple(p for p in self.products if p.kind == kind)
 
@@ -141,8 +146,9 @@ def _json(path: Path, absent: Any) -> Any:
 
 def _product(path: Path, entry: Mapping[str, Any]) -> Product:
     try:
+        kind, place = (Volume, "url") if entry["type"] == "Volume" else (Table, "path")
         handle = {k: _tuples(v) for k, v in entry["handle"].items()}
-        kind = Volume if entry["type"] == "Volume" else Table
+        handle[place] = _moved(handle[place], path)
         known = {f.name for f in fields(kind)}
         made = kind(**{k: v for k, v in handle.items() if k in known})
         return Product(entry["kind"], entry["name"], made, tuple(entry["about"].items()))
@@ -150,6 +156,15 @@ def _product(path: Path, entry: Mapping[str, Any]) -> Product:
         raise InputError(
             f"{path / 'products.json'} has an entry that is no product: {err!r}; run the plan again"
         ) from err
+
+
+def _moved(url: str, work: Path) -> str:
+    """`url`, or what lies at the same place in `work` if the work folder was moved since the run."""
+    if not is_local(url) or Path(url).exists():
+        return url
+    parts = Path(url).parts
+    inside = (work.joinpath(*parts[-n:]) for n in range(len(parts) - 1, 0, -1))
+    return str(next((p for p in inside if p.exists()), url))
 
 
 def _tuples(value: Any) -> Any:

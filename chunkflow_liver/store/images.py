@@ -63,6 +63,8 @@ def open_volume(
         raise InputError("choose the level by 'level' or by 'voxel_nm', not by both")
     chosen = level or 0
     if voxel_nm is not None:
+        if len(voxel_nm) != 3 or not all(math.isfinite(v) and v > 0 for v in voxel_nm):
+            raise InputError(f"voxel_nm must be three sizes above 0 (z, y, x), got {tuple(voxel_nm)}")
         chosen = nearest_level(volumes, cast(Nm, tuple(voxel_nm)))
     if not 0 <= chosen < len(volumes):
         raise InputError(f"{metadata.url} has levels 0 to {len(volumes) - 1}, not {chosen}")
@@ -108,9 +110,12 @@ def inspect(
             problems += _selection_problems(metadata.axes, stored.shape, channel, timepoint)
     if len({v.dtype for v in volumes}) > 1:
         problems.append(f"levels have different dtypes: {[v.dtype for v in volumes]}")
+    problems = list(dict.fromkeys(problems))
+    if problems:
+        return metadata, volumes, problems
     at = tuple((a, i) for a, i in (("c", channel), ("t", timepoint)) if i is not None and a in metadata.axes)
     volumes = [replace(v, at=at, levels=len(volumes), reduction=_reduction(volumes[0], v)) for v in volumes]
-    return metadata, volumes, list(dict.fromkeys(problems))
+    return metadata, volumes, problems
 
 
 def _refuse_other_files(url: str) -> None:
@@ -177,6 +182,8 @@ def _selection_problems(
 def validate(path: str | os.PathLike[str], *, deep: bool = False, **selection: Any) -> list[str]:
     """Every problem of the image at `path`, as one line each; an empty list if it can be used.
 
+    Chunks are looked at only where the metadata are right.
+
     Parameters
     ----------
     path : str or path
@@ -190,7 +197,7 @@ def validate(path: str | os.PathLike[str], *, deep: bool = False, **selection: A
         _, volumes, problems = inspect(path, **selection)
     except InputError as err:
         return [str(err)]
-    for volume in volumes:
+    for volume in [] if problems else volumes:
         missing = volume.missing()
         if missing:
             total = math.prod(-(-n // u) for n, u in zip(volume.shape, volume.write_unit, strict=True))

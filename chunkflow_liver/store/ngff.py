@@ -103,7 +103,7 @@ def read_image(url: str, *, unit: str | None = None) -> ImageMetadata:
     Raises
     ------
     InputError
-        If there is no image group at all, so that nothing more can be said.
+        If there is no image group of a known version, so that nothing more can be said.
     """
     attributes, zarr_format = group_attributes(url)
     ome = attributes.get("ome", {}) if zarr_format == 3 else attributes
@@ -119,8 +119,8 @@ def read_image(url: str, *, unit: str | None = None) -> ImageMetadata:
     problems: list[str] = []
     version = str(ome.get("version") or image.get("version") or ("0.5" if zarr_format == 3 else "0.4"))
     if version not in ("0.4", "0.5"):
-        problems.append(f"OME-Zarr version {version!r} is not supported; supported are 0.4 and 0.5")
-    elif (version == "0.5") != (zarr_format == 3):
+        raise InputError(f"{url} is OME-Zarr version {version!r}; supported are 0.4 and 0.5")
+    if (version == "0.5") != (zarr_format == 3):
         problems.append(f"OME-Zarr {version} metadata in zarr v{zarr_format}; 0.4 needs v2, 0.5 needs v3")
     axes, factors = _axes(image.get("axes"), unit, problems)
     levels = _levels(url, image, axes, factors, problems)
@@ -240,7 +240,7 @@ def _levels(
         for name, size in zip(SPACE, voxel, strict=True):
             if not (math.isfinite(size) and size > 0):
                 problems.append(f"level {i} ({path!r}): scale for axis {name} is {size}; it must be above 0")
-            elif not SMALLEST_VOXEL_NM <= size <= LARGEST_VOXEL_NM:
+            elif i == 0 and not SMALLEST_VOXEL_NM <= size <= LARGEST_VOXEL_NM:
                 problems.append(
                     f"level {i} ({path!r}): a voxel of {size:g} nm along {name} is not credible; "
                     f"check scale and unit ({SMALLEST_VOXEL_NM:g} to {LARGEST_VOXEL_NM:g} nm are accepted)"

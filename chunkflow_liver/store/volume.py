@@ -280,7 +280,15 @@ class Volume:
         return [key for key in self.keys(self.box) if not sync((stored.store_path / key).exists())]
 
     def identity(self) -> str:
-        """Fingerprint of metadata and of up to 16 stored units; never of path or time."""
+        """Fingerprint of metadata and of up to 16 stored units; never of path or time.
+
+        Raises
+        ------
+        InputError
+            If the array does not exist.
+        """
+        if not self.exists():
+            raise InputError(f"{join(self.url, self.path)} does not exist (yet): run its plan first")
         digest = xxhash.xxh3_128(repr(self.at).encode())
         for key in ("zarr.json", ".zarray"):
             digest.update(read_key(self.url, join(self.path, key)) or b"")
@@ -331,7 +339,9 @@ def _array(url: str, path: str, complete: bool) -> zarr.Array[Any]:
     if is_local(url) and not os.path.exists(url):
         # Opening a local store would make its folder.
         raise FileNotFoundError(url)
-    return zarr.open_array(open_store(url, complete=complete), path=path, mode="r+")
+    found = zarr.open_array(open_store(url, complete=complete), path=path, mode="r+")
+    # Not a property of the stored array but of every handle: by default chunks of zeros are left out.
+    return found.with_config({"write_empty_chunks": True})
 
 
 def is_whole(box: Box, unit: Zyx, volume: Box) -> bool:
@@ -357,14 +367,14 @@ def units(shape: Zyx, voxel_nm: Nm, block: Zyx | None, zarr_format: ZarrFormat) 
         side = max(16, CHUNK_SIDE >> max(0, round(math.log2(v / finest))))
         length = SHARD_SIDE * side // CHUNK_SIDE
         if block is not None and block[axis] < n:
-            length = _divisor(block[axis], length)
-        divisor = _divisor(length, side)
-        if divisor < min(8, length):
-            raise GridError(
-                f"a block of {block} has no chunk size that divides it along {SPACE[axis]}; "
-                "use a multiple of 16 on every axis"
-            )
-        chunk.append(min(divisor, n))
+            side = _divisor(block[axis], side)
+            if side < min(8, block[axis]):
+                raise GridError(
+                    f"a block of {block} has no chunk size that divides it along {SPACE[axis]}; "
+                    "use a multiple of 16 on every axis"
+                )
+            length = side * _divisor(block[axis] // side, length // side)
+        chunk.append(min(side, n))
         shard.append(min(length, -(-n // chunk[-1]) * chunk[-1]))
     if zarr_format == 2 or chunk == shard:
         return cast(Zyx, tuple(chunk)), None

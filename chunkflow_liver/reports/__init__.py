@@ -1,0 +1,97 @@
+"""One self-contained HTML page of a run: what was found, what it looks like, how it was made."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chunkflow_liver.engine.plan import Plan
+from chunkflow_liver.errors import OutputError
+from chunkflow_liver.reports.findings import findings
+from chunkflow_liver.reports.provenance import provenance
+from chunkflow_liver.reports.slices import WIDTH, gradient, pictures
+from chunkflow_liver.reports.words import by, length, one, percent
+from chunkflow_liver.reports.work import read_work
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+__all__ = ["report"]
+
+
+def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | None = None) -> Path:
+    """Write the report of a run, complete or not, and return its path.
+
+    Parameters
+    ----------
+    run : Plan or path
+        A plan that was run, or its work folder; only the work folder and the images are read.
+    to : path, optional
+        HTML file to write; `report.html` in the work folder by default. An older report is replaced.
+
+    Raises
+    ------
+    InputError
+        If the folder is no work folder, or its files cannot be read.
+    OutputError
+        If the page cannot be written.
+
+    Notes
+    -----
+    The page holds everything it shows and loads nothing. Pictures come from levels of the pyramid with
+    at most `planes.MOST_VOXELS` voxels per plane, voxel statistics from at most `samples.MOST_VOXELS`
+    voxels, tables show their first 200 rows: memory does not grow with the volume, only (by a few
+    columns) with the number of objects.
+    """
+    work = read_work(Path(run.work if isinstance(run, Plan) else run).absolute())
+    drawn = pictures(work)
+    found = findings(work, drawn)
+    made = provenance(work)
+    page = _template("page.html.j2").render(
+        title=f"Report of {work.path.name}",
+        drawn=drawn,
+        found=found,
+        made=made,
+        warnings=[*made.warnings, *found.warnings],
+        missing=list(dict.fromkeys(work.local(m) for m in (*drawn.problems, *found.missing))),
+        gradient=gradient(),
+        width=WIDTH,
+        script=_source("page.js"),
+        script_hash=_hash(_source("page.js")),
+        style=_source("page.css"),
+        by=by,
+        length=length,
+        one=one,
+        percent=percent,
+    )
+    target = Path(to) if to is not None else work.path / "report.html"
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(page, encoding="utf-8")
+        os.replace(partial, target)
+    except OSError as err:
+        raise OutputError(f"cannot write the report to {target}: {err}; choose another place") from err
+    return target
+
+
+def _template(name: str) -> Template:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader(Path(__file__).parent)
+    made = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return made.get_template(name)
+
+
+def _source(name: str) -> str:
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+
+
+def _hash(script: str) -> str:
+    """What the page's policy calls the one script that may run."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -1,0 +1,128 @@
+"""What the report takes from tables: few columns of all rows, all columns of few rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from chunkflow_liver.engine.plan import Product
+from chunkflow_liver.errors import InputError
+from chunkflow_liver.reports.words import cell, heading
+from chunkflow_liver.store.table import Table
+
+MOST_ROWS = 200
+EXTREMES = 5
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Rows of a table as text: per column (name, unit, whether numbers), per cell (text, sort key)."""
+
+    name: str
+    columns: tuple[tuple[str, str, bool], ...]
+    rows: tuple[tuple[tuple[str, str], ...], ...]
+    total: int
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A table of the run, open for reading."""
+
+    product: Product
+    path: str
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return dict(self.product.about)
+
+    @property
+    def names(self) -> list[str]:
+        return list(pq.read_schema(self.path).names)
+
+    @property
+    def rows(self) -> int:
+        return int(pq.read_metadata(self.path).num_rows)
+
+    def column(self, name: str) -> np.ndarray[Any, Any] | None:
+        """All values of a column; None if there is no such column."""
+        if name not in self.names:
+            return None
+        found: np.ndarray[Any, Any] = (
+            pq.ParquetFile(self.path).read(columns=[name]).column(0).to_numpy(zero_copy_only=False)
+        )
+        return found
+
+    def by_class(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Rows of each class as a mask, largest class first; one class '' where there are none."""
+        if "class" not in self.names:
+            return {"": np.ones(self.rows, bool)}
+        coded = pq.ParquetFile(self.path, read_dictionary=["class"]).read(columns=["class"])
+        chunk = coded.column(0).combine_chunks()
+        index = np.asarray(chunk.indices.to_numpy(zero_copy_only=False))
+        names = [str(n) for n in chunk.dictionary.to_pylist()]
+        masks = {n: index == i for i, n in enumerate(names)}
+        return dict(sorted(masks.items(), key=lambda item: -int(item[1].sum())))
+
+
+def stored(product: Product) -> Stored:
+    """The table of a product.
+
+    Raises
+    ------
+    InputError
+        If it is not there or cannot be read.
+    """
+    if not isinstance(product.handle, Table):
+        raise InputError(f"{product.kind} {product.name!r} is no table")
+    path = product.handle.path
+    if not Path(path).exists():
+        raise InputError(f"table {product.name!r} is not written yet")
+    try:
+        pq.read_schema(path)
+    except (OSError, pa.ArrowInvalid) as err:
+        raise InputError(f"table {product.name!r} cannot be read: {err}; run its plan again") from err
+    return Stored(product, path)
+
+
+def first_rows(table: Stored, most: int = MOST_ROWS) -> Shown:
+    """The first rows of a table, all columns."""
+    file = pq.ParquetFile(table.path)
+    batch = next(file.iter_batches(batch_size=most), None)
+    found = pa.Table.from_batches([batch] if batch is not None else [], file.schema_arrow)
+    return _shown(table.product.name, found.slice(0, most), table.rows)
+
+
+def extremes(
+    table: Stored, by: str, columns: Sequence[str], *, title: str, smallest: bool = False
+) -> Shown | None:
+    """The rows with the largest (or smallest) values of a column; None without that column."""
+    values = table.column(by)
+    if values is None or not len(values):
+        return None
+    order = np.argsort(values if smallest else -values, kind="stable")[:EXTREMES]
+    present = [c for c in columns if c in table.names]
+    picked = pq.ParquetFile(table.path).read(columns=present).take(pa.array(order))
+    return _shown(title, picked, table.rows)
+
+
+def _shown(name: str, table: pa.Table, total: int) -> Shown:
+    columns = tuple((*heading(f.name), _is_number(f.type)) for f in table.schema)
+    values = [table.column(i).to_pylist() for i in range(table.num_columns)]
+    rows = tuple(tuple((cell(v), _key(v)) for v in row) for row in zip(*values, strict=True))
+    return Shown(name, columns, rows, total)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _key(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    return "" if value is None or value != value else str(value)
