@@ -140,7 +140,11 @@ class RunFile(Section):
                 *(f"{entry.name}-exact" for entry in self.distance),
             ],
             "distance images": [entry.name for entry in self.distance],
-            "tables": [entry.name for entry in (*self.measure, *self.contacts, *self.evaluate)],
+            "tables": [
+                *(entry.name for entry in self.measure),
+                *(entry.name for entry in self.contacts),
+                *(entry.name for entry in self.evaluate),
+            ],
         }
         for what, names in made.items():
             twice = [name for name in names if names.count(name) > 1]
@@ -160,7 +164,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
-            line = self.peek_event().start_mark.line + 1
+            line = self.get_mark().line + 1
             raise yaml.YAMLError(f"line {line}: anchors and aliases are not allowed in a run file")
         return super().compose_node(parent, index)
 

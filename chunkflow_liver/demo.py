@@ -34,6 +34,7 @@ def demo_run_file(folder: Path) -> dict[str, Any]:
             "name": "organelles",
             "model": str(MODEL),
             "mirroring": False,
+            "batch": 4,
             "block": [48, 384, 384],
         },
         "label": [{"name": "mitos", "classes": ["mitochondrion"], "min_volume_um3": 0.005}],

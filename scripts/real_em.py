@@ -110,7 +110,7 @@ def recipe(minutes: float, threads: int) -> Recipe:
     return Recipe(
         classes=("mitochondrion",),
         voxel_nm=LEVEL1_NM,
-        patch=(8, 160, 160),
+        patch=(4, 192, 192),
         features=(16, 32, 64, 128, 192),
         iterations=10**6,
         minutes=minutes,

@@ -72,7 +72,9 @@ def test_plain_names_are_accepted(name):
     assert checked_name(name) == name
 
 
-@pytest.mark.parametrize("name", ["", "../x", ".hidden", "a/b", "<script>", "M" * 65, "a b", "ä", "-x", "a\n"])
+@pytest.mark.parametrize(
+    "name", ["", "../x", ".hidden", "a/b", "<script>", "M" * 65, "a b", "ä", "-x", "a\n"]
+)
 def test_names_that_are_no_folder_names_are_refused(name):
     with pytest.raises(InputError, match=re.escape(f"name {name!r} is not usable as a folder name")):
         checked_name(name)
@@ -84,7 +86,7 @@ def test_unknown_schemes_are_refused():
 
 
 def test_a_key_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(InputError, match="cannot read .*null byte"):
+    with pytest.raises(InputError, match=r"cannot read .*null byte"):
         read_key(str(tmp_path), "a\0b")
 
 
@@ -101,5 +103,5 @@ def test_an_object_store_that_does_not_answer_is_an_input_error(monkeypatch, no_
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "none")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "none")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
-    with pytest.raises(InputError, match="cannot read s3://no-such-bucket/raw/zarr.json"):
+    with pytest.raises(InputError, match=r"cannot read s3://no-such-bucket/raw/zarr.json"):
         read_key("s3://no-such-bucket/raw", "zarr.json")

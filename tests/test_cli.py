@@ -1,0 +1,276 @@
+"""What a person types: results on stdout, messages on stderr, and an exit status that tells."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tifffile
+import yaml
+from model_folders import write_model_folder
+from strategies import VOXEL_NM, command, components, contents, semantic, write
+
+import chunkflow_liver as cf
+
+HEAVY = (
+    "zarr",
+    "dask",
+    "distributed",
+    "torch",
+    "pyarrow",
+    "pandas",
+    "matplotlib",
+    "scipy",
+    "numpy",
+    "pydantic",
+)
+CALL = (sys.executable, "-c", "from chunkflow_liver.cli import main; main()")
+
+
+@pytest.fixture
+def array():
+    return semantic((10, 12, 9), 3)
+
+
+@pytest.fixture
+def run_file(tmp_path, array):
+    """A run file whose classes exist already."""
+    write(tmp_path, array.astype(np.uint16), "raw")
+    write(tmp_path, array)
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "input": {"path": "raw.ome.zarr"},
+                "work": "work",
+                "block": [5, 12, 9],
+                "semantic": {"path": "semantic.ome.zarr"},
+                "label": [{"name": "mitos", "classes": ["mitochondrion"]}],
+                "measure": [{"name": "mito-table", "instances": "mitos"}],
+                "contacts": [{"name": "mito-er", "instances": "mitos", "to": "er", "gap_nm": 10}],
+                "report": False,
+            }
+        )
+    )
+    return path
+
+
+def process(*arguments, **options):
+    return subprocess.run(
+        [*CALL, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False, **options
+    )
+
+
+def test_help_loads_nothing_heavy():
+    found = subprocess.run(
+        [sys.executable, "-X", "importtime", *CALL[1:], "--help"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "validate" in found.stdout
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in found.stderr.splitlines()}
+    assert "typer" in loaded
+    assert not loaded & set(HEAVY)
+
+
+@pytest.mark.parametrize(
+    "verb",
+    ["demo", "convert", "export", "validate", "plan", "run", "status", "report", "model", "model import"],
+)
+def test_every_verb_explains_itself(verb):
+    code, said, told = command(*verb.split(), "--help")
+    assert (code, told) == (0, "")
+    assert said.startswith("Usage: ")
+
+
+def test_a_run_from_plan_to_tables(run_file, array, tmp_path):
+    before = contents(tmp_path)
+    code, said, _ = command("validate", run_file)
+    assert (code, said) == (0, f"{run_file}: 7 stages, no problem found\n")
+    code, said, _ = command("plan", run_file)
+    assert code == 0
+    assert "mitos/apply" in said
+    assert "work folder" in said
+    assert contents(tmp_path) == before
+
+    code, _, told = command("run", run_file)
+    assert code == 0
+    assert "mito-table/table: done" in told
+    mitos = cf.open_volume(tmp_path / "work/results.ome.zarr/labels/mitos").read()
+    np.testing.assert_array_equal(mitos, components(array, 26, [2]))
+    code, said, _ = command("status", tmp_path / "work")
+    assert code == 0
+    assert "mitos/apply       done     2 of 2 blocks" in said
+    tables = contents(tmp_path / "work/tables")
+    assert command("run", run_file)[0] == 0
+    assert contents(tmp_path / "work/tables") == tables
+
+
+def test_a_report_is_written_with_the_run_or_later(run_file, tmp_path):
+    run_file.write_text(run_file.read_text().replace("report: false", "report: true"))
+    code, said, _ = command("run", run_file)
+    assert (code, said) == (0, f"{tmp_path / 'work/report.html'}\n")
+    assert (tmp_path / "work/report.html").read_text().lower().startswith("<!doctype html>")
+    code, said, _ = command("report", tmp_path / "work", "--to", tmp_path / "again.html")
+    assert (code, said) == (0, f"{tmp_path / 'again.html'}\n")
+    code, _, told = command("report", tmp_path / "nowhere")
+    assert code == 2
+    assert told.startswith("error: ")
+
+
+def test_convert_validate_and_export(array, tmp_path):
+    tifffile.imwrite(tmp_path / "classes.tif", array)
+    image = tmp_path / "classes.ome.zarr"
+    size = ["--voxel-nm", *VOXEL_NM]
+    code, said, _ = command(
+        "convert", tmp_path / "classes.tif", image, *size, "--class", "er=1", "--class", "x=2"
+    )
+    assert (code, said) == (0, f"{image}\n")
+    assert cf.open_volume(image).classes == (("er", 1), ("x", 2))
+    code, said, _ = command("validate", image, "--deep")
+    assert code == 0
+    assert said.endswith("(10, 12, 9) voxels of (4.0, 8.0, 16.0) nm, uint8, 1 level(s), no problem found\n")
+    code, said, _ = command("export", image, tmp_path / "back.tif")
+    assert (code, said) == (0, f"{tmp_path / 'back.tif'}\n")
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "back.tif"), array)
+    code, _, told = command("export", image, tmp_path / "back.tif")
+    assert code == 2
+    assert "back.tif exists; delete it" in told
+    code, _, told = command("export", image, tmp_path / "b.tif", "--level", 4)
+    assert (code, told) == (2, f"error: {image} has levels 0 to 0, not 4\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--class", "er"], "expected NAME=VALUE, got 'er'"),
+        (["--class", "er=0"], "class 'er' needs a number from 1, got '0'"),
+        (["--class", "er=x"], "class 'er' needs a number from 1, got 'x'"),
+        (["--class", "er=²"], "class 'er' needs a number from 1, got '²'"),
+        (["--class", "er=1", "--class", "er=2"], "two classes have the name 'er'"),
+        (["--class", "er=1", "--class", "mito=1"], "two classes have the number 1"),
+        (["--ome-version", "0.6"], "OME-Zarr '0.6' cannot be written"),
+        (["--workers", "0"], "--workers"),
+    ],
+    ids=str,
+)
+def test_options_of_convert_that_mean_nothing_are_refused(arguments, says, array, tmp_path, listing):
+    tifffile.imwrite(tmp_path / "classes.tif", array)
+    before = listing()
+    code, said, told = command(
+        "convert", tmp_path / "classes.tif", tmp_path / "c.ome.zarr", "--voxel-nm", *VOXEL_NM, *arguments
+    )
+    assert (code, said) == (2, "")
+    assert says in told
+    assert listing() == before
+
+
+def test_model_import_makes_a_clean_copy(tmp_path, listing):
+    folder = write_model_folder(tmp_path / "model", spacing=(0.04, 0.016, 0.016))
+    code, said, _ = command("model", "import", folder, tmp_path / "clean", "--units", "um")
+    assert code == 0
+    assert "3d_fullres, classes {'background': 0, 'class 1': 1, 'class 2': 2}" in said
+    assert json.loads((tmp_path / "clean/plans.json").read_text())["configurations"]["3d_fullres"][
+        "spacing"
+    ] == pytest.approx([40, 16, 16])
+    before = listing()
+    code, _, told = command("model", "import", folder, tmp_path / "clean", "--units", "nm")
+    assert code == 2
+    assert "clean exists already" in told
+    code, _, told = command("model", "import", folder, tmp_path / "other", "--units", "inch")
+    assert code == 2
+    assert "no length unit 'inch'" in told
+    assert listing() == before
+
+
+def test_a_run_with_lost_chunks_says_what_is_left(run_file, tmp_path):
+    """Status 6: some blocks failed, the others are kept; after mending, the same command ends it."""
+    chunk = tmp_path / "raw.ome.zarr/0/c/0/0/0"
+    data = chunk.read_bytes()
+    chunk.write_bytes(data[:-20])
+    code, _, told = command("run", run_file, "--retries", 0)
+    assert code == 6
+    assert "blocks of stage 'mito-table/sums' failed" in told
+    assert "cannot read chunk 'c/0/0/0'" in told
+    code, said, _ = command("status", tmp_path / "work")
+    assert "failed blocks in stage 'mito-table/sums', see" in said
+    chunk.write_bytes(data)
+    assert command("run", run_file)[0] == 0
+    assert "failed" not in command("status", tmp_path / "work")[1]
+
+
+def test_a_changed_run_file_is_refused_until_asked_for(run_file, tmp_path):
+    assert command("run", run_file)[0] == 0
+    run_file.write_text(run_file.read_text().replace("gap_nm: 10", "gap_nm: 25"))
+    before = contents(tmp_path)
+    code, _, told = command("run", run_file)
+    assert code == 2
+    assert "stage 'mito-er/contacts' has" in told
+    assert "(--redo)" in told
+    assert contents(tmp_path) == before
+    assert command("run", run_file, "--redo")[0] == 0
+
+
+def test_workers_write_the_same_bytes(run_file, tmp_path):
+    run_file.with_name("two.yaml").write_text(run_file.read_text().replace("work: work", "work: two"))
+    assert command("run", run_file)[0] == 0
+    found = process("run", run_file.with_name("two.yaml"), "--workers", 2)
+    assert found.returncode == 0, found.stderr
+    for made in ("tables", "results.ome.zarr"):
+        assert contents(tmp_path / "two" / made) == contents(tmp_path / "work" / made)
+
+
+def test_a_process_tells_its_errors_in_one_line(tmp_path):
+    found = process("validate", tmp_path / "nowhere.ome.zarr")
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr == f"problem: no such file or folder: {tmp_path / 'nowhere.ome.zarr'}\n"
+    code, _, told = command("status", tmp_path)
+    assert (code, told) == (2, f"error: no run in {tmp_path}: it has no plan.json\n")
+    found = process("--debug", "status", tmp_path)
+    assert found.returncode == 1
+    assert "Traceback" in found.stderr
+    code, _, told = command("frobnicate")
+    assert code == 2
+    assert "No such command 'frobnicate'" in told
+
+
+def test_an_interrupt_is_no_traceback(tmp_path, monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("chunkflow_liver.engine.status.status_text", interrupted)
+    code, _, told = command("status", tmp_path)
+    assert code == 130
+    assert "what is done is kept, run the same command again to go on" in told
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_an_interrupted_process_goes_on_later(tmp_path):
+    """SIGINT while many blocks are left: status 130, and the second run ends with the whole answer."""
+    array = semantic((16, 24, 24), 5)
+    write(tmp_path, array)
+    (tmp_path / "run.yaml").write_text(
+        "input: {path: semantic.ome.zarr}\nwork: work\nblock: [2, 4, 4]\nreport: false\n"
+        "semantic: {path: semantic.ome.zarr}\nlabel: [{name: all}]\n"
+    )
+    running = subprocess.Popen([*CALL, "run", str(tmp_path / "run.yaml")], stderr=subprocess.PIPE, text=True)
+    journal = tmp_path / "work/journal.jsonl"
+    for _ in range(600):
+        if journal.exists() and journal.stat().st_size:
+            break
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    told = running.communicate(timeout=60)[1]
+    assert running.returncode == 130, told
+    assert "run the same command again to go on" in told
+    assert "Traceback" not in told
+    assert command("run", tmp_path / "run.yaml")[0] == 0
+    found = cf.open_volume(tmp_path / "work/results.ome.zarr/labels/all").read()
+    np.testing.assert_array_equal(found, components(array, 26))

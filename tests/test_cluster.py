@@ -1,0 +1,185 @@
+"""Clusters: dask runs write the bytes of a serial run, also when workers die; what is missing is said."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from payload import calls, plan_of, stored
+
+import chunkflow_liver as cf
+from chunkflow_liver.engine.cluster import cluster
+from chunkflow_liver.engine.run import run, worker_memory
+from chunkflow_liver.errors import ClusterError, MemoryBudgetError, RunIncompleteError
+from chunkflow_liver.store.table import read_table
+
+pytestmark = [
+    pytest.mark.network,
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def client():
+    """Two workers on this machine, shared by the tests of this file."""
+    with cluster("local", workers=2, memory_gib=4) as found:
+        found.wait_for_workers(2, timeout=120)
+        yield found
+
+
+def test_all_ports_are_on_the_loopback_interface(client):
+    assert client.scheduler.address.startswith("tcp://127.0.0.1:")
+    assert "//127.0.0.1:" in client.dashboard_link
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    assert len(workers) == 2
+    assert all(address.startswith("tcp://127.0.0.1:") for address in workers)
+    assert worker_memory(client) == 4 * 2**30
+
+
+def test_workers_write_the_bytes_of_a_serial_run(client, store, tmp_path, caplog):
+    here = run(plan_of(store, tmp_path / "here"), progress=False)
+    with caplog.at_level(logging.INFO):
+        there = run(plan_of(store, tmp_path / "there"), client, progress=False)
+    assert stored(there.output) == stored(here.output)
+    assert read_table(tmp_path / "there/out.parquet").equals(read_table(tmp_path / "here/out.parquet"))
+    assert calls(tmp_path / "there-out-calls") == list(range(36))
+    assert "cancel 0 keys" not in caplog.text
+
+
+def test_operations_write_the_bytes_of_a_serial_run(client, store, tmp_path):
+    rng = np.random.default_rng(0)
+    classes = (rng.random((20, 40, 40)) > 0.7).astype(np.uint8)
+    options = {"voxel_nm": (4, 8, 16), "kind": "label", "classes": (("a", 1),)}
+    labels = cf.write_volume(tmp_path / "seg.ome.zarr", classes, **options)
+    found = []
+    for name, where in (("here", None), ("there", client)):
+        plan = cf.label(labels, name="inst", work=tmp_path / name, block=(16, 16, 16))
+        plan += cf.measure(plan.output, name="table", work=tmp_path / name)
+        run(plan, where, progress=False)
+        found.append((stored(plan.stages[2].outputs[0]), read_table(plan.output)))
+    assert found[0][0] == found[1][0]
+    assert found[0][1].equals(found[1][1])
+
+
+def test_a_failing_block_is_reported_and_the_rest_is_kept(client, store, voxels, tmp_path):
+    plan = plan_of(store, tmp_path / "w")
+    failing = Path(f"{tmp_path}/w-out-calls.fail-7")
+    failing.touch()
+    with pytest.raises(RunIncompleteError, match=r"1 of 36 blocks .*block 7 \(z 0:16, y 16:32, x 48:50\)"):
+        run(plan, client, progress=False, retries=1)
+    failing.unlink()
+    before = calls(tmp_path / "w-out-calls")
+    assert before.count(7) == 2
+    run(plan, client, progress=False)
+    assert len(calls(tmp_path / "w-out-calls")) == len(before) + 1
+    np.testing.assert_array_equal(plan.output.read(), voxels + 1)
+
+
+def test_a_plan_that_does_not_fit_a_worker_is_refused(client, store, tmp_path, monkeypatch):
+    plan = plan_of(store, tmp_path / "w")
+    monkeypatch.setattr(sys.modules["chunkflow_liver.engine.run"], "worker_memory", lambda _: 2.0**20)
+    with pytest.raises(MemoryBudgetError, match=r"but a worker has 0.00 GiB"):
+        run(plan, client, progress=False)
+
+
+def test_a_running_scheduler_can_be_used(client, store, voxels, tmp_path):
+    with cluster(scheduler=client.scheduler.address) as other:
+        assert len(other.scheduler_info(n_workers=-1)["workers"]) == 2
+        plan = run(plan_of(store, tmp_path / "w"), other, progress=False)
+    np.testing.assert_array_equal(plan.output.read(), voxels + 1)
+    # Leaving the block closes the client only, not the cluster of somebody else.
+    assert len(client.scheduler_info(n_workers=-1)["workers"]) == 2
+    (tmp_path / "scheduler.json").write_text(json.dumps({"address": client.scheduler.address}))
+    with cluster(scheduler=str(tmp_path / "scheduler.json")) as other:
+        assert other.scheduler.address == client.scheduler.address
+
+
+def test_a_worker_that_is_killed_costs_nothing_but_time(client, store, tmp_path):
+    """Runs last: dask starts a new worker in place of the one that was killed."""
+    here = run(plan_of(store, tmp_path / "here"), progress=False)
+    plan = plan_of(store, tmp_path / "there", seconds=0.1)
+    victim = next(iter(client.run(os.getpid).values()))
+    killed = []
+
+    def kill() -> None:
+        until = time.monotonic() + 60
+        while len(calls(tmp_path / "there-out-calls")) < 8 and time.monotonic() < until:
+            time.sleep(0.02)
+        os.kill(victim, signal.SIGKILL)
+        killed.append(victim)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    run(plan, client, progress=False)
+    thread.join()
+    assert killed == [victim]
+    assert stored(plan.output) == stored(here.output)
+    assert read_table(tmp_path / "there/out.parquet").equals(read_table(tmp_path / "here/out.parquet"))
+
+
+def test_an_unknown_kind_is_refused():
+    with (
+        pytest.raises(
+            ClusterError, match="no cluster of kind 'cloud'; there are 'local', 'cuda' and 'slurm'"
+        ),
+        cluster("cloud"),
+    ):
+        pass
+
+
+def test_a_scheduler_file_that_does_not_exist_is_refused_at_once(tmp_path):
+    with (
+        pytest.raises(ClusterError, match=r"no dask scheduler file at '.*none.json'"),
+        cluster(scheduler=str(tmp_path / "none.json")),
+    ):
+        pass
+
+
+def test_a_scheduler_address_that_is_none_is_refused_at_once():
+    with (
+        pytest.raises(ClusterError, match=r"no dask scheduler answers at 'nonsense://here'"),
+        cluster(scheduler="nonsense://here"),
+    ):
+        pass
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_does_not_answer_is_refused_in_time():
+    start = time.monotonic()
+    with (
+        pytest.raises(ClusterError, match=r"no dask scheduler answers at 'tcp://127.0.0.1:9' within 30 s"),
+        cluster(scheduler="tcp://127.0.0.1:9"),
+    ):
+        pass
+    assert time.monotonic() - start < 35
+
+
+def test_a_gpu_cluster_names_what_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dask_cuda", None)
+    with (
+        pytest.raises(
+            ClusterError, match=r"a GPU cluster needs dask-cuda .*pip install 'chunkflow-liver\[gpu\]'"
+        ),
+        cluster("cuda"),
+    ):
+        pass
+
+
+def test_a_slurm_cluster_names_what_is_missing(monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    with (
+        pytest.raises(ClusterError, match="no 'sbatch' on this machine: start the run on a login node"),
+        cluster("slurm"),
+    ):
+        pass
+    monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
+    with pytest.raises(ClusterError, match=r"pip install 'chunkflow-liver\[slurm\]'"), cluster("slurm"):
+        pass

@@ -1,0 +1,207 @@
+"""The journal: what is done is known after any crash, and nothing is believed that cannot be read."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from chunkflow_liver.engine.journal import Journal, difference, read_rows, record_folder
+from chunkflow_liver.errors import JournalError, OutputError
+
+
+def rows(*blocks: int) -> list[dict[str, float]]:
+    return [{"block": b, "seconds": 0.5} for b in blocks]
+
+
+def filled(work) -> None:
+    with Journal(work) as journal:
+        journal.append({"stage": "a/map", "record": "0.npz", "rows": rows(0, 1)})
+        journal.append({"stage": "a/map", "record": "", "rows": rows(2)})
+        journal.append({"stage": "a/map", "finished": True})
+        journal.append({"stage": "b/map", "record": "1.npz", "rows": rows(7)})
+
+
+def test_what_was_appended_is_known_again(tmp_path):
+    filled(tmp_path)
+    with Journal(tmp_path) as journal:
+        assert journal.stage("a/map").records == {0: "0.npz", 1: "0.npz", 2: ""}
+        assert journal.stage("a/map").finished
+        assert not journal.stage("b/map").finished
+        assert journal.stage("c").records == {}
+    assert [(s, r["block"]) for s, r in read_rows(tmp_path)] == [
+        ("a/map", 0),
+        ("a/map", 1),
+        ("a/map", 2),
+        ("b/map", 7),
+    ]
+
+
+def test_a_reset_forgets_a_stage_and_only_that(tmp_path):
+    filled(tmp_path)
+    with Journal(tmp_path) as journal:
+        journal.append({"stage": "a/map", "reset": True})
+        journal.append({"stage": "a/map", "record": "9.npz", "rows": rows(1)})
+    with Journal(tmp_path) as journal:
+        assert journal.stage("a/map").records == {1: "9.npz"}
+        assert not journal.stage("a/map").finished
+        assert journal.stage("b/map").records == {7: "1.npz"}
+
+
+def test_a_line_is_with_the_operating_system_as_soon_as_it_is_appended(tmp_path):
+    code = (
+        "import os, sys; from pathlib import Path; from chunkflow_liver.engine.journal import Journal\n"
+        "with Journal(Path(sys.argv[1])) as journal:\n"
+        "    for i in range(3): journal.append({'stage': 'a', 'record': '', 'rows': [{'block': i}]})\n"
+        "    os._exit(9)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    with Journal(tmp_path) as journal:
+        assert sorted(journal.stage("a").records) == [0, 1, 2]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_torn_tail_costs_only_its_line(tmp_path, data):
+    path = tmp_path / "journal.jsonl"
+    path.unlink(missing_ok=True)
+    filled(tmp_path)
+    good = path.read_bytes()
+    keep = data.draw(st.integers(0, len(good)))
+    tail = data.draw(st.sampled_from([b"", b"\0" * 40, b"deadbeef {", b"x"]))
+    path.write_bytes(good[:keep] + tail)
+    lines = good[:keep].count(b"\n")
+    with Journal(tmp_path) as journal:
+        known = journal.stage("a/map")
+        assert sorted(known.records) == [[], [0, 1], [0, 1, 2], [0, 1, 2], [0, 1, 2]][lines]
+        assert known.finished == (lines >= 3)
+        journal.append({"stage": "z", "record": "", "rows": rows(5)})
+    assert path.read_bytes().startswith(good[:keep][: good[:keep].rfind(b"\n") + 1])
+    with Journal(tmp_path) as journal:
+        assert sorted(journal.stage("z").records) == [5]
+
+
+@pytest.mark.parametrize("at", [3, 30, 90])
+def test_a_damaged_middle_is_refused_and_the_lock_given_back(tmp_path, at):
+    filled(tmp_path)
+    path = tmp_path / "journal.jsonl"
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+    for _ in range(2):
+        with (
+            pytest.raises(
+                JournalError, match=r"journal.jsonl is damaged at byte \d+; run in a new work folder"
+            ),
+            Journal(tmp_path),
+        ):
+            pass
+    assert path.read_bytes() == bytes(data)
+
+
+def test_a_second_driver_is_refused_and_told_who_holds_the_folder(tmp_path):
+    with Journal(tmp_path):
+        with (
+            pytest.raises(OutputError, match=rf"is in use by process {os.getpid()} of .+ on .+; wait for it"),
+            Journal(tmp_path),
+        ):
+            pass
+        # The refused one must not have taken the holder's name away.
+        with pytest.raises(OutputError, match=f"process {os.getpid()}"), Journal(tmp_path):
+            pass
+    with Journal(tmp_path):
+        pass
+
+
+def test_records_come_back_in_the_order_of_blocks(tmp_path):
+    folder = record_folder(tmp_path, "a/map")
+    folder.mkdir(parents=True)
+    assert folder.name == "a.map"
+    np.savez(folder / "5.npz", **{"5.sum": np.array([5]), "6.sum": np.array([6]), "6.a.b": np.eye(2)})
+    np.savez(folder / "0.npz", **{"0.sum": np.array([0])})
+    with Journal(tmp_path) as journal:
+        journal.append({"stage": "a/map", "record": "5.npz", "rows": rows(5, 6)})
+        journal.append({"stage": "a/map", "record": "", "rows": rows(3)})
+        journal.append({"stage": "a/map", "record": "0.npz", "rows": rows(0)})
+        found = list(journal.records("a/map"))
+    assert [index for index, _ in found] == [0, 3, 5, 6]
+    assert [list(record) for _, record in found] == [["sum"], [], ["sum"], ["sum", "a.b"]]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 torn"], ids=["absent", "empty", "torn"])
+def test_records_that_cannot_be_read_are_named(tmp_path, content):
+    folder = record_folder(tmp_path, "a")
+    folder.mkdir(parents=True)
+    if content is not None:
+        (folder / "0.npz").write_bytes(content)
+    with Journal(tmp_path) as journal:
+        journal.append({"stage": "a", "record": "0.npz", "rows": rows(0)})
+        with pytest.raises(JournalError, match=r"the records of stage 'a' in .*0.npz cannot be read"):
+            list(journal.records("a"))
+
+
+def adopted(work, redo=False, **stages: str) -> Journal:
+    with Journal(work) as journal:
+        described = {n: (digest, {"params": {"by": digest}, "block": [1]}) for n, digest in stages.items()}
+        journal.adopt(described, redo=redo)
+        for name in stages:
+            if name not in journal.done:
+                journal.append({"stage": name, "record": "", "rows": rows(0)})
+    return journal
+
+
+def test_a_changed_parameter_is_refused_and_named(tmp_path):
+    adopted(tmp_path, a="one", b="two")
+    adopted(tmp_path, a="one", b="two", c="three")
+    says = r"different plan: stage 'b' has params.by = 'two' there and 'other' in this plan; run in .*--redo"
+    with pytest.raises(JournalError, match=says):
+        adopted(tmp_path, a="one", b="other")
+
+
+def test_redo_forgets_what_changed_and_keeps_the_rest(tmp_path):
+    adopted(tmp_path, a="one", b="two")
+    with Journal(tmp_path) as journal:
+        journal.adopt({"a": ("one", {}), "b": ("other", {})}, redo=True)
+        assert sorted(journal.done) == ["a"]
+    adopted(tmp_path, a="one", b="other")
+
+
+def test_a_stage_without_finished_work_may_change(tmp_path):
+    with Journal(tmp_path) as journal:
+        journal.adopt({"a": ("one", {"x": 1})}, redo=False)
+        journal.adopt({"a": ("two", {"x": 2})}, redo=False)
+
+
+@pytest.mark.parametrize("content", [None, "{", "{}"], ids=["absent", "torn", "without stages"])
+def test_finished_work_of_an_unknown_plan_is_refused(tmp_path, content):
+    adopted(tmp_path, a="one")
+    (tmp_path / "run.json").unlink()
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
+    with pytest.raises(JournalError, match=r"written by a different plan|run.json cannot be read"):
+        adopted(tmp_path, a="one")
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "says"),
+    [
+        ({"a": 1}, {"a": 2}, "a = 1 there and 2 in this plan"),
+        ({"a": {"b": {"c": 1}}}, {"a": {"b": {"c": 2}}}, "a.b.c = 1 there and 2 in this plan"),
+        ({"a": 1}, {}, "a = 1 there and None in this plan"),
+        ({"a": 1}, {"a": 1}, "no difference"),
+    ],
+)
+def test_a_difference_is_named_by_its_key(was, now, says):
+    assert difference(was, now) == says
+
+
+def test_the_run_file_is_json_of_the_stages(tmp_path):
+    adopted(tmp_path, a="one")
+    content = json.loads((tmp_path / "run.json").read_text())
+    assert content["stages"]["a"]["fingerprint"] == "one"

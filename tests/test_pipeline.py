@@ -1,0 +1,196 @@
+"""A run file becomes one plan whose parts fit together, and which gives what the operations give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from strategies import VOXEL_NM, components, contents, done, semantic, write
+
+import chunkflow_liver as cf
+from chunkflow_liver.config import parse
+from chunkflow_liver.errors import ConfigError, InputError
+
+SHAPE = (10, 12, 9)
+
+
+@pytest.fixture
+def array():
+    return semantic(SHAPE, 3)
+
+
+@pytest.fixture
+def project(tmp_path, array):
+    """An image, its classes, a truth; and the run file that uses them all."""
+    raw = (array.astype(np.uint16) * 100) + 7
+    write(tmp_path, raw, "raw")
+    write(tmp_path, array, "classes", kind="label", classes=[("er", 1), ("mitochondrion", 2)])
+    truth = components(array, 26, [2]).astype(np.uint32)
+    write(tmp_path, truth, "truth", kind="label")
+    return {
+        "input": {"path": "raw.ome.zarr"},
+        "work": "work",
+        "block": [5, 7, 3],
+        "semantic": {"path": "classes.ome.zarr"},
+        "label": [{"name": "mitos", "classes": ["mitochondrion"]}],
+        "measure": [{"name": "mito-table", "instances": "mitos"}],
+        "distance": [{"name": "er-distance", "to": "er", "cap_nm": 30}],
+        "contacts": [
+            {"name": "mito-er", "instances": "mitos", "to": "er", "gap_nm": 10},
+            {"name": "mito-mito", "instances": "mitos", "other": "mitos", "gap_nm": 10},
+        ],
+        "evaluate": [
+            {"name": "check", "found": "mitos", "truth": "truth.ome.zarr", "iou": 0.5},
+            {"name": "classes-check", "found": "classes", "truth": "classes.ome.zarr"},
+        ],
+    }
+
+
+def planned(folder, content):
+    return cf.plan_run(parse(content, Path(folder), "run.yaml"))
+
+
+def test_a_run_file_gives_what_the_operations_give(project, array, tmp_path):
+    plan = planned(tmp_path, project)
+    done(plan)
+    tables = {p.stem: cf.read_table(p).to_pydict() for p in (tmp_path / "work/tables").glob("*.parquet")}
+    assert set(tables) == {"mito-table", "mito-er", "mito-mito", "check", "classes-check"}
+    mitos = cf.open_volume(tmp_path / "work/results.ome.zarr/labels/mitos")
+    np.testing.assert_array_equal(mitos.read(), components(array, 26, [2]))
+    assert tables["check"]["f1"] == [1.0]
+    assert tables["classes-check"]["dice"] == [1.0, 1.0]
+    assert set(tables["mito-table"]["class"]) == {"mitochondrion"}
+    assert set(tables["mito-table"]["intensity_mean"]) == {207.0}
+    at = {"work": tmp_path / "alone", "block": tuple(project["block"])}
+    alone = cf.contacts(mitos, mitos, gap_nm=10, name="mito-mito", **at)
+    done(alone)
+    assert cf.read_table(alone.output).to_pydict() == tables["mito-mito"]
+
+
+def test_products_tell_what_a_person_looks_at(project, tmp_path):
+    plan = planned(tmp_path, project)
+    assert [(p.kind, p.name) for p in plan.products] == [
+        ("raw", "raw"),
+        ("semantic", "classes"),
+        ("instances", "mitos"),
+        ("distance", "er-distance"),
+        ("exact", "er-distance-exact"),
+        ("contact table", "mito-er"),
+        ("contact table", "mito-mito"),
+        ("instance table", "mito-table"),
+        ("evaluation", "check"),
+        ("evaluation", "classes-check"),
+    ]
+
+
+def test_a_second_run_does_nothing_again(project, tmp_path):
+    done(planned(tmp_path, project))
+    before = contents(tmp_path / "work/tables") | contents(tmp_path / "work/results.ome.zarr")
+    rows = (tmp_path / "work/journal.jsonl").read_bytes()
+    done(planned(tmp_path, project))
+    assert contents(tmp_path / "work/tables") | contents(tmp_path / "work/results.ome.zarr") == before
+    assert (tmp_path / "work/journal.jsonl").read_bytes() == rows
+
+
+def test_classes_of_the_run_file_stand_for_those_of_the_image(project, array, tmp_path):
+    project["semantic"]["classes"] = {"mitochondrion": 3, "er": 2}
+    done(planned(tmp_path, project))
+    mitos = cf.open_volume(tmp_path / "work/results.ome.zarr/labels/mitos")
+    np.testing.assert_array_equal(mitos.read(), components(array, 26, [3]))
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_results_can_join_the_input(version, project, array, tmp_path):
+    write(tmp_path, array.astype(np.uint16), "raw-2", ome_version=version)
+    project |= {"into_source": True, "input": {"path": "raw-2.ome.zarr"}}
+    done(planned(tmp_path, project))
+    for name in ("mitos", "er-distance-exact"):
+        assert cf.validate(tmp_path / "raw-2.ome.zarr/labels" / name, deep=True) == []
+    np.testing.assert_array_equal(cf.open_volume(tmp_path / "raw-2.ome.zarr").read(), array)
+    assert not (tmp_path / "work/results.ome.zarr").exists()
+
+
+def refusals():
+    other = {"semantic": {"path": "small.ome.zarr"}}
+    nothing = {name: [] for name in ("label", "measure", "distance", "contacts", "evaluate")}
+    return {
+        "nothing to do": (nothing, ConfigError, "nothing to do: the run file has neither"),
+        "another shape": (other, ConfigError, r"\(9, 12, 9\) voxels .*, the image \(10, 12, 9\)"),
+        "another voxel size": (
+            {"semantic": {"path": "coarse.ome.zarr"}},
+            ConfigError,
+            r"\(8.0, 8.0, 16.0\) nm, the image .*: choose the level of 'semantic' that matches",
+        ),
+        "no such level": (
+            {"input": {"path": "raw.ome.zarr", "level": 3}},
+            InputError,
+            "has levels 0 to 0, not 3",
+        ),
+        "no such class": (
+            {"distance": [{"name": "d", "to": "golgi", "cap_nm": 3}]},
+            InputError,
+            "no class 'golgi'; it has",
+        ),
+        "unknown results": (
+            {"evaluate": [{"name": "e", "found": "nuclei", "truth": "truth.ome.zarr"}]},
+            ConfigError,
+            r"'e' compares 'nuclei'; this run makes \['classes', 'mitos'\]",
+        ),
+        "a result over its input": (
+            {"distance": [{"name": "raw", "to": "er", "cap_nm": 3}], "work": "."},
+            ConfigError,
+            "would write its own result over .*raw.ome.zarr, which it reads; rename it",
+        ),
+        "a result over the truth": (
+            {
+                "into_source": True,
+                "label": [{"name": "gold"}],
+                "measure": [],
+                "contacts": [],
+                "evaluate": [{"name": "e", "found": "gold", "truth": "raw.ome.zarr/labels/gold", "iou": 0.5}],
+            },
+            ConfigError,
+            "would write its own result over .*labels/gold, which it reads; rename it",
+        ),
+        "labels of a coarse level into the source": (
+            {"into_source": True, "input": {"path": "fine.ome.zarr", "level": 1}},
+            ConfigError,
+            "into_source needs level 0",
+        ),
+    }
+
+
+@pytest.mark.parametrize("case", refusals())
+def test_runs_that_cannot_fit_together_are_refused(case, project, array, tmp_path, listing):
+    write(tmp_path, array[:9], "small", kind="label")
+    write(tmp_path, array, "coarse", kind="label", voxel_nm=(8, 8, 16))
+    write(tmp_path, array, "raw.ome.zarr/labels/gold", kind="label")
+    (tmp_path / "raw.ome.zarr/labels/gold.ome.zarr").rename(tmp_path / "raw.ome.zarr/labels/gold")
+    write(tmp_path, np.ones((4, 300, 8), np.uint8), "fine", voxel_nm=(8, 8, 8))
+    change, error, says = refusals()[case]
+    before = listing()
+    with pytest.raises(error, match=says):
+        planned(tmp_path, project | change)
+    assert listing() == before
+
+
+def test_planning_reads_no_voxels(project, tmp_path, monkeypatch, listing):
+    monkeypatch.setattr(cf.Volume, "read", lambda *_: pytest.fail("planning read voxels"))
+    before = listing()
+    text = str(planned(tmp_path, project))
+    assert all(f"{name}" in text for name in ("mitos/apply", "er-distance/distance", "check/table"))
+    assert listing() == before
+
+
+def test_voxel_sizes_that_differ_by_rounding_are_one(project, array, tmp_path):
+    write(
+        tmp_path,
+        array,
+        "rounded",
+        kind="label",
+        voxel_nm=[v * 1.001 for v in VOXEL_NM],
+        classes=[("er", 1), ("mitochondrion", 2)],
+    )
+    project |= {"semantic": {"path": "rounded.ome.zarr"}, "evaluate": []}
+    assert planned(tmp_path, project).output

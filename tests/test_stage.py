@@ -1,0 +1,239 @@
+"""Stages: grids that cut write units are refused, memory and fingerprints follow from what is stated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import payload
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chunkflow_liver.engine.execute import Assembly, execute, peak_mib, reset_peak
+from chunkflow_liver.engine.stage import PROCESS_BYTES, Fold, Map, Piece, Result, describe, fingerprint, plain
+from chunkflow_liver.errors import BlockError, GridError
+from chunkflow_liver.geometry import BlockGrid, Box
+from chunkflow_liver.store.create import create
+from chunkflow_liver.store.table import Arrays, Table
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """An input that knows only its size."""
+
+    shape: tuple[int, int, int]
+    itemsize: int = 2
+
+    def read(self, box: Box) -> np.ndarray:
+        return np.zeros(box.shape, np.uint16)
+
+    def identity(self) -> str:
+        return "shaped"
+
+
+def bare(store, work, **options) -> Map:
+    output = replace(store, url=f"{work}/out.ome.zarr", levels=1)
+    given_ = {"grid": BlockGrid(output.box, (16, 16, 16)), "inputs": (store,), "outputs": (output,)} | options
+    return Map("s", payload.add, **given_)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("block", "says"),
+    [
+        (
+            (16, 16, 24),
+            "blocks of (16, 16, 24) cut through write units of (16, 16, 16): two tasks would write one of "
+            "them and lose each other's voxels; use a multiple of (16, 16, 16) on every axis",
+        ),
+        ((8, 64, 64), "blocks of (8, 64, 64) cut through write units"),
+        ((40, 44, 64), "blocks of (40, 44, 64) cut through write units"),
+    ],
+)
+def test_blocks_that_cut_write_units_are_refused(store, tmp_path, block, says):
+    with pytest.raises(GridError) as caught:
+        bare(store, tmp_path, grid=BlockGrid(store.box, block))
+    assert str(caught.value).startswith(says)
+
+
+@pytest.mark.parametrize("block", [(16, 16, 16), (32, 48, 16), (64, 64, 64), (37, 45, 50), (40, 45, 99)])
+def test_blocks_of_whole_write_units_are_accepted(store, tmp_path, block):
+    assert bare(store, tmp_path, grid=BlockGrid(store.box, block)).grid.block == block
+
+
+def test_a_grid_that_does_not_cover_its_output_is_refused(store, tmp_path):
+    with pytest.raises(GridError, match=r"the grid covers z 0:16, y 0:16, x 0:16, .*out.ome.zarr is z 0:37"):
+        bare(store, tmp_path, grid=BlockGrid(Box.of((16, 16, 16)), (16, 16, 16)))
+
+
+sides = st.tuples(*[st.integers(1, 40)] * 3)
+halos = st.tuples(*[st.integers(0, 9)] * 3)
+
+
+@settings(max_examples=50, deadline=None)
+@given(shape=sides, block=sides, low=halos, high=halos)
+def test_the_estimates_hold_for_every_block(shape, block, low, high):
+    grid = BlockGrid(Box.of(shape), block, low, high)
+    stage = Map("s", payload.add, grid, (Shaped(shape),), working=3.0)
+    if len(grid) > 3000:
+        return
+    reads = [b.read.size for b in grid]
+    assert stage.read_bytes == 2 * sum(reads)
+    assert stage.task_bytes >= PROCESS_BYTES + 5 * max(reads)
+    full = np.prod([min(n, a + b + c) for n, a, b, c in zip(shape, low, block, high, strict=True)])
+    assert stage.task_bytes <= PROCESS_BYTES + 5 * full
+
+
+def test_a_last_block_that_is_thin_does_not_hide_the_others():
+    stage = Map(
+        "s", payload.add, BlockGrid(Box.of((257, 257, 257)), (256, 256, 256)), (Shaped((257, 257, 257)),)
+    )
+    assert stage.task_bytes == PROCESS_BYTES + 2 * 256**3
+
+
+def test_a_map_that_streams_states_its_own_memory():
+    grid = BlockGrid(Box.of((99, 99, 99)), (64, 64, 64))
+    assert Map("s", payload.pieces, grid, streams=True, resident=5 << 20).task_bytes == PROCESS_BYTES + (
+        5 << 20
+    )
+
+
+def test_a_fingerprint_follows_what_the_answer_depends_on(store, tmp_path):
+    stage = bare(store, tmp_path, params={"by": 1, "count": "/a"}, identity={"by": 1})
+
+    def of(changed: Map | Fold) -> str:
+        return fingerprint(describe(changed, {}, "1"))
+
+    same = [
+        replace(stage, params={"by": 1, "count": "/b"}),
+        replace(stage, working=9.0, resident=5, device="cuda"),
+        replace(stage, outputs=(replace(stage.outputs[0], url="/elsewhere/a.ome.zarr"),)),
+    ]
+    other = [
+        replace(stage, identity={"by": 2}),
+        replace(stage, function=payload.pieces),
+        replace(stage, grid=BlockGrid(store.box, (32, 16, 16))),
+        replace(stage, grid=BlockGrid(store.box, (16, 16, 16), (1, 0, 0))),
+        replace(stage, inputs=(Shaped(store.shape),)),
+        replace(stage, artefacts={"a": Arrays("/a")}),
+        replace(stage, outputs=(replace(stage.outputs[0], dtype="uint32"),)),
+    ]
+    assert {of(s) for s in same} == {of(stage)}
+    assert len({of(stage), *(of(s) for s in other)}) == len(other) + 1
+    assert fingerprint(describe(stage, {}, "2")) != of(stage)
+
+
+def test_what_an_earlier_stage_makes_is_known_by_that_stage(store, tmp_path):
+    stage = bare(store, tmp_path)
+    after = Map("t", payload.add, BlockGrid(store.box, (16, 16, 16)), stage.outputs)
+    made = {f"{stage.outputs[0].url}/0": "print of s"}
+    assert describe(after, made, "1")["inputs"] == ["print of s"]
+    fold = Fold("f", payload.total, "t", Table("/t"), artefacts={"a": Arrays("/a")})
+    found = describe(fold, {"t": "print of t", "/a": "print of a"}, "1")
+    assert (found["over"], found["artefacts"]) == ("print of t", {"a": "print of a"})
+
+
+def test_plain_values_are_what_json_holds():
+    values = {
+        1: (np.float32(0.5), {"b", "a"}),
+        "box": Box.of((1, 2, 3)),
+        "a": np.arange(2),
+        "p": Path("/x"),
+        "n": None,
+    }
+    assert plain(values) == {
+        "1": [0.5, ["a", "b"]],
+        "box": {"start": [0, 0, 0], "stop": [1, 2, 3]},
+        "a": [0, 1],
+        "p": "/x",
+        "n": None,
+    }
+
+
+def streamed(store, work, **params) -> Map:
+    stage = bare(store, work, grid=BlockGrid(store.box, (32, 32, 32)), params=params, streams=True)
+    stage = replace(stage, function=payload.pieces)
+    create(stage.outputs[0])
+    return stage
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_pieces_in_any_order_make_the_block(store, voxels, tmp_path, order):
+    stage = streamed(store, tmp_path, order=order)
+    found = execute(stage, range(len(stage.grid)), tmp_path / "records")
+    assert found["failed"] == []
+    assert [row["block"] for row in found["rows"]] == list(range(len(stage.grid)))
+    np.testing.assert_array_equal(stage.outputs[0].read(), voxels + 1)
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        (
+            "hole",
+            r"BlockError: block 0: the pieces filled \d+ of 32768 voxels of .*out.ome.zarr, and",
+        ),
+        ("dtype", "GridError: a piece of float64 voxels of shape .* does not fit .* which holds uint16"),
+        ("twice", "BlockError: block 0: the pieces filled"),
+    ],
+)
+def test_a_block_whose_pieces_do_not_make_it_up_fails(store, tmp_path, bad, says):
+    stage = streamed(store, tmp_path, order=0, bad=bad)
+    (failure,) = execute(stage, [0], tmp_path / "records")["failed"]
+    with pytest.raises(AssertionError, match=says):
+        raise AssertionError(failure["error"])
+
+
+def test_a_block_without_pieces_is_not_done(store, tmp_path):
+    stage = streamed(store, tmp_path, order=0)
+    with pytest.raises(BlockError, match="the pieces filled 0 of 32768 voxels"):
+        Assembly(stage.outputs[0]).close(stage.grid[0])
+
+
+def test_a_piece_of_another_shape_than_its_box_is_refused(store, tmp_path):
+    stage = streamed(store, tmp_path, order=0)
+    with pytest.raises(GridError, match=r"uint16 voxels of shape \(1, 1, 2\) does not fit"):
+        Assembly(stage.outputs[0]).add(Piece(Box.of((1, 1, 1)), (np.zeros((1, 1, 2), np.uint16),)))
+
+
+def test_a_block_that_fails_does_not_take_the_others_of_its_batch(store, tmp_path):
+    """Its record comes later, alone, and must not replace the file of the others."""
+    count = tmp_path / "calls"
+    count.mkdir()
+    stage = bare(store, tmp_path, params={"count": str(count)})
+    create(stage.outputs[0])
+    Path(f"{count}.fail-4").touch()
+    first = execute(stage, [4, 5, 6], tmp_path / "records")
+    assert [row["block"] for row in first["rows"]] == [5, 6]
+    (failure,) = first["failed"]
+    assert failure["block"] == 4
+    assert failure["error"].startswith(
+        "stage 's', block 4 (z 0:16, y 16:32, x 0:16): ZeroDivisionError: block 4 was told to fail"
+    )
+    assert "payload.py" in failure["traceback"]
+    Path(f"{count}.fail-4").unlink()
+    second = execute(stage, [4], tmp_path / "records")
+    assert first["record"] != second["record"]
+    with np.load(tmp_path / "records" / first["record"]) as records:
+        assert sorted(records) == ["5.sum", "6.sum"]
+
+
+def test_maps_without_records_leave_no_files(tmp_path):
+    stage = Map("s", nothing, BlockGrid(Box.of((4, 4, 4)), (2, 4, 4)), (Shaped((4, 4, 4)),))
+    found = execute(stage, [0, 1], tmp_path / "records")
+    assert found["record"] == ""
+    assert [(r["block"], r["read"], r["written"]) for r in found["rows"]] == [(0, 64, 0), (1, 64, 0)]
+    assert not (tmp_path / "records").exists()
+
+
+def nothing(block, values) -> Result:
+    return Result()
+
+
+def test_the_peak_of_a_process_can_be_measured():
+    reset_peak()
+    before = peak_mib()
+    big = np.ones(40 << 20, np.uint8)
+    assert peak_mib() - before > 30
+    del big

@@ -1,0 +1,112 @@
+"""Tables and artefacts: columns keep type and unit, and a write is all or nothing."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from chunkflow_liver.errors import InputError
+from chunkflow_liver.store.table import Arrays, Table, read_table
+
+COLUMNS = {
+    "label": np.array([1, 2, 2**63 + 1], np.uint64),
+    "class": np.array(["er", "mito", ""]),
+    "volume_um3": np.array([0.5, np.nan, np.inf]),
+    "area_um2": np.array([1.0, 2.0, 3.0]),
+    "length_um": np.array([1.0, 2.0, 3.0]),
+    "centroid_z_nm": np.array([1.5, 2.5, 3.5], np.float32),
+    "touches_border": np.array([True, False, True]),
+}
+
+
+def test_a_table_comes_back_with_its_types(tmp_path):
+    table = Table(str(tmp_path / "tables/mitos.parquet"))
+    assert not table.exists()
+    table.write(COLUMNS)
+    assert table.exists()
+    found = read_table(table)
+    assert found.column_names == list(COLUMNS)
+    for name, values in COLUMNS.items():
+        np.testing.assert_array_equal(found[name].to_numpy(), values)
+    assert str(found.schema.field("label").type) == "uint64"
+    assert read_table(Path(table.path))["class"].equals(read_table(table.path)["class"])
+
+
+def test_every_column_states_its_unit(tmp_path):
+    table = Table(str(tmp_path / "a.parquet"))
+    table.write(COLUMNS, {"operation": "measure", "voxel_nm": (4, 8, 16)})
+    schema = pq.read_schema(table.path)
+    units = {n: (schema.field(n).metadata or {}).get(b"unit", b"").decode() for n in COLUMNS}
+    assert units == {
+        "label": "",
+        "class": "",
+        "volume_um3": "micrometer^3",
+        "area_um2": "micrometer^2",
+        "length_um": "micrometer",
+        "centroid_z_nm": "nanometer",
+        "touches_border": "",
+    }
+    assert json.loads(schema.metadata[b"chunkflow_liver"]) == {"operation": "measure", "voxel_nm": [4, 8, 16]}
+
+
+def test_an_empty_table_keeps_its_columns(tmp_path):
+    table = Table(str(tmp_path / "a.parquet"))
+    table.write({name: values[:0] for name, values in COLUMNS.items()})
+    found = read_table(table)
+    assert found.num_rows == 0
+    assert found.column_names == list(COLUMNS)
+    assert str(found.schema.field("class").type) in {"string", "large_string"}
+
+
+def test_text_columns_of_objects_are_written(tmp_path):
+    table = Table(str(tmp_path / "a.parquet"))
+    table.write({"class": np.array(["er", None], object)})
+    assert read_table(table)["class"].to_pylist() == ["er", None]
+
+
+def test_a_second_write_replaces_the_first_and_leaves_nothing_else(tmp_path, listing):
+    table = Table(str(tmp_path / "a.parquet"))
+    table.write({"a": np.arange(3)})
+    table.write({"b": np.arange(2)})
+    assert read_table(table).column_names == ["b"]
+    assert listing() == ["a.parquet"]
+
+
+def test_a_table_that_does_not_exist_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"no table at .*a.parquet: run its plan first"):
+        read_table(tmp_path / "a.parquet")
+
+
+def test_arrays_come_back_memory_mapped(tmp_path):
+    arrays = Arrays(str(tmp_path / "artefacts/mitos.instances"))
+    assert not arrays.exists()
+    columns = {"final": np.arange(9, dtype=np.uint32), "names": np.array(["er"]), "matrix": np.eye(3)}
+    arrays.write(columns)
+    assert arrays.names() == sorted(columns)
+    for name, values in columns.items():
+        np.testing.assert_array_equal(arrays[name], values)
+    assert isinstance(arrays["final"], np.memmap)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(arrays))["final"], columns["final"])
+
+
+def test_empty_arrays_come_back(tmp_path):
+    arrays = Arrays(str(tmp_path / "a"))
+    arrays.write({"final": np.zeros(0, np.uint32), "none": np.array([], str)})
+    assert arrays["final"].shape == (0,)
+    assert arrays["none"].tolist() == []
+
+
+def test_a_second_write_of_arrays_keeps_nothing_of_the_first(tmp_path, listing):
+    arrays = Arrays(str(tmp_path / "a"))
+    arrays.write({"old": np.arange(3)})
+    # A run that was stopped while it wrote.
+    (tmp_path / "a.partial").mkdir()
+    (tmp_path / "a.partial/torn.npy").write_bytes(b"x")
+    arrays.write({"new": np.arange(2)})
+    assert arrays.names() == ["new"]
+    assert listing() == ["a", "a/new.npy"]
