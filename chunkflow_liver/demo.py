@@ -66,7 +66,10 @@ def run_demo(to: Path, *, workers: int = 2) -> str:
     start = time.monotonic()
     folder = Path(to).absolute()
     with cluster(workers=workers) as client:
-        run(phantom(shape=SHAPE, voxel_nm=VOXEL_NM, seed=SEED, work=folder / "phantom", block=(32, 192, 192)), client)
+        run(
+            phantom(shape=SHAPE, voxel_nm=VOXEL_NM, seed=SEED, work=folder / "phantom", block=(32, 192, 192)),
+            client,
+        )
         plan = plan_run(parse(demo_run_file(folder), folder, "the demonstration"))
         log.info("plan:\n%s", plan)
         run(plan, client)

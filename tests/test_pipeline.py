@@ -194,3 +194,14 @@ def test_voxel_sizes_that_differ_by_rounding_are_one(project, array, tmp_path):
     )
     project |= {"semantic": {"path": "rounded.ome.zarr"}, "evaluate": []}
     assert planned(tmp_path, project).output
+
+
+def test_the_demonstration_can_be_planned(tmp_path):
+    """Its run file fits the phantom that it makes and the network in the package, here on a small one."""
+    demo = pytest.importorskip("chunkflow_liver.demo")
+    if not demo.MODEL.is_dir():
+        pytest.skip(f"the model is not at {demo.MODEL}")
+    done(cf.phantom(shape=(20, 70, 60), voxel_nm=demo.VOXEL_NM, seed=1, work=tmp_path / "phantom"))
+    plan = planned(tmp_path, demo.demo_run_file(tmp_path))
+    assert {p.kind for p in plan.products} >= {"semantic", "instances", "distance", "evaluation"}
+    assert max(s.task_bytes for s in plan.maps) < 4 << 30

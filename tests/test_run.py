@@ -377,3 +377,20 @@ def test_payload_calls_are_counted(tmp_path):
     (tmp_path / "c").mkdir()
     payload.note(str(tmp_path / "c"), 3)
     assert calls(tmp_path / "c") == [3]
+
+
+def test_the_last_operation_alone_is_the_same_plan_as_at_the_end_of_a_longer_one(tmp_path):
+    mask = np.zeros((8, 12, 12), np.uint8)
+    mask[2:5, 2:9, 3:7] = 1
+    semantic = cf.write_volume(
+        tmp_path / "s.ome.zarr", mask, voxel_nm=(4, 8, 16), kind="label", classes=[("mito", 1)]
+    )
+    at = {"work": tmp_path / "run"}
+    mitos = cf.label(semantic, name="mitos", **at)
+    table = cf.measure(mitos.output, name="table", **at)
+    cf.run(mitos + table)
+    before = (tmp_path / "run" / "journal.jsonl").read_bytes()
+    cf.run(cf.measure(mitos.output, name="table", **at))
+    assert (tmp_path / "run" / "journal.jsonl").read_bytes() == before
+    cf.run(cf.measure(mitos.output, name="another", **at))
+    assert cf.read_table(tmp_path / "run" / "tables" / "another.parquet").num_rows == 1

@@ -13,7 +13,7 @@ import socket
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,7 +138,32 @@ class Journal:
                     ) from err
             yield block, loaded[1].get(block, {})
 
-    def adopt(self, stages: Mapping[str, tuple[str, dict[str, Any]]], *, redo: bool) -> None:
+    def made(self) -> dict[str, str]:
+        """Fingerprint of the stage that made each handle of this folder, for stages that are done."""
+        return {
+            key: entry["fingerprint"]
+            for name, entry in self._planned().items()
+            if self.stage(name).finished
+            for key in entry.get("makes", ())
+        }
+
+    def _planned(self) -> dict[str, Any]:
+        path = self.work / "run.json"
+        try:
+            found: dict[str, Any] = json.loads(path.read_text())["stages"] if path.exists() else {}
+        except (ValueError, KeyError) as err:
+            raise JournalError(
+                f"{path} cannot be read: {err}; run in a new work folder, or delete this one"
+            ) from err
+        return found
+
+    def adopt(
+        self,
+        stages: Mapping[str, tuple[str, dict[str, Any]]],
+        *,
+        redo: bool,
+        makes: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         """Compare the plan with what this folder was made by; write `run.json` if they agree.
 
         Raises
@@ -146,13 +171,7 @@ class Journal:
         JournalError
             If a stage with finished work was planned differently and `redo` is not set.
         """
-        path = self.work / "run.json"
-        try:
-            before = json.loads(path.read_text())["stages"] if path.exists() else {}
-        except (ValueError, KeyError) as err:
-            raise JournalError(
-                f"{path} cannot be read: {err}; run in a new work folder, or delete this one"
-            ) from err
+        before = self._planned()
         for name, (digest, description) in stages.items():
             was = before.get(name, {"fingerprint": "", "description": {}})
             if was["fingerprint"] == digest or name not in self.done:
@@ -164,7 +183,11 @@ class Journal:
                     "for what changed to be redone (--redo)"
                 )
             self.append({"stage": name, "reset": True})
-        entries = before | {n: {"fingerprint": f, "description": d} for n, (f, d) in stages.items()}
+        entries = before | {
+            n: {"fingerprint": f, "description": d, "makes": list((makes or {}).get(n, ()))}
+            for n, (f, d) in stages.items()
+        }
+        path = self.work / "run.json"
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps({"schema": SCHEMA, "stages": entries}, indent=1, sort_keys=True))
         os.replace(partial, path)
@@ -220,6 +243,12 @@ def read_rows(work: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def read_finished(work: Path) -> set[str]:
     """Names of the stages that are done, read without taking the lock."""
     return {stage for stage, done in _read(work).items() if done.finished}
+
+
+def read_made(work: Path) -> dict[str, str]:
+    """Fingerprint of the stage that made each handle of `work`, for stages that are done."""
+    seen = Journal(Path(work), _read(work))
+    return seen.made()
 
 
 def _read(work: Path) -> dict[str, Done]:

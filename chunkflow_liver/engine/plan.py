@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -84,16 +84,21 @@ class Plan:
         """Bytes expected on the disk of the work folder after compression."""
         return sum(o.expected_disk_bytes for s in self.maps for o in s.outputs if is_local(o.url))
 
-    def descriptions(self) -> Iterator[tuple[Stage, dict[str, Any], str]]:
-        """Each stage with everything its answer depends on, and the fingerprint of that."""
-        made: dict[str, str] = {}
+    def descriptions(
+        self, before: Mapping[str, str] | None = None
+    ) -> Iterator[tuple[Stage, dict[str, Any], str]]:
+        """Each stage with everything its answer depends on, and the fingerprint of that.
+
+        `before` gives the fingerprints of what earlier plans made in the work folder, so that a plan
+        of the last operation alone is the same as at the end of a longer one.
+        """
+        made = dict(before or {})
         package = version("chunkflow-liver")
         for stage in self.stages:
             description = describe(stage, made, package)
             digest = fingerprint(description)
             made[stage.name] = digest
-            outputs = (stage.output,) if isinstance(stage, Fold) else stage.outputs
-            made.update({handle_key(o): digest for o in outputs})
+            made.update({key: digest for key in makes(stage)})
             yield stage, description, digest
 
     def check(self, memory_bytes: float | None = None) -> None:
@@ -157,6 +162,12 @@ class Plan:
             f"about {size(self.expected_disk_bytes)} on disk, work folder {self.work}"
         )
         return "\n".join(text)
+
+
+def makes(stage: Stage) -> list[str]:
+    """Keys of the handles that a stage makes."""
+    outputs = (stage.output,) if isinstance(stage, Fold) else stage.outputs
+    return [handle_key(o) for o in outputs]
 
 
 def nearest_folder(path: Path) -> Path:

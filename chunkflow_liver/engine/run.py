@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from chunkflow_liver.engine.execute import execute
-from chunkflow_liver.engine.journal import Journal, record_folder
-from chunkflow_liver.engine.plan import Plan
+from chunkflow_liver.engine.journal import Journal, read_made, record_folder
+from chunkflow_liver.engine.plan import Plan, makes
 from chunkflow_liver.engine.progress import Progress
 from chunkflow_liver.engine.stage import Fold, Map, plain
 from chunkflow_liver.errors import ClusterError, RunIncompleteError
@@ -124,10 +124,11 @@ def run(
     """
     memory = memory_gib * 2**30 if memory_gib else worker_memory(client)
     plan.check(memory)
-    described = list(plan.descriptions())
     work = Path(plan.work)
+    described = list(plan.descriptions(read_made(work)))
     with Journal(work) as journal:
-        journal.adopt({s.name: (digest, d) for s, d, digest in described}, redo=redo)
+        made = {stage.name: makes(stage) for stage in plan.stages}
+        journal.adopt({s.name: (digest, d) for s, d, digest in described}, redo=redo, makes=made)
         _forget_lost(plan, journal)
         _write_products(plan)
         _write_plan(plan, client)
