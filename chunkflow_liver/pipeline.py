@@ -71,14 +71,10 @@ def plan_run(run_file: RunFile) -> Plan:
 
 
 def _check_outputs(plan: Plan, opened: list[Volume]) -> None:
-    """Refuse a run that would write over what it reads, or two results to one place."""
-    written = [(o.url, o.path) for stage in plan.maps for o in stage.outputs]
-    lost = {v.url for v in opened} & {url for url, _ in written}
+    """Refuse a run that would write over an image of the run file, read by a stage or not."""
+    lost = {v.url for v in opened} & {o.url for stage in plan.maps for o in stage.outputs}
     if lost:
         raise ConfigError(f"the run would write its own result over {min(lost)}, which it reads; rename it")
-    twice = sorted(place for place in set(written) if written.count(place) > 1)
-    if twice:
-        raise ConfigError(f"two operations of the run would write {twice[0][0]}; rename one of them")
 
 
 def _semantic(run_file: RunFile, raw: Volume, into: str | None) -> tuple[list[Plan], Volume]:

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 LIMIT_MIB = 2048
-SHAPES = ((256, 1024, 1024), (512, 1024, 1024), (1024, 1024, 1024))
+SHAPES = ((512, 1024, 1024), (1024, 1024, 1024))
 VOXEL_NM = (16.0, 16.0, 16.0)
 BLOCK = [128, 256, 256]
 

@@ -141,11 +141,24 @@ class Journal:
     def made(self) -> dict[str, str]:
         """Fingerprint of the stage that made each handle of this folder, for stages that are done."""
         return {
-            key: entry["fingerprint"]
+            self._expanded(key): entry["fingerprint"]
             for name, entry in self._planned().items()
             if self.stage(name).finished
             for key in entry.get("makes", ())
         }
+
+    def planned_handles(self) -> set[str]:
+        """Keys of everything that plans of this folder make, done or not."""
+        entries = self._planned().values()
+        return {self._expanded(key) for entry in entries for key in entry.get("makes", ())}
+
+    def _expanded(self, key: str) -> str:
+        """A stored key as it is now: what lies in the work folder moves with it."""
+        return f"{self.work}/{key.removeprefix('/./')}" if key.startswith("/./") else key
+
+    def _shortened(self, key: str) -> str:
+        inside = f"{self.work}/"
+        return f"/./{key.removeprefix(inside)}" if key.startswith(inside) else key
 
     def _planned(self) -> dict[str, Any]:
         path = self.work / "run.json"
@@ -184,7 +197,11 @@ class Journal:
                 )
             self.append({"stage": name, "reset": True})
         entries = before | {
-            n: {"fingerprint": f, "description": d, "makes": list((makes or {}).get(n, ()))}
+            n: {
+                "fingerprint": f,
+                "description": d,
+                "makes": [self._shortened(k) for k in (makes or {}).get(n, ())],
+            }
             for n, (f, d) in stages.items()
         }
         path = self.work / "run.json"

@@ -61,6 +61,28 @@ class Plan:
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise ConfigError(f"two operations of a plan have the same name: {twice}; rename one of them")
+        self._check_places()
+
+    def _check_places(self) -> None:
+        """Refuse to write one array twice, or over an image that is read."""
+        written: set[str] = set()
+        images: set[str] = set()
+        read: set[str] = set()
+        for stage in self.maps:
+            for source in stage.inputs:
+                volume = getattr(source, "volume", source)
+                if isinstance(volume, Volume) and volume.url not in images:
+                    read.add(volume.url)
+            for output in stage.outputs:
+                if handle_key(output) in written:
+                    raise ConfigError(f"two operations would write {handle_key(output)}; rename one of them")
+                # Making level 0 makes the image anew; a coarser level is added to the one that is there.
+                if output.level == 0 and output.url in read:
+                    raise ConfigError(
+                        f"stage {stage.name!r} would write over {output.url}, which the plan reads; rename it"
+                    )
+                written.add(handle_key(output))
+                images.add(output.url)
 
     def __add__(self, other: Plan) -> Plan:
         """Both plans, one after the other; stages that are the same run once."""

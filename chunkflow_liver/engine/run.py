@@ -22,8 +22,8 @@ from chunkflow_liver.engine.execute import execute
 from chunkflow_liver.engine.journal import Journal, read_made, record_folder
 from chunkflow_liver.engine.plan import Plan, makes
 from chunkflow_liver.engine.progress import Progress
-from chunkflow_liver.engine.stage import Fold, Map, plain
-from chunkflow_liver.errors import ClusterError, RunIncompleteError
+from chunkflow_liver.engine.stage import Fold, Map, handle_key, plain
+from chunkflow_liver.errors import ClusterError, OutputError, RunIncompleteError
 from chunkflow_liver.store.create import create, finish
 
 if TYPE_CHECKING:
@@ -127,6 +127,7 @@ def run(
     work = Path(plan.work)
     described = list(plan.descriptions(read_made(work)))
     with Journal(work) as journal:
+        _refuse_foreign(plan, journal)
         made = {stage.name: makes(stage) for stage in plan.stages}
         journal.adopt({s.name: (digest, d) for s, d, digest in described}, redo=redo, makes=made)
         _forget_lost(plan, journal)
@@ -141,6 +142,18 @@ def run(
             finish(output)
         (work / "failed.json").unlink(missing_ok=True)
     return plan
+
+
+def _refuse_foreign(plan: Plan, journal: Journal) -> None:
+    """Refuse to replace an image that this work folder did not plan: another run's result."""
+    ours = journal.planned_handles()
+    for stage in plan.maps:
+        for output in stage.outputs:
+            if output.level == 0 and handle_key(output) not in ours and output.exists():
+                raise OutputError(
+                    f"{output.url} exists, and this work folder ({journal.work}) did not make it; "
+                    "choose another name, or remove it"
+                )
 
 
 def _forget_lost(plan: Plan, journal: Journal) -> None:

@@ -177,6 +177,8 @@ class Volume:
         """Handles to every level of the image that this volume is level 0 of."""
         found = []
         factors = pyramid_factors(self.shape, self.voxel_nm, self.levels)
+        # A coarse unit lies over about one unit of the level below, so that making it needs no more memory.
+        halves = cast(Zyx, tuple(max(1, u // 2) for u in self.write_unit))
         for level, factor in enumerate(factors):
             shape = cast(Zyx, tuple(-(-n // f) for n, f in zip(self.shape, factor, strict=True)))
             voxel = cast(Nm, tuple(v * f for v, f in zip(self.voxel_nm, factor, strict=True)))
@@ -184,7 +186,7 @@ class Volume:
             origin = tuple(
                 o + (w - v) / 2 for o, w, v in zip(self.origin_nm, voxel, self.voxel_nm, strict=True)
             )
-            chunks, shards = units(shape, voxel, self.write_unit, self.zarr_format)
+            chunks, shards = units(shape, voxel, halves, self.zarr_format)
             found.append(
                 replace(
                     self,
