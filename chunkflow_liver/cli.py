@@ -119,15 +119,17 @@ def convert(
 
 @app.command()
 def export(
-    image: Annotated[str, typer.Argument(help="OME-Zarr image or label image.")],
-    to: Annotated[Path, typer.Argument(help="File to make: .tif, .nii or .nii.gz.")],
+    source: Annotated[str, typer.Argument(help="OME-Zarr image or label image, or a table (.parquet).")],
+    to: Annotated[Path, typer.Argument(help="File to make: .tif, .nii or .nii.gz; .csv of a table.")],
     level: Annotated[int, typer.Option(help="Level of the pyramid, 0 the finest.")] = 0,
 ) -> None:
-    """Write one level of an image as a TIFF or NIfTI file."""
+    """Write one level of an image as a TIFF or NIfTI file, or a table as CSV."""
     from chunkflow_liver.ops.convert import export as write
     from chunkflow_liver.store.images import open_volume
+    from chunkflow_liver.store.table import Table
 
-    typer.echo(write(open_volume(image, level=level), to))
+    found = Table(source) if source.endswith(".parquet") else open_volume(source, level=level)
+    typer.echo(write(found, to))
 
 
 @app.command()

@@ -15,7 +15,7 @@ import chunkflow_liver as cf
 from chunkflow_liver.engine import plan as plan_module
 from chunkflow_liver.engine.plan import Plan, Product, nearest_folder, size
 from chunkflow_liver.engine.stage import PROCESS_BYTES, Map
-from chunkflow_liver.errors import ConfigError, DiskBudgetError, MemoryBudgetError
+from chunkflow_liver.errors import ConfigError, DiskBudgetError, MemoryBudgetError, OutputError
 from chunkflow_liver.geometry import BlockGrid, Box
 from chunkflow_liver.store.create import new_volume
 from chunkflow_liver.store.volume import Volume
@@ -164,3 +164,23 @@ def test_bytes_are_printed_as_a_person_reads_them(n, text):
 
 def test_the_size_of_gibibytes_is_right():
     assert plan_module.GIB == 1024**3
+
+
+def test_a_plan_refuses_to_write_over_an_image_that_it_reads(tmp_path):
+    mask = np.zeros((4, 8, 8), np.uint8)
+    source = cf.write_volume(tmp_path / "labels" / "mitos", mask, voxel_nm=(4, 8, 16), kind="label")
+    with pytest.raises(ConfigError, match=r"'mitos/apply' would write over .*mitos, which the plan reads"):
+        cf.label(source, name="mitos", work=tmp_path / "run", into=tmp_path)
+
+
+def test_the_result_of_another_work_folder_is_not_replaced(tmp_path):
+    mask = np.ones((4, 8, 8), np.uint8)
+    raw = cf.write_volume(tmp_path / "raw.ome.zarr", mask, voxel_nm=(4, 8, 16))
+    semantic = cf.write_volume(
+        tmp_path / "s.ome.zarr", mask, voxel_nm=(4, 8, 16), kind="label", classes=[("mito", 1)]
+    )
+    first = cf.label(semantic, name="mitos", work=tmp_path / "one", into=raw.url)
+    cf.run(first)
+    with pytest.raises(OutputError, match=r"mitos exists, and this work folder .* did not make it"):
+        cf.run(cf.label(semantic, name="mitos", work=tmp_path / "two", into=raw.url))
+    assert (first.output.read() == 1).all()

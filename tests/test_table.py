@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from chunkflow_liver.errors import InputError
-from chunkflow_liver.store.table import Arrays, Table, read_table
+from chunkflow_liver.errors import InputError, OutputError
+from chunkflow_liver.store.table import Arrays, Table, read_table, write_csv
 
 COLUMNS = {
     "label": np.array([1, 2, 2**63 + 1], np.uint64),
@@ -110,3 +110,14 @@ def test_a_second_write_of_arrays_keeps_nothing_of_the_first(tmp_path, listing):
     arrays.write({"new": np.arange(2)})
     assert arrays.names() == ["new"]
     assert listing() == ["a", "a/new.npy"]
+
+
+def test_csv_holds_the_same_numbers_and_no_formulas(tmp_path):
+    table = Table(str(tmp_path / "t.parquet"))
+    table.write({"label": np.array([1, 2**60], np.uint64), "class": np.array(["=1+1", "mito"])}, {})
+    path = write_csv(table, tmp_path / "t.csv")
+    assert path.read_text().splitlines() == ['"label","class"', '1,"\'=1+1"', '1152921504606846976,"mito"']
+    with pytest.raises(OutputError, match="exists already"):
+        write_csv(table, path)
+    with pytest.raises(InputError, match="run its plan first"):
+        write_csv(tmp_path / "none.parquet", tmp_path / "u.csv")

@@ -21,6 +21,7 @@ from chunkflow_liver.store.exports import write_nifti, write_tiff
 from chunkflow_liver.store.location import absolute, is_local, read_key
 from chunkflow_liver.store.sources import open_source
 from chunkflow_liver.store.sources.source import Source
+from chunkflow_liver.store.table import Table, write_csv
 from chunkflow_liver.store.volume import CHUNK_SIDE, SHARD_SIDE, Volume
 from chunkflow_liver.xp import Array
 
@@ -156,26 +157,30 @@ def _block(block: Block, voxels: Array) -> Result:
     return Result((voxels,))
 
 
-def export(volume: Volume, to: PathLike) -> Path:
-    """Write a volume as one TIFF or NIfTI file, plane by plane.
+def export(source: Volume | Table, to: PathLike) -> Path:
+    """Write a volume as one TIFF or NIfTI file, plane by plane, or a table as CSV.
 
     Parameters
     ----------
-    volume : Volume
+    source : Volume or Table
         What to write.
     to : path
-        File to make; its ending (.tif, .tiff, .nii, .nii.gz) chooses the format.
+        File to make; its ending chooses the format: .tif, .tiff, .nii, .nii.gz, or .csv for a table.
 
     Raises
     ------
     InputError
-        If the ending is not known.
+        If the ending is not known, or does not fit what is written.
     OutputError
         If the file exists.
     """
-    write = EXPORTS.get(Path(to).suffix.lower())
+    ending = Path(to).suffix.lower()
+    if isinstance(source, Table):
+        if ending != ".csv":
+            raise InputError(f"cannot export a table to {os.fspath(to)!r}: the name must end in .csv")
+        return write_csv(source, to)
+    write = EXPORTS.get(ending)
     if write is None:
         raise InputError(f"cannot export to {os.fspath(to)!r}: the name must end in one of {sorted(EXPORTS)}")
-    voxel: Nm = volume.voxel_nm
-    write(volume.read, volume.shape, volume.dtype, to, voxel_nm=voxel)
-    return Path(to)
+    voxel: Nm = source.voxel_nm
+    return write(source.read, source.shape, source.dtype, to, voxel_nm=voxel)

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
-from chunkflow_liver.errors import InputError
+from chunkflow_liver.errors import InputError, OutputError
 
 Columns = Mapping[str, np.ndarray[Any, Any]]
 UNITS = {
@@ -85,6 +87,39 @@ class Arrays:
 
     def names(self) -> list[str]:
         return sorted(p.stem for p in Path(self.path).glob("*.npy"))
+
+
+def write_csv(table: Table | str | os.PathLike[str], to: str | os.PathLike[str]) -> Path:
+    """Write a table as CSV, a million rows at a time.
+
+    A text that begins with =, +, - or @ gets an apostrophe, because spreadsheets run it as a formula.
+
+    Raises
+    ------
+    InputError
+        If the table does not exist.
+    OutputError
+        If `to` exists.
+    """
+    path = table.path if isinstance(table, Table) else os.fspath(table)
+    if not os.path.exists(path):
+        raise InputError(f"no table at {path}: run its plan first")
+    target = Path(to)
+    if target.exists():
+        raise OutputError(f"{target} exists already; choose another name or remove it")
+    partial = target.with_name(f"{target.name}.partial")
+    with pq.ParquetFile(path) as file, pcsv.CSVWriter(partial, file.schema_arrow) as writer:
+        for batch in file.iter_batches(batch_size=1 << 20):
+            columns = [_harmless(batch.column(i)) for i in range(batch.num_columns)]
+            writer.write_batch(pa.record_batch(columns, schema=file.schema_arrow))
+    os.replace(partial, target)
+    return target
+
+
+def _harmless(column: pa.Array) -> pa.Array:
+    if not pa.types.is_string(column.type):
+        return column
+    return pc.replace_substring_regex(column, pattern=r"^([=+\-@])", replacement=r"'\1")
 
 
 def read_table(table: Table | str | os.PathLike[str]) -> pa.Table:

@@ -1,0 +1,54 @@
+"""What must hold on a CUDA device: the same numbers as on the CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from model_folders import write_model_folder
+
+import chunkflow_liver as cf
+from chunkflow_liver.kernels.distance import distance_nm
+from chunkflow_liver.kernels.downsample import mean, mode
+from chunkflow_liver.segmenters.model_folder import read_model
+from chunkflow_liver.xp import on_host
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture
+def cupy():
+    found = pytest.importorskip("cupy")
+    if not found.cuda.is_available():
+        pytest.skip("this machine has no usable CUDA device")
+    return found
+
+
+def test_distances_on_the_device_are_those_of_the_host(cupy):
+    mask = np.random.default_rng(0).random((40, 50, 60)) > 0.999
+    host = distance_nm(mask, (4, 8, 16), 200.0)
+    device = distance_nm(cupy.asarray(mask), (4, 8, 16), 200.0)
+    assert isinstance(device, cupy.ndarray)
+    np.testing.assert_allclose(on_host(device), host, rtol=1e-5)
+
+
+@pytest.mark.parametrize("reduce", [mean, mode])
+def test_pyramids_on_the_device_are_those_of_the_host(cupy, reduce):
+    voxels = np.random.default_rng(0).integers(0, 5, (9, 10, 11), dtype=np.uint8)
+    np.testing.assert_array_equal(on_host(reduce(cupy.asarray(voxels), (2, 2, 2))), reduce(voxels, (2, 2, 2)))
+
+
+def test_labels_of_the_device_are_those_of_the_cpu(tmp_path):
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("this machine has no usable CUDA device")
+    model = write_model_folder(tmp_path / "model")
+    voxels = np.random.default_rng(0).integers(0, 255, (24, 48, 48), dtype=np.uint8)
+    spacing = [s or 1.0 for s in read_model(model).spacing_zyx]
+    raw = cf.write_volume(tmp_path / "raw.ome.zarr", voxels, voxel_nm=spacing)
+    found = {}
+    for device in ("cpu", "cuda"):
+        plan = cf.segment(
+            raw, model=model, name="classes", work=tmp_path / device, device=device, precision="float32"
+        )
+        found[device] = cf.run(plan).output.read()
+    assert (found["cpu"] == found["cuda"]).mean() > 0.9999
