@@ -268,12 +268,17 @@ def read_made(work: Path) -> dict[str, str]:
     return seen.made()
 
 
-def _read(work: Path) -> dict[str, Done]:
-    """What the journal of `work` says at this moment; a line that is being written is left out."""
-    seen = Journal(Path(work))
+def read_entries(work: Path) -> Iterator[dict[str, Any]]:
+    """Lines of the journal of `work`, read without taking the lock; one being written is left out."""
     path = Path(work) / "journal.jsonl"
-    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
-        entry = _parse(line)
-        if entry is not None:
-            seen._apply(entry)
+    if path.exists():
+        with path.open("rb") as file:
+            yield from (entry for line in file if (entry := _parse(line)) is not None)
+
+
+def _read(work: Path) -> dict[str, Done]:
+    """What the journal of `work` says at this moment."""
+    seen = Journal(Path(work))
+    for entry in read_entries(work):
+        seen._apply(entry)
     return seen.done

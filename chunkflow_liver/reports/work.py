@@ -5,12 +5,12 @@ from __future__ import annotations
 import heapq
 import json
 import math
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from chunkflow_liver.engine.journal import read_entries
 from chunkflow_liver.engine.plan import Product
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import BlockGrid, Box, zyx
@@ -187,7 +187,7 @@ def _stages(path: Path, plan: Mapping[str, Any]) -> list[Stage]:
     for name in planned:
         if name in described:
             stage(name)
-    for entry in _entries(path / "journal.jsonl"):
+    for entry in read_entries(path):
         if entry.get("reset"):
             place = list(found)
             found.pop(entry["stage"], None)
@@ -204,14 +204,3 @@ def _stages(path: Path, plan: Mapping[str, Any]) -> list[Stage]:
     for name in described:
         stage(name)
     return list(found.values())
-
-
-def _entries(path: Path) -> Iterator[dict[str, Any]]:
-    """Lines of a journal whose checksum is right; one that is being written is left out."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for line in file:
-            checksum, _, text = line.rstrip(b"\n").partition(b" ")
-            if line.endswith(b"\n") and b"%08x" % zlib.crc32(text) == checksum:
-                yield json.loads(text)
