@@ -23,6 +23,7 @@ app = typer.Typer(
     name="chunkflow-liver",
     help="Volume electron microscopy out of core: OME-Zarr in; instances, measurements and a report out.",
     no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -58,8 +59,14 @@ VoxelNm = Annotated[
 def options(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
     debug: Annotated[bool, typer.Option(help="Show tracebacks.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Say which version this is.")] = False,
 ) -> None:
     """Set up logging: our own messages on stderr, results on stdout."""
+    if version:
+        from importlib.metadata import version as version_of
+
+        typer.echo(version_of("chunkflow-liver"))
+        raise typer.Exit
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     log = logging.getLogger("chunkflow_liver")
@@ -99,6 +106,10 @@ def convert(
         typer.Option("--class", metavar="NAME=NUMBER", help="Class of a label image; repeat."),
     ] = None,
     ome_version: Annotated[str, typer.Option(help="0.5 (zarr v3, shards) or 0.4 (zarr v2).")] = "0.5",
+    allow_gaps: Annotated[
+        bool, typer.Option("--allow-gaps", help="Missing slice numbers become zeros.")
+    ] = False,
+    redo: Annotated[bool, typer.Option("--redo", help="Convert anew what was converted otherwise.")] = False,
     workers: Workers = None,
 ) -> None:
     """Turn slices or a volume file into OME-Zarr with a pyramid; goes on where it was interrupted."""
@@ -112,8 +123,9 @@ def convert(
         classes=_classes(classes or []),
         dataset=dataset,
         ome_version=ome_version,
+        allow_gaps=allow_gaps,
     )
-    _run(plan, workers=workers)
+    _run(plan, workers=workers, redo=redo)
     typer.echo(plan.output.url)
 
 
@@ -139,8 +151,11 @@ def validate(
 ) -> None:
     """List every problem of an image or a run file; writes nothing."""
     if path.endswith((".yaml", ".yml")):
+        from chunkflow_liver.engine.run import check_devices
+
         plan = _plan(Path(path))
         plan.check()
+        check_devices(plan)
         typer.echo(f"{path}: {len(plan.stages)} stages, no problem found")
         return
     from chunkflow_liver.store.images import open_volume
@@ -152,18 +167,23 @@ def validate(
             typer.echo(f"problem: {problem}", err=True)
         raise typer.Exit(REFUSED)
     volume = open_volume(path)
+    what = volume.kind if volume.kind == "image" else f"label image, classes {dict(volume.classes)}"
     typer.echo(
-        f"{path}: {volume.shape} voxels of {volume.voxel_nm} nm, {volume.dtype}, "
+        f"{path}: {what}, {volume.shape} voxels of {volume.voxel_nm} nm, {volume.dtype}, "
         f"{volume.levels} level(s), no problem found"
     )
 
 
 @app.command()
-def plan(run_file: RunFilePath, memory_gib: MemoryGib = None) -> None:
+def plan(run_file: RunFilePath, memory_gib: MemoryGib = None, cluster: Cluster = None) -> None:
     """Print stages, blocks, bytes, memory, disk and device of a run; writes nothing."""
+    from chunkflow_liver.engine.run import check_devices, worker_memory
+
     made = _plan(run_file)
     typer.echo(str(made))
-    from chunkflow_liver.engine.run import worker_memory
+    if cluster is None:
+        # A login node has no GPU; the nodes of the cluster are asked when the run begins.
+        check_devices(made)
 
     made.check(memory_gib * 2**30 if memory_gib else worker_memory(None))
 
@@ -188,7 +208,7 @@ def run(
     from chunkflow_liver.config import read_run_file
 
     made = _plan(run_file)
-    options = {k: v for k, v in (_pair(o) for o in cluster_option or [])}
+    options = dict(_option(o) for o in cluster_option or [])
     _run(
         made,
         workers=workers,
@@ -261,6 +281,9 @@ def _run(
     from chunkflow_liver.engine.cluster import cluster
     from chunkflow_liver.engine.run import run as run_plan
 
+    # dask tells of every worker that takes its time to close; what fails, fails as an error of ours.
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+
     if workers is None and scheduler is None and kind is None:
         run_plan(plan, memory_gib=memory_gib, **settings)
         return
@@ -276,6 +299,17 @@ def _pair(text: str) -> tuple[str, str]:
     if not sign or not key:
         raise ConfigError(f"expected NAME=VALUE, got {text!r}")
     return key, value
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """An option of a cluster class: numbers, lists and words as YAML reads them."""
+    import yaml
+
+    key, value = _pair(text)
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as err:
+        raise ConfigError(f"cannot read the value of {text!r}: {err}") from err
 
 
 def _classes(texts: list[str]) -> list[tuple[str, int]]:

@@ -335,7 +335,7 @@ CASES = {
     ),
     "a malicious model": Bad(malicious, "plans.json.*os.system", ("run file", "plan")),
     "a GPU that is not there": Bad(
-        with_model(device="cuda"), "device 'cuda' is not there", ("run file", "plan")
+        with_model(device="cuda"), "the plan needs a CUDA device", ("run file", "plan")
     ),
 }
 
@@ -417,7 +417,7 @@ def test_a_work_folder_of_another_run_is_refused(project, tmp_path):
     before = state(tmp_path)
     code, _, message = told("run", project)
     assert code == 2
-    assert "work was written by a different plan: stage 'mito-er/contacts' has halo" in message
+    assert "work was written by a different plan: stage 'mito-er/contacts' has params.gap_nm" in message
     assert state(tmp_path) == before
 
 

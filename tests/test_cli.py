@@ -274,3 +274,40 @@ def test_an_interrupted_process_goes_on_later(tmp_path):
     assert command("run", tmp_path / "run.yaml")[0] == 0
     found = cf.open_volume(tmp_path / "work/results.ome.zarr/labels/all").read()
     np.testing.assert_array_equal(found, components(array, 26))
+
+
+def test_the_version_is_that_of_the_package():
+    code, said, told = command("--version")
+    assert (code, told) == (0, "")
+    assert cf.__version__ in said
+
+
+def test_slices_with_a_missing_number_are_converted_only_on_request(array, tmp_path):
+    folder = tmp_path / "slices"
+    folder.mkdir()
+    for z, plane in enumerate(array):
+        tifffile.imwrite(folder / f"slice_{z:03}.tif", plane)
+    (folder / "slice_004.tif").unlink()
+    array[4] = 0
+    call = ("convert", folder, tmp_path / "raw.ome.zarr", "--voxel-nm", *VOXEL_NM)
+    code, said, told = command(*call)
+    assert (code, said) == (2, "")
+    assert "1 numbers are missing: 4" in told
+    assert not (tmp_path / "raw.ome.zarr").exists()
+    code, said, told = command(*call, "--allow-gaps")
+    assert (code, said) == (0, f"{tmp_path / 'raw.ome.zarr'}\n"), told
+    np.testing.assert_array_equal(cf.open_volume(tmp_path / "raw.ome.zarr").read(), array)
+
+
+def test_validate_says_what_kind_of_image_it_is_and_of_which_classes(array, tmp_path):
+    labels, raw = write(tmp_path, array), write(tmp_path, array.astype(np.uint16), "raw")
+    code, said, _ = command("validate", labels.url)
+    assert code == 0
+    assert "label" in said
+    for name, number in labels.classes:
+        assert name in said
+        assert str(number) in said
+    code, said, _ = command("validate", raw.url)
+    assert code == 0
+    assert "label" not in said
+    assert "image" in said

@@ -182,3 +182,27 @@ def test_an_unknown_ending_is_refused(slices, tmp_path, listing):
     with pytest.raises(InputError, match=r"cannot export to .*v.png': the name must end in one of"):
         cf.export(volume, tmp_path / "v.png")
     assert listing() == before
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "named"),
+    [
+        ({}, {"voxel_nm": (40.0, 6.0, 6.0)}, "voxel_nm"),
+        ({}, {"kind": "label"}, "kind"),
+        (
+            {"kind": "label", "classes": [("er", 1)]},
+            {"kind": "label", "classes": [("mitochondrion", 1)]},
+            "classes",
+        ),
+    ],
+    ids=["voxel_nm", "kind", "classes"],
+)
+def test_another_conversion_to_the_same_place_is_refused(before, after, named, slices, tmp_path):
+    target = tmp_path / "raw.ome.zarr"
+    options = {"voxel_nm": VOXEL_NM} | before
+    done(cf.convert(slices, target, **options))
+    made = contents(target)
+    done(cf.convert(slices, target, **options))
+    with pytest.raises(JournalError, match=rf"was written by a different plan: .*{named}"):
+        done(cf.convert(slices, target, **options | after))
+    assert contents(target) == made

@@ -271,3 +271,28 @@ def test_labels_of_other_programs_stay_listed(tmp_path, store):
     create(store.like(f"{store.url}/labels/ours", dtype="uint8", kind="label"))
     create(store.like(f"{store.url}/labels/ours", dtype="uint8", kind="label"))
     assert group_attributes(f"{store.url}/labels")[0]["ome"]["labels"] == ["ours", "theirs"]
+
+
+def test_classes_may_be_a_dict(tmp_path):
+    values = np.ones((2, 3, 4), np.uint8)
+    classes = {"er": 1, "mito": 2}
+    volume = write_volume(tmp_path / "a", values, voxel_nm=NM, kind="label", classes=classes)
+    assert volume.classes == open_volume(volume.url).classes == (("er", 1), ("mito", 2))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"kind": "labels"}, "'image'.*'label'.*got 'labels'"),
+        ({"kind": "image", "classes": [("er", 1)]}, "classes"),
+        ({"kind": "image", "classes": {"er": 1}}, "classes"),
+        ({"voxel_nm": 5}, r"voxel_nm must be three sizes above 0 \(z, y, x\), got 5"),
+        ({"voxel_nm": (0.05, 8, 8)}, "not credible"),
+        ({"voxel_nm": (4e-9, 8e-9, 8e-9)}, "not credible"),
+    ],
+    ids=lambda v: next(iter(v.items())) if isinstance(v, dict) else None,
+)
+def test_what_a_person_mistypes_is_refused_and_nothing_is_made(tmp_path, listing, options, says):
+    with pytest.raises(InputError, match=says):
+        write_volume(tmp_path / "a.ome.zarr", np.ones((2, 3, 4), np.uint8), **{"voxel_nm": NM} | options)
+    assert listing() == []

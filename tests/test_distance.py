@@ -111,3 +111,16 @@ def test_sizes_and_caps_that_make_no_sense_are_refused():
         distance_nm(mask, (4.0, 0.0, 16.0), 50.0)
     with pytest.raises(ConfigError, match="and nan nm"):
         distance_nm(mask, VOXEL_NM, float("nan"))
+
+
+@pytest.mark.parametrize("steps", [3, 10, 27])
+@pytest.mark.parametrize("size", [5.9, 0.7, 8.1])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_voxel_exactly_at_the_cap_keeps_its_distance(axis, size, steps):
+    """In float32 the distance may lie one rounding step above the cap."""
+    mask = np.zeros((steps + 2, 1, 1), bool).swapaxes(0, axis)
+    mask[0, 0, 0] = True
+    cap_nm = round(steps * size, 1)
+    row = distance_nm(mask, (size,) * 3, cap_nm).ravel()
+    np.testing.assert_allclose(row[:-1], np.arange(steps + 1) * size, rtol=1e-6)
+    assert np.isinf(row[-1])

@@ -228,3 +228,14 @@ def test_blocks_with_and_without_an_image_are_not_mixed():
     parts = [((0, 0, 0), block_sums(labels)), ((2, 0, 0), block_sums(labels, labels))]
     with pytest.raises(InputError, match="measure every block alike"):
         merge_sums(parts)
+
+
+def test_a_plane_has_no_border_above_and_below():
+    labels = np.zeros((1, 20, 20), np.uint8)
+    labels[0, 9:11, 9:11] = 1
+    labels[0, 0, 5:7] = 2
+    labels[0, 12:14, 19] = 3
+    for axis in range(3):
+        plane = np.moveaxis(labels, 0, axis)
+        table = describe(in_blocks(plane, None, (7, 7, 7)), VOXEL_NM, plane.shape)
+        assert table["touches_border"].tolist() == [False, True, True]

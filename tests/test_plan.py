@@ -184,3 +184,35 @@ def test_the_result_of_another_work_folder_is_not_replaced(tmp_path):
     with pytest.raises(OutputError, match=r"mitos exists, and this work folder .* did not make it"):
         cf.run(cf.label(semantic, name="mitos", work=tmp_path / "two", into=raw.url))
     assert (first.output.read() == 1).all()
+
+
+def test_a_plan_refuses_to_write_over_the_image_that_holds_what_it_reads(tmp_path):
+    """As with a phantom: making raw.ome.zarr anew would empty the folder of its label images."""
+    work, mask = tmp_path / "run", np.ones((4, 8, 8), np.uint8)
+    cf.write_volume(work / "raw.ome.zarr", mask, voxel_nm=(4, 8, 16))
+    truth = cf.write_volume(
+        work / "raw.ome.zarr/labels/truth", mask, voxel_nm=(4, 8, 16), kind="label", classes=[("er", 1)]
+    )
+    with pytest.raises(ConfigError, match=r"'raw/distance' would write over .*raw\.ome\.zarr"):
+        cf.distance(truth, to="er", cap_nm=20, name="raw", work=work)
+    np.testing.assert_array_equal(truth.read(), mask)
+    # An image beside it, whose name begins in the same way, is no part of it.
+    assert cf.distance(truth, to="er", cap_nm=20, name="raw.ome.zarr-d", work=work).output
+
+
+def test_the_result_of_another_operation_of_a_work_folder_is_not_replaced(tmp_path):
+    mask = np.ones((4, 8, 8), np.uint8)
+    semantic = cf.write_volume(
+        tmp_path / "s.ome.zarr", mask, voxel_nm=(4, 8, 16), kind="label", classes=[("mito", 1)]
+    )
+    work = tmp_path / "run"
+    first = cf.label(semantic, name="d-exact", work=work)
+    cf.run(first, progress=False)
+    second = cf.distance(semantic, to="mito", cap_nm=20, name="d", work=work)
+    assert second.maps[0].outputs[1].url == first.output.url
+    for redo in (False, True):
+        with pytest.raises(OutputError, match="d-exact"):
+            cf.run(second, redo=redo, progress=False)
+    assert first.output.dtype == "uint32"
+    assert cf.open_volume(first.output.url).dtype == "uint32"
+    assert (first.output.read() == 1).all()

@@ -13,6 +13,7 @@ from strategies import contents, done, resumed_equals_whole, write
 
 import chunkflow_liver as cf
 from chunkflow_liver.errors import (
+    ClusterError,
     ConfigError,
     InputError,
     ModelSecurityError,
@@ -115,7 +116,7 @@ def test_voxels_that_are_not_finite_stop_the_run_before_an_image_exists(bad, mod
     ("options", "error", "says"),
     [
         ({"kind": "sam3"}, SegmenterError, r"no segmenter 'sam3'; there are \['nnunet'\]"),
-        ({"device": "tpu"}, ConfigError, "device 'tpu' is not there"),
+        ({"device": "tpu"}, ConfigError, "no device 'tpu'"),
         ({"mirrors": True}, SegmenterError, r"nnunet has no setting \['mirrors'\]; there are"),
         ({"numerics": "fast"}, SegmenterError, "no numerics 'fast'; there are"),
         ({"batch": 0}, SegmenterError, "batch and planes_ahead are at least 1, got 0"),
@@ -136,8 +137,10 @@ def test_what_cannot_be_segmented_is_refused(options, error, says, model, raw, t
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_a_gpu_that_is_not_there_is_refused(model, raw, tmp_path):
-    with pytest.raises(ConfigError, match="no usable CUDA device; use 'cpu'"):
-        cf.segment(raw, model=model, name="cells", work=tmp_path / "work", device="cuda")
+    plan = cf.segment(raw, model=model, name="cells", work=tmp_path / "work", device="cuda")
+    with pytest.raises(ClusterError, match="this machine has none that torch can use"):
+        cf.run(plan)
+    assert not (tmp_path / "work").exists()
 
 
 @pytest.mark.parametrize(
@@ -186,3 +189,12 @@ def test_planning_reads_no_voxels(model, raw, tmp_path, monkeypatch, listing):
     text = str(cf.segment(raw, model=model, name="cells", work=tmp_path / "work"))
     assert "cells/statistics" in text
     assert listing() == before
+
+
+def test_a_serial_run_gives_back_the_threads_of_torch(model, raw, tmp_path):
+    torch.set_num_threads(2)
+    try:
+        done(cf.segment(raw, model=model, name="cells", work=tmp_path / "work"))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)

@@ -20,7 +20,7 @@ from chunkflow_liver.errors import ChunkError, GridError, InputError
 from chunkflow_liver.geometry import BlockGrid, Box
 from chunkflow_liver.store.create import create, finish, new_volume, write_volume
 from chunkflow_liver.store.images import open_volume, validate
-from chunkflow_liver.store.volume import Volume, is_whole, units
+from chunkflow_liver.store.volume import Volume, forget_handles, is_whole, units
 
 NM = (4.0, 8.0, 16.0)
 WHOLE = Box.of((37, 45, 50))
@@ -363,5 +363,22 @@ def test_a_foreign_array_with_fill_value_and_empty_chunks_left_out(tmp_path):
     )
     array[:] = 0
     array[::32, ::32, ::32] = 5
-    volume.forget()
+    forget_handles()
     np.testing.assert_array_equal(volume.read(), array[:])
+
+
+@pytest.mark.parametrize("kind", ["0.4", "0.5", "0.5 sharded"])
+def test_a_file_of_no_bytes_is_an_error_for_the_box_that_it_fills(tmp_path, voxels, kind):
+    """A power loss leaves such files; a shard that is read whole is asked for without a byte range."""
+    volume = made(tmp_path, kind[:3], (32, 32, 32) if "sharded" in kind else None)
+    volume.write(volume.box, voxels)
+    finish(volume)
+    inner = Box((0, 0, 0), volume.write_unit)
+    key = next(volume.keys(inner))
+    empty(Path(volume.url, "0", key))
+    opened = open_volume(volume.url)
+    for box in (inner, opened.box):
+        with pytest.raises(ChunkError, match=rf"cannot read chunk '{key}' .*(missing|empty)"):
+            opened.read(box)
+    (found,) = validate(volume.url, deep=True)
+    assert key in found

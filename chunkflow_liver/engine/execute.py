@@ -17,7 +17,7 @@ import numpy as np
 from chunkflow_liver.engine.stage import Map, Piece, Result
 from chunkflow_liver.errors import BlockError, GridError
 from chunkflow_liver.geometry import Block, BlockGrid, Box
-from chunkflow_liver.store.volume import Volume
+from chunkflow_liver.store.volume import Volume, forget_handles
 from chunkflow_liver.xp import Array, on_host
 
 
@@ -32,6 +32,8 @@ def execute(stage: Map, indices: Sequence[int], folder: Path) -> dict[str, Any]:
         traceback).
     """
     reset_peak()
+    # A living worker may have seen an earlier array at the same place.
+    forget_handles()
     rows, failed = [], []
     records: dict[str, Any] = {}
     for index in indices:

@@ -147,10 +147,12 @@ class Journal:
             for key in entry.get("makes", ())
         }
 
-    def planned_handles(self) -> set[str]:
-        """Keys of everything that plans of this folder make, done or not."""
-        entries = self._planned().values()
-        return {self._expanded(key) for entry in entries for key in entry.get("makes", ())}
+    def planned_handles(self) -> dict[str, set[str]]:
+        """Keys of everything that each stage planned in this folder makes, done or not."""
+        return {
+            name: {self._expanded(key) for key in entry.get("makes", ())}
+            for name, entry in self._planned().items()
+        }
 
     def _expanded(self, key: str) -> str:
         """A stored key as it is now: what lies in the work folder moves with it."""
@@ -217,10 +219,16 @@ def record_folder(work: Path, stage: str) -> Path:
 
 def difference(was: Mapping[str, Any], now: Mapping[str, Any], at: str = "") -> str:
     """The first key in which two descriptions differ, as 'key: before, now'."""
-    for key in sorted(set(was) | set(now)):
+    # What a person chose comes first, what follows from it (blocks, inputs) later.
+    order = ["params", "outputs", "function"]
+    for key in sorted(set(was) | set(now), key=lambda k: (order.index(k) if k in order else 9, k)):
         a, b = was.get(key), now.get(key)
         if a == b:
             continue
+        if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+            i = next(i for i, (one, two) in enumerate(zip(a, b, strict=True)) if one != two)
+            if isinstance(a[i], Mapping) and isinstance(b[i], Mapping):
+                return difference(a[i], b[i], f"{at}{key}[{i}].")
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             return difference(a, b, f"{at}{key}.")
         return f"{at}{key} = {a!r} there and {b!r} in this plan"

@@ -77,9 +77,11 @@ class Plan:
                 if handle_key(output) in written:
                     raise ConfigError(f"two operations would write {handle_key(output)}; rename one of them")
                 # Making level 0 makes the image anew; a coarser level is added to the one that is there.
-                if output.level == 0 and output.url in read:
+                lost = {u for u in read | images if f"{u}/".startswith(f"{output.url}/")}
+                if output.level == 0 and lost:
                     raise ConfigError(
-                        f"stage {stage.name!r} would write over {output.url}, which the plan reads; rename it"
+                        f"stage {stage.name!r} would write over {min(lost)}, which the plan reads or makes; "
+                        "rename it"
                     )
                 written.add(handle_key(output))
                 images.add(output.url)

@@ -65,10 +65,10 @@ class Progress:
     def _line(self) -> None:
         spent = time.monotonic() - self.start
         here = self.done - self.resumed
-        left = spent / here * (self.total - self.done) if here else float("nan")
         more = f", {self.failed} failed attempts" if self.failed else ""
         more += f", {self.resumed} from an earlier run" if self.resumed else ""
-        more += f", about {left:.0f} s left" if self.done < self.total else ""
+        if here and self.done < self.total:
+            more += f", about {spent / here * (self.total - self.done):.0f} s left"
         log.info(
             "%s: %d of %d blocks in %.1f s, %.2f Mvoxel/s%s",
             self.name,

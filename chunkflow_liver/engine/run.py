@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import logging
@@ -25,6 +26,7 @@ from chunkflow_liver.engine.progress import Progress
 from chunkflow_liver.engine.stage import Fold, Map, handle_key, plain
 from chunkflow_liver.errors import ClusterError, OutputError, RunIncompleteError
 from chunkflow_liver.store.create import create, finish
+from chunkflow_liver.store.volume import forget_handles
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -124,6 +126,7 @@ def run(
     """
     memory = memory_gib * 2**30 if memory_gib else worker_memory(client)
     plan.check(memory)
+    check_devices(plan, client)
     work = Path(plan.work)
     described = list(plan.descriptions(read_made(work)))
     with Journal(work) as journal:
@@ -144,12 +147,40 @@ def run(
     return plan
 
 
+def check_devices(plan: Plan, client: Client | None = None) -> None:
+    """Refuse a plan that needs a CUDA device which the workers (or this process) do not have.
+
+    Raises
+    ------
+    ClusterError
+    """
+    if not any(stage.device.startswith("cuda") for stage in plan.maps):
+        return
+    have = {"this machine": cuda_devices()} if client is None else client.run(cuda_devices)
+    without = [str(name) for name, n in have.items() if n == 0]
+    if without or not have:
+        raise ClusterError(
+            f"the plan needs a CUDA device, and {without[0] if without else 'the cluster'} has none that "
+            "torch can use; choose device 'cpu', or run with --cluster cuda where there is one"
+        )
+
+
+def cuda_devices() -> int:
+    """Number of CUDA devices that torch can use in this process."""
+    try:
+        import torch
+    except ImportError:
+        return 0
+    return int(torch.cuda.device_count()) if torch.cuda.is_available() else 0
+
+
 def _refuse_foreign(plan: Plan, journal: Journal) -> None:
     """Refuse to replace an image that this work folder did not plan: another run's result."""
     ours = journal.planned_handles()
     for stage in plan.maps:
         for output in stage.outputs:
-            if output.level == 0 and handle_key(output) not in ours and output.exists():
+            known = handle_key(output) in ours.get(stage.name, ())
+            if output.level == 0 and not known and output.exists():
                 raise OutputError(
                     f"{output.url} exists, and this work folder ({journal.work}) did not make it; "
                     "choose another name, or remove it"
@@ -157,18 +188,27 @@ def _refuse_foreign(plan: Plan, journal: Journal) -> None:
 
 
 def _forget_lost(plan: Plan, journal: Journal) -> None:
-    """Do maps again whose outputs were deleted since: what the journal says of them is no longer so."""
-    for stage in plan.maps:
-        known = journal.stage(stage.name)
-        if (known.finished or known.records) and not all(o.exists() for o in stage.outputs):
-            log.warning("%s: its outputs are gone, doing it again", stage.name)
-            journal.append({"stage": stage.name, "reset": True})
+    """Do images again of which something was deleted: what the journal says of them is no longer so.
+
+    Level 0 makes its image anew, so all stages that write to a lost image are done again, and with them
+    the other images that these stages write.
+    """
+    begun = [s for s in plan.maps if journal.stage(s.name).finished or journal.stage(s.name).records]
+    lost = {o.url for s in begun if not all(o.exists() for o in s.outputs) for o in s.outputs}
+    lost |= {o.url for s in plan.maps for o in s.outputs if s not in begun and o.level == 0}
+    again: list[Map] = []
+    while more := [s for s in begun if s not in again and any(o.url in lost for o in s.outputs)]:
+        again += more
+        lost |= {o.url for s in more for o in s.outputs}
+    for stage in again:
+        log.warning("%s: its outputs are gone, doing it again", stage.name)
+        journal.append({"stage": stage.name, "reset": True})
 
 
 def worker_memory(client: Client | None) -> float:
     """Bytes of memory of the smallest worker, or what is free on this machine."""
     if client is None:
-        return float(psutil.virtual_memory().available)
+        return min(float(psutil.virtual_memory().available), _memory_limit())
     workers = client.scheduler_info(n_workers=-1)["workers"]
     if not workers:
         try:
@@ -178,6 +218,14 @@ def worker_memory(client: Client | None) -> float:
         workers = client.scheduler_info(n_workers=-1)["workers"]
     total = psutil.virtual_memory().total
     return float(min((w["memory_limit"] or total) / w["nthreads"] for w in workers.values()))
+
+
+def _memory_limit() -> float:
+    """Memory limit of the control group (a container, a SLURM job) that this process is in, in bytes."""
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            return float(Path(path).read_text())
+    return float("inf")
 
 
 def _run_fold(stage: Fold, journal: Journal) -> None:
@@ -197,7 +245,7 @@ def _run_map(stage: Map, journal: Journal, client: Client | None, retries: int, 
     for output in stage.outputs:
         if output.level == 0 and not (before.records and output.exists()):
             create(output)
-        output.forget()
+    forget_handles()
     left = len(stage.grid) - len(before.records)
     known = set(before.records)
     pending = (i for i in range(len(stage.grid)) if i not in known)

@@ -205,7 +205,16 @@ def describe(stage: Stage, made: Mapping[str, str], version: str) -> dict[str, A
         "box": [list(grid.box.start), list(grid.box.stop)],
         "inputs": [_identity(i, made) for i in stage.inputs],
         "outputs": [
-            {"dtype": o.dtype, "shape": list(o.shape), "unit": list(o.write_unit), "level": o.level}
+            {
+                "voxel_nm": list(o.voxel_nm),
+                "origin_nm": list(o.origin_nm),
+                "kind": o.kind,
+                "classes": plain(o.classes),
+                "dtype": o.dtype,
+                "shape": list(o.shape),
+                "unit": list(o.write_unit),
+                "level": o.level,
+            }
             for o in stage.outputs
         ],
     }
@@ -216,7 +225,9 @@ def _identity(readable: Readable, made: Mapping[str, str]) -> str:
     volume = getattr(readable, "volume", readable)
     if isinstance(volume, Volume) and (key := handle_key(volume)) in made:
         return made[key]
-    return readable.identity()
+    # The group's metadata are not part of the array: its voxel size and place are.
+    place = f" {volume.voxel_nm} {volume.origin_nm}" if isinstance(volume, Volume) else ""
+    return readable.identity() + place
 
 
 def handle_key(handle: Volume | Table | Arrays) -> str:

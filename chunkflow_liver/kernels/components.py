@@ -107,8 +107,9 @@ def first_voxels(labels: Array, n: int) -> Array:
     -----
     The running maximum of the ids rises by one at each first voxel; it is taken slab by slab.
     """
-    xp = namespace(labels)
-    flat = xp.ascontiguousarray(labels).reshape(-1)
+    # CuPy has no running maximum, so the scan is done on the host.
+    given = namespace(labels)
+    flat = np.ascontiguousarray(on_host(labels)).reshape(-1)
     found: list[Any] = []
     seen = 0
     for start in range(0, flat.size, _SLAB):
@@ -116,19 +117,19 @@ def first_voxels(labels: Array, n: int) -> Array:
         top = int(slab.max())
         if top <= seen:
             continue
-        highest = xp.maximum.accumulate(slab)
-        rises = xp.flatnonzero(highest[1:] > highest[:-1]) + 1
+        highest = np.maximum.accumulate(slab)
+        rises = np.flatnonzero(highest[1:] > highest[:-1]) + 1
         if int(slab[0]) > seen:
-            rises = xp.concatenate([xp.zeros(1, rises.dtype), rises])
+            rises = np.concatenate([np.zeros(1, rises.dtype), rises])
         found.append(rises[highest[rises] > seen] + start)
         seen = top
-    first = xp.concatenate(found).astype(xp.int64) if found else xp.zeros(0, xp.int64)
+    first = np.concatenate(found).astype(np.int64) if found else np.zeros(0, np.int64)
     if seen != n or len(first) != n:
         raise InputError(
             f"component ids do not ascend in raster order: expected 1..{n}, got {len(first)} rises "
             f"up to {seen}; number the block with label_block first"
         )
-    return first
+    return given.asarray(first)
 
 
 def plane_runs(plane: Array) -> PlaneRuns:

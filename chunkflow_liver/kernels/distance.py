@@ -57,7 +57,8 @@ def distance_nm(mask: Array, voxel_nm: Nm, cap_nm: float) -> Array:
     if not mask.any():
         return xp.full(mask.shape, xp.inf, xp.float32)
     distance = _transform(mask, voxel_nm)
-    distance[distance > cap_nm] = xp.inf
+    # A distance is rounded to float32; one of just the cap must not fall to the far side of it.
+    distance[distance > np.float32(cap_nm * (1 + 1e-6))] = xp.inf
     return distance
 
 

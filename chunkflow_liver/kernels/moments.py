@@ -291,7 +291,9 @@ def describe(sums: Sums, voxel_nm: Nm, volume_shape: Zyx) -> dict[str, Array]:
         table |= {name: sums[name] for name in ("intensity_min", "intensity_max")}
     touches = np.zeros(len(n), bool)
     for a, length in zip(AXES, volume_shape, strict=True):
-        touches |= (sums[f"min_{a}"] == 0) | (sums[f"max_{a}"] + 1 == length)
+        # Across a single plane nothing can be cut off that the image could have shown.
+        if length > 1:
+            touches |= (sums[f"min_{a}"] == 0) | (sums[f"max_{a}"] + 1 == length)
     return table | {"touches_border": touches}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
 SIDES = ("a", "b")
+BATCH = 256
 
 
 def contacts(
@@ -124,13 +124,16 @@ def _named(columns: Columns, side: str) -> dict[str, Any]:
 
 
 def _table(records: Records, *, voxel_nm: Nm) -> Columns:
-    parts: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
+    parts: dict[str, list[Any]] = {side: [] for side in SIDES}
     for _, record in records:
         for side in SIDES:
             found = {k[2:]: v for k, v in record.items() if k.startswith(f"{side}_")}
             if found:
                 parts[side].append(found)
-    a, b = (merge_contacts(_each(parts[side])) for side in SIDES)
+            # Memory follows the number of pairs, not of blocks.
+            if len(parts[side]) >= BATCH:
+                parts[side] = [merge_contacts(parts[side])]
+    a, b = (merge_contacts(parts[side]) for side in SIDES)
     vz, vy, vx = voxel_nm
 
     def area(c: Columns) -> Array:
@@ -161,7 +164,3 @@ def _aligned(a: Columns, b: Columns) -> tuple[dict[str, Array], dict[str, Array]
             columns[name][rows] = side[name]
         full.append(columns)
     return full[0], full[1]
-
-
-def _each(parts: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    yield from parts

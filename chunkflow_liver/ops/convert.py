@@ -39,6 +39,7 @@ def convert(
     dataset: str | None = None,
     ome_version: str = "0.5",
     block: Zyx | None = None,
+    allow_gaps: bool = False,
 ) -> Plan:
     """Plan the conversion of a stack of slices or a volume file into OME-Zarr.
 
@@ -61,6 +62,8 @@ def convert(
         0.5 is zarr v3 with shards, 0.4 is zarr v2.
     block : Zyx, optional
         Voxels per block.
+    allow_gaps : bool
+        Whether slices missing in the numbers of a folder become zeros instead of an error.
 
     Returns
     -------
@@ -86,7 +89,7 @@ def convert(
             raise ConfigError(f"two classes have the {what} {twice[0]!r}")
     if ome_version not in FORMATS:
         raise ConfigError(f"OME-Zarr {ome_version!r} cannot be written; choose one of {sorted(FORMATS)}")
-    found = open_source(source, dataset=dataset)
+    found = open_source(source, dataset=dataset, allow_gaps=allow_gaps)
     size = found.voxel_nm if voxel_nm is None else tuple(voxel_nm)
     if size is None:
         raise InputError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -172,14 +174,8 @@ def _check_spacing(volume: Volume, model: NnunetModel, accept: bool) -> None:
 
 
 def _check_device(device: str) -> None:
-    if device == "cpu":
-        return
-    import torch
-
-    if not device.startswith("cuda") or not torch.cuda.is_available():
-        raise ConfigError(
-            f"device {device!r} is not there: this machine has no usable CUDA device; use 'cpu'"
-        )
+    if device != "cpu" and not re.fullmatch(r"cuda(:\d+)?", device):
+        raise ConfigError(f"no device {device!r}; there are 'cpu', 'cuda' and 'cuda:0', 'cuda:1', ...")
 
 
 def _block_for(output: Volume, model: NnunetModel) -> Zyx:
@@ -235,14 +231,22 @@ def _segment(
     def read(box: Box) -> np.ndarray[Any, Any]:
         return np.stack([c.read(box) for c in channels])
 
-    _one_thread(str(settings.get("device", "cpu")))
-    for box, classes in predict(read, channels[0].shape, block.write):
-        yield Piece(box, (classes,))
+    with _one_thread(str(settings.get("device", "cpu"))):
+        for box, classes in predict(read, channels[0].shape, block.write):
+            yield Piece(box, (classes,))
 
 
-def _one_thread(device: str) -> None:
+@contextlib.contextmanager
+def _one_thread(device: str) -> Iterator[None]:
     """On a CPU a worker is one thread: workers share the cores, and two threads spin on each other."""
-    if device == "cpu":
-        import torch
+    if device != "cpu":
+        yield
+        return
+    import torch
 
-        torch.set_num_threads(1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

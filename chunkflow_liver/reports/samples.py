@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from chunkflow_liver.geometry import Box, Zyx, zyx
+from chunkflow_liver.geometry import BlockGrid, Box, Zyx, zyx
 from chunkflow_liver.reports.words import number, percent
 from chunkflow_liver.store.images import open_volume
 from chunkflow_liver.store.volume import Volume
@@ -69,7 +69,8 @@ def choose(levels: Sequence[Volume], most: int = MOST_VOXELS) -> Sample:
     volume = levels[0]
     whole = next((v for v in levels if math.prod(v.shape) <= most), None)
     if whole is not None and (whole is volume or _count(volume) < LEAST_BOXES):
-        return Sample(whole.level, whole.shape, (whole.box,))
+        unit = tuple(min(u, n) for u, n in zip(whole.write_unit, whole.shape, strict=True))
+        return Sample(whole.level, whole.shape, tuple(b.write for b in BlockGrid(whole.box, zyx(unit))))
     return Sample(0, volume.shape, _boxes(volume, most))
 
 

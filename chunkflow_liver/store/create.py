@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -25,9 +24,9 @@ from chunkflow_liver.store.location import (
     store_errors,
     write_key,
 )
-from chunkflow_liver.store.ngff import group_attributes
+from chunkflow_liver.store.ngff import LARGEST_VOXEL_NM, SMALLEST_VOXEL_NM, group_attributes
 from chunkflow_liver.store.ngff_write import image_attributes, label_entry, pyramid_factors
-from chunkflow_liver.store.volume import IMAGE_DTYPES, LABEL_DTYPES, Volume, ZarrFormat, units
+from chunkflow_liver.store.volume import IMAGE_DTYPES, LABEL_DTYPES, Volume, ZarrFormat, forget_handles, units
 
 STATUS = "chunkflow_liver"
 FORMATS: dict[str, ZarrFormat] = {"0.5": 3, "0.4": 2}
@@ -65,7 +64,7 @@ def create(volume: Volume) -> None:
     except store_errors() as err:
         raise OutputError(f"cannot write to {volume.url}: {err}") from err
     _list_label(volume)
-    volume.forget()
+    forget_handles()
 
 
 def _refuse_foreign(volume: Volume) -> None:
@@ -163,7 +162,7 @@ def write_volume(
     voxel_nm: Sequence[float],
     chunks: Sequence[int] | None = None,
     kind: str = "image",
-    classes: Sequence[tuple[str, int]] = (),
+    classes: Mapping[str, int] | Sequence[tuple[str, int]] = (),
     ome_version: str = "0.5",
 ) -> Volume:
     """Write a NumPy array as a new OME-Zarr image with its pyramid; returns its finest level.
@@ -180,7 +179,7 @@ def write_volume(
         Read unit; 64 voxels on the finest axes by default.
     kind : {'image', 'label'}
         Labels get a majority pyramid and image-label metadata.
-    classes : sequence of (name, number)
+    classes : mapping of name to number, or sequence of (name, number)
         Classes of a semantic label volume.
     ome_version : {'0.5', '0.4'}
         0.5 is zarr v3 with shards, 0.4 is zarr v2.
@@ -195,12 +194,15 @@ def write_volume(
     url = absolute(path)
     if ome_version not in FORMATS:
         raise InputError(f"OME-Zarr {ome_version!r} cannot be written; choose one of {sorted(FORMATS)}")
+    named = tuple(classes.items() if isinstance(classes, Mapping) else classes)
+    if named and kind != "label":
+        raise InputError(f"only a label image has classes, got {dict(named)}; say kind='label'")
     volume = new_volume(url, array.shape, array.dtype.name, voxel_nm, kind=kind, ome_version=ome_version)
     if chunks is not None:
         volume = replace(volume, chunks=zyx(list(chunks)), shards=None)
         if min(volume.chunks) < 1:
             raise InputError(f"chunks need at least one voxel per axis, got {tuple(chunks)}")
-    volume = replace(volume, classes=tuple(classes))
+    volume = replace(volume, classes=named)
     create(volume)
     data = array.reshape(volume.shape)
     reduction = mode if kind == "label" or volume.dtype == "bool" else mean
@@ -234,13 +236,21 @@ def new_volume(
     InputError
         If shape, dtype or voxel size cannot be stored.
     """
+    if kind not in ("image", "label"):
+        raise InputError(f"kind must be 'image' or 'label', got {kind!r}")
     known = LABEL_DTYPES if kind == "label" else IMAGE_DTYPES
     if dtype not in known:
         raise InputError(f"{dtype} voxels cannot be stored as {kind}; convert them to one of {known}")
     if len(shape) not in (2, 3) or min(shape) < 1:
         raise InputError(f"an image needs 2 or 3 axes with at least one voxel each, got shape {tuple(shape)}")
-    if len(voxel_nm) != 3 or not all(math.isfinite(v) and v > 0 for v in voxel_nm):
-        raise InputError(f"voxel_nm must be three sizes above 0 (z, y, x), got {tuple(voxel_nm)}")
+    sizes = np.asarray(voxel_nm, float)
+    if sizes.shape != (3,) or not (np.isfinite(sizes).all() and (sizes > 0).all()):
+        raise InputError(f"voxel_nm must be three sizes above 0 (z, y, x), got {voxel_nm}")
+    if sizes.min() < SMALLEST_VOXEL_NM or sizes.max() > LARGEST_VOXEL_NM:
+        raise InputError(
+            f"a voxel of {tuple(sizes.tolist())} nm is not credible; is the unit right? "
+            f"{SMALLEST_VOXEL_NM:g} to {LARGEST_VOXEL_NM:g} nm are accepted"
+        )
     if read_key(url, "zarr.json") or read_key(url, ".zgroup") or (is_local(url) and os.path.exists(url)):
         raise OutputError(f"{url} exists already; choose another name or remove it")
     full = cast(Zyx, ((1,) * (3 - len(shape)) + tuple(int(n) for n in shape))[-3:])

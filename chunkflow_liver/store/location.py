@@ -28,8 +28,12 @@ class CompleteStore(WrapperStore[Store]):
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         found = await self._store.get(key, prototype, byte_range)
-        if found is None and not key.endswith(METADATA_KEYS):
-            raise ChunkError(f"chunk {key!r} is missing")
+        if not key.endswith(METADATA_KEYS):
+            if found is None:
+                raise ChunkError(f"chunk {key!r} is missing")
+            if byte_range is None and len(found) == 0:
+                # zarr takes a file of no bytes, which a power loss leaves, for a chunk that is not there.
+                raise ChunkError(f"chunk {key!r} is empty: its file has 0 bytes")
         return found
 
 
