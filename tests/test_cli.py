@@ -254,7 +254,7 @@ def test_an_interrupt_is_no_traceback(tmp_path, monkeypatch):
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_an_interrupted_process_goes_on_later(tmp_path):
     """SIGINT while many blocks are left: status 130, and the second run ends with the whole answer."""
-    array = semantic((16, 24, 24), 5)
+    array = semantic((32, 48, 48), 5)
     write(tmp_path, array)
     (tmp_path / "run.yaml").write_text(
         "input: {path: semantic.ome.zarr}\nwork: work\nblock: [2, 4, 4]\nreport: false\n"

@@ -106,7 +106,7 @@ def label(
     merged = arrays_at(work, name, "instances")
     voxel_um3 = math.prod(semantic.voxel_nm) / NM_PER_UM**3
     stages: tuple[Stage, ...] = (
-        Map(f"{name}/components", _components, whole, (semantic,), params=params, working=10.0),
+        Map(f"{name}/components", _components, whole, (semantic,), params=params, working=12.0),
         Fold(
             f"{name}/merge",
             _merge,
@@ -126,7 +126,7 @@ def label(
             (output,),
             params=params,
             artefacts={"merged": merged},
-            working=6.0,
+            working=10.0,
         ),
         *pyramid(output, name),
     )
