@@ -89,7 +89,7 @@ def bench(folder: Path, shapes: tuple[tuple[int, int, int], ...] = SHAPES) -> It
         yield {"name": "memory", "tool": "phantom", "case": case, "voxels": voxels, **_rate(made, voxels)}
         config = place / "run.json"
         config.with_suffix(".yaml").write_text(json.dumps(run_file(place)))
-        job = [exe, "run", str(config.with_suffix(".yaml")), "--workers", "2", "--memory-gib", "0.8"]
+        job = [exe, "run", str(config.with_suffix(".yaml")), "--workers", "2", "--memory-gib", "1.0"]
         found = watched(job, LIMIT_MIB)
         yield {
             "name": "memory",

@@ -353,6 +353,8 @@ plan = {
     "label": lambda: cf.label(labels, name="x", **at),
     "measure": lambda: cf.measure(labels, raw=labels, name="x", **at),
     "distance": lambda: cf.distance(labels, to="a", cap_nm=80, name="x", **at),
+    "contacts": lambda: cf.contacts(labels, labels, to="b", gap_nm=30, name="x", **at),
+    "evaluate": lambda: cf.evaluate(labels, labels, name="x", **at),
 }[what]()
 before = peak_mib() * 2**20
 cf.run(plan, progress=False)
@@ -371,7 +373,7 @@ def large(tmp_path_factory) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["label", "measure", "distance"])
+@pytest.mark.parametrize("what", ["label", "measure", "distance", "contacts", "evaluate"])
 def test_a_task_needs_no_more_memory_than_the_plan_says(large, tmp_path, what):
     peak, estimate = peak_of(PEAK, large, str(tmp_path / "w"), what)
     assert peak <= estimate

@@ -83,7 +83,7 @@ def contacts(
     inputs = (instances,) if same else (instances, other)
     output = table_at(work, name)
     stages = (
-        Map(f"{name}/contacts", _block, grid, inputs, params=params, working=52.0),
+        Map(f"{name}/contacts", _block, grid, inputs, params=params, working=64.0),
         Fold(
             f"{name}/table",
             _table,
