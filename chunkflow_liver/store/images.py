@@ -99,7 +99,15 @@ def inspect(
         if not found:
             try:
                 stored = zarr.open_array(open_store(url), path=level.path, mode="r")
-            except store_errors(ValueError, TypeError, LookupError, AttributeError, RuntimeError) as err:
+            except store_errors(
+                ValueError,
+                TypeError,
+                LookupError,
+                AttributeError,
+                RuntimeError,
+                ArithmeticError,
+                AssertionError,
+            ) as err:
                 problems.append(f"level {i} ({level.path!r}) cannot be opened: {err}")
                 continue
             volumes.append(_handle(metadata, i, stored))
