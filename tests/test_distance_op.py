@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def test_distances_do_not_depend_on_the_grid(shape, seed, block, cap_nm):
             write(folder, array), to="er", cap_nm=cap_nm, name="er", work=f"{folder}/work", block=block
         )
         found = done(plan).read()
-        exact = cf.open_volume(f"{folder}/work/results.ome.zarr/labels/er-exact").read()
+        exact = cf.open_volume(Path(folder) / "work" / "results.ome.zarr/labels/er-exact").read()
     wanted = whole(array == 1, cap_nm)
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
     assert found.dtype == np.float32

@@ -20,7 +20,8 @@ from chunkflow_liver.errors import ChunkError, GridError, InputError
 from chunkflow_liver.geometry import BlockGrid, Box
 from chunkflow_liver.store.create import create, finish, new_volume, write_volume
 from chunkflow_liver.store.images import open_volume, validate
-from chunkflow_liver.store.volume import Volume, forget_handles, is_whole, units
+from chunkflow_liver.store.units import is_whole, units
+from chunkflow_liver.store.volume import Volume, forget_handles
 
 NM = (4.0, 8.0, 16.0)
 WHOLE = Box.of((37, 45, 50))

@@ -22,7 +22,8 @@ from chunkflow_liver.store.location import absolute, is_local, read_key
 from chunkflow_liver.store.sources import open_source
 from chunkflow_liver.store.sources.source import Source
 from chunkflow_liver.store.table import Table, write_csv
-from chunkflow_liver.store.volume import CHUNK_SIDE, SHARD_SIDE, Volume
+from chunkflow_liver.store.units import CHUNK_SIDE, SHARD_SIDE
+from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
 SLAB_BYTES = 1 << 30

@@ -10,7 +10,8 @@ import numpy as np
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.store.location import absolute, checked_name, join, read_key
 from chunkflow_liver.store.table import Arrays, Table
-from chunkflow_liver.store.volume import Volume, ZarrFormat
+from chunkflow_liver.store.units import ZarrFormat
+from chunkflow_liver.store.volume import Volume
 
 PathLike = str | os.PathLike[str]
 

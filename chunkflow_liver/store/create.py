@@ -26,7 +26,8 @@ from chunkflow_liver.store.location import (
 )
 from chunkflow_liver.store.ngff import LARGEST_VOXEL_NM, SMALLEST_VOXEL_NM, group_attributes
 from chunkflow_liver.store.ngff_write import image_attributes, label_entry, pyramid_factors
-from chunkflow_liver.store.volume import IMAGE_DTYPES, LABEL_DTYPES, Volume, ZarrFormat, forget_handles, units
+from chunkflow_liver.store.units import ZarrFormat, units
+from chunkflow_liver.store.volume import IMAGE_DTYPES, LABEL_DTYPES, Volume, forget_handles
 
 STATUS = "chunkflow_liver"
 FORMATS: dict[str, ZarrFormat] = {"0.5": 3, "0.4": 2}

@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import xxhash
@@ -20,9 +20,9 @@ from chunkflow_liver.geometry import Box, Nm, Zyx
 from chunkflow_liver.store.location import is_local, join, open_store, read_key, store_errors
 from chunkflow_liver.store.ngff import SPACE
 from chunkflow_liver.store.ngff_write import pyramid_factors
+from chunkflow_liver.store.units import ZarrFormat, is_whole, units
 from chunkflow_liver.xp import Array, on_host
 
-ZarrFormat = Literal[2, 3]
 IMAGE_DTYPES = (
     "bool",
     "uint8",
@@ -36,7 +36,6 @@ IMAGE_DTYPES = (
     "float64",
 )
 LABEL_DTYPES = ("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64")
-SHARD_SIDE, CHUNK_SIDE = 256, 64
 MOST_MARKS, WHOLE_MARK = 100_000, 1 << 18
 """How many units of an input are looked at, at most, to tell whether it changed: about 2 s."""
 EXPECTED_RATIO = {"label": 8.0, "image": 1.3}
@@ -371,44 +370,3 @@ def _array(url: str, path: str, complete: bool) -> zarr.Array[Any]:
     found = zarr.open_array(open_store(url, complete=complete), path=path, mode="r+")
     # Not a property of the stored array but of every handle: by default chunks of zeros are left out.
     return found.with_config({"write_empty_chunks": True})
-
-
-def is_whole(box: Box, unit: Zyx, volume: Box) -> bool:
-    """Whether `box` is a union of whole units of a grid that begins at 0, up to the volume's end."""
-    return all(
-        a % u == 0 and (b % u == 0 or b == end)
-        for a, b, u, end in zip(box.start, box.stop, unit, volume.stop, strict=True)
-    )
-
-
-def units(shape: Zyx, voxel_nm: Nm, block: Zyx | None, zarr_format: ZarrFormat) -> tuple[Zyx, Zyx | None]:
-    """Chunk and shard of a new array: near-cubic in nm, and dividing `block` where one is given.
-
-    Raises
-    ------
-    GridError
-        If no chunk of a useful size divides the block.
-    """
-    finest = min(voxel_nm)
-    chunk, shard = [], []
-    for axis, (n, v) in enumerate(zip(shape, voxel_nm, strict=True)):
-        # Coarse axes get shorter chunks (a power of 2), so that a chunk is near-cubic in nm.
-        side = max(16, CHUNK_SIDE >> max(0, round(math.log2(v / finest))))
-        length = SHARD_SIDE * side // CHUNK_SIDE
-        if block is not None and block[axis] < n:
-            side = _divisor(block[axis], side)
-            if side < min(8, block[axis]):
-                raise GridError(
-                    f"a block of {block} has no chunk size that divides it along {SPACE[axis]}; "
-                    "use a multiple of 16 on every axis"
-                )
-            length = side * _divisor(block[axis] // side, length // side)
-        chunk.append(min(side, n))
-        shard.append(min(length, -(-n // chunk[-1]) * chunk[-1]))
-    if zarr_format == 2 or chunk == shard:
-        return cast(Zyx, tuple(chunk)), None
-    return cast(Zyx, tuple(chunk)), cast(Zyx, tuple(shard))
-
-
-def _divisor(length: int, most: int) -> int:
-    return next(d for d in range(min(length, most), 0, -1) if length % d == 0)
