@@ -28,7 +28,7 @@ def demo_run_file(folder: Path) -> dict[str, Any]:
     raw = folder / "phantom" / "raw.ome.zarr"
     return {
         "input": {"path": str(raw), "level": 0},
-        "work": str(folder / "run"),
+        "work": str(folder),
         "block": [32, 192, 192],
         "segment": {
             "name": "organelles",
@@ -74,7 +74,7 @@ def run_demo(to: Path, *, workers: int = 2) -> str:
         log.info("plan:\n%s", plan)
         run(plan, client)
     page = report(plan)
-    tables = folder / "run" / "tables"
+    tables = folder / "tables"
     classes = read_table(Table(str(tables / "classes-against-truth.parquet"))).to_pylist()
     mitos = read_table(Table(str(tables / "mitos-against-truth.parquet"))).to_pylist()[0]
     lines = [f"Dice of {row['class']}: {row['dice']:.3f}" for row in classes]

@@ -260,7 +260,13 @@ def test_an_interrupted_process_goes_on_later(tmp_path):
         "input: {path: semantic.ome.zarr}\nwork: work\nblock: [2, 4, 4]\nreport: false\n"
         "semantic: {path: semantic.ome.zarr}\nlabel: [{name: all}]\n"
     )
-    running = subprocess.Popen([*CALL, "run", str(tmp_path / "run.yaml")], stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        [*CALL, "run", str(tmp_path / "run.yaml")],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts background jobs, these tests among them, with SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     journal = tmp_path / "work/journal.jsonl"
     for _ in range(600):
         if journal.exists() and journal.stat().st_size:

@@ -28,6 +28,7 @@ def status_text(work: str | Path) -> str:
     for stage, row in read_rows(folder):
         rows[stage].append(row)
     finished = read_finished(folder)
+    begun = "running" if (folder / ".lock.json").exists() else "stopped"
     width = max(len(s["stage"]) for s in planned["stages"])
     lines = []
     for stage in planned["stages"]:
@@ -35,7 +36,7 @@ def status_text(work: str | Path) -> str:
         total = stage["blocks"]
         count = total if stage["stage"] in finished else len(done)
         seconds = sum(r["seconds"] for r in done)
-        state = "done" if stage["stage"] in finished else "running" if done else "to do"
+        state = "done" if stage["stage"] in finished else begun if done else "to do"
         line = f"{stage['stage'].ljust(width)}  {state.ljust(7)}  {count} of {total} blocks"
         if seconds and "voxels" in stage:
             rate = stage["voxels"] * len(done) / total / seconds / 1e6
