@@ -11,7 +11,6 @@ from chunkflow_liver.errors import InputError
 from chunkflow_liver.store.location import (
     absolute,
     checked_name,
-    delete_key,
     is_local,
     join,
     open_store,
@@ -48,14 +47,12 @@ def test_a_relative_location_is_a_path_only_on_one_file_system(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["local", "memory"])
-def test_keys_are_written_read_and_deleted(where, tmp_path):
+def test_keys_are_written_and_read(where, tmp_path):
     url = str(tmp_path / "s") if where == "local" else f"memory://{tmp_path.name}"
     assert read_key(url, "a/b") is None
     write_key(url, "a/b", b"\x00text")
     assert read_key(url, "a/b") == b"\x00text"
     assert read_key(url, "a") is None
-    delete_key(url, "a/b")
-    assert read_key(url, "a/b") is None
 
 
 def test_looking_for_a_key_makes_no_folder(tmp_path, unchanged):

@@ -138,11 +138,6 @@ def write_key(url: str, key: str, data: bytes) -> None:
     sync(open_store(url).set(key, prototype.buffer.from_bytes(data)))
 
 
-def delete_key(url: str, key: str) -> None:
-    """Remove `key`; nothing happens where it does not exist."""
-    sync(open_store(url).delete(key))
-
-
 def checked_name(name: str, what: str = "name") -> str:
     """`name` if it is safe as one folder name everywhere, else an InputError."""
     if not NAME.fullmatch(name):
