@@ -1,0 +1,103 @@
+"""From YAML to a checked run file, with every problem named by its place."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from chunkflow_liver.config.run_file import RunFile
+from chunkflow_liver.errors import ConfigError
+from chunkflow_liver.store.location import absolute, is_local
+
+MAX_BYTES = 1 << 20
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people mean it: no duplicate keys, no anchors."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
+            raise yaml.YAMLError(f"line {line}: anchors and aliases are not allowed in a run file")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen: set[str] = set()
+        for key in (k for k, _ in node.value if isinstance(k, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: the key {key.value!r} appears twice")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_run_file(path: str | Path) -> RunFile:
+    """The run file at `path`, with relative paths taken from its folder.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read; lists every problem with its place in the file.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ConfigError(f"no run file at {file}")
+    if file.stat().st_size > MAX_BYTES:
+        raise ConfigError(f"{file} has {file.stat().st_size} bytes; a run file has at most {MAX_BYTES}")
+    try:
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
+    except (yaml.YAMLError, ValueError, OSError) as err:
+        raise ConfigError(f"{file} is not a usable run file: {err}") from err
+    except RecursionError as err:
+        raise ConfigError(f"{file} is nested too deeply to be a run file") from err
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file} must hold keys and values, got {type(content).__name__}")
+    return parse(content, file.parent, str(file))
+
+
+def parse(content: dict[str, Any], folder: Path, where: str) -> RunFile:
+    """A run file from a mapping; relative paths are taken from `folder`."""
+    try:
+        found = RunFile.model_validate(content)
+    except ValidationError as err:
+        lines = [_problem(dict(e)) for e in err.errors()]
+        raise ConfigError(f"{where} has {len(lines)} problem(s): " + "; ".join(lines)) from err
+    paths: dict[str, Any] = {"work": _from(folder, found.work)}
+    paths["input"] = found.input.model_copy(update={"path": _from(folder, found.input.path)})
+    if found.segment:
+        paths["segment"] = found.segment.model_copy(update={"model": _from(folder, found.segment.model)})
+    if found.semantic:
+        paths["semantic"] = found.semantic.model_copy(update={"path": _from(folder, found.semantic.path)})
+    paths["evaluate"] = tuple(e.model_copy(update={"truth": _from(folder, e.truth)}) for e in found.evaluate)
+    return found.model_copy(update=paths)
+
+
+def _from(folder: Path, path: str) -> str:
+    if not is_local(path) or Path(path).is_absolute():
+        return absolute(path)
+    return absolute(folder / path)
+
+
+def _problem(error: dict[str, Any]) -> str:
+    place = ".".join(str(p) for p in error["loc"]) or "the file"
+    if error["type"] == "extra_forbidden":
+        model: Any = RunFile
+        for part in error["loc"][:-1]:
+            field = getattr(model, "model_fields", {}).get(part)
+            if field is not None:
+                model = next((a for a in _models(field.annotation)), model)
+        known = list(getattr(model, "model_fields", {}))
+        near = difflib.get_close_matches(str(error["loc"][-1]), known, 1)
+        return f"{place}: unknown key" + (f", did you mean {near[0]!r}?" if near else f"; known are {known}")
+    message = f"{place}: {error['msg'].removeprefix('Value error, ')}"
+    return message if isinstance(error["input"], dict) else f"{message} (got {error['input']!r:.80})"
+
+
+def _models(annotation: Any) -> list[Any]:
+    """pydantic models inside an annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for a in getattr(annotation, "__args__", ()) for m in _models(a)]

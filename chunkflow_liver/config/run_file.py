@@ -1,0 +1,64 @@
+"""A whole run file: which parts there are, and that their names fit together."""
+
+from __future__ import annotations
+
+from pydantic import model_validator
+
+from chunkflow_liver.config.sections import (
+    Block,
+    Contacts,
+    Distance,
+    Evaluate,
+    Input,
+    Label,
+    Measure,
+    Section,
+    Segment,
+    Semantic,
+)
+
+
+class RunFile(Section):
+    """A whole run; every list may be empty."""
+
+    input: Input
+    work: str
+    block: Block | None = None
+    into_source: bool = False
+    segment: Segment | None = None
+    semantic: Semantic | None = None
+    label: tuple[Label, ...] = ()
+    measure: tuple[Measure, ...] = ()
+    distance: tuple[Distance, ...] = ()
+    contacts: tuple[Contacts, ...] = ()
+    evaluate: tuple[Evaluate, ...] = ()
+    report: bool = True
+
+    @model_validator(mode="after")
+    def _names(self) -> RunFile:
+        if (self.segment is None) == (self.semantic is None):
+            raise ValueError("give either 'segment' (a network) or 'semantic' (classes that exist)")
+        made = {
+            "label images": [
+                *([self.segment.name] if self.segment else []),
+                *(entry.name for entry in self.label),
+                *(f"{entry.name}-exact" for entry in self.distance),
+            ],
+            "distance images": [entry.name for entry in self.distance],
+            "tables": [
+                *(entry.name for entry in self.measure),
+                *(entry.name for entry in self.contacts),
+                *(entry.name for entry in self.evaluate),
+            ],
+        }
+        for what, names in made.items():
+            twice = [name for name in names if names.count(name) > 1]
+            if twice:
+                raise ValueError(f"two {what} are called {twice[0]!r}; rename one of them")
+        labels = {entry.name for entry in self.label}
+        wanted = [(m.name, m.instances) for m in self.measure]
+        wanted += [(c.name, i) for c in self.contacts for i in (c.instances, c.other) if i is not None]
+        for name, instances in wanted:
+            if instances not in labels:
+                raise ValueError(f"{name!r} refers to instances {instances!r}; label makes {sorted(labels)}")
+        return self

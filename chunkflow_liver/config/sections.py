@@ -1,0 +1,108 @@
+"""The parts of a run file, one model each; extra keys are refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from chunkflow_liver.store.location import NAME
+
+Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+Nm = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Block = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+
+
+class Section(BaseModel):
+    """A part of a run file: frozen, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Input(Section):
+    """The image, and the level of it to work on."""
+
+    path: str
+    level: Annotated[int, Field(ge=0)] | None = None
+    voxel_nm: tuple[Nm, Nm, Nm] | None = None
+    channel: Annotated[int, Field(ge=0)] | None = None
+    timepoint: Annotated[int, Field(ge=0)] | None = None
+    unit: str | None = None
+    missing_chunks: Literal["error", "fill"] = "error"
+
+
+class Segment(Section):
+    """A network that finds the classes."""
+
+    name: Name = "semantic"
+    segmenter: str = "nnunet"
+    model: str
+    configuration: str | None = None
+    folds: tuple[int | str, ...] | None = None
+    mirroring: bool = True
+    numerics: Literal["exact", "nnunet"] = "exact"
+    step: Annotated[float, Field(gt=0, le=1)] = 0.5
+    device: str = "cpu"
+    batch: Annotated[int, Field(ge=1)] = 1
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    accept_spacing: bool = False
+    block: Block | None = None
+
+
+class Semantic(Section):
+    """Classes that exist already, instead of a network."""
+
+    path: str
+    level: Annotated[int, Field(ge=0)] | None = None
+    classes: dict[str, Annotated[int, Field(ge=1)]] | None = None
+    missing_chunks: Literal["error", "fill"] = "error"
+
+
+class Label(Section):
+    """Instances of one or more classes."""
+
+    name: Name
+    classes: tuple[str | int, ...] | None = None
+    connectivity: Literal[6, 18, 26] = 26
+    min_volume_um3: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+
+
+class Measure(Section):
+    """A table of instances."""
+
+    name: Name
+    instances: str
+    features: tuple[str, ...] = ("basic",)
+
+
+class Distance(Section):
+    """A distance map to a class."""
+
+    name: Name
+    to: str | int
+    cap_nm: Nm
+
+
+class Contacts(Section):
+    """A table of contacts: with the class `to`, or with the instances `other`."""
+
+    name: Name
+    instances: str
+    to: str | int | None = None
+    other: str | None = None
+    gap_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+    @model_validator(mode="after")
+    def _one_partner(self) -> Contacts:
+        if (self.to is None) == (self.other is None):
+            raise ValueError("give either 'to' (a class) or 'other' (the name of instances)")
+        return self
+
+
+class Evaluate(Section):
+    """A comparison with a ground truth; with `iou`, of instances."""
+
+    name: Name
+    found: str
+    truth: str
+    iou: Annotated[float, Field(ge=0.5, le=1)] | None = None
