@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from chunkflow_liver.engine.plan import Plan, Product
-from chunkflow_liver.engine.stage import Fold, Map, Records, Result, plain
+from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage, plain
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Block, BlockGrid, Nm, Zyx, zyx
+from chunkflow_liver.kernels.features import Settings, View
 from chunkflow_liver.kernels.moments import block_sums, describe, merge_sums
+from chunkflow_liver.kernels.runs import find_runs
+from chunkflow_liver.ops.measure.groups import GROUPS
+from chunkflow_liver.ops.measure.table import flat, join
 from chunkflow_liver.ops.place import PathLike, arrays_at, checked_labels, table_at, work_folder
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
-FEATURES = ("basic",)
+FEATURES = ("basic", *GROUPS)
 
 
 def measure(
@@ -25,6 +29,7 @@ def measure(
     *,
     raw: Volume | None = None,
     features: Sequence[str] = ("basic",),
+    settings: Mapping[str, Any] | None = None,
     name: str,
     work: PathLike,
     block: Zyx | None = None,
@@ -38,7 +43,9 @@ def measure(
     raw : Volume, optional
         Intensities on the same voxels; without it the intensity columns are left out.
     features : sequence of str
-        Groups of columns; 'basic' is the one there is.
+        Groups of columns: 'basic' and those of `ops.measure.groups`.
+    settings : mapping, optional
+        How grey values become bins: `bin_width` (25) or `bin_count`, as in PyRadiomics.
     name : str
         Name of the table.
     work : path
@@ -69,24 +76,49 @@ def measure(
             f"{raw.url} has {raw.shape} voxels and {instances.url} {instances.shape}: "
             "measure needs both on the same voxels, choose the level that matches"
         )
+    groups = {feature: GROUPS[feature] for feature in features if feature != "basic"}
+    blind = [feature for feature, group in groups.items() if group.image and raw is None]
+    if blind:
+        raise ConfigError(f"features {blind} measure intensities: give the image as 'raw'")
+    options = plain(Settings.of(settings or {}))
     inputs = (instances,) if raw is None else (instances, raw)
-    grid = BlockGrid(instances.box, block or zyx(list(instances.write_unit)))
     output = table_at(work, name)
     params: dict[str, Any] = {"voxel_nm": instances.voxel_nm, "shape": instances.shape}
-    stages = (
-        Map(f"{name}/sums", _sums, grid, inputs, working=12.0),
-        Fold(
+    made = {"made": arrays_at(work, instances.name, "instances")}
+    provenance = {"operation": "measure", "features": list(features), **plain(params)}
+    grid = BlockGrid(instances.box, block or zyx(list(instances.write_unit)))
+    objects = arrays_at(work, name, "objects")
+    first = Map(f"{name}/sums", _sums, grid, inputs, working=12.0)
+    folded: dict[str, Any] = {"params": params, "artefacts": made, "provenance": provenance}
+    stages: tuple[Stage, ...] = (first, Fold(f"{name}/table", _table, first.name, output, **folded))
+    if groups:
+        low = zyx([max(group.reach[0][axis] for group in groups.values()) for axis in range(3)])
+        high = zyx([max(group.reach[1][axis] for group in groups.values()) for axis in range(3)])
+        grid = BlockGrid(grid.box, grid.block, low, high)
+        shared = {"features": list(groups), "voxel_nm": instances.voxel_nm, "settings": options}
+        second = Map(
+            f"{name}/features",
+            _features,
+            grid,
+            inputs,
+            params=shared,
+            artefacts={"objects": objects},
+            working=max(group.working for group in groups.values()),
+        )
+        about = {"shape": instances.shape, "block": grid.block, "raw": None if raw is None else raw.dtype}
+        joined = Fold(
             f"{name}/table",
-            _table,
-            f"{name}/sums",
+            join,
+            second.name,
             output,
-            params=params,
-            artefacts={"made": arrays_at(work, instances.name, "instances")},
-            provenance={"operation": "measure", "features": list(features), **plain(params)},
-        ),
-    )
-    about = (("instances", instances.name), ("features", list(features)))
-    return Plan(stages, work_folder(work), output, (Product("instance table", name, output, about),))
+            params={**shared, "features": list(features), **about},
+            artefacts={"objects": objects},
+            provenance={**provenance, "settings": options},
+        )
+        known = Fold(f"{name}/objects", _objects, first.name, objects, **folded)
+        stages = (first, known, second, joined)
+    told = (("instances", instances.name), ("features", list(features)))
+    return Plan(stages, work_folder(work), output, (Product("instance table", name, output, told),))
 
 
 def _sums(block: Block, labels: Array, raw: Array | None = None) -> Result:
@@ -94,10 +126,34 @@ def _sums(block: Block, labels: Array, raw: Array | None = None) -> Result:
     return Result(record={**sums, "origin": np.array(block.read.start)})
 
 
+def _features(
+    block: Block,
+    labels: Array,
+    raw: Array | None = None,
+    *,
+    features: Sequence[str],
+    voxel_nm: Nm,
+    settings: Mapping[str, Any],
+    objects: Arrays,
+) -> Result:
+    seen = np.unique(find_runs(labels).label).astype(np.uint64)
+    if not len(seen):
+        return Result()
+    row = np.searchsorted(objects["label"], seen)
+    rows = {name: objects[name][row] for name in objects["columns"].tolist()}
+    view = View(block, labels, raw, rows, voxel_nm, Settings.of(settings))
+    return Result(record=flat({name: GROUPS[name].sums(view) for name in features}))
+
+
 def _table(records: Records, *, voxel_nm: Nm, shape: Zyx, made: Arrays) -> Columns:
     table = describe(merge_sums(_parts(records)), voxel_nm, shape)
     rest = {k: v for k, v in table.items() if k != "label"}
     return {"label": table["label"], "class": _classes(table["label"], made), **rest}
+
+
+def _objects(records: Records, *, voxel_nm: Nm, shape: Zyx, made: Arrays) -> Columns:
+    table = _table(records, voxel_nm=voxel_nm, shape=shape, made=made)
+    return {**table, "columns": np.array(list(table))}
 
 
 def _classes(label: Array, made: Arrays) -> Array:

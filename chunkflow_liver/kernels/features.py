@@ -1,0 +1,156 @@
+"""What a group of feature columns is: rows from a block, their exact sum, and what the sum says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from chunkflow_liver.errors import ConfigError
+from chunkflow_liver.geometry import Block, Nm, Zyx
+from chunkflow_liver.xp import Array
+
+Rows = dict[str, Array]
+"""Columns of one length; `label` (uint64) says to which object a row belongs, any number each."""
+
+Sums = dict[str, Rows]
+"""Named tables of rows: what a group keeps of a block, or of many."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How grey values become bins; the names and meanings of PyRadiomics.
+
+    Attributes
+    ----------
+    bin_width : float
+        Width of a bin in grey values; bin edges are multiples of it.
+    bin_count : int, optional
+        Number of equal bins between the smallest and the largest value of each object, instead.
+    """
+
+    bin_width: float = 25.0
+    bin_count: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.bin_width) and self.bin_width > 0):
+            raise ConfigError(f"bin_width must be positive and finite, got {self.bin_width!r}")
+        if self.bin_count is not None and self.bin_count < 1:
+            raise ConfigError(f"bin_count must be 1 or more, got {self.bin_count!r}")
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Settings:
+        """Settings from names and values; an unknown name is a ConfigError."""
+        known = [f.name for f in fields(cls)]
+        unknown = sorted(set(given) - set(known))
+        if unknown:
+            raise ConfigError(f"no feature settings {unknown}; there are {known}")
+        return cls(**given)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A block as a group sees it.
+
+    Attributes
+    ----------
+    block : Block
+        What it owns (`block.write`) and what it sees (`block.read`), in the volume's voxels.
+    labels : ndarray of the shape of `block.read`, integer
+        0 is background.
+    raw : ndarray of the same shape, optional
+        Image under the labels.
+    objects : dict of ndarray of shape (L,)
+        The columns of 'basic' for the whole objects that the block sees, sorted by `label`: their
+        bounding boxes, numbers of voxels and extreme intensities are known before any group starts.
+    voxel_nm : tuple of float
+        Voxel size along (z, y, x), in nm.
+    settings : Settings
+    """
+
+    block: Block
+    labels: Array
+    raw: Array | None
+    objects: Rows
+    voxel_nm: Nm
+    settings: Settings
+
+    @cached_property
+    def own(self) -> Array:
+        """Labels of the voxels that the block owns."""
+        return self.labels[self.block.trim]
+
+    def near(self, low: Zyx, high: Zyx) -> Array:
+        """Labels of the owned voxels and of some more on each side; 0 where the volume has ended."""
+        wanted = self.block.write.grow(low, high)
+        seen = wanted.clip(self.block.read)
+        start = [a - b for a, b in zip(seen.start, wanted.start, strict=True)]
+        stop = [b - a for a, b in zip(seen.stop, wanted.stop, strict=True)]
+        inside = self.labels[seen.relative_to(self.block.read).slices]
+        return np.pad(inside, list(zip(start, stop, strict=True)))
+
+    def rank(self, label: Array) -> Array:
+        """Row of `objects` for each label that the block sees."""
+        return np.searchsorted(self.objects["label"], label.astype(np.uint64))
+
+
+@dataclass(frozen=True)
+class Group:
+    """One group of columns. Its three functions are pure and module-level.
+
+    Attributes
+    ----------
+    sums : callable
+        `sums(view) -> Sums`: every table of the group, if without rows, for the voxels, cells or pairs
+        that the block owns; coordinates from the volume's first voxel. Integers, or values that
+        merge without rounding.
+    merge : callable
+        `merge(parts) -> Sums`: one or more `Sums` as one, of blocks or merged already; the answer
+        may not depend on order or grouping.
+    describe : callable
+        `describe(sums, objects, voxel_nm, settings) -> columns`: one row per object of `objects`
+        (columns of 'basic', sorted by label); `sums` holds rows of these objects only.
+    reach : tuple of Zyx
+        Voxels beyond the block that `sums` reads, before and after it.
+    image : bool
+        Whether it needs `raw`.
+    working : float
+        Bytes per voxel of the read box that `sums` needs.
+    """
+
+    sums: Callable[[View], Sums]
+    merge: Callable[[Sequence[Sums]], Sums]
+    describe: Callable[[Sums, Rows, Nm, Settings], Rows]
+    reach: tuple[Zyx, Zyx] = ((0, 0, 0), (0, 0, 0))
+    image: bool = False
+    working: float = 12.0
+
+
+def add_rows(parts: Sequence[Rows], keys: Sequence[str]) -> Rows:
+    """Rows with equal `keys` as one row, sorted by `keys`; all other columns are added up.
+
+    Parameters
+    ----------
+    parts : sequence of Rows
+        At least one; all with the same columns.
+    keys : sequence of str
+        Columns that tell rows apart, the most significant first.
+    """
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    order = np.lexsort([columns[key] for key in reversed(keys)])
+    if not len(order):
+        return columns
+    first = np.zeros(len(order), bool)
+    first[0] = True
+    for key in keys:
+        column = columns[key] = columns[key][order]
+        first[1:] |= column[1:] != column[:-1]
+    begin = np.flatnonzero(first)
+    return {
+        name: column[begin] if name in keys else np.add.reduceat(column[order], begin, axis=0)
+        for name, column in columns.items()
+    }

@@ -1,0 +1,137 @@
+"""Rows of blocks become one row per object: groups are merged block by block and described when complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from chunkflow_liver.engine.stage import Records
+from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx, zyx
+from chunkflow_liver.kernels.features import Group, Rows, Settings, Sums, View
+from chunkflow_liver.ops.measure.groups import GROUPS
+from chunkflow_liver.store.table import Arrays, Columns
+from chunkflow_liver.xp import Array
+
+ROWS = 1 << 20
+"""Rows of a group that may wait before complete objects are described and dropped."""
+
+
+def flat(sums: Mapping[str, Sums]) -> dict[str, Array]:
+    """The tables of several groups as one record."""
+    return {
+        f"{group}/{table}/{column}": values
+        for group, tables in sums.items()
+        for table, columns in tables.items()
+        for column, values in columns.items()
+    }
+
+
+def join(
+    records: Records,
+    *,
+    features: Sequence[str],
+    voxel_nm: Nm,
+    shape: Zyx,
+    block: Zyx,
+    settings: Mapping[str, Any],
+    raw: str | None,
+    objects: Arrays,
+) -> Columns:
+    """The instance table: the columns of 'basic' if asked for, and those of every other group.
+
+    Objects are described as soon as the last block that their bounding box meets has been read, so
+    that memory follows the objects that a plane of blocks cuts, not all of them.
+    """
+    known = {name: np.asarray(objects[name]) for name in objects.names() if name != "columns"}
+    order = [str(name) for name in objects["columns"]]
+    basic = {name: known[name] for name in order}
+    last = _last_blocks(basic, BlockGrid(Box.of(shape), block))
+    groups = {name: GROUPS[name] for name in features if name != "basic"}
+    options = Settings.of(settings)
+    described = _Described(basic["label"])
+    waiting = {name: [_nothing(group, voxel_nm, options, raw)] for name, group in groups.items()}
+    rows, limit = 0, ROWS
+    for index, record in _until_end(records):
+        for name in groups if record else ():
+            waiting[name].append(_tables(record, name))
+            rows += _rows(waiting[name][-1])
+        if index is not None and rows < limit:
+            continue
+        done = described.take(last, index)
+        here = {name: column[done] for name, column in basic.items()}
+        for name, group in groups.items():
+            complete, open_ = _split(group.merge(waiting[name]), here["label"])
+            described.put(done, group.describe(complete, here, voxel_nm, options))
+            waiting[name] = [open_]
+        rows = sum(_rows(part) for parts in waiting.values() for part in parts)
+        # What stays open is merged again each time: wait for as many rows as there are of it.
+        limit = rows + max(ROWS, rows)
+    first = basic if "basic" in features else {name: basic[name] for name in ("label", "class")}
+    return {**first, **described.columns}
+
+
+class _Described:
+    """Columns that are filled object by object."""
+
+    def __init__(self, label: Array) -> None:
+        self.columns: dict[str, Array] = {}
+        self._waits = np.ones(len(label), bool)
+
+    def take(self, last: Array, index: int | None) -> Array:
+        """Rows of the objects that are complete after block `index` (None: all) and not yet taken."""
+        done = self._waits & (True if index is None else last <= index)
+        self._waits &= ~done
+        return np.flatnonzero(done)
+
+    def put(self, rows: Array, columns: Rows) -> None:
+        for name, values in columns.items():
+            if name not in self.columns:
+                self.columns[name] = np.zeros(len(self._waits), values.dtype)
+            self.columns[name][rows] = values
+
+
+def _until_end(records: Records) -> Iterator[tuple[int | None, Mapping[str, Array]]]:
+    yield from records
+    yield None, {}
+
+
+def _last_blocks(basic: Rows, grid: BlockGrid) -> Array:
+    """Index of the last block that the bounding box of each object meets."""
+    high = [(basic[f"bbox_{a}_max"] - 1) // n for a, n in zip("zyx", grid.block, strict=True)]
+    _, ny, nx = grid.counts
+    last: Array = (high[0] * ny + high[1]) * nx + high[2]
+    return last
+
+
+def _tables(record: Mapping[str, Array], group: str) -> Sums:
+    tables: Sums = {}
+    for key, values in record.items():
+        name, table, column = key.split("/")
+        if name == group:
+            tables.setdefault(table, {})[column] = values
+    return tables
+
+
+def _rows(sums: Sums) -> int:
+    return sum(len(columns["label"]) for columns in sums.values())
+
+
+def _split(sums: Sums, label: Array) -> tuple[Sums, Sums]:
+    """The rows of the objects `label` (sorted), and all others."""
+    inside, outside = {}, {}
+    for table, columns in sums.items():
+        known = np.isin(columns["label"], label)
+        inside[table] = {name: values[known] for name, values in columns.items()}
+        outside[table] = {name: values[~known] for name, values in columns.items()}
+    return inside, outside
+
+
+def _nothing(group: Group, voxel_nm: Nm, settings: Settings, raw: str | None) -> Sums:
+    """The tables of a group without rows, so that a volume without objects has its columns too."""
+    box = Box.of((1, 1, 1))
+    labels = np.zeros(box.shape, np.uint64)
+    image = None if raw is None else np.zeros(box.shape, raw)
+    block = Block(0, zyx([0, 0, 0]), box, box, box)
+    return group.sums(View(block, labels, image, {"label": labels[0, 0, :0]}, voxel_nm, settings))
