@@ -17,6 +17,7 @@ def main() -> None:
     parser.add_argument("--voxel-nm", type=float, nargs=3, default=(40, 16, 16), metavar=("Z", "Y", "X"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="size of cells; 5 is a hepatocyte")
+    parser.add_argument("--mitochondria", type=int, help="how many; as many as find room by default")
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
@@ -26,6 +27,7 @@ def main() -> None:
         voxel_nm=tuple(given.voxel_nm),
         seed=given.seed,
         scale=given.scale,
+        mitochondria=given.mitochondria,
         work=given.work,
     )
     with cf.cluster(workers=given.workers) as client:

@@ -200,6 +200,20 @@ def test_only_planned_pairs_touch_and_they_share_a_face():
     assert seen == planned
 
 
+def test_a_phantom_has_as_many_mitochondria_as_were_asked_for():
+    size = (100, 160, 160), (40.0, 40.0, 40.0), 4
+    everything = truth_table(Phantom(*size))
+    pair = int(everything["label"][everything["touches"] > 0][0])
+    for wanted in (1, pair, pair + 1):
+        truth = truth_table(Phantom(*size, mitochondria=wanted))
+        assert truth["label"].tolist() == list(range(1, wanted + 1))
+        np.testing.assert_array_equal(truth["radius_nm"], everything["radius_nm"][:wanted])
+    assert truth["touches"][-2:].tolist() == [pair + 1, pair]
+    assert truth_table(Phantom(*size, mitochondria=pair))["touches"][-1] == 0
+    voxels = render(Phantom(*size, mitochondria=pair), Box((0, 0, 0), (50, 80, 80))).instances
+    assert set(np.unique(voxels)) - {0} <= set(range(1, pair + 1))
+
+
 def test_a_volume_of_sixteen_gigavoxels_can_be_looked_into():
     phantom = Phantom((1600, 3200, 3200), (4.0, 4.0, 4.0), 2, scale=3.0)
     out = render(phantom, Box((800, 2500, 2500), (808, 2540, 2540)))

@@ -68,6 +68,8 @@ def test_another_image_is_not_written_over(tmp_path):
     [
         ({"shape": (0, 4, 4)}, "a phantom needs at least one voxel per axis"),
         ({"voxel_nm": (0, 16, 16)}, "a phantom needs voxel sizes above 0 nm"),
+        ({"mitochondria": 0}, "a phantom needs at least one mitochondrion, got 0"),
+        ({"mitochondria": 5000}, "5000 mitochondria do not fit into this phantom: there is room for "),
     ],
 )
 def test_impossible_phantoms_are_refused(options, says, tmp_path, listing):

@@ -27,17 +27,20 @@ class Phantom:
     scale : float, optional
         Size of cells and nuclei: 1 is a cell of 5 um with a nucleus of 2 um, so that a small volume
         has both; 5 is a hepatocyte. Everything else keeps its size.
+    mitochondria : int, optional
+        How many mitochondria; as many as find room by default.
 
     Raises
     ------
     ConfigError
-        If a side, a voxel size or the scale is not positive, or the seed is negative.
+        If a side, a voxel size, the scale or the number is not positive, or the seed is negative.
     """
 
     shape: Zyx
     voxel_nm: Nm
     seed: int
     scale: float = 1.0
+    mitochondria: int | None = None
 
     def __post_init__(self) -> None:
         if min(self.shape) < 1:
@@ -48,6 +51,8 @@ class Phantom:
             raise ConfigError(f"a phantom needs a seed of 0 or more, got {self.seed}")
         if not (np.isfinite(self.scale) and self.scale > 0):
             raise ConfigError(f"a phantom needs a scale above 0, got {self.scale}")
+        if self.mitochondria is not None and self.mitochondria < 1:
+            raise ConfigError(f"a phantom needs at least one mitochondrion, got {self.mitochondria}")
 
     @property
     def extent_nm(self) -> Field:

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.spatial import cKDTree
 
+from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.kernels.phantom_cells import (
     Phantom,
     directions,
@@ -317,6 +318,11 @@ def _split_pairs(bodies: Bodies) -> Bodies:
 def plan(phantom: Phantom) -> tuple[Bodies, Bodies]:
     """All mitochondria, in the order of their ids 1, 2, .., and all droplets and peroxisomes.
 
+    Raises
+    ------
+    ConfigError
+        If fewer mitochondria find room than the phantom asks for.
+
     Notes
     -----
     The only thing that is global: about 1 kB per body, less than one body per um^3, and seconds of
@@ -332,7 +338,22 @@ def plan(phantom: Phantom) -> tuple[Bodies, Bodies]:
             more, priority = more.take(free), priority[free]
         more, priority = _fitting(phantom, more, priority)
         kept = _joined(kept, more.take(_settle(_conflicts(more), priority)))
-    return _split_pairs(kept), balls
+    return _first(_split_pairs(kept), phantom), balls
+
+
+def _first(bodies: Bodies, phantom: Phantom) -> Bodies:
+    """As many mitochondria as the phantom asks for; one whose partner is left out touches nothing."""
+    wanted = phantom.mitochondria
+    if wanted is None:
+        return bodies
+    if wanted > len(bodies):
+        raise ConfigError(
+            f"{wanted} mitochondria do not fit into this phantom: there is room for {len(bodies)}; ask for "
+            "fewer, or for more or larger voxels"
+        )
+    kept = bodies.take(np.arange(wanted))
+    kept.partner[kept.partner >= wanted] = -1
+    return kept
 
 
 def tubules(phantom: Phantom, low: Field, high: Field) -> tuple[Field, Field]:

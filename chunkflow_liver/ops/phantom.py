@@ -7,6 +7,7 @@ from chunkflow_liver.engine.pyramid import pyramid
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage
 from chunkflow_liver.geometry import Block, BlockGrid, Nm, Zyx
 from chunkflow_liver.kernels.phantom import CLASSES, Phantom, render, truth_table
+from chunkflow_liver.kernels.phantom_objects import plan as objects
 from chunkflow_liver.ops.place import PathLike, image_url, label_url, table_at, work_folder
 from chunkflow_liver.store.create import new_volume
 from chunkflow_liver.store.location import read_key
@@ -20,6 +21,7 @@ def phantom(
     voxel_nm: Nm,
     seed: int = 0,
     scale: float = 1.0,
+    mitochondria: int | None = None,
     work: PathLike,
     block: Zyx | None = None,
 ) -> Plan:
@@ -35,6 +37,8 @@ def phantom(
         The same seed gives the same voxels, whatever the blocks are.
     scale : float
         Size of cells and nuclei; 1 shows some in a small volume, 5 is a hepatocyte.
+    mitochondria : int, optional
+        How many mitochondria there are; as many as find room by default.
     work : path
         Work folder; gets `raw.ome.zarr` with `labels/truth` and `labels/truth-mitos`, and the table
         `truth`.
@@ -45,8 +49,15 @@ def phantom(
     -------
     Plan
         Its `output` is the raw volume (uint8).
+
+    Raises
+    ------
+    ConfigError
+        If a number is not positive, or the mitochondria do not fit.
     """
-    made = Phantom(shape, voxel_nm, seed, scale)
+    made = Phantom(shape, voxel_nm, seed, scale, mitochondria)
+    if mitochondria is not None:
+        objects(made)
     url = image_url(work, "raw")
     # A second run finds the volume that the first one made, and goes on with it.
     checked = url if read_key(url, "zarr.json") is None else f"{url}.planned"
