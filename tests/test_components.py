@@ -8,18 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from chunkflow_liver.errors import ConfigError, GridError, InputError
 from chunkflow_liver.geometry import BlockGrid, Box
-from chunkflow_liver.kernels import components
+from chunkflow_liver.kernels import components, union
 from chunkflow_liver.kernels.components import (
-    first_voxels,
+    component_table,
     label_block,
-    merge,
     merge_pairs,
     plane_pairs,
     plane_runs,
 )
+from chunkflow_liver.kernels.union import flatten, unite
 
 shapes = st.tuples(*[st.integers(1, 9)] * 3)
 connectivities = st.sampled_from([6, 18, 26])
@@ -50,6 +52,14 @@ def whole(semantic, connectivity):
     return in_raster_order(labels)
 
 
+def joined(n_nodes, pairs):
+    """Root of every node."""
+    parents = np.arange(n_nodes)
+    unite(parents, pairs)
+    flatten(parents)
+    return parents
+
+
 def labelled_in_blocks(semantic, block, connectivity):
     grid = BlockGrid(Box.of(semantic.shape), block, high=(1, 1, 1))
     local, offsets, n_nodes = {}, {}, 0
@@ -64,7 +74,7 @@ def labelled_in_blocks(semantic, block, connectivity):
             own = plane_runs(local[high].take(0, axis))
             shift = (offsets[low] - 1, offsets[high] - 1)
             pairs.append(plane_pairs(extension, own) + shift)
-    roots = merge(n_nodes, np.concatenate([np.zeros((0, 2), np.int64), *pairs]))
+    roots = joined(n_nodes, np.concatenate([np.zeros((0, 2), np.int64), *pairs]))
     out = np.zeros(semantic.shape, np.int64)
     for b in grid:
         labels = local[b.index][b.trim]
@@ -107,9 +117,12 @@ def test_ids_of_a_block_ascend_in_raster_order(shape, seed, connectivity, dtype)
     labels, n = label_block(semantic, classes=None, connectivity=connectivity)
     assert labels.dtype == np.uint32
     np.testing.assert_array_equal(labels, whole(semantic, connectivity))
-    first = first_voxels(labels, n)
+    own = tuple(max(1, side - 1) for side in shape)
+    table = component_table(labels, n, own)
     ids, expected = np.unique(labels, return_index=True)
-    np.testing.assert_array_equal(first, expected[ids > 0])
+    np.testing.assert_array_equal(table["first"], expected[ids > 0])
+    inside = labels[tuple(slice(side) for side in own)]
+    np.testing.assert_array_equal(table["voxels"], np.bincount(inside.ravel(), minlength=n + 1)[1:])
 
 
 def test_only_the_classes_asked_for_are_labelled():
@@ -125,14 +138,7 @@ def test_only_the_classes_asked_for_are_labelled():
 def test_an_empty_block_has_no_components():
     labels, n = label_block(np.zeros((0, 4, 4), np.uint8), classes=None, connectivity=26)
     assert (labels.shape, n) == ((0, 4, 4), 0)
-    assert first_voxels(labels, n).shape == (0,)
-
-
-def test_the_first_voxels_are_found_across_slabs(monkeypatch):
-    monkeypatch.setattr(components, "_SLAB", 7)
-    labels, n = label_block(semantic_volume((6, 7, 8), 3), classes=None, connectivity=6)
-    ids, expected = np.unique(labels, return_index=True)
-    np.testing.assert_array_equal(first_voxels(labels, n), expected[ids > 0])
+    assert component_table(labels, n, (0, 4, 4))["first"].shape == (0,)
 
 
 @settings(max_examples=50, deadline=None)
@@ -151,18 +157,30 @@ def test_pairs_of_planes_are_the_pairs_of_their_pixels(shape, seed):
 
 def test_the_root_is_the_smallest_node_of_a_chain():
     pairs = np.array([[5, 3], [8, 5], [2, 7]])
-    assert merge(10, pairs).tolist() == [0, 1, 2, 3, 4, 3, 6, 2, 3, 9]
+    assert joined(10, pairs).tolist() == [0, 1, 2, 3, 4, 3, 6, 2, 3, 9]
     nodes, roots = merge_pairs(pairs + 10**12)
     assert (nodes - 10**12).tolist() == [2, 3, 5, 7, 8]
     assert (roots - 10**12).tolist() == [2, 3, 3, 2, 3]
 
 
+@settings(max_examples=60, deadline=None)
+@given(n=st.integers(1, 60), k=st.integers(0, 80), seed=st.integers(0, 2**32 - 1), batch=st.integers(1, 9))
+def test_pairs_in_batches_join_the_same_nodes(n, k, seed, batch):
+    pairs = np.random.default_rng(seed).integers(0, n, (k, 2))
+    graph = coo_array((np.ones(k), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
+    group = connected_components(graph, directed=False)[1]
+    smallest = np.array([np.flatnonzero(group == g)[0] for g in group])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(union, "BATCH", batch)
+        np.testing.assert_array_equal(joined(n, pairs), smallest)
+
+
 def test_a_pair_seen_many_times_still_joins():
-    assert merge(2, np.tile([[0, 1]], (512, 1))).tolist() == [0, 0]
+    assert joined(2, np.tile([[0, 1]], (512, 1))).tolist() == [0, 0]
 
 
 def test_no_pairs_join_nothing():
-    assert merge(3, np.zeros((0, 2), np.int64)).tolist() == [0, 1, 2]
+    assert joined(3, np.zeros((0, 2), np.int64)).tolist() == [0, 1, 2]
 
 
 def test_an_unknown_connectivity_is_refused():
@@ -177,15 +195,15 @@ def test_background_as_a_class_is_refused():
 
 def test_ids_out_of_order_are_refused():
     with pytest.raises(InputError, match="do not ascend in raster order"):
-        first_voxels(np.array([[[2, 1]]], np.uint32), 2)
+        component_table(np.array([[[2, 1]]], np.uint32), 2, (1, 1, 2))
 
 
 def test_a_pair_with_an_unknown_node_is_refused():
     with pytest.raises(InputError, match=r"there are only 0\.\.3"):
-        merge(4, np.array([[0, 4]]))
+        joined(4, np.array([[0, 4]]))
 
 
 def test_more_nodes_than_scipy_can_number_are_refused(monkeypatch):
     monkeypatch.setattr(components, "_MAX_NODES", 3)
     with pytest.raises(GridError, match="use larger blocks"):
-        merge(10, np.array([[0, 4], [5, 6]]))
+        joined(10, np.array([[0, 4], [5, 6]]))

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
+import tracemalloc
+from pathlib import Path
 
+import cc3d
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from strategies import (
     blocks,
+    broken,
     components,
+    contents,
     done,
     numbered,
     resumed_equals_whole,
@@ -21,7 +27,11 @@ from strategies import (
 )
 
 import chunkflow_liver as cf
-from chunkflow_liver.errors import ConfigError, InputError
+from chunkflow_liver.errors import ConfigError, GridError, InputError, JournalError, RunIncompleteError
+from chunkflow_liver.geometry import BlockGrid, Box
+from chunkflow_liver.kernels import union
+from chunkflow_liver.ops import numbering
+from chunkflow_liver.ops.label import _apply
 from chunkflow_liver.store.table import Arrays
 
 
@@ -165,6 +175,7 @@ def test_a_broken_run_goes_on_to_the_same_bytes(tmp_path):
         ({"classes": ["golgi"]}, InputError, r"no class 'golgi'; it has \['er', 'lipid', 'mitochondrion'\]"),
         ({"classes": [7]}, InputError, "no class 7; it has"),
         ({"classes": []}, ConfigError, "name one or more"),
+        ({"dtype": "uint8"}, ConfigError, "ids are 'uint32' or 'uint64', got dtype 'uint8'"),
         ({"name": "../x"}, InputError, "name '../x' is not usable as a folder name"),
     ],
 )
@@ -191,3 +202,157 @@ def test_planning_reads_no_voxels(tmp_path, monkeypatch, listing):
     before = listing()
     assert "all/components" in str(cf.label(volume, name="all", work=tmp_path / "work"))
     assert listing() == before
+
+
+def helix(side):
+    """A closed curve through all blocks, one voxel thick, with 26-connected steps."""
+    array = np.zeros((side, side, side), np.uint8)
+    turn = np.linspace(0, 14 * np.pi, 40 * side)
+    z = np.linspace(0, side - 1, len(turn))
+    r = (side - 1) / 2
+    at = np.rint([z, r + r * np.sin(turn), r + r * np.cos(turn)]).astype(int)
+    array[tuple(at)] = 1
+    return array
+
+
+def comb(side):
+    """Teeth along z, joined in the last plane only: every block sees them apart but the last layer."""
+    array = np.zeros((side, side, side), np.uint8)
+    array[:, ::2, ::2] = 1
+    array[-1] = 1
+    return array
+
+
+def checkerboard(side):
+    """One object at 18 and 26 neighbours, as many as voxels at 6."""
+    return (np.indices((side, side, side)).sum(0) % 2).astype(np.uint8)
+
+
+def corner(side):
+    """Two cubes that meet in the corner where eight blocks meet."""
+    array = np.zeros((side, side, side), np.uint8)
+    array[:4, :4, :4] = array[4:8, 4:8, 4:8] = 1
+    return array
+
+
+SHAPES = {
+    "helix": helix,
+    "comb": comb,
+    "checkerboard": checkerboard,
+    "corner": corner,
+    "full": lambda side: np.ones((side, side, side), np.uint8),
+    "nested": lambda side: (np.abs(np.indices((side,) * 3) - side // 2).max(0) % 3).astype(np.uint8),
+}
+
+
+@pytest.mark.parametrize("connectivity", [6, 18, 26])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_shapes_made_to_break_seams_equal_cc3d_on_the_whole(shape, connectivity, tmp_path):
+    array = SHAPES[shape](12)
+    whole = numbered(cc3d.connected_components(array, connectivity=connectivity))
+    volume = write(tmp_path, array)
+    for i, block in enumerate([(4, 4, 4), (3, 5, 12), (12, 12, 12)]):
+        plan = cf.label(volume, connectivity=connectivity, name="all", work=tmp_path / f"{i}", block=block)
+        np.testing.assert_array_equal(done(plan).read(), whole)
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=seeds, block=blocks, batch=st.integers(1, 40), connectivity=st.sampled_from([6, 26]))
+def test_tables_larger_than_memory_give_the_same_bytes(seed, block, batch, connectivity):
+    """Rows are taken in parts of `batch`, so that every table is spilled and sorted in ranges."""
+    array = semantic((8, 9, 7), seed)
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        volume = write(folder, array)
+
+        def made(work):
+            done(
+                cf.label(volume, connectivity=connectivity, name="all", work=f"{folder}/{work}", block=block)
+            )
+            return contents(Path(folder, work, "artefacts")) | contents(
+                Path(folder, work, "results.ome.zarr")
+            )
+
+        whole = made("whole")
+        for module in (numbering, union):
+            patch.setattr(module, "BATCH", batch)
+        assert made("parts") == whole
+        assert not Path(folder, "parts", "scratch").exists()
+
+
+def test_the_driver_holds_parts_of_its_tables_only(tmp_path, monkeypatch):
+    """300,000 components in 300 blocks, a chain of all first ones: tables of 12 MB, parts of 0.1 MB."""
+    n, blocks = 1000, 300
+    monkeypatch.setattr(numbering, "BATCH", 1 << 12)
+    monkeypatch.setattr(union, "BATCH", 1 << 12)
+    monkeypatch.setattr(numbering, "BINS", 1 << 10)
+
+    def gathered():
+        found = numbering.Numbering(tmp_path, n * blocks)
+        for i in range(blocks):
+            first = found.add(np.full(n, 2), np.arange(n) + i * n, np.ones(n, int))
+            if i:
+                found.join(np.array([[first - n, first]]))
+        return found.finish(min_voxels=1, dtype="uint32")
+
+    tracemalloc.start()
+    found = gathered()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.2e6
+    assert int(found["final"].max()) == len(found["voxels"]) == n * blocks - (blocks - 1)
+    assert found["final"][::n].tolist() == [1] * blocks
+    assert found["voxels"][:2].tolist() == [2 * blocks, 2]
+
+
+def test_ids_have_64_bits_only_where_32_might_not_do(tmp_path):
+    volume = write(tmp_path, semantic((3, 4, 5), 1))
+    at = {"name": "all", "work": tmp_path / "work"}
+    huge = dataclasses.replace(volume, shape=(4096, 4096, 4096))
+    assert cf.label(volume, **at).output.dtype == "uint32"
+    assert cf.label(huge, **at, block=(256, 256, 256)).output.dtype == "uint64"
+    assert cf.label(huge, **at, classes=["er"], connectivity=6).output.dtype == "uint64"
+    # 16 voxels or more each: at most 2**32 instances, one more than 32 bits count.
+    assert cf.label(huge, **at, min_volume_um3=16 * 512e-9).output.dtype == "uint64"
+    assert cf.label(huge, **at, min_volume_um3=17 * 512e-9).output.dtype == "uint32"
+    assert cf.label(huge, **at, dtype="uint32").output.dtype == "uint32"
+    with pytest.raises(GridError, match="more voxels than the 4294967295 that 32-bit"):
+        cf.label(huge, **at, block=(2048, 2048, 2048))
+    array = semantic((6, 7, 8), 2)
+    volume = write(tmp_path, array, "other", kind="label")
+    found = done(cf.label(volume, **at, dtype="uint64", block=(3, 7, 4))).read()
+    assert found.dtype == np.uint64
+    np.testing.assert_array_equal(found, components(array, 26))
+
+
+def test_more_instances_than_ids_are_refused(tmp_path):
+    found = numbering.Numbering(tmp_path, 300)
+    found.add(np.ones(300, int), np.arange(300), np.ones(300, int))
+    with pytest.raises(InputError, match="more than 255 instances, which uint8 ids cannot number"):
+        found.finish(min_voxels=1, dtype="uint8")
+
+
+def test_label_values_of_64_bits_stay_what_they_are(tmp_path):
+    array = np.array([[[2**64 - 2, 0, 2**53 + 1, 2**53]]], np.uint64)
+    volume = write(tmp_path, array, "ids", kind="label")
+    done(cf.label(volume, name="all", work=tmp_path / "work"))
+    value = Arrays(str(tmp_path / "work/artefacts/all.instances"))["value"]
+    assert value.tolist() == [2**64 - 2, 2**53 + 1, 2**53]
+
+
+def test_classes_that_change_during_the_run_are_noticed(tmp_path):
+    array = semantic((6, 6, 6), 3)
+    volume = write(tmp_path, array)
+    plan = cf.label(volume, name="all", work=tmp_path / "work", block=(3, 6, 6))
+    with pytest.raises(RunIncompleteError):
+        done(broken(plan, "all/apply", 1))
+    volume.write(volume.box, np.zeros_like(array))
+    with pytest.raises(JournalError, match="was written by a different plan"):
+        done(plan)
+
+
+def test_components_that_differ_between_the_passes_are_an_error(tmp_path):
+    labels = np.ones((2, 2, 2), np.uint8)
+    block = BlockGrid(Box.of((2, 2, 2)), (2, 2, 2))[0]
+    merged = {"offsets": np.array([0, 2]), "final": np.array([1, 2], np.uint32)}
+    with pytest.raises(InputError, match="1 components where there were 2 when seams were compared"):
+        _apply(block, labels, merged=merged, classes=None, connectivity=6)

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from chunkflow_liver.engine.execute import execute
+from chunkflow_liver.engine.execute import execute, kept_memory
 from chunkflow_liver.engine.journal import Journal, read_made, record_folder
 from chunkflow_liver.engine.plan import Plan, makes
 from chunkflow_liver.engine.progress import Progress
@@ -232,10 +233,26 @@ def _run_fold(stage: Fold, journal: Journal) -> None:
     if journal.stage(stage.name).finished and stage.output.exists():
         return
     start = time.monotonic()
-    columns = stage.function(journal.records(stage.over), **stage.artefacts, **stage.params)
-    stage.output.write(columns, plain(stage.provenance))
+    with _scratch(stage, journal.work) as extra:
+        columns = stage.function(journal.records(stage.over), **stage.artefacts, **stage.params, **extra)
+        stage.output.write(columns, plain(stage.provenance))
     journal.append({"stage": stage.name, "finished": True, "seconds": round(time.monotonic() - start, 3)})
     log.info("%s: done in %.1f s", stage.name, time.monotonic() - start)
+
+
+@contextlib.contextmanager
+def _scratch(stage: Fold, work: Path) -> Iterator[dict[str, Path]]:
+    """The argument `scratch` of a fold that spills: an empty folder, gone afterwards."""
+    if not stage.spills:
+        yield {}
+        return
+    folder = work / "scratch"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield {"scratch": folder}
+    finally:
+        shutil.rmtree(folder)
 
 
 def _run_map(stage: Map, journal: Journal, client: Client | None, retries: int, progress: bool) -> None:
@@ -276,8 +293,9 @@ def _run_map(stage: Map, journal: Journal, client: Client | None, retries: int, 
 
 
 def _here(stage: Map, tasks: Tasks, folder: Path) -> Iterator[dict[str, Any]]:
-    while batch := tasks.batch():
-        yield execute(stage, batch, folder)
+    with kept_memory():
+        while batch := tasks.batch():
+            yield execute(stage, batch, folder)
 
 
 def _there(stage: Map, tasks: Tasks, folder: Path, client: Client) -> Iterator[dict[str, Any]]:

@@ -166,6 +166,9 @@ class Fold:
         As for `Map`.
     provenance : mapping
         What a table's metadata state about its making.
+    spills : bool
+        Whether `function` also takes `scratch`, an empty folder of the work folder for what may not fit
+        in memory; it is removed when the columns are written.
     """
 
     name: str
@@ -175,6 +178,7 @@ class Fold:
     params: Mapping[str, Any] = field(default_factory=dict)
     artefacts: Mapping[str, Arrays] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    spills: bool = False
 
 
 Stage = Map | Fold

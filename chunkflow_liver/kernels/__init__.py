@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from chunkflow_liver.kernels.components import (
-    first_voxels,
+    component_table,
     label_block,
-    merge,
     merge_pairs,
     plane_pairs,
     plane_runs,
@@ -15,19 +14,20 @@ from chunkflow_liver.kernels.distance import distance_nm, exact_nm
 from chunkflow_liver.kernels.downsample import mean, mode
 from chunkflow_liver.kernels.moments import block_sums, describe, merge_sums
 from chunkflow_liver.kernels.runs import Runs, find_runs
+from chunkflow_liver.kernels.union import flatten, unite
 
 __all__ = [
     "Runs",
     "block_sums",
+    "component_table",
     "describe",
     "distance_nm",
     "exact_nm",
     "find_runs",
-    "first_voxels",
+    "flatten",
     "halo_voxels",
     "label_block",
     "mean",
-    "merge",
     "merge_contacts",
     "merge_pairs",
     "merge_sums",
@@ -35,4 +35,5 @@ __all__ = [
     "plane_pairs",
     "plane_runs",
     "surface_contacts",
+    "unite",
 ]

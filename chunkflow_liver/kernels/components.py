@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.errors import ConfigError, GridError, InputError
+from chunkflow_liver.geometry import Zyx
+from chunkflow_liver.kernels.runs import find_runs
 from chunkflow_liver.xp import Array, namespace, on_host
 
 CONNECTIVITIES = (6, 18, 26)
@@ -15,7 +17,6 @@ CONNECTIVITIES = (6, 18, 26)
 PlaneRuns = tuple[Array, Array]
 """Start (uint32) and value of every run of a flattened label plane, zeros included."""
 
-_SLAB = 1 << 22
 _MAX_NODES = 2**31 - 1
 
 
@@ -83,8 +84,8 @@ def _wanted(semantic: Array, classes: Sequence[int] | None) -> Array:
     return np.where(np.isin(semantic, classes), semantic, semantic.dtype.type(0))
 
 
-def first_voxels(labels: Array, n: int) -> Array:
-    """Flat index of the first voxel of every component.
+def component_table(labels: Array, n: int, own: Zyx) -> dict[str, Array]:
+    """First voxel of every component, and its voxels in the part of the block that is its own.
 
     Parameters
     ----------
@@ -92,11 +93,14 @@ def first_voxels(labels: Array, n: int) -> Array:
         Components 1..n whose ids ascend in raster order, as `label_block` makes them.
     n : int
         Number of components.
+    own : Zyx
+        Shape of the part whose voxels count, from the block's first voxel.
 
     Returns
     -------
-    ndarray of shape (n,), int64
-        Index into `labels.ravel()`; entry i belongs to component i + 1.
+    dict of ndarray of shape (n,), int64
+        `first`, an index into `labels.ravel()`, and `voxels`; entry i belongs to component i + 1. Host
+        arrays.
 
     Raises
     ------
@@ -105,31 +109,23 @@ def first_voxels(labels: Array, n: int) -> Array:
 
     Notes
     -----
-    The running maximum of the ids rises by one at each first voxel; it is taken slab by slab.
+    All is taken from runs along x: on labels of tissue four times faster than from voxels.
     """
-    # CuPy has no running maximum, so the scan is done on the host.
-    given = namespace(labels)
-    flat = np.ascontiguousarray(on_host(labels)).reshape(-1)
-    found: list[Any] = []
-    seen = 0
-    for start in range(0, flat.size, _SLAB):
-        slab = flat[start : start + _SLAB]
-        top = int(slab.max())
-        if top <= seen:
-            continue
-        highest = np.maximum.accumulate(slab)
-        rises = np.flatnonzero(highest[1:] > highest[:-1]) + 1
-        if int(slab[0]) > seen:
-            rises = np.concatenate([np.zeros(1, rises.dtype), rises])
-        found.append(rises[highest[rises] > seen] + start)
-        seen = top
-    first = np.concatenate(found).astype(np.int64) if found else np.zeros(0, np.int64)
-    if seen != n or len(first) != n:
+    runs = find_runs(on_host(labels))
+    highest = np.maximum.accumulate(runs.label)
+    # The running maximum of the ids rises by one at the first run of each component.
+    rises = np.flatnonzero(np.diff(highest.astype(np.int64), prepend=0))
+    if len(rises) != n or (n and int(highest[-1]) != n):
         raise InputError(
-            f"component ids do not ascend in raster order: expected 1..{n}, got {len(first)} rises "
-            f"up to {seen}; number the block with label_block first"
+            f"component ids do not ascend in raster order: expected 1..{n}, got {len(rises)} rises "
+            f"up to {int(highest[-1]) if len(highest) else 0}; number the block with label_block first"
         )
-    return given.asarray(first)
+    _, height, width = labels.shape
+    first = (runs.z[rises] * height + runs.y[rises]) * width + runs.start[rises]
+    inside = (runs.z < own[0]) & (runs.y < own[1]) & (runs.start < own[2])
+    voxels: np.ndarray[Any, Any] = np.zeros(n, np.int64)
+    np.add.at(voxels, runs.label[inside] - 1, np.minimum(runs.stop[inside], own[2]) - runs.start[inside])
+    return {"first": first, "voxels": voxels}
 
 
 def plane_runs(plane: Array) -> PlaneRuns:
@@ -240,37 +236,3 @@ def _checked_nodes(count: int) -> int:
             "use larger blocks, or drop noise from the semantic labels first"
         )
     return count
-
-
-def merge(n_nodes: int, pairs: Array) -> Array:
-    """Smallest node that each of `n_nodes` nodes is joined with.
-
-    Parameters
-    ----------
-    n_nodes : int
-        Number of nodes, 0..n_nodes - 1.
-    pairs : ndarray of shape (K, 2), integer
-        Nodes that are one object.
-
-    Returns
-    -------
-    ndarray of shape (n_nodes,), int64
-        Smallest node of the group of each node; a node without a pair is its own root.
-
-    Raises
-    ------
-    InputError
-        If a pair names a node that does not exist.
-    GridError
-        If more than 2**31 - 1 nodes appear in `pairs`.
-    """
-    pairs = np.asarray(pairs, np.int64).reshape(-1, 2)
-    if pairs.size and (pairs.min() < 0 or pairs.max() >= n_nodes):
-        raise InputError(
-            f"pairs join nodes {pairs.min()} to {pairs.max()}, but there are only 0..{n_nodes - 1}; "
-            "the seams and the block records are not from one run"
-        )
-    roots: np.ndarray[Any, Any] = np.arange(n_nodes, dtype=np.int64)
-    nodes, smallest = merge_pairs(pairs)
-    roots[nodes] = smallest
-    return roots

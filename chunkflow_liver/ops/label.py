@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,16 +19,16 @@ import numpy as np
 from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.pyramid import pyramid
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage
-from chunkflow_liver.errors import ConfigError, InputError
+from chunkflow_liver.errors import ConfigError, GridError, InputError
 from chunkflow_liver.geometry import NM_PER_UM, Block, BlockGrid, Zyx
 from chunkflow_liver.kernels.components import (
     CONNECTIVITIES,
-    first_voxels,
+    component_table,
     label_block,
-    merge,
     plane_pairs,
     plane_runs,
 )
+from chunkflow_liver.ops.numbering import Numbering
 from chunkflow_liver.ops.place import (
     PathLike,
     arrays_at,
@@ -41,6 +42,8 @@ from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
 AXES = "zyx"
+COLUMNS = ("voxels", "first", "value")
+MOST_LOCAL = 2**32 - 1
 
 
 def label(
@@ -49,6 +52,7 @@ def label(
     classes: Sequence[str | int] | None = None,
     connectivity: int = 26,
     min_volume_um3: float = 0.0,
+    dtype: str | None = None,
     name: str,
     work: PathLike,
     block: Zyx | None = None,
@@ -66,6 +70,9 @@ def label(
         Voxels join across faces; faces and edges; faces, edges and corners.
     min_volume_um3 : float
         Whole instances below this volume (cubic micrometres) are removed, after stitching.
+    dtype : {'uint32', 'uint64'}, optional
+        Type of the ids; by default uint32 where so many instances cannot lie in the volume that it would
+        not do (see `capacity`), else uint64. With an explicit 'uint32' more instances are an error.
     name : str
         Name of the label image.
     work : path
@@ -78,18 +85,22 @@ def label(
     Returns
     -------
     Plan
-        Its `output` is the label volume (uint32). Ids are consecutive from 1, in the raster order of
-        each instance's first voxel, whatever the blocks are.
+        Its `output` is the label volume. Ids are consecutive from 1, in the raster order of each
+        instance's first voxel, whatever the blocks are.
 
     Raises
     ------
     ConfigError, InputError
-        If connectivity, classes or volume cannot be used.
+        If connectivity, classes, volume or dtype cannot be used.
+    GridError
+        If a block has more voxels than 32-bit numbers count.
     """
     if connectivity not in CONNECTIVITIES:
         raise ConfigError(f"connectivity must be one of {CONNECTIVITIES}, got {connectivity!r}")
     if not (math.isfinite(min_volume_um3) and min_volume_um3 >= 0):
         raise ConfigError(f"min_volume_um3 must be 0 or more, got {min_volume_um3!r}")
+    if dtype not in (None, "uint32", "uint64"):
+        raise ConfigError(f"ids are 'uint32' or 'uint64', got dtype {dtype!r}")
     checked_labels(semantic, "classes")
     numbers = None if classes is None else sorted({semantic.class_number(c) for c in classes})
     if numbers is not None and not (numbers and numbers[0] > 0):
@@ -98,13 +109,25 @@ def label(
         )
     names = {n: c for c, n in semantic.classes}
     picked = [(names.get(n, str(n)), n) for n in numbers or sorted(names)]
+    voxel_um3 = math.prod(semantic.voxel_nm) / NM_PER_UM**3
+    min_voxels = math.ceil(round(min_volume_um3 / voxel_um3, 9))
+    single = semantic.dtype == "bool" or len(numbers or ()) == 1
+    most = capacity(semantic.shape, connectivity=connectivity, single=single, min_voxels=min_voxels)
     output = semantic.like(
-        label_url(work, name, into), dtype="uint32", kind="label", block=block, zarr_format=label_format(into)
+        label_url(work, name, into),
+        dtype=dtype or ("uint32" if most <= np.iinfo(np.uint32).max else "uint64"),
+        kind="label",
+        block=block,
+        zarr_format=label_format(into),
     )
     whole = BlockGrid(output.box, block or output.write_unit, high=(1, 1, 1))
+    if math.prod(min(b + 1, n) for b, n in zip(whole.block, output.shape, strict=True)) > MOST_LOCAL:
+        raise GridError(
+            f"blocks of {whole.block} have more voxels than the {MOST_LOCAL} that 32-bit component numbers "
+            "of a block can count; choose a smaller block"
+        )
     params: dict[str, Any] = {"classes": numbers, "connectivity": connectivity}
     merged = arrays_at(work, name, "instances")
-    voxel_um3 = math.prod(semantic.voxel_nm) / NM_PER_UM**3
     stages: tuple[Stage, ...] = (
         Map(f"{name}/components", _components, whole, (semantic,), params=params, working=12.0),
         Fold(
@@ -114,9 +137,13 @@ def label(
             merged,
             params={
                 "counts": whole.counts,
-                "min_voxels": math.ceil(round(min_volume_um3 / voxel_um3, 9)),
+                "extent": math.prod(output.shape),
+                "min_voxels": min_voxels,
+                "dtype": output.dtype,
+                "value_dtype": "uint64" if semantic.dtype == "uint64" else "int64",
                 "names": picked,
             },
+            spills=True,
         ),
         Map(
             f"{name}/apply",
@@ -134,17 +161,45 @@ def label(
     return Plan(stages, work_folder(work), output, (Product("instances", name, output, about),))
 
 
+def capacity(shape: Zyx, *, connectivity: int, single: bool, min_voxels: int) -> int:
+    """Most instances that a volume can hold.
+
+    Parameters
+    ----------
+    shape : Zyx
+        Voxels of the volume.
+    connectivity : {6, 18, 26}
+    single : bool
+        Whether there is one class only; voxels of different classes are never joined.
+    min_voxels : int
+        Smallest instance.
+
+    Returns
+    -------
+    int
+        An upper bound: voxels divided by the smallest instance; of one class at 26 neighbours at most one
+        instance per cell of 2 x 2 x 2 voxels, at 6 and 18 neighbours one per 2 voxels along x.
+    """
+    most = math.prod(shape) // max(1, min_voxels)
+    if not single:
+        return most
+    z, y, x = (-(-n // 2) for n in shape)
+    return min(most, z * y * x if connectivity == 26 else shape[0] * shape[1] * x)
+
+
 def _components(block: Block, semantic: Array, *, classes: list[int] | None, connectivity: int) -> Result:
     labels, n = label_block(semantic, classes=classes, connectivity=connectivity)
     if n == 0:
         return Result(record={"voxels": np.zeros(0, np.int64)})
-    first = first_voxels(labels, n)
-    z, y, x = (a + b for a, b in zip(np.unravel_index(first, labels.shape), block.read.start, strict=True))
+    table = component_table(labels, n, block.write.shape)
+    z, y, x = (
+        a + b for a, b in zip(np.unravel_index(table["first"], labels.shape), block.read.start, strict=True)
+    )
     _, ny, nx = block.volume.shape
     record: dict[str, Any] = {
-        "voxels": np.bincount(labels[block.trim].ravel(), minlength=n + 1)[1:],
+        "voxels": table["voxels"],
         "first": (z.astype(np.int64) * ny + y) * nx + x,
-        "value": semantic.ravel()[first].astype(np.int64),
+        "value": semantic.ravel()[table["first"]].astype(np.int64),
     }
     for axis, a in enumerate(AXES):
         record[f"low_{a}"], record[f"low_{a}_label"] = plane_runs(np.take(labels, 0, axis))
@@ -153,50 +208,40 @@ def _components(block: Block, semantic: Array, *, classes: list[int] | None, con
     return Result(record=record)
 
 
-def _merge(records: Records, *, counts: Zyx, min_voxels: int, names: list[tuple[str, int]]) -> Columns:
+def _merge(
+    records: Records,
+    *,
+    counts: Zyx,
+    extent: int,
+    min_voxels: int,
+    dtype: str,
+    value_dtype: str,
+    names: list[tuple[str, int]],
+    scratch: Path,
+) -> Columns:
     """Final id of every label of every block, and voxels and class of every final id."""
     steps = (counts[1] * counts[2], counts[2], 1)
-    offsets, voxels, first, value, pairs = [0], [], [], [], []
+    numbering = Numbering(scratch, extent)
     high: dict[tuple[int, int], Any] = {}
     for index, record in records:
-        offset, n = offsets[-1], len(record["voxels"])
-        offsets.append(offset + n)
+        n = len(record["voxels"])
+        offset = numbering.add(**{k: record.get(k, record["voxels"]) for k in COLUMNS})
         at = np.unravel_index(index, counts)
         for axis, a in enumerate(AXES):
             before = high.pop((axis, index - steps[axis]), None) if at[axis] else None
             if n and before is not None:
                 found = plane_pairs(before[1], (record[f"low_{a}"], record[f"low_{a}_label"]))
-                pairs.append(found.astype(np.int64) + np.array([before[0] - 1, offset - 1]))
+                numbering.join(found + np.array([before[0] - 1, offset - 1]))
             if n and f"high_{a}" in record:
                 high[axis, index] = (offset, (record[f"high_{a}"], record[f"high_{a}_label"]))
-        if n:
-            voxels.append(record["voxels"])
-            first.append(record["first"])
-            value.append(record["value"])
-    total = offsets[-1]
-    known: dict[str, Any] = {
-        "offsets": np.array(offsets),
+    found = numbering.finish(min_voxels=min_voxels, dtype=dtype)
+    return {
+        **found,
+        # Labels of 64 bits without a sign were carried as the same bits with one.
+        "value": found["value"].view(value_dtype),
         "class_name": np.array([n for n, _ in names], str),
         "class_number": np.array([n for _, n in names], np.int64),
     }
-    if not total:
-        empty = np.zeros(0, np.int64)
-        return {**known, "final": empty.astype(np.uint32), "voxels": empty, "value": empty}
-    roots = merge(total, np.concatenate(pairs) if pairs else np.zeros((0, 2), np.int64))
-    roots, member = np.unique(roots, return_inverse=True)
-    size = np.zeros(len(roots), np.int64)
-    np.add.at(size, member, np.concatenate(voxels))
-    start = np.full(len(roots), np.iinfo(np.int64).max)
-    np.minimum.at(start, member, np.concatenate(first))
-    kind = np.zeros(len(roots), np.int64)
-    kind[member] = np.concatenate(value)
-    order = np.argsort(start)
-    order = order[size[order] >= max(1, min_voxels)]
-    if len(order) > np.iinfo(np.uint32).max:
-        raise InputError(f"{len(order)} instances do not fit uint32 ids; raise min_volume_um3")
-    final = np.zeros(len(roots), np.uint32)
-    final[order] = np.arange(1, len(order) + 1, dtype=np.uint32)
-    return {**known, "final": final[member], "voxels": size[order], "value": kind[order]}
 
 
 def _apply(
@@ -204,6 +249,11 @@ def _apply(
 ) -> Result:
     labels, n = label_block(semantic, classes=classes, connectivity=connectivity)
     begin, end = merged["offsets"][block.index : block.index + 2]
-    final = np.zeros(n + 1, np.uint32)
+    if n != end - begin:
+        raise InputError(
+            f"{n} components where there were {end - begin} when seams were compared: the classes changed "
+            "during the run; run again with redo"
+        )
+    final = np.zeros(n + 1, merged["final"].dtype)
     final[1:] = merged["final"][begin:end]
-    return Result((final[labels[block.trim]],))
+    return Result((np.take(final, labels[block.trim]),))
