@@ -250,7 +250,9 @@ def report(
 def import_(
     folder: Annotated[Path, typer.Argument(help="Folder of a trained nnU-Net v2 model.")],
     to: Annotated[Path, typer.Argument(help="Clean folder to make.")],
-    units: Annotated[str, typer.Option(help="Unit of the spacing in plans.json: nm, um, mm or m.")] = "nm",
+    units: Annotated[
+        str, typer.Option(help="Unit of the spacing in plans.json: nm, um, mm, m, or voxel to ignore it.")
+    ] = "nm",
 ) -> None:
     """Copy what is needed of a model, checked: weights without pickled code, plans without foreign names."""
     from chunkflow_liver.segmenters.model_folder import import_model

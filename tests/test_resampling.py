@@ -14,7 +14,7 @@ from skimage.transform import resize
 
 from chunkflow_liver.errors import SegmenterError
 from chunkflow_liver.geometry import Box
-from chunkflow_liver.segmenters.resampling import Resampling, resampled_shape
+from chunkflow_liver.segmenters.resampling import Resampling, Spline, resampled_shape
 
 SIZES = st.tuples(*[st.sampled_from([4.0, 5.9, 8.0, 13.0, 16.0, 40.0])] * 3)
 SHAPES = st.tuples(*[st.integers(1, 45)] * 3)
@@ -54,7 +54,7 @@ def test_a_box_is_that_of_the_volume_nnunet_resampled_whole(shape, spacing, want
     whole = resample_data_or_seg_to_shape(
         array, new, spacing, wanted, order=order, order_z=0, force_separate_z=None
     )
-    plan = Resampling.between(shape, new, spacing, wanted, order=order)
+    plan = Resampling.between(shape, new, spacing, wanted, Spline(order))
     target = a_box(new, rng)
     got = cut(array, plan, target)
     assert got.dtype == np.float32
@@ -69,7 +69,7 @@ def test_any_cut_gives_the_same_bits(shape, spacing, wanted, order, seed):
     assume(min(new) > 0 and np.prod(new) < 1e5)
     rng = np.random.default_rng(seed)
     array = rng.normal(size=(1, *shape)).astype(np.float32)
-    plan = Resampling.between(shape, new, spacing, wanted, order=order)
+    plan = Resampling.between(shape, new, spacing, wanted, Spline(order))
     whole = cut(array, plan, Box.of(new))
     for _ in range(3):
         target = a_box(new, rng)
@@ -96,7 +96,7 @@ def test_a_coarse_axis_is_resampled_by_itself_as_nnunet_decides(spacing, wanted,
     shape = (9, 30, 31)
     array = np.random.default_rng(1).normal(size=(1, *shape)).astype(np.float32)
     new = resampled_shape(shape, spacing, wanted)
-    plan = Resampling.between(shape, new, spacing, wanted, order=3)
+    plan = Resampling.between(shape, new, spacing, wanted, Spline(3))
     assert plan.separate == separate
     whole = resample_data_or_seg_to_shape(
         array, new, spacing, wanted, order=3, order_z=0, force_separate_z=None
@@ -111,14 +111,14 @@ def test_the_splines_of_the_plans_are_followed(order_z, forced):
     array = np.random.default_rng(2).normal(size=(1, *shape)).astype(np.float32)
     new = resampled_shape(shape, spacing, wanted)
     how = {"order": 3, "order_z": order_z, "force_separate_z": forced}
-    plan = Resampling.between(shape, new, spacing, wanted, **how)
+    plan = Resampling.between(shape, new, spacing, wanted, Spline(**how))
     whole = resample_data_or_seg_to_shape(array, new, spacing, wanted, **how)
     np.testing.assert_allclose(cut(array, plan, Box.of(new)), whole, atol=3e-6)
 
 
 def test_scores_of_half_the_size_are_interpolated_between_centres_in_nm():
     """Voxels of (8, 16, 32) nm to (4, 8, 16) nm: new centres lie a quarter voxel from old ones."""
-    plan = Resampling.between((1, 1, 2), (2, 2, 4), (8, 16, 32), (4, 8, 16), order=1, force_separate_z=False)
+    plan = Resampling.between((1, 1, 2), (2, 2, 4), (8, 16, 32), (4, 8, 16), Spline(1, 0, False))
     assert plan.need(Box((0, 0, 1), (2, 2, 2))) == Box((0, 0, 0), (1, 1, 2))
     got = plan.apply(np.array([[[[0.0, 1.0]]]]), Box.of((1, 1, 2)), Box.of((2, 2, 4)))
     np.testing.assert_array_equal(got, np.broadcast_to(np.float32([0, 0.25, 0.75, 1]), (1, 2, 2, 4)))
@@ -134,7 +134,7 @@ def test_linear_needs_one_voxel_around_and_cubic_sixteen_more():
 def test_the_range_that_a_spline_overshoots_is_cut_as_nnunet_does():
     array = np.zeros((1, 20, 20, 20), np.float32)
     array[0, 8:12, 8:12, 8:12] = 1
-    plan = Resampling.between((20, 20, 20), (27, 27, 27), (4, 4, 4), (3, 3, 3), order=3)
+    plan = Resampling.between((20, 20, 20), (27, 27, 27), (4, 4, 4), (3, 3, 3), Spline(3))
     got = cut(array, plan, Box.of((27, 27, 27)))[0]
     assert (got.min(), got.max()) == (0, 1)
     np.testing.assert_allclose(
@@ -143,7 +143,7 @@ def test_the_range_that_a_spline_overshoots_is_cut_as_nnunet_does():
 
 
 def test_nothing_changes_where_shapes_agree():
-    plan = Resampling.between((9, 8, 7), (9, 8, 7), (4, 8, 16), (4, 8, 16), order=3)
+    plan = Resampling.between((9, 8, 7), (9, 8, 7), (4, 8, 16), (4, 8, 16), Spline(3))
     array = np.random.default_rng(0).normal(size=(2, 9, 8, 7)).astype(np.float32)
     box = Box((1, 2, 3), (5, 6, 7))
     assert not plan.changes

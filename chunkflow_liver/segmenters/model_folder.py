@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,15 @@ from chunkflow_liver.segmenters.plans import (
     numbers,
     read_json,
     resolved,
+    spline,
     whole,
 )
+from chunkflow_liver.segmenters.resampling import Spline
 
 OURS = "chunkflow_liver"
 NM_PER = {"nm": 1.0, "um": 1e3, "mm": 1e6, "m": 1e9}
+VOXEL = "voxel"
+"""Unit of a spacing that is not to be looked at."""
 MOST_WINDOW = 4096
 
 
@@ -58,7 +62,7 @@ class NnunetModel:
     spacing : tuple of float
         Voxel size that the network was trained on, in `units`; two entries for a 2D network.
     units : str, optional
-        "nm", if the folder was imported; a folder from nnU-Net does not say.
+        "nm" or "voxel", if the folder was imported; a folder from nnU-Net does not say.
     transpose_forward, transpose_backward : tuple of int
         Stored axis that is network axis i, and its inverse.
     schemes : tuple of str
@@ -69,6 +73,8 @@ class NnunetModel:
         Class and keyword arguments, checked.
     mirror_axes : tuple of int
         Axes along which mirroring is allowed.
+    raw_spline, score_spline : Spline
+        How raw voxels come to `spacing`, and scores back.
     """
 
     folder: Path
@@ -89,6 +95,8 @@ class NnunetModel:
     network: str
     options: dict[str, Any]
     mirror_axes: tuple[int, ...]
+    raw_spline: Spline
+    score_spline: Spline
 
     @property
     def is_2d(self) -> bool:
@@ -200,7 +208,7 @@ def read_model(
         channels=channels,
         window=window,
         spacing=spacing,
-        units=units if units in NM_PER else None,
+        units=units if units in (*NM_PER, VOXEL) else None,
         transpose_forward=forward,
         transpose_backward=backward,
         schemes=schemes,
@@ -208,6 +216,8 @@ def read_model(
         network=network,
         options=options,
         mirror_axes=axes,
+        raw_spline=spline(section, "data", 3, plans_file),
+        score_spline=spline(section, "probabilities", 1, plans_file),
     )
 
 
@@ -238,7 +248,8 @@ def import_model(
     to : path
         Folder to make; must not exist.
     units : str
-        What the spacing in plans.json is in: "nm", "um", "mm" or "m". nnU-Net does not write it down.
+        What the spacing in plans.json is in: "nm", "um", "mm" or "m", or "voxel" for a model whose
+        spacing is not to be looked at. nnU-Net does not write it down.
 
     Returns
     -------
@@ -252,8 +263,8 @@ def import_model(
     SegmenterError, ModelSecurityError
         As `read_model`.
     """
-    if units not in NM_PER:
-        raise SegmenterError(f"no length unit {units!r}; there are {sorted(NM_PER)}")
+    if units not in (*NM_PER, VOXEL):
+        raise SegmenterError(f"no length unit {units!r}; there are {[*NM_PER, VOXEL]}")
     target = Path(to)
     if target.exists():
         raise OutputError(f"{target} exists already; import the model to a new folder, or delete it first")
@@ -261,7 +272,7 @@ def import_model(
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        _write_json(draft / "plans.json", _plans_of(model, NM_PER[units]))
+        _write_json(draft / "plans.json", _plans_of(model, units))
         dataset = read_json(model.folder / "dataset.json")
         keys = ("channel_names", "modality", "labels", "regions_class_order", "file_ending")
         _write_json(draft / "dataset.json", {key: dataset[key] for key in keys if key in dataset})
@@ -278,12 +289,16 @@ def import_model(
     return read_model(target, folds=model.folds)
 
 
-def _plans_of(model: NnunetModel, nm: float) -> dict[str, Any]:
+def _plans_of(model: NnunetModel, units: str) -> dict[str, Any]:
+    nm = NM_PER.get(units, 1.0)
+    splines = {"data": model.raw_spline, "probabilities": model.score_spline}
     section = {
         "patch_size": model.window,
         "spacing": [value * nm for value in model.spacing],
         "normalization_schemes": model.schemes,
         "use_mask_for_norm": [False] * len(model.schemes),
+        **{f"resampling_fn_{what}": found.function for what, found in splines.items()},
+        **{f"resampling_fn_{what}_kwargs": _options(found) for what, found in splines.items()},
         "architecture": {
             "network_class_name": model.network,
             "arch_kwargs": model.options,
@@ -297,8 +312,18 @@ def _plans_of(model: NnunetModel, nm: float) -> dict[str, Any]:
         "transpose_backward": model.transpose_backward,
         "configurations": {model.configuration: section},
         "foreground_intensity_properties_per_channel": dict(enumerate(model.intensities)),
-        OURS: {"configuration": model.configuration, "mirror_axes": model.mirror_axes, "units": "nm"},
+        OURS: {
+            "configuration": model.configuration,
+            "mirror_axes": model.mirror_axes,
+            "units": VOXEL if units == VOXEL else "nm",
+        },
     }
+
+
+def _options(spline: Spline) -> dict[str, Any]:
+    options = asdict(spline)
+    del options["function"]
+    return options
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chunkflow_liver.errors import SegmenterError
+from chunkflow_liver.segmenters.resampling import NNUNET_FUNCTION, ORDERS, Spline
 
 SCHEMES = (
     "ZScoreNormalization",
@@ -126,6 +127,21 @@ def normalisation(
                 raise SegmenterError(f"{where}: intensity properties of channel {c} are not finite: {kept}")
         intensities.append(kept)
     return tuple(names), tuple(intensities)
+
+
+def spline(section: Mapping[str, Any], what: str, order: int, where: Path) -> Spline:
+    """How `what` ("data" or "probabilities") is resampled; nnU-Net's default if the plans do not say."""
+    key = f"resampling_fn_{what}"
+    function, options = section.get(key, NNUNET_FUNCTION), section.get(f"{key}_kwargs") or {}
+    if function != NNUNET_FUNCTION:
+        return Spline(order, function=str(function))
+    forced = options.get("force_separate_z")
+    found = Spline(options.get("order", order), options.get("order_z", 0), forced)
+    if found.order not in ORDERS or found.order_z not in ORDERS or forced not in (None, True, False):
+        raise SegmenterError(
+            f"{where}: {key}_kwargs is {options}; wanted splines of order {ORDERS}, as nnU-Net writes"
+        )
+    return found
 
 
 def channel_names(dataset: Mapping[str, Any], where: Path) -> tuple[str, ...]:

@@ -19,6 +19,29 @@ REACH = 16
 POLE = math.sqrt(3.0) - 2.0
 COLUMNS = 8192
 ORDERS = (0, 1, 3)
+NNUNET_FUNCTION = "resample_data_or_seg_to_shape"
+
+
+@dataclass(frozen=True)
+class Spline:
+    """What plans.json says of resampling raw voxels or scores.
+
+    Attributes
+    ----------
+    order : int
+        Of the spline.
+    order_z : int
+        Along a coarse axis, where that is resampled by itself.
+    force_separate_z : bool, optional
+        Whether it is; decided by the voxel sizes if not given.
+    function : str
+        Name of nnU-Net's function; its default is the one that is known here.
+    """
+
+    order: int
+    order_z: int = 0
+    force_separate_z: bool | None = None
+    function: str = NNUNET_FUNCTION
 
 
 def resampled_shape(shape: Sequence[int], spacing: Sequence[float], wanted: Sequence[float]) -> Zyx:
@@ -76,10 +99,7 @@ class Resampling:
         target_shape: Zyx,
         spacing: Sequence[float],
         wanted: Sequence[float],
-        *,
-        order: int,
-        order_z: int = 0,
-        force_separate_z: bool | None = None,
+        spline: Spline,
     ) -> Resampling:
         """What nnU-Net does from voxels of `spacing` to voxels of `wanted`.
 
@@ -89,16 +109,13 @@ class Resampling:
             Of the whole volumes, along the network's axes.
         spacing, wanted : sequence of float
             Voxel size of source and target along the network's axes, in one unit.
-        order : int
-            Of the spline: 3 for raw voxels, 1 for scores, unless plans.json says otherwise.
-        order_z : int
-            Along the coarse axis, where that is resampled by itself.
-        force_separate_z : bool, optional
-            Whether it is; by default if the voxels of source or (failing that) target are more than three
-            times longer along one axis than along their shortest.
+        spline : Spline
+            Of order 3 for raw voxels and 1 for scores, unless plans.json says otherwise. An axis is coarse
+            if the voxels of source or (failing that) target are more than three times longer along it
+            than along their shortest.
         """
-        axis = _coarse_axis(spacing, wanted, force_separate_z)
-        orders = tuple(order_z if a == axis else order for a in range(3))
+        axis = _coarse_axis(spacing, wanted, spline.force_separate_z)
+        orders = tuple(spline.order_z if a == axis else spline.order for a in range(3))
         return cls(source_shape, target_shape, cast(Zyx, orders), axis)
 
     @property
