@@ -1,4 +1,4 @@
-"""What a group of feature columns is: rows from a block, their exact sum, and what the sum says."""
+"""What a group of feature columns is: exact sums over blocks and what they say, or one whole object."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.errors import ConfigError
-from chunkflow_liver.geometry import Block, Nm, Zyx
+from chunkflow_liver.geometry import Block, Box, Nm, Zyx
 from chunkflow_liver.xp import Array
 
 Rows = dict[str, Array]
@@ -23,7 +23,7 @@ Sums = dict[str, Rows]
 
 @dataclass(frozen=True)
 class Settings:
-    """How grey values become bins; the names and meanings of PyRadiomics.
+    """How grey values become bins (the names and meanings of PyRadiomics), and how large a crop may be.
 
     Attributes
     ----------
@@ -31,16 +31,21 @@ class Settings:
         Width of a bin in grey values; bin edges are multiples of it.
     bin_count : int, optional
         Number of equal bins between the smallest and the largest value of each object, instead.
+    crop_voxels : int
+        Most voxels of the bounding box of an object that is taken whole; a larger one is refused by name.
     """
 
     bin_width: float = 25.0
     bin_count: int | None = None
+    crop_voxels: int = 1 << 25
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.bin_width) and self.bin_width > 0):
             raise ConfigError(f"bin_width must be positive and finite, got {self.bin_width!r}")
         if self.bin_count is not None and self.bin_count < 1:
             raise ConfigError(f"bin_count must be 1 or more, got {self.bin_count!r}")
+        if self.crop_voxels < 1:
+            raise ConfigError(f"crop_voxels must be 1 or more, got {self.crop_voxels!r}")
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Settings:
@@ -126,6 +131,54 @@ class Group:
     merge: Callable[[Sequence[Sums]], Sums]
     describe: Callable[[Sums, Rows, Nm, Settings], Rows]
     reach: tuple[Zyx, Zyx] = ((0, 0, 0), (0, 0, 0))
+    image: bool = False
+    working: float = 12.0
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """One object, whole.
+
+    Attributes
+    ----------
+    label : int
+    box : Box
+        Its bounding box, in the volume's voxels.
+    mask : ndarray of the shape of `box`, bool
+        Its voxels.
+    raw : ndarray of the same shape, optional
+        Image of the whole box.
+    voxel_nm : tuple of float
+        Voxel size along (z, y, x), in nm.
+    settings : Settings
+    """
+
+    label: int
+    box: Box
+    mask: Array
+    raw: Array | None
+    voxel_nm: Nm
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class WholeGroup:
+    """A group of columns that sums over blocks do not give: every object is taken whole.
+
+    Attributes
+    ----------
+    describe : callable
+        `describe(crop) -> mapping`: a number for every column; pure and module-level.
+    columns : mapping of str to str
+        Name and dtype of every column, in order.
+    image : bool
+        Whether it needs `raw`.
+    working : float
+        Bytes per voxel of the crop that `describe` needs beside mask and image.
+    """
+
+    describe: Callable[[Crop], Mapping[str, float]]
+    columns: Mapping[str, str]
     image: bool = False
     working: float = 12.0
 

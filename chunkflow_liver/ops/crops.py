@@ -66,14 +66,14 @@ def owned(block: Block, objects: Arrays) -> Iterator[tuple[int, Box]]:
     planes = objects["plane"]
     begin, end = np.searchsorted(planes, [block.write.start[0], block.write.stop[0]])
     low, high = objects["low"][begin:end], objects["high"][begin:end]
-    centre = _centres(low, high)
+    centre = centres(low, high)
     inside = ((centre >= block.write.start) & (centre < block.write.stop)).all(axis=1)
     label = objects["label"][begin:end]
     for i in sorted(np.flatnonzero(inside).tolist(), key=lambda i: int(label[i])):
         yield int(label[i]), Box(zyx(low[i].tolist()), zyx(high[i].tolist()))
 
 
-def _centres(low: Array, high: Array) -> Array:
+def centres(low: Array, high: Array) -> Array:
     """The voxel that holds the centre of each box; it lies inside the box."""
     return (low + high - 1) // 2
 
@@ -84,6 +84,6 @@ def _extents(block: Block, labels: Array) -> Result:
 
 def _boxes(records: Records) -> Columns:
     found = merge_extents(dict(record) for _, record in records)
-    plane = _centres(found["low"], found["high"])[:, 0]
+    plane = centres(found["low"], found["high"])[:, 0]
     order = np.argsort(plane, kind="stable")
     return {"plane": plane[order]} | {name: column[order] for name, column in found.items()}

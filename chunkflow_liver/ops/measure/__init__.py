@@ -14,14 +14,15 @@ from chunkflow_liver.geometry import Block, BlockGrid, Nm, Zyx, zyx
 from chunkflow_liver.kernels.features import Settings, View
 from chunkflow_liver.kernels.moments import block_sums, describe, merge_sums
 from chunkflow_liver.kernels.runs import find_runs
-from chunkflow_liver.ops.measure.groups import GROUPS
+from chunkflow_liver.ops.measure.groups import GROUPS, WHOLE
 from chunkflow_liver.ops.measure.table import flat, join
+from chunkflow_liver.ops.measure.whole import whole_stages
 from chunkflow_liver.ops.place import PathLike, arrays_at, checked_labels, table_at, work_folder
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
-FEATURES = ("basic", *GROUPS)
+FEATURES = ("basic", *GROUPS, *WHOLE)
 
 
 def measure(
@@ -76,11 +77,13 @@ def measure(
             f"{raw.url} has {raw.shape} voxels and {instances.url} {instances.shape}: "
             "measure needs both on the same voxels, choose the level that matches"
         )
-    groups = {feature: GROUPS[feature] for feature in features if feature != "basic"}
-    blind = [feature for feature, group in groups.items() if group.image and raw is None]
-    if blind:
-        raise ConfigError(f"features {blind} measure intensities: give the image as 'raw'")
-    options = plain(Settings.of(settings or {}))
+    groups = {feature: GROUPS[feature] for feature in features if feature in GROUPS}
+    wholes = {feature: WHOLE[feature] for feature in features if feature in WHOLE}
+    imaged = [f for known in (groups, wholes) for f, group in known.items() if group.image]
+    if imaged and raw is None:
+        raise ConfigError(f"features {imaged} measure intensities: give the image as 'raw'")
+    chosen = Settings.of(settings or {})
+    options = plain(chosen)
     inputs = (instances,) if raw is None else (instances, raw)
     output = table_at(work, name)
     params: dict[str, Any] = {"voxel_nm": instances.voxel_nm, "shape": instances.shape}
@@ -91,32 +94,46 @@ def measure(
     first = Map(f"{name}/sums", _sums, grid, inputs, working=12.0)
     folded: dict[str, Any] = {"params": params, "artefacts": made, "provenance": provenance}
     stages: tuple[Stage, ...] = (first, Fold(f"{name}/table", _table, first.name, output, **folded))
-    if groups:
-        low = zyx([max(group.reach[0][axis] for group in groups.values()) for axis in range(3)])
-        high = zyx([max(group.reach[1][axis] for group in groups.values()) for axis in range(3)])
-        grid = BlockGrid(grid.box, grid.block, low, high)
-        shared = {"features": list(groups), "voxel_nm": instances.voxel_nm, "settings": options}
-        second = Map(
-            f"{name}/features",
-            _features,
-            grid,
-            inputs,
-            params=shared,
-            artefacts={"objects": objects},
-            working=max(group.working for group in groups.values()),
-        )
+    if groups or wholes:
+        stages = (first, Fold(f"{name}/objects", _objects, first.name, objects, **folded))
+        over, more = first.name, {"objects": objects}
+        shared = {"voxel_nm": instances.voxel_nm, "settings": options}
+        if wholes:
+            described, more["whole"] = whole_stages(
+                inputs,
+                list(wholes),
+                settings=chosen,
+                grid=grid,
+                over=over,
+                objects=objects,
+                name=name,
+                work=work,
+            )
+            stages += described
+        if groups:
+            low = zyx([max(group.reach[0][axis] for group in groups.values()) for axis in range(3)])
+            high = zyx([max(group.reach[1][axis] for group in groups.values()) for axis in range(3)])
+            second = Map(
+                f"{name}/features",
+                _features,
+                BlockGrid(grid.box, grid.block, low, high),
+                inputs,
+                params={**shared, "features": list(groups)},
+                artefacts={"objects": objects},
+                working=max(group.working for group in groups.values()),
+            )
+            stages, over = (*stages, second), second.name
         about = {"shape": instances.shape, "block": grid.block, "raw": None if raw is None else raw.dtype}
         joined = Fold(
             f"{name}/table",
             join,
-            second.name,
+            over,
             output,
             params={**shared, "features": list(features), **about},
-            artefacts={"objects": objects},
+            artefacts=more,
             provenance={**provenance, "settings": options},
         )
-        known = Fold(f"{name}/objects", _objects, first.name, objects, **folded)
-        stages = (first, known, second, joined)
+        stages = (*stages, joined)
     told = (("instances", instances.name), ("features", list(features)))
     return Plan(stages, work_folder(work), output, (Product("instance table", name, output, told),))
 

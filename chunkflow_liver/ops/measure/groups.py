@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
-from chunkflow_liver.kernels.features import Group
+from chunkflow_liver.kernels.features import Group, WholeGroup
 
 GROUPS: dict[str, Group] = {}
+
+WHOLE: dict[str, WholeGroup] = {}
+"""Groups that take every object whole; one above the limit is refused by name."""

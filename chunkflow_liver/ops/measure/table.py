@@ -38,8 +38,11 @@ def join(
     settings: Mapping[str, Any],
     raw: str | None,
     objects: Arrays,
+    **more: Arrays,
 ) -> Columns:
-    """The instance table: the columns of 'basic' if asked for, and those of every other group.
+    """The instance table: the columns of 'basic' if asked for, of every other group, and `more`.
+
+    `more` are columns of all objects, sorted by label, with the names of the columns in `columns`.
 
     Objects are described as soon as the last block that their bounding box meets has been read, so
     that memory follows the objects that a plane of blocks cuts, not all of them.
@@ -48,7 +51,7 @@ def join(
     order = [str(name) for name in objects["columns"]]
     basic = {name: known[name] for name in order}
     last = _last_blocks(basic, BlockGrid(Box.of(shape), block))
-    groups = {name: GROUPS[name] for name in features if name != "basic"}
+    groups = {name: GROUPS[name] for name in features if name in GROUPS}
     options = Settings.of(settings)
     described = _Described(basic["label"])
     waiting = {name: [_nothing(group, voxel_nm, options, raw)] for name, group in groups.items()}
@@ -69,7 +72,8 @@ def join(
         # What stays open is merged again each time: wait for as many rows as there are of it.
         limit = rows + max(ROWS, rows)
     first = basic if "basic" in features else {name: basic[name] for name in ("label", "class")}
-    return {**first, **described.columns}
+    added = {str(name): np.asarray(part[str(name)]) for part in more.values() for name in part["columns"]}
+    return {**first, **described.columns, **{k: v for k, v in added.items() if k != "label"}}
 
 
 class _Described:
