@@ -1,0 +1,337 @@
+"""The centre line of one object: branches as smooth lines in nm, with the width along each."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+from chunkflow_liver.errors import InputError
+from chunkflow_liver.geometry import Nm
+from chunkflow_liver.kernels.sections import Sections, at_points, pitch_nm, sections, signed_nm
+from chunkflow_liver.kernels.tracing import largest_part, near, trace
+from chunkflow_liver.xp import Array, on_host
+
+BYTES_PER_VOXEL = 40.0
+"""Working memory per voxel of the crop."""
+
+_ROUNDS = 3
+# A voxel belongs to a branch up to this multiple of the radius of a circle of the section's area.
+_COVER = 1.4
+# The last stretch of a path, towards a corner, is at most this share of it.
+_BEND = 0.35
+# Sections wider than this multiple of their surroundings reach into a branch.
+_JUNCTION = 1.15
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A path with its sections, where other paths leave it, and the one it leaves."""
+
+    points: Array
+    tangents: Array
+    found: Sections
+    radius: Array
+    parent: int = -1
+    at: int = 0
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One branch of a centre line, from `start` to `stop`, in equal steps.
+
+    Attributes
+    ----------
+    start, stop : int
+        Rows of `Centreline.nodes_nm`.
+    points_nm : ndarray of shape (n, 3), float64
+        Points along (z, y, x), in nm from the first corner of the mask's array.
+    tangents : ndarray of shape (n, 3), float64
+        Unit vectors from `start` to `stop`.
+    area_nm2 : ndarray of shape (n,), float64
+        Area of the cross-section normal to the line.
+    inscribed_nm : ndarray of shape (n,), float64
+        Radius of the largest sphere around the point inside the object.
+    """
+
+    start: int
+    stop: int
+    points_nm: Array
+    tangents: Array
+    area_nm2: Array
+    inscribed_nm: Array
+
+    @property
+    def position_nm(self) -> Array:
+        """Length of the line from `start` to each point, (n,), in nm."""
+        steps = np.linalg.norm(np.diff(self.points_nm, axis=0), axis=1)
+        return np.concatenate([[0.0], np.cumsum(steps)])
+
+    @property
+    def length_nm(self) -> float:
+        return float(self.position_nm[-1])
+
+    @property
+    def width_nm(self) -> Array:
+        """Diameter of the circle with the area of the cross-section, (n,), in nm."""
+        return 2.0 * np.sqrt(self.area_nm2 / np.pi)
+
+    @property
+    def tortuosity(self) -> float:
+        """Length over the distance of the ends; 1 for a straight branch, inf for a closed one."""
+        chord = float(np.linalg.norm(self.points_nm[-1] - self.points_nm[0]))
+        return self.length_nm / chord if chord > 0 else float("inf")
+
+
+@dataclass(frozen=True)
+class Centreline:
+    """The centre line of an object: a tree of branches.
+
+    Attributes
+    ----------
+    nodes_nm : ndarray of shape (k, 3), float64
+        Tips and branch points, in nm from the first corner of the mask's array.
+    degree : ndarray of shape (k,), int64
+        Branches that end at each node: 1 for a tip, 3 or more for a branch point.
+    branches : tuple of Branch
+    """
+
+    nodes_nm: Array
+    degree: Array
+    branches: tuple[Branch, ...]
+
+    @property
+    def length_nm(self) -> float:
+        """Length of all branches."""
+        return float(sum(b.length_nm for b in self.branches))
+
+    @property
+    def tips(self) -> int:
+        return int((self.degree == 1).sum())
+
+    @property
+    def branch_points(self) -> int:
+        return int((self.degree > 2).sum())
+
+
+def centreline(mask: Array, voxel_nm: Nm, *, prune: float = 1.0) -> Centreline:
+    """The centre line of the one object in `mask`.
+
+    Parameters
+    ----------
+    mask : ndarray of shape (Z, Y, X), bool
+        The object; what lies outside the array is taken as background. Of several parts (26
+        neighbours) the one with most voxels counts, the first of equal ones.
+    voxel_nm : tuple of float
+        Voxel size along (z, y, x), in nm.
+    prune : float
+        A side branch stays if it sticks out of its parent by more than this multiple of the
+        parent's radius.
+
+    Returns
+    -------
+    Centreline
+        Ends lie on the object's surface. Host arrays.
+
+    Raises
+    ------
+    InputError
+        If the mask is empty or has not three axes.
+
+    Notes
+    -----
+    Tracing: TEASAR [1]_, a tree of cheapest paths through voxels whose cost falls with the squared
+    distance to the surface, each from the farthest voxel that no earlier branch covers; a hole of
+    the object is therefore cut open at one place. Each path is then moved to the centroids of its
+    cross-sections, smoothed over the local radius, freed of its last bend towards a corner and
+    lengthened straight to the surface. Cost: about 4 us per voxel up to 60,000 voxels, then
+    0.2 us.
+
+    References
+    ----------
+    .. [1] Sato et al., TEASAR, Pacific Graphics 2000, doi:10.1109/PCCGA.2000.883951
+    """
+    mask = on_host(mask).astype(bool, copy=False)
+    if mask.ndim != 3 or not mask.any():
+        raise InputError(
+            f"a centre line needs an object in a volume, got {int(mask.sum())} voxels in {mask.shape}"
+        )
+    signed = signed_nm(np.pad(largest_part(mask), 1), voxel_nm)
+    paths = trace(signed, voxel_nm)
+    coarse = float(np.linalg.norm(paths.size))
+    lines: list[_Line] = []
+    covered = np.zeros(len(paths.points), bool)
+    while not covered.all():
+        rows = paths.to(int(np.where(covered, -1.0, paths.far).argmax()))
+        raw, parent, at = _leaving(lines, paths.points[rows])
+        if lines and _sticks_out(lines, raw) < max(prune * lines[parent].radius[at], 2 * coarse):
+            covered |= near(raw, paths.points, coarse, ~covered)
+            continue
+        lines.append(_line(signed, voxel_nm, raw, (parent, at), lines))
+        covered |= near(lines[-1].points, paths.points, _COVER * lines[-1].radius + coarse, ~covered)
+        covered[rows] = True
+    # The array that was given begins one voxel later.
+    return _tree(lines, np.array(voxel_nm))
+
+
+def _leaving(lines: list[_Line], raw: Array) -> tuple[Array, int, int]:
+    """The part of a path outside the spheres inside all lines; the line and row where it leaves."""
+    if not lines:
+        return raw, -1, 0
+    inside = np.zeros(len(raw), bool)
+    everything = np.ones(len(raw), bool)
+    for line in lines:
+        inside |= near(line.points, raw, line.found.inscribed_nm, everything)
+    first = int(np.flatnonzero(inside)[-1]) if inside.any() else 0
+    gaps = [np.linalg.norm(line.points - raw[first], axis=1) for line in lines]
+    parent = int(np.argmin([g.min() for g in gaps]))
+    return raw[first:], parent, int(np.clip(gaps[parent].argmin(), 1, len(gaps[parent]) - 2))
+
+
+def _sticks_out(lines: list[_Line], raw: Array) -> float:
+    """Length of a path outside the sections of all lines, in nm."""
+    outside = np.ones(len(raw), bool)
+    for line in lines:
+        outside &= ~near(line.points, raw, line.radius, outside)
+    steps = np.linalg.norm(np.diff(raw, axis=0), axis=1)
+    return float(steps[outside[1:]].sum())
+
+
+def _line(signed: Array, voxel_nm: Nm, raw: Array, leaves: tuple[int, int], lines: list[_Line]) -> _Line:
+    """A path of voxels as a smooth line in the middle of the object."""
+    step = pitch_nm(voxel_nm)
+    points = _even(raw, step)
+    radius = np.maximum(at_points(signed, voxel_nm, points), 0.5 * step)
+    points = points[0 if lines else _bend(points, radius) : len(points) - _bend(points[::-1], radius[::-1])]
+    keep = 0.0
+    if lines:
+        start = lines[leaves[0]].points[leaves[1]]
+        keep = float(lines[leaves[0]].found.inscribed_nm[leaves[1]])
+        points = np.concatenate([start[None], points])
+    elif np.linalg.norm(points[-1] - points[0]) < step:
+        points = _short(signed, voxel_nm, points)
+    # A thick branch need not be centred as often as it is measured.
+    stride = max(step, float(np.median(at_points(signed, voxel_nm, points))) / 8)
+    for _ in range(_ROUNDS):
+        points, tangents = _smooth(_even(points, stride), signed, voxel_nm)
+        found = sections(signed, voxel_nm, points, tangents)
+        shift = found.centre_nm - points
+        shift -= (shift * tangents).sum(1, keepdims=True) * tangents
+        size = np.linalg.norm(shift, axis=1)
+        # Inside its parent a branch has no section of its own.
+        free = np.clip(np.arange(len(points)) * stride / keep - 0.5, 0, 1) if keep else np.ones(len(points))
+        # Where a branch leaves, the section reaches into it.
+        width = found.width_nm
+        free[width > _JUNCTION * 2 * _typical(width / 2, stride)] = 0
+        shift *= (free * np.minimum(1.0, 0.5 * found.inscribed_nm / np.maximum(size, 1e-9)))[:, None]
+        points = points + shift
+    points, _ = _smooth(_even(points, step), signed, voxel_nm)
+    points = _lengthened(points, signed, voxel_nm)
+    if lines:
+        points[0] = start
+    else:
+        points = _lengthened(points[::-1], signed, voxel_nm)[::-1]
+    points = _even(points, step)
+    _, tangents = _smooth(points, signed, voxel_nm)
+    found = sections(signed, voxel_nm, points, tangents)
+    return _Line(points, tangents, found, _typical(found.width_nm / 2, step), *leaves)
+
+
+def _even(points: Array, step: float) -> Array:
+    """The same line in equal steps of about `step` nm, three points at least."""
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    at = np.linspace(0, along[-1], max(3, round(along[-1] / step) + 1))
+    return np.stack([np.interp(at, along, points[:, a]) for a in range(3)], 1)
+
+
+def _bend(points: Array, radius: Array) -> int:
+    """How many of the first points only lead from the middle of the end to a corner of it."""
+    inside = np.linalg.norm(points - points[0], axis=1) <= 1.5 * radius
+    last = np.flatnonzero(inside[: int(_BEND * len(points))])
+    return int(last[-1]) if len(last) else 0
+
+
+def _short(signed: Array, voxel_nm: Nm, points: Array) -> Array:
+    """Three points along the longest axis of an object that is hardly longer than thick."""
+    inside = (np.argwhere(signed > 0) + 0.5) * voxel_nm
+    spread = np.cov(inside.T, bias=True) + np.diag(np.square(voxel_nm)) / 12
+    axis = np.linalg.eigh(spread)[1][:, -1]
+    middle = points[len(points) // 2]
+    return middle + np.array([[-0.5], [0.0], [0.5]]) * pitch_nm(voxel_nm) * axis
+
+
+def _smooth(points: Array, signed: Array, voxel_nm: Nm) -> tuple[Array, Array]:
+    """The line smoothed over half its radius, ends kept, and its unit tangents."""
+    from scipy.ndimage import gaussian_filter1d
+
+    n = len(points)
+    step = max(float(np.linalg.norm(points[1] - points[0])), 1e-9)
+    radius = float(np.median(np.maximum(at_points(signed, voxel_nm, points), 0)))
+    sigma = min(max(0.5 * radius / step, 1.5), n / 6)
+    reach = min(n - 1, int(4 * sigma) + 1)
+    # Mirrored through its ends, so that it neither shrinks nor turns there.
+    wide = np.pad(points, ((reach, reach), (0, 0)), mode="reflect", reflect_type="odd")
+    smooth = gaussian_filter1d(wide, sigma, axis=0, mode="nearest")
+    tangents = np.gradient(smooth, axis=0)[reach : reach + n]
+    size = np.linalg.norm(tangents, axis=1, keepdims=True)
+    tangents = np.where(size > 0, tangents / np.maximum(size, 1e-12), np.array([1.0, 0.0, 0.0]))
+    return smooth[reach : reach + n], tangents
+
+
+def _lengthened(points: Array, signed: Array, voxel_nm: Nm) -> Array:
+    """The line with its last point moved on, straight, to the surface."""
+    step = pitch_nm(voxel_nm)
+    radius = max(float(at_points(signed, voxel_nm, points[-1:])[0]), 0.0)
+    back = int(np.clip(round(radius / step), 1, len(points) - 1))
+    way = points[-1] - points[-1 - back]
+    way = way / max(float(np.linalg.norm(way)), 1e-12)
+    far = points[-1] + np.arange(1, int(4 * radius / step) + 6)[:, None] * (0.5 * step * way)
+    values = at_points(signed, voxel_nm, np.concatenate([points[-1:], far]))
+    out = int(np.argmax(values <= 0)) if (values <= 0).any() else len(far)
+    if out == 0:
+        return points
+    return np.concatenate([points, far[:out]])
+
+
+def _typical(radius: Array, step: float) -> Array:
+    """The median radius along two diameters, which a branch point does not raise."""
+    from scipy.ndimage import median_filter
+
+    return median_filter(radius, size=2 * int(2 * np.median(radius) / step) + 1, mode="nearest")
+
+
+def _tree(lines: list[_Line], first_voxel: Array) -> Centreline:
+    """Lines cut at their branch points; points that lie within a radius of each other are one."""
+    nodes: list[Array] = []
+    leaving: dict[int, int] = {}
+    branches: list[Branch] = []
+
+    def node(point: Array) -> int:
+        nodes.append(point - first_voxel)
+        return len(nodes) - 1
+
+    for i, line in enumerate(lines):
+        points = line.points
+        cuts = [(0, leaving[i] if i in leaving else node(points[0]))]
+        radius = line.found.inscribed_nm
+        for child in sorted(
+            (c for c, other in enumerate(lines) if other.parent == i), key=lambda c: lines[c].at
+        ):
+            at = lines[child].at
+            apart = np.linalg.norm(points[at] - points[cuts[-1][0]])
+            if len(cuts) == 1 or apart > radius[at]:
+                cuts.append((at, node(points[at])))
+            leaving[child] = cuts[-1][1]
+        cuts.append((len(points) - 1, node(points[-1])))
+        for (begin, start), (end, stop) in itertools.pairwise(cuts):
+            part = slice(begin, end + 1)
+            own = points[part] - first_voxel
+            # Where branch points were joined, the branch begins at the one that stayed.
+            own[0], own[-1] = nodes[start], nodes[stop]
+            found = line.found
+            branches.append(
+                Branch(start, stop, own, line.tangents[part], found.area_nm2[part], found.inscribed_nm[part])
+            )
+    degree = np.bincount([n for b in branches for n in (b.start, b.stop)], minlength=len(nodes))
+    return Centreline(np.array(nodes), degree, tuple(branches))

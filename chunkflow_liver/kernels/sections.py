@@ -1,0 +1,148 @@
+"""Cross-sections of one object: what rays find in planes normal to a line through it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from chunkflow_liver.geometry import Nm
+from chunkflow_liver.kernels.distance import distance_nm
+from chunkflow_liver.xp import Array
+
+RAYS = 48
+"""Rays per section: the area of a circle is 0.3 % too small."""
+REACH = 4.0
+"""Rays end at this multiple of the inscribed radius, which bounds sections that run along a branch."""
+
+_BATCH_SAMPLES = 1 << 21
+
+
+@dataclass(frozen=True)
+class Sections:
+    """Cross-sections at n points of a line.
+
+    Attributes
+    ----------
+    area_nm2 : ndarray of shape (n,), float64
+        Area of the part of the section that can be seen from the point.
+    centre_nm : ndarray of shape (n, 3), float64
+        Centroid of that part; the point itself where the area is 0.
+    inscribed_nm : ndarray of shape (n,), float64
+        Radius of the largest sphere around the point inside the object.
+    """
+
+    area_nm2: Array
+    centre_nm: Array
+    inscribed_nm: Array
+
+    @property
+    def width_nm(self) -> Array:
+        """Diameter of the circle of the same area, (n,)."""
+        return 2.0 * np.sqrt(self.area_nm2 / np.pi)
+
+
+def signed_nm(mask: Array, voxel_nm: Nm) -> Array:
+    """Distance to the boundary, positive inside, float32, in nm.
+
+    Parameters
+    ----------
+    mask : ndarray of shape (Z, Y, X), bool
+        The object, with background on every face of the array.
+    voxel_nm : tuple of float
+        Voxel size along (z, y, x), in nm.
+
+    Notes
+    -----
+    Between the centres of the nearest voxels of the other side, so a linear interpolation is 0 half
+    way between an inner and an outer voxel, along and across voxels of any shape.
+    """
+    # inf - inf cannot happen: the faces are background, and callers give at least one voxel.
+    return distance_nm(~mask, voxel_nm, np.inf) - distance_nm(mask, voxel_nm, np.inf)
+
+
+def pitch_nm(voxel_nm: Nm) -> float:
+    """Side of the cube of a voxel's volume, in nm: the step of lines, twice that of rays."""
+    return math.prod(voxel_nm) ** (1 / 3)
+
+
+def at_points(field: Array, voxel_nm: Nm, points_nm: Array) -> Array:
+    """Values of a field of voxels at points (.., 3) in nm from the array's first corner, linear."""
+    from scipy.ndimage import map_coordinates
+
+    index = np.moveaxis(points_nm / np.array(voxel_nm) - 0.5, -1, 0)
+    return map_coordinates(field, index, order=1, mode="nearest")
+
+
+def sections(signed: Array, voxel_nm: Nm, points_nm: Array, tangents: Array) -> Sections:
+    """The cross-sections of an object at points, in the planes normal to the tangents.
+
+    Parameters
+    ----------
+    signed : ndarray of shape (Z, Y, X), float32
+        What `signed_nm` gives.
+    voxel_nm : tuple of float
+        Voxel size along (z, y, x), in nm.
+    points_nm : ndarray of shape (n, 3), float64
+        Points in nm from the array's first corner (the centre of voxel i lies at (i + 0.5) voxel).
+    tangents : ndarray of shape (n, 3), float64
+        Unit vectors.
+
+    Returns
+    -------
+    Sections
+
+    Notes
+    -----
+    Every plane is a fan of `RAYS` rays in steps of half the `pitch_nm`, each up to its first
+    exit, linearly interpolated; the section is the polygon of the exits.
+    """
+    n = len(points_nm)
+    inside = np.maximum(at_points(signed, voxel_nm, points_nm).astype(np.float64), 0.0)
+    step = 0.5 * pitch_nm(voxel_nm)
+    radii = np.zeros((n, RAYS))
+    first, second = _across(tangents)
+    angle = np.arange(RAYS) * (2 * np.pi / RAYS)
+    way = np.cos(angle)[:, None] * first[:, None] + np.sin(angle)[:, None] * second[:, None]
+    # Points of alike reach share a batch, so that a neck is not sampled as far out as a bulge.
+    order = np.argsort(inside, kind="stable")
+    begin = int(np.searchsorted(inside[order], 0.0, side="right"))
+    while begin < n:
+        count = 1
+        while begin + count < n and (count + 1) * RAYS * inside[order[begin + count]] * REACH < (
+            _BATCH_SAMPLES * step
+        ):
+            count += 1
+        rows = order[begin : begin + count]
+        reach = REACH * inside[rows]
+        distance = np.arange(int(np.ceil(reach.max() / step)) + 2) * step
+        places = points_nm[rows][:, None, None] + way[rows][:, :, None] * distance[:, None]
+        radii[rows] = np.minimum(_exits(at_points(signed, voxel_nm, places), step), reach[:, None])
+        begin += count
+    following = np.roll(radii, -1, axis=1)
+    triangles = 0.5 * np.sin(2 * np.pi / RAYS) * radii * following
+    area = triangles.sum(1)
+    corners = radii[..., None] * way
+    centre = (triangles[..., None] * (corners + np.roll(corners, -1, axis=1)) / 3).sum(1)
+    centre /= np.maximum(area, 1e-12)[:, None]
+    return Sections(area, points_nm + centre, inside)
+
+
+def _across(tangents: Array) -> tuple[Array, Array]:
+    """Two unit vectors normal to each tangent and to each other."""
+    axis = np.eye(3)[np.abs(tangents).argmin(1)]
+    first = np.cross(tangents, axis)
+    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    return first, np.cross(tangents, first)
+
+
+def _exits(values: Array, step: float) -> Array:
+    """Distance along each ray (last axis) to its first value that is not positive."""
+    outside = values <= 0
+    outside[..., -1] = True
+    at = np.maximum(outside.argmax(-1), 1)[..., None]
+    before = np.take_along_axis(values, at - 1, -1)[..., 0].astype(np.float64)
+    after = np.take_along_axis(values, at, -1)[..., 0].astype(np.float64)
+    share = np.where(after < before, before / np.maximum(before - after, 1e-12), 1.0)
+    return (at[..., 0] - 1 + np.clip(share, 0.0, 1.0)) * step
