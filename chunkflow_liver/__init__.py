@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from chunkflow_liver.ops.distance import distance
     from chunkflow_liver.ops.evaluate import evaluate
     from chunkflow_liver.ops.label import label
+    from chunkflow_liver.ops.link import link
     from chunkflow_liver.ops.measure import measure
     from chunkflow_liver.ops.phantom import phantom
     from chunkflow_liver.ops.segment import segment
@@ -39,6 +40,7 @@ _PUBLIC = {
     "evaluate": "ops.evaluate",
     "export": "ops.convert",
     "label": "ops.label",
+    "link": "ops.link",
     "measure": "ops.measure",
     "open_volume": "store.images",
     "phantom": "ops.phantom",
@@ -64,6 +66,7 @@ __all__ = [
     "evaluate",
     "export",
     "label",
+    "link",
     "measure",
     "open_volume",
     "phantom",

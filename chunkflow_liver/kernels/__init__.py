@@ -13,10 +13,13 @@ from chunkflow_liver.kernels.contacts import halo_voxels, merge_contacts, surfac
 from chunkflow_liver.kernels.distance import distance_nm, exact_nm
 from chunkflow_liver.kernels.downsample import mean, mode
 from chunkflow_liver.kernels.moments import block_sums, describe, merge_sums
+from chunkflow_liver.kernels.relabel import relabel
 from chunkflow_liver.kernels.runs import Runs, find_runs
+from chunkflow_liver.kernels.slice_links import Rule, link_slices
 from chunkflow_liver.kernels.union import flatten, unite
 
 __all__ = [
+    "Rule",
     "Runs",
     "block_sums",
     "component_table",
@@ -27,6 +30,7 @@ __all__ = [
     "flatten",
     "halo_voxels",
     "label_block",
+    "link_slices",
     "mean",
     "merge_contacts",
     "merge_pairs",
@@ -34,6 +38,7 @@ __all__ = [
     "mode",
     "plane_pairs",
     "plane_runs",
+    "relabel",
     "surface_contacts",
     "unite",
 ]

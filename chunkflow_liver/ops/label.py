@@ -28,7 +28,7 @@ from chunkflow_liver.kernels.components import (
     plane_pairs,
     plane_runs,
 )
-from chunkflow_liver.ops.numbering import Numbering
+from chunkflow_liver.ops.numbering import Numbering, id_dtype
 from chunkflow_liver.ops.place import (
     PathLike,
     arrays_at,
@@ -115,7 +115,7 @@ def label(
     most = capacity(semantic.shape, connectivity=connectivity, single=single, min_voxels=min_voxels)
     output = semantic.like(
         label_url(work, name, into),
-        dtype=dtype or ("uint32" if most <= np.iinfo(np.uint32).max else "uint64"),
+        dtype=dtype or id_dtype(most),
         kind="label",
         block=block,
         zarr_format=label_format(into),

@@ -167,3 +167,8 @@ def _parts(column: Array) -> Iterator[tuple[slice, Array]]:
     for start in range(0, len(column), BATCH):
         part = np.array(column[start : start + BATCH])
         yield slice(start, start + len(part)), part
+
+
+def id_dtype(most: int) -> str:
+    """Type of ids when there can be `most` objects: 64 bits only where 32 might not do."""
+    return "uint32" if most <= np.iinfo(np.uint32).max else "uint64"
