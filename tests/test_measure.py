@@ -190,8 +190,16 @@ def test_what_cannot_be_measured_is_refused(tmp_path, listing):
     smaller = write(tmp_path, raw[:3], "smaller")
     at = {"name": "t", "work": tmp_path / "work"}
     before = listing()
-    with pytest.raises(ConfigError, match=r"no features \['texture'\]; there are \['basic'\]"):
+    with pytest.raises(ConfigError, match=r"no features \['texture'\]; there are \['basic', 'shape'"):
         cf.measure(cells, features=["basic", "texture"], **at)
+    with pytest.raises(
+        ConfigError, match=r"no feature settings \['width'\]; there are \['bin_width', 'bin_count'"
+    ):
+        cf.measure(cells, settings={"width": 3}, **at)
+    with pytest.raises(ConfigError, match=r"bin_width must be positive and finite, got 0"):
+        cf.measure(cells, settings={"bin_width": 0}, **at)
+    with pytest.raises(ConfigError, match=r"bin_count must be 1 or more, got 0"):
+        cf.measure(cells, settings={"bin_count": 0}, **at)
     with pytest.raises(InputError, match=r"\(3, 5, 6\) voxels .* \(4, 5, 6\): measure needs both"):
         cf.measure(cells, raw=smaller, **at)
     floats = cells.like(f"{tmp_path}/floats", dtype="float32", kind="image")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -125,6 +125,8 @@ class Group:
         Whether it needs `raw`.
     working : float
         Bytes per voxel of the read box that `sums` needs.
+    units : mapping of str to str
+        Unit of every column, '' for a number without one.
     """
 
     sums: Callable[[View], Sums]
@@ -133,6 +135,7 @@ class Group:
     reach: tuple[Zyx, Zyx] = ((0, 0, 0), (0, 0, 0))
     image: bool = False
     working: float = 12.0
+    units: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,12 +38,14 @@ class Table:
     def write(self, columns: Columns, provenance: Mapping[str, Any] | None = None) -> None:
         """Write `columns` (arrays of one length) under a temporary name and rename it into place.
 
-        The unit of every column follows from the end of its name; `provenance` is stored as JSON.
+        The unit of a column is what `provenance["units"]` says, or follows from the end of its name;
+        `provenance` is stored as JSON.
         """
+        units = (provenance or {}).get("units", {})
         arrays = [pa.array(np.asarray(values)) for values in columns.values()]
         fields = []
         for name, array in zip(columns, arrays, strict=True):
-            unit = next((u for end, u in UNITS.items() if name.endswith(end)), "")
+            unit = units.get(name) or next((u for end, u in UNITS.items() if name.endswith(end)), "")
             fields.append(pa.field(name, array.type, metadata={"unit": unit} if unit else None))
         schema = pa.schema(
             fields, metadata={"chunkflow_liver": json.dumps(provenance or {}, sort_keys=True, default=str)}

@@ -123,6 +123,7 @@ def measure(
                 working=max(group.working for group in groups.values()),
             )
             stages, over = (*stages, second), second.name
+        units = {column: unit for group in groups.values() for column, unit in group.units.items()}
         about = {"shape": instances.shape, "block": grid.block, "raw": None if raw is None else raw.dtype}
         joined = Fold(
             f"{name}/table",
@@ -131,7 +132,7 @@ def measure(
             output,
             params={**shared, "features": list(features), **about},
             artefacts=more,
-            provenance={**provenance, "settings": options},
+            provenance={**provenance, "settings": options, "units": units},
         )
         stages = (*stages, joined)
     told = (("instances", instances.name), ("features", list(features)))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from chunkflow_liver.kernels.features import Group, WholeGroup
+from chunkflow_liver.kernels.shape import SHAPE
 
-GROUPS: dict[str, Group] = {}
+GROUPS: dict[str, Group] = {
+    "shape": SHAPE,
+}
 
 WHOLE: dict[str, WholeGroup] = {}
 """Groups that take every object whole; one above the limit is refused by name."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from chunkflow_liver.engine.stage import Records
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx, zyx
-from chunkflow_liver.kernels.features import Group, Rows, Settings, Sums, View
+from chunkflow_liver.kernels.features import Rows, Settings, Sums, View
 from chunkflow_liver.ops.measure.groups import GROUPS
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.xp import Array
@@ -54,7 +54,8 @@ def join(
     groups = {name: GROUPS[name] for name in features if name in GROUPS}
     options = Settings.of(settings)
     described = _Described(basic["label"])
-    waiting = {name: [_nothing(group, voxel_nm, options, raw)] for name, group in groups.items()}
+    empty = _nothing({name: column[:0] for name, column in basic.items()}, voxel_nm, options, raw)
+    waiting = {name: [group.sums(empty)] for name, group in groups.items()}
     rows, limit = 0, ROWS
     for index, record in _until_end(records):
         for name in groups if record else ():
@@ -132,10 +133,9 @@ def _split(sums: Sums, label: Array) -> tuple[Sums, Sums]:
     return inside, outside
 
 
-def _nothing(group: Group, voxel_nm: Nm, settings: Settings, raw: str | None) -> Sums:
-    """The tables of a group without rows, so that a volume without objects has its columns too."""
+def _nothing(objects: Rows, voxel_nm: Nm, settings: Settings, raw: str | None) -> View:
+    """A block without objects: a volume without any has all columns too."""
     box = Box.of((1, 1, 1))
-    labels = np.zeros(box.shape, np.uint64)
     image = None if raw is None else np.zeros(box.shape, raw)
     block = Block(0, zyx([0, 0, 0]), box, box, box)
-    return group.sums(View(block, labels, image, {"label": labels[0, 0, :0]}, voxel_nm, settings))
+    return View(block, np.zeros(box.shape, np.uint64), image, objects, voxel_nm, settings)

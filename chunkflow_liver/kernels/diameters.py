@@ -1,0 +1,243 @@
+"""Largest distances between mesh vertices, in space and in planes, from a few extreme voxels per plane."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from chunkflow_liver.geometry import Nm, Zyx
+from chunkflow_liver.kernels.features import Rows
+from chunkflow_liver.kernels.runs import find_runs
+from chunkflow_liver.xp import Array
+
+DIAMETERS = ("slice_sq", "column_sq", "row_sq", "space_sq")
+
+# The axes (u, v) that span the planes across z, y and x.
+_ACROSS = ((1, 2), (0, 2), (0, 1))
+_LARGE = 512
+_INT64_MAX = 2**63 - 1
+
+
+def extreme_voxels(near: Array, low: Zyx, origin: Zyx) -> Rows:
+    """The voxels that can end a diameter, from a block and one voxel around it.
+
+    Parameters
+    ----------
+    near : ndarray of shape (Z, Y, X), integer
+        Labels of the block, of `low` voxels before it and of one after it on each axis.
+    low : Zyx
+        1 on axes where the block begins with the volume, else 0.
+    origin : Zyx
+        First voxel of the block in the volume.
+
+    Returns
+    -------
+    dict of ndarray of shape (P,)
+        `label` (uint64); `kind` (int8): 2 a for the plane of voxels `plane` across axis a, 2 a + 1 for
+        the plane between the voxels `plane` and `plane + 1`; `plane`, `u`, `v` (int32, voxels of the
+        volume): the corners of the convex hull of each plane. Sorted by label, kind, plane.
+
+    Notes
+    -----
+    A mesh vertex is the middle of a face between a voxel inside and one outside. The hull of those
+    in a plane of voxels is the hull of the voxels' centres and half a voxel more along both axes, so
+    that corners of the hull of the centres are enough; a plane between two layers has the centres of
+    the voxels that are in one layer only. What is a corner in space is one in its plane.
+    """
+    own = near[tuple(slice(n, -1) for n in low)]
+    labels = np.unique(find_runs(near).label)
+    side = max(near.shape) + 1
+    parts = []
+    for kind in range(6):
+        axis, between = divmod(kind, 2)
+        label, at = _between(near, low, axis) if between else _ends(own, low, axis)
+        u, v = (at[a] for a in _ACROSS[axis])
+        rows = _corners(np.searchsorted(labels, label) * side + at[axis], u, v)
+        parts.append((*np.divmod(rows[0], side), rows[1], rows[2], np.full(len(rows[0]), kind, np.int8)))
+    rank, plane, u, v, kinds = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.argsort(rank, kind="stable")
+    rank, plane, u, v, kinds = (column[order] for column in (rank, plane, u, v, kinds))
+    start = np.array(origin) - np.array(low)
+    axes, across = kinds // 2, np.array(_ACROSS)
+    return {
+        "label": labels[rank].astype(np.uint64),
+        "kind": kinds,
+        "plane": (plane + start[axes]).astype(np.int32),
+        "u": (u + start[across[axes, 0]]).astype(np.int32),
+        "v": (v + start[across[axes, 1]]).astype(np.int32),
+    }
+
+
+def merge_voxels(parts: Sequence[Rows]) -> Rows:
+    """The extreme voxels of several blocks as one: again the corners of the hull of each plane."""
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    if not len(joined["label"]):
+        return joined
+    keys = np.stack([joined["label"].view(np.int64), joined["kind"], joined["plane"]])
+    order = np.lexsort([joined["plane"], joined["kind"], joined["label"]])
+    group = np.zeros(len(order), np.int64)
+    group[order[1:]] = np.cumsum((keys[:, order[1:]] != keys[:, order[:-1]]).any(0))
+    first = order[np.searchsorted(group[order], np.arange(group.max() + 1))]
+    at, u, v = _corners(group, joined["u"].astype(np.int64), joined["v"].astype(np.int64))
+    kept = {name: joined[name][first[at]] for name in ("label", "kind", "plane")}
+    return {**kept, "u": u.astype(np.int32), "v": v.astype(np.int32)}
+
+
+def largest(voxels: Rows, label: Array, voxel_nm: Nm) -> Rows:
+    """Squared diameters of objects, from all of their extreme voxels.
+
+    Parameters
+    ----------
+    voxels : dict of ndarray of shape (P,)
+        What `extreme_voxels` or `merge_voxels` gave.
+    label : ndarray of shape (L,), uint64
+        Objects wanted, ascending; all of `voxels` belong to them.
+    voxel_nm : tuple of float
+        Voxel size along (z, y, x), in nm.
+
+    Returns
+    -------
+    dict of ndarray of shape (L,), float64
+        `slice_sq`, `column_sq`, `row_sq` (in planes across z, y and x) and `space_sq`, in nm^2. Exact up to
+        the rounding of one sum, and the same bits for any two voxels that are as far apart.
+    """
+    found = {name: np.zeros(len(label)) for name in DIAMETERS}
+    rank: Array = np.searchsorted(label, voxels["label"])
+    for kind in range(6):
+        axis, between = divmod(kind, 2)
+        rows = voxels["kind"] == kind
+        size = np.array([voxel_nm[a] for a in _ACROSS[axis]])
+        at = np.stack([voxels["u"][rows], voxels["v"][rows]]).astype(np.int64)
+        plane = voxels["plane"][rows].astype(np.int64)
+        _widen(found[DIAMETERS[axis]], rank[rows], plane, at, size, grown=not between)
+        if kind == 0:
+            _widen(
+                found["space_sq"], rank[rows], None, np.stack([plane, *at]), np.array(voxel_nm), grown=True
+            )
+    return found
+
+
+def _ends(own: Array, low: Zyx, axis: int) -> tuple[Array, list[Array]]:
+    """First and last voxel of every run that lies in planes across `axis`; coordinates in `near`."""
+    runs = find_runs(own.swapaxes(1, 2) if axis == 2 else own)
+    ends = np.concatenate([runs.start, runs.stop - 1])
+    label, first, second = (np.concatenate([c, c]) for c in (runs.label, runs.z, runs.y))
+    at = [first, ends, second] if axis == 2 else [first, second, ends]
+    return label, [a + n for a, n in zip(at, low, strict=True)]
+
+
+def _between(near: Array, low: Zyx, axis: int) -> tuple[Array, list[Array]]:
+    """Voxels that only one of two neighbouring layers across `axis` has; coordinates in `near`."""
+    inner = [slice(0 if a == axis else n, -1) for a, n in enumerate(low)]
+    before = near[tuple(inner)]
+    inner[axis] = slice(1, None)
+    after = near[tuple(inner)]
+    where = np.nonzero(before != after)
+    labels = np.concatenate([before[where], after[where]])
+    at = [np.concatenate([w, w])[labels != 0] + (0 if a == axis else low[a]) for a, w in enumerate(where)]
+    return labels[labels != 0], at
+
+
+def _corners(group: Array, u: Array, v: Array) -> tuple[Array, Array, Array]:
+    """Corners of the convex hull of the points (u, v) of each group, sorted by group."""
+    if not len(group):
+        return group, u, v
+    nu, nv = int(u.max()) + 1, int(v.max()) + 1
+    if (int(group.max()) + 1) * nu * nv <= _INT64_MAX:
+        # One sort of one integer per point: several times faster than a sort by three columns.
+        row, v = np.divmod(np.sort((group * nu + u) * nv + v), nv)
+        group, u = np.divmod(row, nu)
+        new = row[1:] != row[:-1]
+    else:
+        order = np.lexsort([v, u, group])
+        group, u, v = group[order], u[order], v[order]
+        new = (group[1:] != group[:-1]) | (u[1:] != u[:-1])
+    first = np.flatnonzero(np.concatenate([[True], new]))
+    last = np.append(first[1:], len(group)) - 1
+    group, u = group[first], u[first]
+    lower = _chain(group, u, v[first], 1)
+    upper = _chain(group, u, v[last], -1)
+    # Where a row is one voxel wide it may be a corner of both chains.
+    upper = upper[~np.isin(upper, lower) | (v[first] != v[last])[upper]]
+    at = np.concatenate([lower, upper])
+    v = np.concatenate([v[first[lower]], v[last[upper]]])
+    order = np.argsort(group[at], kind="stable")
+    return group[at][order], u[at][order], v[order]
+
+
+def _chain(group: Array, u: Array, v: Array, sign: int) -> Array:
+    """Rows of the corners of the lower (1) or upper (-1) half of each hull, of points sorted by u."""
+    kept = np.arange(len(group))
+    while len(kept) > 2:
+        a, b, c = kept[:-2], kept[1:-1], kept[2:]
+        # A point between two others is no corner if it lies on their line or inside, even if these go too.
+        inside = sign * ((v[b] - v[a]) * (u[c] - u[a]) - (v[c] - v[a]) * (u[b] - u[a])) >= 0
+        inside &= group[a] == group[c]
+        if not inside.any():
+            break
+        kept = np.concatenate([kept[:1], b[~inside], kept[-1:]])
+    return kept
+
+
+def _widen(best: Array, rank: Array, plane: Array | None, at: Array, size: Array, *, grown: bool) -> None:
+    """Raise `best` (per object) to the largest squared distance within one plane (None: in space).
+
+    `grown` adds half a voxel along some axis to both ends.
+    """
+    if not len(rank):
+        return
+    new = rank[1:] != rank[:-1]
+    if plane is not None:
+        new |= plane[1:] != plane[:-1]
+    begin = np.flatnonzero(np.concatenate([[True], new]))
+    owner = rank[begin]
+    rank, group, at = _candidates(begin, owner, at, size, float(size.max()) if grown else 0.0)
+    if not len(rank):
+        return
+    begin = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))
+    length = np.diff(np.append(begin, len(rank)))
+    place = np.arange(len(rank)) - np.repeat(begin, length)
+    count = np.repeat(length, length)
+    start = np.repeat(begin, length)
+    here = np.arange(len(rank))
+    for step in range(int(length.max()) // 2 + 1):
+        # Every pair of a group is met once when its points go round.
+        other = start + (place + step) % count
+        apart = np.abs(at[:, here] - at[:, other]) * size[:, None]
+        np.maximum.at(best, rank, _grown(apart, size) if grown else (apart**2).sum(0))
+        more = count >= 2 * (step + 1)
+        here, rank, place, count, start = (c[more] for c in (here, rank, place, count, start))
+
+
+def _grown(apart: Array, size: Array) -> Array:
+    """Squared lengths of `apart` (nm, not negative) with half a voxel more along an axis at both ends."""
+    squares = apart**2
+    total = squares.sum(0)
+    best = np.zeros(apart.shape[1])
+    for i in range(len(size)):
+        best = np.maximum(best, total - squares[i] + (apart[i] + size[i]) ** 2)
+        for j in range(i):
+            rest = total - squares[i] - squares[j]
+            best = np.maximum(best, rest + (apart[i] + size[i] / 2) ** 2 + (apart[j] + size[j] / 2) ** 2)
+    return best
+
+
+def _candidates(
+    begin: Array, owner: Array, at: Array, size: Array, slack: float
+) -> tuple[Array, Array, Array]:
+    """Object, group and coordinates of the points that can end a longest distance of their object."""
+    length = np.diff(np.append(begin, at.shape[1]))
+    group = np.repeat(np.arange(len(begin)), length)
+    middle = np.minimum.reduceat(at, begin, axis=1) + np.maximum.reduceat(at, begin, axis=1)
+    radius = np.sqrt((((2 * at - middle[:, group]) * (size[:, None] / 2)) ** 2).sum(0))
+    reach = np.maximum.reduceat(radius, begin)
+    far = np.flatnonzero(radius == reach[group])
+    far = far[np.searchsorted(group[far], np.arange(len(begin)))]
+    from_far = np.sqrt((((at - at[:, far][:, group]) * size[:, None]) ** 2).sum(0))
+    known = np.zeros(int(owner.max()) + 1)
+    np.maximum.at(known, owner, np.maximum.reduceat(from_far, begin))
+    # A pair is at most both distances from the middle apart, and must reach a pair that is known.
+    needed = (known - slack)[owner] * (1 - 1e-9)
+    kept = radius + reach[group] >= needed[group]
+    return owner[group][kept], group[kept], at[:, kept]

@@ -1,0 +1,180 @@
+"""PyRadiomics' shape features of every object, from counts of cells and extreme voxels of blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from chunkflow_liver.geometry import NM_PER_UM, Nm, zyx
+from chunkflow_liver.kernels.diameters import DIAMETERS, extreme_voxels, largest, merge_voxels
+from chunkflow_liver.kernels.features import Group, Rows, Settings, Sums, View, add_rows
+from chunkflow_liver.kernels.mesh import CODES, areas, cells, volumes
+from chunkflow_liver.xp import Array
+
+UNITS = {
+    "shape_MeshVolume": "micrometer^3",
+    "shape_VoxelVolume": "micrometer^3",
+    "shape_SurfaceArea": "micrometer^2",
+    "shape_SurfaceVolumeRatio": "micrometer^-1",
+    "shape_Sphericity": "",
+    "shape_Compactness1": "",
+    "shape_Compactness2": "",
+    "shape_SphericalDisproportion": "",
+    "shape_Maximum3DDiameter": "micrometer",
+    "shape_Maximum2DDiameterSlice": "micrometer",
+    "shape_Maximum2DDiameterColumn": "micrometer",
+    "shape_Maximum2DDiameterRow": "micrometer",
+    "shape_MajorAxisLength": "micrometer",
+    "shape_MinorAxisLength": "micrometer",
+    "shape_LeastAxisLength": "micrometer",
+    "shape_Elongation": "",
+    "shape_Flatness": "",
+}
+
+
+def shape_sums(view: View) -> Sums:
+    """What a block knows of the shapes in it.
+
+    Returns
+    -------
+    dict of dict of ndarray
+        `cells` (`label, code, count`: marching-cubes cells that the block owns, the one with its first
+        corner in it), `volumes` (`label, half_voxels`: 48 times the volume under those cells, seen from
+        the volume's first voxel), `diameters` (`label` and squares in nm^2: objects that lie in the block
+        as a whole) and `voxels` (extreme voxels of all others, see `kernels.diameters`).
+    """
+    start = view.block.write.start
+    low = zyx([int(n == 0) for n in start])
+    near = view.near(low, (1, 1, 1))
+    found = cells(near)
+    objects = view.objects["label"]
+    rank = view.rank(found.label)
+    count = _counts(rank, found.code, len(objects))
+    row, code = np.nonzero(count)
+    volume, vector = volumes()
+    total = np.zeros(len(objects), np.int64)
+    np.add.at(total, rank, volume[found.code])
+    for axis, at in enumerate((found.z, found.y, found.x)):
+        np.add.at(total, rank, 2 * (at - low[axis] + start[axis]) * vector[found.code, axis])
+    seen = np.flatnonzero(count.any(axis=1))
+    voxels = extreme_voxels(near, low, start)
+    whole = _whole(view)
+    inside = whole[view.rank(voxels["label"])]
+    complete = objects[whole]
+    widest = largest({name: c[inside] for name, c in voxels.items()}, complete, view.voxel_nm)
+    return {
+        "cells": {"label": objects[row], "code": code.astype(np.uint8), "count": count[row, code]},
+        "volumes": {"label": objects[seen], "half_voxels": total[seen]},
+        "diameters": {"label": complete, **widest},
+        "voxels": {name: column[~inside] for name, column in voxels.items()},
+    }
+
+
+def merge_shapes(parts: Sequence[Sums]) -> Sums:
+    """The sums of several blocks as one; exact, in any order."""
+    tables = {name: [part[name] for part in parts] for name in parts[0]}
+    return {
+        "cells": add_rows(tables["cells"], ("label", "code")),
+        "volumes": add_rows(tables["volumes"], ("label",)),
+        # An object that lies in a block as a whole has one row.
+        "diameters": add_rows(tables["diameters"], ("label",)),
+        "voxels": merge_voxels(tables["voxels"]),
+    }
+
+
+def describe_shapes(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Settings) -> Rows:
+    """The shape features of whole objects, with the voxel size in um as spacing.
+
+    Parameters
+    ----------
+    sums : dict of dict of ndarray
+        What `merge_shapes` gave for these objects.
+    objects : dict of ndarray of shape (L,)
+        Columns of 'basic'.
+    voxel_nm : tuple of float
+        Voxel size along (z, y, x), in nm.
+    settings : Settings
+        Not used: shape knows no grey values.
+
+    Returns
+    -------
+    dict of ndarray of shape (L,), float64
+        See `UNITS`. NaN where a feature is 0 / 0 (the elongation of a single voxel).
+
+    Notes
+    -----
+    Names, definitions and numbers of PyRadiomics 3.0.1 [1]_. Its mesh has small holes where voxels meet at
+    an edge only; the volume under such a mesh depends on the origin, which is one voxel before the
+    object's bounding box, as in its feature extractor. Its slice is a z-plane, its column a y-plane and
+    its row an x-plane. The axis lengths of a flat object are exactly 0,
+    where PyRadiomics has 1e-9, NaN or a complex number.
+
+    References
+    ----------
+    .. [1] van Griethuysen et al., PyRadiomics, doi:10.1158/0008-5472.CAN-17-0339, shape.py, cshape.c
+    """
+    label = objects["label"]
+    size_um = np.array(voxel_nm) / NM_PER_UM
+    found = sums["cells"]
+    rank = np.searchsorted(label, found["label"])
+    area = np.zeros(len(label))
+    np.add.at(area, rank, areas(voxel_nm)[found["code"]] * found["count"])
+    area /= NM_PER_UM**2
+    halves = np.zeros(len(label), np.int64)
+    halves[np.searchsorted(label, sums["volumes"]["label"])] = sums["volumes"]["half_voxels"]
+    _, vector = volumes()
+    for axis, name in enumerate(("bbox_z_min", "bbox_y_min", "bbox_x_min")):
+        open_ = np.zeros(len(label), np.int64)
+        np.add.at(open_, rank, vector[found["code"], axis] * found["count"])
+        halves -= 2 * (objects[name] - 1) * open_
+    volume = halves * (float(np.prod(size_um)) / 48)
+    major, middle, minor = (objects[f"axis_{k}_nm"] / NM_PER_UM for k in ("major", "middle", "minor"))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ball = (36 * np.pi * volume**2) ** (1 / 3)
+        columns = [
+            volume,
+            objects["voxels"] * float(np.prod(size_um)),
+            area,
+            area / volume,
+            ball / area,
+            volume / (area**1.5 * np.sqrt(np.pi)),
+            36 * np.pi * volume**2 / area**3,
+            area / ball,
+            *_diameters(sums, label, voxel_nm),
+            major,
+            middle,
+            minor,
+            middle / major,
+            minor / major,
+        ]
+    return dict(zip(UNITS, columns, strict=True))
+
+
+SHAPE = Group(
+    shape_sums, merge_shapes, describe_shapes, reach=((0, 0, 0), (1, 1, 1)), working=60.0, units=UNITS
+)
+
+
+def _counts(rank: Array, code: Array, objects: int) -> Array:
+    """Cells of every object and code, int64 of shape (objects, 256)."""
+    count = np.bincount(rank * CODES + code, minlength=objects * CODES)
+    return count.reshape(objects, CODES)
+
+
+def _whole(view: View) -> Array:
+    """Which of the block's objects lie in it as a whole."""
+    whole = np.ones(len(view.objects["label"]), bool)
+    for axis, a, b in zip("zyx", view.block.write.start, view.block.write.stop, strict=True):
+        whole &= (view.objects[f"bbox_{axis}_min"] >= a) & (view.objects[f"bbox_{axis}_max"] <= b)
+    return whole
+
+
+def _diameters(sums: Sums, label: Array, voxel_nm: Nm) -> list[Array]:
+    """Diameters in space and in planes across z, y and x, in um."""
+    known = sums["diameters"]
+    rank = np.searchsorted(label, known["label"])
+    crossing = largest(sums["voxels"], label, voxel_nm)
+    for name in DIAMETERS:
+        crossing[name][rank] = known[name]
+    return [np.sqrt(crossing[name]) / NM_PER_UM for name in ("space_sq", "slice_sq", "column_sq", "row_sq")]

@@ -1,0 +1,47 @@
+"""PyRadiomics itself, on one object of a label array at a time: float64 images, spacing in um."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+VOXEL_NM = (4.0, 8.0, 16.0)
+
+
+def pyradiomics(
+    module: str,
+    labels: np.ndarray[Any, Any],
+    label: int,
+    raw: np.ndarray[Any, Any] | None = None,
+    voxel_nm: tuple[float, ...] = VOXEL_NM,
+    **settings: Any,
+) -> dict[str, float]:
+    """Every feature of the class in `radiomics.<module>`, deprecated ones too, of one object.
+
+    The crop to the bounding box is what the feature extractor does first. The image becomes float64:
+    under NumPy 2 PyRadiomics' arithmetic on uint8 wraps around without a word.
+    """
+    radiomics = pytest.importorskip("radiomics")
+    import SimpleITK as sitk
+    from radiomics import firstorder, glcm, gldm, glrlm, glszm, ngtdm, shape
+
+    radiomics.logger.setLevel(40)
+    modules = dict(
+        firstorder=firstorder, glcm=glcm, gldm=gldm, glrlm=glrlm, glszm=glszm, ngtdm=ngtdm, shape=shape
+    )
+    kinds = {
+        name: next(v for k, v in vars(m).items() if k.startswith("Radiomics")) for name, m in modules.items()
+    }
+    box = tuple(slice(w.min(), w.max() + 1) for w in np.nonzero(labels == label))
+    mask = sitk.GetImageFromArray((labels[box] == label).astype(np.uint8))
+    values = np.zeros(labels.shape) if raw is None else raw.astype(np.float64)
+    image = sitk.GetImageFromArray(values[box])
+    for made in (mask, image):
+        made.SetSpacing([size / 1000 for size in voxel_nm[::-1]])
+    features = kinds[module](image, sitk.Cast(mask, sitk.sitkUInt32), label=1, **settings)
+    for name in features.getFeatureNames():
+        features.enableFeatureByName(name)
+    # Its axes come from a solver for any matrix, which may give complex numbers for equal eigenvalues.
+    return {name: float(np.real(value)) for name, value in features.execute().items()}
