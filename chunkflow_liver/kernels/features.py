@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,11 +14,18 @@ from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import Block, Box, Nm, Zyx
 from chunkflow_liver.xp import Array
 
+T = TypeVar("T")
+
 Rows = dict[str, Array]
 """Columns of one length; `label` (uint64) says to which object a row belongs, any number each."""
 
 Sums = dict[str, Rows]
 """Named tables of rows: what a group keeps of a block, or of many."""
+
+
+NORMS = ("manhattan", "euclidean", "infinity", "no_weighting")
+FARTHEST = 4
+"""Largest of `Settings.distances`: 728 neighbours, and as much work."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +38,26 @@ class Settings:
         Width of a bin in grey values; bin edges are multiples of it.
     bin_count : int, optional
         Number of equal bins between the smallest and the largest value of each object, instead.
+    distances : tuple of int
+        Which neighbours make pairs and dependences: those so many voxels away along the axis where
+        they are farthest. Runs and zones always join next neighbours.
+    symmetrical_glcm : bool
+        Whether a pair counts in both directions.
+    weighting_norm : str, optional
+        One of `NORMS`: directions are weighted by their length, in um, and added. Without it a
+        feature is the mean of its values for all directions.
+    gldm_a : int
+        Largest difference of grey levels of dependent voxels.
     crop_voxels : int
         Most voxels of the bounding box of an object that is taken whole; a larger one is refused by name.
     """
 
     bin_width: float = 25.0
     bin_count: int | None = None
+    distances: tuple[int, ...] = (1,)
+    symmetrical_glcm: bool = True
+    weighting_norm: str | None = None
+    gldm_a: int = 0
     crop_voxels: int = 1 << 25
 
     def __post_init__(self) -> None:
@@ -44,16 +65,30 @@ class Settings:
             raise ConfigError(f"bin_width must be positive and finite, got {self.bin_width!r}")
         if self.bin_count is not None and self.bin_count < 1:
             raise ConfigError(f"bin_count must be 1 or more, got {self.bin_count!r}")
+        steps = self.distances
+        if not steps or len(set(steps)) < len(steps) or not set(steps) <= set(range(1, FARTHEST + 1)):
+            raise ConfigError(f"distances must be different numbers from 1 to {FARTHEST}, got {list(steps)}")
+        if self.weighting_norm is not None and self.weighting_norm not in NORMS:
+            raise ConfigError(f"no weighting_norm {self.weighting_norm!r}; there are {list(NORMS)}")
+        if self.gldm_a < 0:
+            raise ConfigError(f"gldm_a must be 0 or more, got {self.gldm_a!r}")
         if self.crop_voxels < 1:
             raise ConfigError(f"crop_voxels must be 1 or more, got {self.crop_voxels!r}")
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Settings:
-        """Settings from names and values; an unknown name is a ConfigError."""
+        """Settings from names and values, also as PyRadiomics spells them: `binWidth`, `symmetricalGLCM`.
+
+        An unknown name is a ConfigError.
+        """
         known = [f.name for f in fields(cls)]
+        spelt = {name.replace("_", ""): name for name in known}
+        given = {spelt.get(name.lower(), name): value for name, value in given.items()}
         unknown = sorted(set(given) - set(known))
         if unknown:
             raise ConfigError(f"no feature settings {unknown}; there are {known}")
+        if "distances" in given:
+            given = {**given, "distances": tuple(given["distances"])}
         return cls(**given)
 
 
@@ -75,6 +110,8 @@ class View:
     voxel_nm : tuple of float
         Voxel size along (z, y, x), in nm.
     settings : Settings
+    known : dict
+        Of `shared`.
     """
 
     block: Block
@@ -83,6 +120,14 @@ class View:
     objects: Rows
     voxel_nm: Nm
     settings: Settings
+    known: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def shared(self, function: Callable[[View], T]) -> T:
+        """What `function(view)` gives, worked out once for all groups that ask for it."""
+        if function not in self.known:
+            self.known[function] = function(self)
+        found: T = self.known[function]
+        return found
 
     @cached_property
     def own(self) -> Array:
@@ -119,23 +164,30 @@ class Group:
     describe : callable
         `describe(sums, objects, voxel_nm, settings) -> columns`: one row per object of `objects`
         (columns of 'basic', sorted by label); `sums` holds rows of these objects only.
-    reach : tuple of Zyx
-        Voxels beyond the block that `sums` reads, before and after it.
+    reach : tuple of Zyx, or callable
+        Voxels beyond the block that `sums` reads, before and after it; as a callable, of settings.
     image : bool
         Whether it needs `raw`.
     working : float
         Bytes per voxel of the read box that `sums` needs.
     units : mapping of str to str
         Unit of every column, '' for a number without one.
+    check : callable, optional
+        `check(objects, settings)` refuses objects that the group cannot treat, before it reads a block.
     """
 
     sums: Callable[[View], Sums]
     merge: Callable[[Sequence[Sums]], Sums]
     describe: Callable[[Sums, Rows, Nm, Settings], Rows]
-    reach: tuple[Zyx, Zyx] = ((0, 0, 0), (0, 0, 0))
+    reach: tuple[Zyx, Zyx] | Callable[[Settings], tuple[Zyx, Zyx]] = ((0, 0, 0), (0, 0, 0))
     image: bool = False
     working: float = 12.0
     units: Mapping[str, str] = field(default_factory=dict)
+    check: Callable[[Rows, Settings], None] | None = None
+
+    def reads(self, settings: Settings) -> tuple[Zyx, Zyx]:
+        """Voxels beyond the block, before and after it, with these settings."""
+        return self.reach(settings) if callable(self.reach) else self.reach
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,12 +230,15 @@ class WholeGroup:
         Whether it needs `raw`.
     working : float
         Bytes per voxel of the crop that `describe` needs beside mask and image.
+    check : callable, optional
+        As for `Group`.
     """
 
     describe: Callable[[Crop], Mapping[str, float]]
     columns: Mapping[str, str]
     image: bool = False
     working: float = 12.0
+    check: Callable[[Rows, Settings], None] | None = None
 
 
 def add_rows(parts: Sequence[Rows], keys: Sequence[str]) -> Rows:

@@ -95,7 +95,8 @@ def measure(
     folded: dict[str, Any] = {"params": params, "artefacts": made, "provenance": provenance}
     stages: tuple[Stage, ...] = (first, Fold(f"{name}/table", _table, first.name, output, **folded))
     if groups or wholes:
-        stages = (first, Fold(f"{name}/objects", _objects, first.name, objects, **folded))
+        checked = {**folded, "params": {**params, "features": [*groups, *wholes], "settings": options}}
+        stages = (first, Fold(f"{name}/objects", _objects, first.name, objects, **checked))
         over, more = first.name, {"objects": objects}
         shared = {"voxel_nm": instances.voxel_nm, "settings": options}
         if wholes:
@@ -111,8 +112,8 @@ def measure(
             )
             stages += described
         if groups:
-            low = zyx([max(group.reach[0][axis] for group in groups.values()) for axis in range(3)])
-            high = zyx([max(group.reach[1][axis] for group in groups.values()) for axis in range(3)])
+            reaches = [group.reads(chosen) for group in groups.values()]
+            low, high = (zyx(np.max([reach[end] for reach in reaches], axis=0).tolist()) for end in (0, 1))
             second = Map(
                 f"{name}/features",
                 _features,
@@ -169,8 +170,20 @@ def _table(records: Records, *, voxel_nm: Nm, shape: Zyx, made: Arrays) -> Colum
     return {"label": table["label"], "class": _classes(table["label"], made), **rest}
 
 
-def _objects(records: Records, *, voxel_nm: Nm, shape: Zyx, made: Arrays) -> Columns:
-    table = _table(records, voxel_nm=voxel_nm, shape=shape, made=made)
+def _objects(
+    records: Records,
+    *,
+    voxel_nm: Nm,
+    shape: Zyx,
+    features: Sequence[str],
+    settings: Mapping[str, Any],
+    made: Arrays,
+) -> Columns:
+    table = dict(_table(records, voxel_nm=voxel_nm, shape=shape, made=made))
+    for feature in features:
+        check = GROUPS[feature].check if feature in GROUPS else WHOLE[feature].check
+        if check is not None:
+            check(table, Settings.of(settings))
     return {**table, "columns": np.array(list(table))}
 
 

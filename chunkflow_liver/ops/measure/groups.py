@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from chunkflow_liver.kernels.features import Group, WholeGroup
 from chunkflow_liver.kernels.shape import SHAPE
+from chunkflow_liver.kernels.texture import GLCM, GLDM, GLRLM, GLSZM, NGTDM
 
 GROUPS: dict[str, Group] = {
     "shape": SHAPE,
+    "glcm": GLCM,
+    "gldm": GLDM,
+    "ngtdm": NGTDM,
 }
 
-WHOLE: dict[str, WholeGroup] = {}
+WHOLE: dict[str, WholeGroup] = {
+    "glrlm": GLRLM,
+    "glszm": GLSZM,
+}
 """Groups that take every object whole; one above the limit is refused by name."""

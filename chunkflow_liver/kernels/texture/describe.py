@@ -1,0 +1,89 @@
+"""Texture features from merged counts: the three groups that are summed over blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from chunkflow_liver.geometry import Nm
+from chunkflow_liver.kernels.features import Group, Rows, Settings, Sums
+from chunkflow_liver.kernels.texture.counts import (
+    dependence_sums,
+    halo,
+    merge,
+    pair_sums,
+    tone_sums,
+    unpacked,
+)
+from chunkflow_liver.kernels.texture.levels import Ranges, check_levels, half_offsets, level_range
+from chunkflow_liver.kernels.texture.matrices import (
+    DEPENDENCES,
+    Grouped,
+    consecutive,
+    emphases,
+    tone_features,
+)
+from chunkflow_liver.kernels.texture.pairs import direction_lengths, pair_features
+from chunkflow_liver.xp import Array
+
+WORKING = 110.0
+"""Bytes per voxel where every voxel is of an object."""
+
+
+def pair_columns(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Settings) -> Rows:
+    """Columns `glcm_...`, one row per object; NaN for an object without pairs."""
+    rows = sums["pairs"]
+    of: Array = np.searchsorted(objects["label"], rows["label"])
+    n = rows["n"]
+    direction, i, j = unpacked(rows["key"])
+    if settings.symmetrical_glcm:
+        # Counted once with the lower level first: both orders, and a pair of equal levels twice.
+        apart = i != j
+        of, direction = (np.concatenate([a, a[apart]]) for a in (of, direction))
+        n = np.concatenate([np.where(apart, n, 2 * n), n[apart]])
+        i, j = np.concatenate([i, j[apart]]), np.concatenate([j, i[apart]])
+        order = np.lexsort((j, i, direction, of))
+        of, direction, i, j, n = (a[order] for a in (of, direction, i, j, n))
+    span = np.stack(level_range(Ranges.of(objects), settings), axis=1)
+    weights = _weights(settings, voxel_nm)
+    found = pair_features(of, len(span), direction, i, j, n, span=span, weights=weights)
+    return {f"glcm_{name}": values for name, values in found.items()}
+
+
+def _weights(settings: Settings, voxel_nm: Nm) -> Array | None:
+    """Weight of a pair in every direction, if directions are to be added."""
+    norm, offsets = settings.weighting_norm, half_offsets(settings.distances)
+    if norm is None or norm == "no_weighting":
+        return None if norm is None else np.ones(len(offsets))
+    # The square of a length is an exponent here: the unit matters, and is um.
+    lengths = direction_lengths(offsets, voxel_nm, norm)
+    return np.exp(-(lengths * lengths))
+
+
+def dependence_columns(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Settings) -> Rows:
+    """Columns `gldm_...`, one row per object."""
+    rows = sums["dependences"]
+    _, level, size = unpacked(rows["key"])
+    entries = Grouped(np.searchsorted(objects["label"], rows["label"]), len(objects["label"]))
+    found = emphases(entries, level, size + 1, rows["n"], DEPENDENCES)
+    return {f"gldm_{name}": values for name, values in found.items()}
+
+
+def tone_columns(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Settings) -> Rows:
+    """Columns `ngtdm_...`, one row per object."""
+    rows = sums["tones"]
+    of = np.searchsorted(objects["label"], rows["label"])
+    _, level, neighbours = unpacked(rows["key"])
+    # The sum over voxels with the same number of neighbours is one integer; division comes last.
+    difference = rows["sum"] / np.maximum(neighbours, 1)
+    reach = int(level.max(initial=0)) + 1
+    known, entry = consecutive(of * reach + level)
+    n, difference = (np.bincount(entry, values, len(known)) for values in (rows["n"], difference))
+    found = tone_features(known // reach, len(objects["label"]), known % reach, n, difference)
+    return {f"ngtdm_{name}": values for name, values in found.items()}
+
+
+GLCM = Group(pair_sums, merge, pair_columns, reach=halo, image=True, working=WORKING, check=check_levels)
+GLDM = Group(
+    dependence_sums, merge, dependence_columns, reach=halo, image=True, working=WORKING, check=check_levels
+)
+NGTDM = Group(tone_sums, merge, tone_columns, reach=halo, image=True, working=WORKING, check=check_levels)
