@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -199,13 +202,30 @@ def test_intensities_are_summed_slab_by_slab(monkeypatch):
     assert_same(block_sums(labels, raw), expected)
 
 
-def test_a_float_image_is_summed_in_float64():
-    labels = np.ones((2, 3, 4), np.uint8)
-    raw = np.random.default_rng(0).random(labels.shape, np.float32)
-    table = describe(in_blocks(labels, raw, (1, 2, 2)), VOXEL_NM, labels.shape)
-    assert table["intensity_mean"][0] == pytest.approx(raw.mean(dtype=float))
-    assert table["intensity_sd"][0] == pytest.approx(raw.std(dtype=float))
-    assert table["intensity_min"].dtype == np.float32
+@settings(max_examples=25, deadline=None)
+@given(shape=shapes, block=blocks, seed=seeds, dtype=st.sampled_from(["float16", "float32", "float64"]))
+def test_float_images_do_not_depend_on_the_grid(shape, block, seed, dtype):
+    """Values over many powers of two, whose float sums depend on the order."""
+    labels, rng = objects(shape, seed), np.random.default_rng(seed)
+    limit = 12 if dtype == "float16" else 60
+    raw = np.ldexp(rng.normal(size=shape), rng.integers(-limit, limit, shape)).astype(dtype)
+    expected = describe(in_blocks(labels, raw, shape), VOXEL_NM, shape)
+    assert_same(describe(in_blocks(labels, raw, block, seed), VOXEL_NM, shape), expected)
+    for label, mean, sd in zip(
+        expected["label"], expected["intensity_mean"], expected["intensity_sd"], strict=True
+    ):
+        values = [Fraction(float(v)) for v in raw[labels == label].astype(np.float32)]
+        wanted = sum(values) / len(values)
+        assert mean == float(wanted)
+        assert sd == pytest.approx(math.sqrt(sum((v - wanted) ** 2 for v in values) / len(values)), rel=1e-15)
+
+
+def test_values_that_are_no_numbers_make_the_mean_none():
+    labels = np.array([[[1, 1, 2, 2, 3]]], np.uint8)
+    raw = np.array([[[1.0, np.nan, np.inf, 0.5, -2.5]]], np.float32)
+    table = describe(in_blocks(labels, raw, (1, 1, 2)), VOXEL_NM, labels.shape)
+    np.testing.assert_array_equal(table["intensity_mean"], [np.nan, np.nan, -2.5])
+    np.testing.assert_array_equal(table["intensity_sd"], [np.nan, np.nan, 0.0])
 
 
 def test_nothing_measured_is_an_empty_table():

@@ -9,6 +9,7 @@ import numpy as np
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import NM_PER_UM, Nm, Zyx
+from chunkflow_liver.kernels.exact_sums import carried, exact_sums, mean_sd
 from chunkflow_liver.kernels.runs import Runs, find_runs
 from chunkflow_liver.xp import Array, on_host
 
@@ -52,8 +53,8 @@ def block_sums(labels: Array, raw: Array | None = None) -> Sums:
     dict of ndarray of shape (L,)
         `label` (uint64, ascending), `voxels`, `sum_z` .. `sum_yx`, `min_z` .. `max_x` (int64;
         voxels from the block's first one, extremes inclusive); with `raw` also `intensity_sum`,
-        `intensity_sum2` (int64, or float64 for a float image), `intensity_min`, `intensity_max`
-        (dtype of `raw`). Host arrays.
+        `intensity_sum2` (int64; for a float image int64 with the digits of `exact_sums` in a second
+        axis), `intensity_min`, `intensity_max` (dtype of `raw`). Host arrays.
 
     Raises
     ------
@@ -79,13 +80,17 @@ def block_sums(labels: Array, raw: Array | None = None) -> Sums:
                 "measure both on one grid"
             )
         values = on_host(raw)[labels != 0]
-        columns |= _intensity_sums(values, runs.voxels)
+        if values.dtype.kind != "f":
+            columns |= _intensity_sums(values, runs.voxels)
         offsets = _offsets(runs.voxels)
         lowest["intensity_min"] = _reduce(np.minimum, values, offsets)
         highest["intensity_max"] = _reduce(np.maximum, values, offsets)
     sums: Sums = {"label": label.astype(np.uint64)}
     for ufunc, group in ((np.add, columns), (np.minimum, lowest), (np.maximum, highest)):
         sums |= {name: _reduce(ufunc, column[order], begin) for name, column in group.items()}
+    if raw is not None and values.dtype.kind == "f":
+        rank = np.repeat(np.searchsorted(label, runs.label), runs.voxels)
+        sums["intensity_sum"], sums["intensity_sum2"] = exact_sums(rank, values, len(label))
     return sums
 
 
@@ -111,14 +116,9 @@ def _run_sums(runs: Runs) -> Sums:
 
 def _intensity_sums(values: Array, lengths: Array) -> Sums:
     """Sum and sum of squares of the foreground `values` of each run, a slab of runs at a time."""
-    wide: type = np.float64
-    square: Any = np.float64
-    if values.dtype.kind in "iub":
-        wide = np.int64
-        peak = max(abs(int(values.min())), abs(int(values.max()))) if values.size else 0
-        square = np.int64 if peak * peak * values.size <= _INT64_MAX else object
-        if peak * values.size > _INT64_MAX:
-            wide = object
+    peak = max(abs(int(values.min())), abs(int(values.max()))) if values.size else 0
+    wide: Any = np.int64 if peak * values.size <= _INT64_MAX else object
+    square: Any = np.int64 if peak * peak * values.size <= _INT64_MAX else object
     ends = np.cumsum(lengths)
     total: Array = np.empty(len(lengths), wide)
     total2: Array = np.empty(len(lengths), square)
@@ -162,8 +162,8 @@ def merge_sums(parts: Iterable[tuple[Zyx, Sums]]) -> Sums:
 
     Notes
     -----
-    Integer sums are exact and do not depend on the order of `parts`. Memory grows with the number
-    of labels, not of parts. Sums of a float image are float64 and depend on the order by rounding.
+    Sums are exact and do not depend on the order of `parts`. Memory grows with the number of labels,
+    not of parts.
     """
     merged: list[Sums] = []
     pending: list[Sums] = []
@@ -222,9 +222,11 @@ def _add(parts: list[Sums]) -> Sums:
         if name in extremes:
             added[name] = extremes[name]
         elif name != "voxels":
-            if column.dtype.kind == "i" and _bound(name, known) > _INT64_MAX:
+            if column.ndim == 1 and column.dtype.kind == "i" and _bound(name, known) > _INT64_MAX:
                 column = column.astype(object)
             added[name] = _reduce(np.add, column[order], begin)
+            if column.ndim == 2:
+                added[name] = carried(added[name])
     return added
 
 
@@ -285,9 +287,12 @@ def describe(sums: Sums, voxel_nm: Nm, volume_shape: Zyx) -> dict[str, Array]:
         table |= {f"bbox_{name[-1]}_{end}": sums[name] + beyond for name in names}
     table |= _axes(sums, voxel_nm)
     if "intensity_sum" in sums:
-        table["intensity_mean"] = (sums["intensity_sum"] / n).astype(np.float64)
-        variance = _covariance(n, sums["intensity_sum2"], *[sums["intensity_sum"]] * 2)
-        table["intensity_sd"] = np.sqrt(np.maximum(variance, 0.0))
+        first, second = sums["intensity_sum"], sums["intensity_sum2"]
+        if first.ndim == 2:
+            table["intensity_mean"], table["intensity_sd"] = mean_sd(n, first, second)
+        else:
+            table["intensity_mean"] = (first / n).astype(np.float64)
+            table["intensity_sd"] = np.sqrt(np.maximum(_covariance(n, second, first, first), 0.0))
         table |= {name: sums[name] for name in ("intensity_min", "intensity_max")}
     touches = np.zeros(len(n), bool)
     for a, length in zip(AXES, volume_shape, strict=True):
@@ -320,9 +325,7 @@ def _axes(sums: Sums, voxel_nm: Nm) -> dict[str, Array]:
 
 
 def _covariance(n: Array, second: Array, first_a: Array, first_b: Array) -> Array:
-    """Population covariance from sums, float64; integer sums are rounded only in the division."""
-    if second.dtype.kind == "f":
-        return second / n - (first_a / n) * (first_b / n)
+    """Population covariance from integer sums, float64; rounded only in the division."""
     sizes = [np.abs(column.astype(np.float64)) for column in (n, second, first_a, first_b)]
     large = np.maximum(sizes[0], sizes[1]) * sizes[0] >= 2.0**61
     large |= sizes[2] * sizes[3] >= 2.0**61
