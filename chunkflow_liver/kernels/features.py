@@ -30,7 +30,7 @@ FARTHEST = 4
 
 @dataclass(frozen=True)
 class Settings:
-    """How grey values become bins (the names and meanings of PyRadiomics), and how large a crop may be.
+    """How grey values become bins (the names and meanings of PyRadiomics), and limits of other groups.
 
     Attributes
     ----------
@@ -50,6 +50,8 @@ class Settings:
         Largest difference of grey levels of dependent voxels.
     crop_voxels : int
         Most voxels of the bounding box of an object that is taken whole; a larger one is refused by name.
+    radius_nm : float
+        Radius of the ball in which other objects are counted, in nm.
     """
 
     bin_width: float = 25.0
@@ -59,6 +61,7 @@ class Settings:
     weighting_norm: str | None = None
     gldm_a: int = 0
     crop_voxels: int = 1 << 25
+    radius_nm: float = 2000.0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.bin_width) and self.bin_width > 0):
@@ -74,6 +77,8 @@ class Settings:
             raise ConfigError(f"gldm_a must be 0 or more, got {self.gldm_a!r}")
         if self.crop_voxels < 1:
             raise ConfigError(f"crop_voxels must be 1 or more, got {self.crop_voxels!r}")
+        if not (math.isfinite(self.radius_nm) and self.radius_nm > 0):
+            raise ConfigError(f"radius_nm must be positive and finite, got {self.radius_nm!r}")
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Settings:

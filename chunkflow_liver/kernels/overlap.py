@@ -72,6 +72,28 @@ def _added(parts: list[Any]) -> dict[str, np.ndarray[Any, Any]]:
     return {"a": a[begin], "b": b[begin], "voxels": np.add.reduceat(n, begin)}
 
 
+def majority(found: Overlap) -> dict[str, np.ndarray[Any, Any]]:
+    """For every label of a, the label of b that most of its voxels have.
+
+    Parameters
+    ----------
+    found : dict
+        Overlap of all blocks; 0 is background in a, and a label like others in b.
+
+    Returns
+    -------
+    dict of ndarray of shape (L,)
+        `label` (uint64, ascending, without 0), `most` (uint64; the smallest of equals) and `share`
+        (float64): part of the label's voxels that lie in `most`.
+    """
+    kept = found["a"] != 0
+    a, b, n = (found[k][kept] for k in ("a", "b", "voxels"))
+    order = np.lexsort((b, -n, a))
+    label, first = np.unique(a[order], return_index=True)
+    _, total = _sizes(a, n)
+    return {"label": label, "most": b[order][first], "share": n[order][first] / total}
+
+
 def class_scores(found: Overlap, classes: Mapping[str, tuple[int, int]]) -> dict[str, np.ndarray[Any, Any]]:
     """Dice, IoU, precision and recall of classes.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 THIN = "\u202f"
 SIGNS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
-UNITS = {"_um3": "µm³", "_um2": "µm²", "_um": "µm", "_nm": "nm"}
+UNITS = {"_per_um3": "1/µm³", "_deg": "°", "_um3": "µm³", "_um2": "µm²", "_um": "µm", "_nm": "nm"}
 PLURALS = {
     "mitochondrion": "mitochondria",
     "nucleus": "nuclei",

@@ -19,6 +19,8 @@ from chunkflow_liver.errors import InputError, OutputError
 
 Columns = Mapping[str, np.ndarray[Any, Any]]
 UNITS = {
+    "_per_um3": "micrometer^-3",
+    "_deg": "degree",
     "_nm": "nanometer",
     "_um": "micrometer",
     "_um2": "micrometer^2",

@@ -14,7 +14,8 @@ from chunkflow_liver.geometry import Block, BlockGrid, Nm, Zyx, zyx
 from chunkflow_liver.kernels.features import Settings, View
 from chunkflow_liver.kernels.moments import block_sums, describe, merge_sums
 from chunkflow_liver.kernels.runs import find_runs
-from chunkflow_liver.ops.measure.groups import GROUPS, WHOLE
+from chunkflow_liver.ops.measure.groups import AMONG, GROUPS, WHOLE
+from chunkflow_liver.ops.measure.parents import parent_stages
 from chunkflow_liver.ops.measure.table import flat, join
 from chunkflow_liver.ops.measure.whole import whole_stages
 from chunkflow_liver.ops.place import PathLike, arrays_at, checked_labels, table_at, work_folder
@@ -22,13 +23,14 @@ from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
-FEATURES = ("basic", *GROUPS, *WHOLE)
+FEATURES = ("basic", *GROUPS, *WHOLE, *AMONG)
 
 
 def measure(
     instances: Volume,
     *,
     raw: Volume | None = None,
+    parents: Volume | None = None,
     features: Sequence[str] = ("basic",),
     settings: Mapping[str, Any] | None = None,
     name: str,
@@ -43,10 +45,16 @@ def measure(
         Instance ids, 0 is background.
     raw : Volume, optional
         Intensities on the same voxels; without it the intensity columns are left out.
+    parents : Volume, optional
+        Labels on the same voxels that the instances lie in, as mitochondria in cells: adds `parent`
+        (the label that most voxels of the instance have, the smallest of equals; 0 is none) and
+        `parent_share` (the part of its voxels that have it).
     features : sequence of str
         Groups of columns: 'basic' and those of `ops.measure.groups`.
     settings : mapping, optional
-        How grey values become bins: `bin_width` (25) or `bin_count`, as in PyRadiomics.
+        How grey values become bins: `bin_width` (25) or `bin_count`, as in PyRadiomics; `radius_nm`
+        (2000) of the density; `crop_voxels` (2^25), above which a group that needs whole objects
+        refuses an object by name.
     name : str
         Name of the table.
     work : path
@@ -89,16 +97,21 @@ def measure(
     params: dict[str, Any] = {"voxel_nm": instances.voxel_nm, "shape": instances.shape}
     made = {"made": arrays_at(work, instances.name, "instances")}
     provenance = {"operation": "measure", "features": list(features), **plain(params)}
+    if parents is not None:
+        provenance["parents"] = parents.name
     grid = BlockGrid(instances.box, block or zyx(list(instances.write_unit)))
     objects = arrays_at(work, name, "objects")
     first = Map(f"{name}/sums", _sums, grid, inputs, working=12.0)
     folded: dict[str, Any] = {"params": params, "artefacts": made, "provenance": provenance}
     stages: tuple[Stage, ...] = (first, Fold(f"{name}/table", _table, first.name, output, **folded))
-    if groups or wholes:
+    if groups or wholes or parents is not None or set(features) & set(AMONG):
         checked = {**folded, "params": {**params, "features": [*groups, *wholes], "settings": options}}
         stages = (first, Fold(f"{name}/objects", _objects, first.name, objects, **checked))
         over, more = first.name, {"objects": objects}
         shared = {"voxel_nm": instances.voxel_nm, "settings": options}
+        if parents is not None:
+            found, more["parents"] = parent_stages(instances, parents, grid=grid, name=name, work=work)
+            stages += found
         if wholes:
             described, more["whole"] = whole_stages(
                 inputs,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from chunkflow_liver.kernels.features import Group, WholeGroup
+from collections.abc import Callable
+
+from chunkflow_liver.geometry import Nm, Zyx
+from chunkflow_liver.kernels.features import Group, Rows, Settings, WholeGroup
+from chunkflow_liver.kernels.morphology import surroundings
 from chunkflow_liver.kernels.shape import SHAPE
 from chunkflow_liver.kernels.texture import GLCM, GLDM, GLRLM, GLSZM, NGTDM
 
@@ -18,3 +22,6 @@ WHOLE: dict[str, WholeGroup] = {
     "glszm": GLSZM,
 }
 """Groups that take every object whole; one above the limit is refused by name."""
+
+AMONG: dict[str, Callable[[Rows, Zyx, Nm, Settings], Rows]] = {"surroundings": surroundings}
+"""Groups that follow from the columns of 'basic' of all objects, the volume's shape and voxel size."""

@@ -10,7 +10,7 @@ import numpy as np
 from chunkflow_liver.engine.stage import Records
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx, zyx
 from chunkflow_liver.kernels.features import Rows, Settings, Sums, View
-from chunkflow_liver.ops.measure.groups import GROUPS
+from chunkflow_liver.ops.measure.groups import AMONG, GROUPS
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.xp import Array
 
@@ -73,8 +73,11 @@ def join(
         # What stays open is merged again each time: wait for as many rows as there are of it.
         limit = rows + max(ROWS, rows)
     first = basic if "basic" in features else {name: basic[name] for name in ("label", "class")}
+    among = {
+        k: v for f in features if f in AMONG for k, v in AMONG[f](basic, shape, voxel_nm, options).items()
+    }
     added = {str(name): np.asarray(part[str(name)]) for part in more.values() for name in part["columns"]}
-    return {**first, **described.columns, **{k: v for k, v in added.items() if k != "label"}}
+    return {**first, **described.columns, **among, **{k: v for k, v in added.items() if k != "label"}}
 
 
 class _Described:
