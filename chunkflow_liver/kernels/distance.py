@@ -8,13 +8,16 @@ import numpy as np
 
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import Box, Nm
-from chunkflow_liver.xp import Array, namespace
+from chunkflow_liver.kernels.squares import Trim, squares_to, whole_unit
+from chunkflow_liver.xp import Array, namespace, on_host
 
 # Ties at the border are exact; float32 distances may sit one rounding step above them.
 _TIE = 1 + 1e-6
 
+WHOLE: Trim = (slice(None), slice(None), slice(None))
 
-def distance_nm(mask: Array, voxel_nm: Nm, cap_nm: float) -> Array:
+
+def distance_nm(mask: Array, voxel_nm: Nm, cap_nm: float, trim: Trim = WHOLE) -> Array:
     """Distance of every voxel to the nearest one in `mask`, +inf beyond `cap_nm`.
 
     Parameters
@@ -25,10 +28,12 @@ def distance_nm(mask: Array, voxel_nm: Nm, cap_nm: float) -> Array:
         Voxel size along (z, y, x), in nm.
     cap_nm : float
         Largest distance wanted, in nm; farther voxels get +inf. May be infinite.
+    trim : tuple of slice
+        The voxels that are wanted; all by default.
 
     Returns
     -------
-    ndarray of shape (Z, Y, X), float32
+    ndarray of the trimmed shape, float32
         Distance between voxel centres in nm, 0 inside `mask`. Same array type as `mask`.
 
     Raises
@@ -38,10 +43,10 @@ def distance_nm(mask: Array, voxel_nm: Nm, cap_nm: float) -> Array:
 
     Notes
     -----
-    Exact Euclidean transform: edt on the host, one thread [1]_, cuCIM on the device [2]_. Both
-    calculate in float32, so distances agree to 1e-6 of their size. What lies outside the array
-    is unknown, not background: with a halo of `voxels(cap_nm)` every finite value is the
-    distance in the whole volume.
+    Exact Euclidean transform. On the host whole numbers up to a cap, which is fastest there, and edt
+    without one [1]_ (SciPy where edt is not installed); cuCIM on the device [2]_. Distances agree
+    to 1e-6 of their size. What lies outside the array is unknown, not background: with
+    a halo of `voxels(cap_nm)` every finite value is the distance in the whole volume.
 
     References
     ----------
@@ -55,11 +60,47 @@ def distance_nm(mask: Array, voxel_nm: Nm, cap_nm: float) -> Array:
     xp = namespace(mask)
     mask = mask.astype(bool, copy=False)
     if not mask.any():
-        return xp.full(mask.shape, xp.inf, xp.float32)
-    distance = _transform(mask, voxel_nm)
+        return xp.full(mask[trim].shape, xp.inf, xp.float32)
+    if xp is np and np.isfinite(cap_nm):
+        unit = whole_unit(voxel_nm)
+        limit = unit.squares(cap_nm)
+        squares = squares_to(mask, unit, limit, trim)
+        distance = np.sqrt(squares, dtype=np.float32 if limit < 1 << 24 else np.float64) * unit.nm
+        return np.where(squares > limit, np.float32(np.inf), distance.astype(np.float32, copy=False))
+    return _capped(_transform(mask, voxel_nm)[trim], cap_nm)
+
+
+def inside_nm(labels: Array, voxel_nm: Nm, cap_nm: float, trim: Trim = WHOLE) -> Array:
+    """Distance of every voxel to the nearest one with another label, +inf beyond `cap_nm`.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (Z, Y, X), integer or bool
+        Objects; objects that touch end where they touch.
+    voxel_nm, cap_nm, trim
+        As for `distance_nm`.
+
+    Returns
+    -------
+    ndarray of the trimmed shape, float32
+        Distance between voxel centres in nm; 0 in the background. Host array.
+
+    References
+    ----------
+    .. [1] Silversmith, edt, multi-label transform, doi:10.5281/zenodo.5815644
+    """
+    import edt
+
+    labels = np.ascontiguousarray(on_host(labels))
+    distance: np.ndarray[Any, Any] = edt.edt(labels, anisotropy=voxel_nm, black_border=False, parallel=1)
+    return _capped(distance[trim], cap_nm)
+
+
+def _capped(distance: Array, cap_nm: float) -> Array:
+    """`distance` with +inf beyond the cap, contiguous."""
+    xp = namespace(distance)
     # A distance is rounded to float32; one of just the cap must not fall to the far side of it.
-    distance[distance > np.float32(cap_nm * (1 + 1e-6))] = xp.inf
-    return distance
+    return xp.where(distance > np.float32(cap_nm * (1 + 1e-6)), np.float32(xp.inf), distance)
 
 
 def _transform(mask: Array, voxel_nm: Nm) -> Array:
@@ -69,8 +110,12 @@ def _transform(mask: Array, voxel_nm: Nm) -> Array:
         from cucim.core.operations.morphology import distance_transform_edt
 
         return distance_transform_edt(background, sampling=voxel_nm).astype(np.float32)
-    import edt
+    try:
+        import edt
+    except ImportError:
+        from scipy.ndimage import distance_transform_edt
 
+        return np.asarray(distance_transform_edt(background, sampling=voxel_nm)).astype(np.float32)
     distance: np.ndarray[Any, Any] = edt.edt(
         np.ascontiguousarray(background), anisotropy=voxel_nm, black_border=False, parallel=1
     )
@@ -83,7 +128,7 @@ def exact_nm(distance: Array, box: Box, volume: Box, voxel_nm: Nm, cap_nm: float
     Parameters
     ----------
     distance : ndarray of shape (Z, Y, X), float32
-        Distances in nm of the voxels of `box`; +inf beyond the cap.
+        Distances in nm of the voxels of `box`, of either sign; infinite beyond the cap.
     box, volume : Box
         Where `distance` lies, and the whole volume.
     voxel_nm : tuple of float
@@ -95,11 +140,12 @@ def exact_nm(distance: Array, box: Box, volume: Box, voxel_nm: Nm, cap_nm: float
     -------
     ndarray of shape (Z, Y, X), bool
         False where the nearest voxel outside the volume is nearer than the distance, or than the
-        cap where the distance is +inf. Same array type as `distance`.
+        cap where the distance is infinite (without a cap nothing infinite is exact). Same array type
+        as `distance`.
     """
     xp = namespace(distance)
-    exact = xp.ones(distance.shape, bool)
-    needed = xp.minimum(distance, xp.float32(cap_nm))
+    exact = xp.isfinite(distance) if not np.isfinite(cap_nm) else xp.ones(distance.shape, bool)
+    needed = xp.minimum(xp.abs(distance), xp.float32(cap_nm))
     for axis, size in enumerate(voxel_nm):
         index = xp.arange(box.start[axis], box.stop[axis])
         steps = xp.minimum(index - volume.start[axis] + 1, volume.stop[axis] - index)
