@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from chunkflow_liver.geometry import Box
     from chunkflow_liver.ops.contacts import contacts
     from chunkflow_liver.ops.convert import convert, export
-    from chunkflow_liver.ops.distance import distance
+    from chunkflow_liver.ops.distance import DistanceOptions, distance
     from chunkflow_liver.ops.evaluate import evaluate
     from chunkflow_liver.ops.label import label
     from chunkflow_liver.ops.link import link
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # Looked up on first use: the command line answers --help without loading zarr, dask or pyarrow.
 _PUBLIC = {
     "Box": "geometry",
+    "DistanceOptions": "ops.distance",
     "Plan": "engine.plan",
     "Volume": "store.volume",
     "cluster": "engine.cluster",
@@ -57,6 +58,7 @@ _PUBLIC = {
 __version__ = version("chunkflow-liver")
 __all__ = [
     "Box",
+    "DistanceOptions",
     "Plan",
     "Volume",
     "cluster",

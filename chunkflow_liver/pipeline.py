@@ -11,7 +11,7 @@ from chunkflow_liver.config import RunFile
 from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.ops.contacts import contacts
-from chunkflow_liver.ops.distance import distance
+from chunkflow_liver.ops.distance import DistanceOptions, distance
 from chunkflow_liver.ops.evaluate import evaluate
 from chunkflow_liver.ops.label import label
 from chunkflow_liver.ops.measure import measure
@@ -46,7 +46,10 @@ def plan_run(run_file: RunFile) -> Plan:
         plans.append(label(semantic, into=into, **entry.model_dump(), **at))
         volumes[entry.name] = plans[-1].output
     for distance_entry in run_file.distance:
-        plans.append(distance(semantic, into=into, **distance_entry.model_dump(), **at))
+        source = semantic if distance_entry.instances is None else volumes[distance_entry.instances]
+        kinds = distance_entry.model_dump(exclude={"name", "to", "instances", "cap_nm"})
+        asked = distance_entry.model_dump(include={"name", "to", "cap_nm"})
+        plans.append(distance(source, into=into, options=DistanceOptions(**kinds), **asked, **at))
     for contact in run_file.contacts:
         other = semantic if contact.other is None else volumes[contact.other]
         options = contact.model_dump(exclude={"instances", "other"})

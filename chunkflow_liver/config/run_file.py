@@ -43,6 +43,7 @@ class RunFile(Section):
                 *([self.segment.name] if self.segment else []),
                 *(entry.name for entry in self.label),
                 *(f"{entry.name}-exact" for entry in self.distance),
+                *(f"{entry.name}-nearest" for entry in self.distance if entry.nearest),
             ],
             "distance images": [entry.name for entry in self.distance],
             "tables": [
@@ -57,6 +58,7 @@ class RunFile(Section):
                 raise ValueError(f"two {what} are called {twice[0]!r}; rename one of them")
         labels = {entry.name for entry in self.label}
         wanted = [(m.name, m.instances) for m in self.measure]
+        wanted += [(d.name, d.instances) for d in self.distance if d.instances is not None]
         wanted += [(c.name, i) for c in self.contacts for i in (c.instances, c.other) if i is not None]
         for name, instances in wanted:
             if instances not in labels:

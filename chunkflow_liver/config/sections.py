@@ -76,11 +76,22 @@ class Measure(Section):
 
 
 class Distance(Section):
-    """A distance map to a class."""
+    """A distance map to a class, or to instances; without a cap by passes over the whole volume."""
 
     name: Name
-    to: str | int
-    cap_nm: Nm
+    to: str | int | None = None
+    instances: str | None = None
+    cap_nm: Nm | None
+    signed: bool = False
+    nearest: bool = False
+    border: Literal["unknown", "background", "mirror"] = "unknown"
+    quantum_nm: Nm | None = None
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Distance:
+        if (self.to is None) == (self.instances is None):
+            raise ValueError("give either 'to' (a class) or 'instances' (their name)")
+        return self
 
 
 class Contacts(Section):

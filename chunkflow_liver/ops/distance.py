@@ -1,20 +1,27 @@
-"""The distance map: nm from every voxel to a class, exact up to a cap and flagged where it is not."""
+"""The distance map: nm from every voxel to a class or to instances, exact, and flagged where it is not.
+
+Up to a cap a block reads a halo of the cap. Without a cap three passes over the volume, along z, y and
+x, each in blocks of whole lines, hand on exact squared distances.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.pyramid import pyramid
-from chunkflow_liver.engine.stage import Map, Result
+from chunkflow_liver.engine.stage import Map, Result, Stage
 from chunkflow_liver.errors import ConfigError
-from chunkflow_liver.geometry import Block, BlockGrid, Nm, Zyx, voxels
-from chunkflow_liver.kernels.distance import distance_nm, exact_nm
+from chunkflow_liver.geometry import Block, BlockGrid, Nm, Zyx, voxels, zyx
+from chunkflow_liver.kernels.distance import distance_nm, exact_nm, inside_nm
+from chunkflow_liver.kernels.squares import envelope, nearest_of, whole_unit
 from chunkflow_liver.ops.place import (
     PathLike,
+    artefact_url,
     checked_labels,
     image_url,
     label_format,
@@ -24,27 +31,70 @@ from chunkflow_liver.ops.place import (
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
+BORDERS = ("unknown", "background", "mirror")
+AXES = "zyx"
+_EXACT = 2**53
+
+
+@dataclass(frozen=True)
+class DistanceOptions:
+    """What a distance map holds beside the plain distance.
+
+    Attributes
+    ----------
+    signed : bool
+        Negative inside: minus the distance to the nearest voxel outside the class (outside the
+        instance, where distances are to instances). There is no 0 then.
+    nearest : bool
+        Also the label image `<name>-nearest`: the nearest instance, of two equally near the one
+        with the smaller id, 0 beyond the cap.
+    border : {'unknown', 'background', 'mirror'}
+        What lies outside the volume: unknown, so that the flags tell which distances it could
+        change; no class and no instance, so that a signed distance inside ends at the volume's end; or
+        the volume mirrored at its faces. With the last two all distances are exact.
+    quantum_nm : float, optional
+        Store whole multiples of this instead of float32: uint16 with 65535 beyond the cap, or, where
+        signed, int16 with 32767 and -32767. Stated in the image's metadata.
+    """
+
+    signed: bool = False
+    nearest: bool = False
+    border: str = "unknown"
+    quantum_nm: float | None = None
+
+    @property
+    def dtype(self) -> str:
+        """Type of the distance image."""
+        if self.quantum_nm is None:
+            return "float32"
+        return "int16" if self.signed else "uint16"
+
+
+PLAIN = DistanceOptions()
+
 
 def distance(
     labels: Volume,
     *,
-    to: str | int,
-    cap_nm: float,
+    to: str | int | None = None,
+    cap_nm: float | None,
     name: str,
     work: PathLike,
     block: Zyx | None = None,
     into: PathLike | None = None,
+    options: DistanceOptions = PLAIN,
 ) -> Plan:
-    """Plan the distance of every voxel to class `to`, exact up to `cap_nm` nm.
+    """Plan the distance of every voxel to class `to`, or to any instance, exact up to `cap_nm` nm.
 
     Parameters
     ----------
     labels : Volume
-        Classes (or instance ids).
-    to : str or int
-        Class name or number that distances are measured to.
-    cap_nm : float
-        Largest distance wanted, in nm; it is also the halo of the blocks, so cost grows with it.
+        Classes or instance ids.
+    to : str or int, optional
+        Class name or number that distances are measured to; every label that is not 0 by default.
+    cap_nm : float or None
+        Largest distance wanted, in nm; it is also the halo of the blocks, so cost grows with it. None
+        for all distances, by three passes that keep 16 bytes per voxel in the work folder.
     name : str
         Name of the distance image; the flags are the label image `<name>-exact`.
     work : path
@@ -53,57 +103,251 @@ def distance(
         Voxels per block; the write unit of the output by default.
     into : path or URL, optional
         Image group whose `labels` the flags join.
+    options : DistanceOptions
+        Sign, nearest instance, border and stored type.
 
     Returns
     -------
     Plan
         Its `output` is a float32 volume: distance in nm between voxel centres, 0 inside the class,
-        +inf beyond the cap. The flags are 1 where nothing outside the volume could make the distance
+        infinite beyond the cap. The flags are 1 where nothing outside the volume could make the distance
         smaller, else 0.
 
     Raises
     ------
     ConfigError, InputError
-        If the cap is not above 0, the class does not exist or the volume holds no labels.
+        If the cap is not above 0, options do not go together, the class does not exist or the volume
+        holds no labels.
     """
-    if not (math.isfinite(cap_nm) and cap_nm > 0):
+    if cap_nm is not None and not (math.isfinite(cap_nm) and cap_nm > 0):
         raise ConfigError(f"cap_nm must be above 0, got {cap_nm!r}")
     checked_labels(labels, "classes and instances")
-    number = labels.class_number(to)
-    output = labels.like(image_url(work, name), dtype="float32", kind="image", block=block)
-    flags = labels.like(
-        label_url(work, f"{name}-exact", into),
-        dtype="uint8",
+    number = None if to is None else labels.class_number(to)
+    _check(options, number, cap_nm)
+    if cap_nm is None:
+        return _uncapped(labels, number, name, work_folder(work), block, into, options)
+    outputs = _outputs(labels, name, work, block, into, options)
+    halo = voxels(cap_nm, labels.voxel_nm)
+    grid = BlockGrid(labels.box, block or outputs[0].write_unit, halo, halo)
+    params = {
+        "label": number,
+        "voxel_nm": labels.voxel_nm,
+        "cap_nm": float(cap_nm),
+        "options": options,
+    }
+    working = 14.0 + 10.0 * options.signed + 40.0 * options.nearest
+    stage = Map(f"{name}/distance", _block, grid, (labels,), outputs, params=params, working=working)
+    return _plan((stage,), outputs, (to, cap_nm), options, work)
+
+
+def _check(options: DistanceOptions, number: int | None, cap_nm: float | None) -> None:
+    """Refuse options that do not go together."""
+    if options.border not in BORDERS:
+        raise ConfigError(f"border must be one of {BORDERS}, got {options.border!r}")
+    if options.nearest and number is not None:
+        raise ConfigError("nearest is a question to instances: leave out 'to', or label the class first")
+    if cap_nm is None and (options.signed or options.nearest or options.quantum_nm is not None):
+        raise ConfigError("signed, nearest and quantum_nm need a cap_nm; without one give none of them")
+    if options.quantum_nm is None or cap_nm is None:
+        return
+    most = np.iinfo(options.dtype).max - 1
+    if not options.quantum_nm > 0 or cap_nm / options.quantum_nm > most:
+        raise ConfigError(
+            f"quantum_nm must be above 0 and leave at most {most} steps up to the cap of {cap_nm} nm, got "
+            f"{options.quantum_nm!r}; take at least {cap_nm / most:.3g}"
+        )
+
+
+def _outputs(
+    labels: Volume,
+    name: str,
+    work: PathLike,
+    block: Zyx | None,
+    into: PathLike | None,
+    options: DistanceOptions,
+) -> tuple[Volume, ...]:
+    """Distances, flags and, on request, nearest ids."""
+    # Steps cannot be averaged where one of them means 'beyond the cap'.
+    whole = 1 if options.quantum_nm is not None else None
+    output = labels.like(image_url(work, name), dtype=options.dtype, kind="image", block=block, levels=whole)
+    output = replace(output, source=None, quantum_nm=options.quantum_nm)
+    found = [output, _labels_like(labels, f"{name}-exact", "uint8", work, block, into, (("exact", 1),))]
+    if options.nearest:
+        found.append(_labels_like(labels, f"{name}-nearest", labels.dtype, work, block, into))
+    return tuple(found)
+
+
+def _labels_like(
+    labels: Volume,
+    name: str,
+    dtype: str,
+    work: PathLike,
+    block: Zyx | None,
+    into: PathLike | None,
+    classes: tuple[tuple[str, int], ...] = (),
+) -> Volume:
+    return labels.like(
+        label_url(work, name, into),
+        dtype=dtype,
         kind="label",
         block=block,
-        classes=(("exact", 1),),
+        classes=classes,
         zarr_format=label_format(into),
     )
-    output = replace(output, source=None)
-    halo = voxels(cap_nm, labels.voxel_nm)
-    grid = BlockGrid(output.box, block or output.write_unit, halo, halo)
-    stages = (
-        Map(
-            f"{name}/distance",
-            _block,
-            grid,
-            (labels,),
-            (output, flags),
-            params={"label": number, "voxel_nm": labels.voxel_nm, "cap_nm": float(cap_nm)},
-            working=14.0,
-        ),
-        *pyramid(output, name),
-        *pyramid(flags, f"{name}-exact"),
-    )
-    about = (("to", to), ("cap_nm", cap_nm))
+
+
+def _plan(
+    stages: tuple[Stage, ...],
+    outputs: tuple[Volume, ...],
+    asked: tuple[str | int | None, float | None],
+    options: DistanceOptions,
+    work: PathLike,
+) -> Plan:
+    """Stages with the levels of what they make."""
+    for output in outputs:
+        stages += pyramid(output, output.name)
+    about: dict[str, Any] = {"to": "instances" if asked[0] is None else asked[0]}
+    about |= {} if asked[1] is None else {"cap_nm": asked[1]}
+    about |= {} if options.quantum_nm is None else {"quantum_nm": options.quantum_nm}
+    name = outputs[0].name
     products = (
-        Product("distance", name, output, about),
-        Product("exact", f"{name}-exact", flags, (("of", name),)),
+        Product("distance", name, outputs[0], tuple(about.items())),
+        Product("exact", outputs[1].name, outputs[1], (("of", name),)),
+        *(Product("instances", o.name, o, (("of", name),)) for o in outputs[2:]),
     )
-    return Plan(stages, work_folder(work), output, products)
+    return Plan(stages, work_folder(work), outputs[0], products)
 
 
-def _block(block: Block, labels: Array, *, label: int, voxel_nm: Nm, cap_nm: float) -> Result:
-    distance = distance_nm(labels == label, voxel_nm, cap_nm)[block.trim]
-    exact = exact_nm(distance, block.write, block.volume, voxel_nm, cap_nm)
-    return Result((distance, exact.astype(np.uint8)))
+def _block(
+    block: Block,
+    labels: Array,
+    *,
+    label: int | None,
+    voxel_nm: Nm,
+    cap_nm: float,
+    options: DistanceOptions,
+) -> Result:
+    mask = labels != 0 if label is None else labels == label
+    outputs: tuple[Array, ...]
+    if options.nearest:
+        unit = whole_unit(voxel_nm)
+        limit = unit.squares(cap_nm)
+        squares, ids = nearest_of(labels, unit, limit, block.trim)
+        near = np.where(squares <= limit, unit.length_nm(squares), np.inf).astype(np.float32)
+        outputs = (near, ids)
+    else:
+        outputs = (distance_nm(mask, voxel_nm, cap_nm, block.trim),)
+    if options.signed:
+        inside = _inside(block, labels if label is None else mask, voxel_nm, cap_nm, options.border)
+        outputs = (np.where(mask[block.trim], -inside, outputs[0]), *outputs[1:])
+    flags = np.ones(block.write.shape, np.uint8)
+    if options.border == "unknown":
+        flags = exact_nm(outputs[0], block.write, block.volume, voxel_nm, cap_nm).astype(np.uint8)
+    return Result((_stored(outputs[0], options), flags, *outputs[1:]))
+
+
+def _inside(block: Block, solid: Array, voxel_nm: Nm, cap_nm: float, border: str) -> Array:
+    """Distance to the nearest voxel that is not of the same object."""
+    if border == "background":
+        ends = [
+            (int(r0 == v0), int(r1 == v1))
+            for r0, v0, r1, v1 in zip(
+                block.read.start, block.volume.start, block.read.stop, block.volume.stop, strict=True
+            )
+        ]
+        z, y, x = (slice(s.start + low, s.stop + low) for s, (low, _) in zip(block.trim, ends, strict=True))
+        solid, trim = np.pad(solid, ends), (z, y, x)
+    else:
+        trim = block.trim
+    if solid.dtype == bool:
+        return distance_nm(~solid, voxel_nm, cap_nm, trim)
+    return inside_nm(solid, voxel_nm, cap_nm, trim)
+
+
+def _stored(distance: Array, options: DistanceOptions) -> Array:
+    """`distance` as it is stored."""
+    if options.quantum_nm is None:
+        return distance
+    most = np.iinfo(options.dtype).max
+    steps = np.rint(distance / options.quantum_nm)
+    return np.where(np.isfinite(distance), steps, np.copysign(most, distance)).astype(options.dtype)
+
+
+def _uncapped(
+    labels: Volume,
+    number: int | None,
+    name: str,
+    work: PathLike,
+    block: Zyx | None,
+    into: PathLike | None,
+    options: DistanceOptions,
+) -> Plan:
+    """Three passes along z, y and x, each over blocks of whole lines."""
+    unit = whole_unit(labels.voxel_nm)
+    if sum((n * u) ** 2 for n, u in zip(labels.shape, unit.voxel, strict=True)) >= _EXACT:
+        raise ConfigError(
+            f"{labels.url} is too large for exact distances of any length in steps of {unit.nm} nm; give "
+            "a cap_nm"
+        )
+    block = block or labels.write_unit
+    source, stages = labels, list[Stage]()
+    for axis in range(2):
+        lines = _lines(labels.shape, block, axis)
+        url = artefact_url(work, name, f"along-{AXES[axis]}")
+        squares = labels.like(url, dtype="float64", kind="image", block=lines, levels=1)
+        squares = replace(squares, source=None)
+        grid = BlockGrid(labels.box, lines)
+        params: dict[str, Any] = {"axis": axis, "size": unit.voxel[axis]}
+        params |= {"label": number} if axis == 0 else {}
+        function = _first_lines if axis == 0 else _lines_of_squares
+        stage = f"{name}/along-{AXES[axis]}"
+        stages.append(Map(stage, function, grid, (source,), (squares,), params=params, working=56.0))
+        source = squares
+    lines = _lines(labels.shape, block, 2)
+    outputs = _outputs(labels, name, work, lines, into, options)
+    params = {
+        "size": unit.voxel[2],
+        "unit_nm": unit.nm,
+        "voxel_nm": labels.voxel_nm,
+        "border": options.border,
+    }
+    grid = BlockGrid(labels.box, lines)
+    stages.append(Map(f"{name}/distance", _last_lines, grid, (source,), outputs, params=params, working=72.0))
+    return _plan(tuple(stages), outputs, (number, None), options, work)
+
+
+def _lines(shape: Zyx, block: Zyx, axis: int) -> Zyx:
+    """Block of whole lines along `axis` with about as many voxels as `block`."""
+    sides = [min(b, n) for b, n in zip(block, shape, strict=True)]
+    most = math.prod(sides)
+    sides[axis] = shape[axis]
+    while math.prod(sides) > most:
+        widest = max((a for a in range(3) if a != axis), key=lambda a: sides[a])
+        if sides[widest] % 2 or sides[widest] <= 16:
+            break
+        sides[widest] //= 2
+    return zyx(sides)
+
+
+def _first_lines(block: Block, labels: Array, *, label: int | None, axis: int, size: int) -> Result:
+    mask = labels != 0 if label is None else labels == label
+    return Result((_along(np.where(mask, 0, -1), axis, size).astype(np.float64),))
+
+
+def _lines_of_squares(block: Block, squares: Array, *, axis: int, size: int) -> Result:
+    return Result((_along(squares.astype(np.int64), axis, size).astype(np.float64),))
+
+
+def _last_lines(
+    block: Block, squares: Array, *, size: int, unit_nm: float, voxel_nm: Nm, border: str
+) -> Result:
+    found = _along(squares.astype(np.int64), 2, size)
+    distance = np.where(found < 0, np.inf, np.sqrt(np.maximum(found, 0)) * unit_nm).astype(np.float32)
+    exact = exact_nm(distance, block.write, block.volume, voxel_nm, np.inf)
+    return Result((distance, (exact if border == "unknown" else np.isfinite(distance)).astype(np.uint8)))
+
+
+def _along(squares: Array, axis: int, size: int) -> Array:
+    """`envelope` along one axis of a block."""
+    lines = np.ascontiguousarray(np.moveaxis(squares.astype(np.int64, copy=False), axis, 0))
+    return np.moveaxis(envelope(lines.reshape(len(lines), -1), size).reshape(lines.shape), 0, axis)

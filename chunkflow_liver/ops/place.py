@@ -49,6 +49,11 @@ def arrays_at(work: PathLike, name: str, what: str) -> Arrays:
     return Arrays(str(work_folder(work) / "artefacts" / f"{checked_name(name)}.{what}"))
 
 
+def artefact_url(work: PathLike, name: str, what: str) -> str:
+    """URL of the image `what` that the operation `name` keeps for itself."""
+    return join(absolute(work), "artefacts", f"{checked_name(name)}.{what}.ome.zarr")
+
+
 def checked_labels(volume: Volume, what: str) -> Volume:
     """`volume` if its voxels can be labels, else an InputError; `what` they are, in the plural."""
     if np.dtype(volume.dtype).kind not in "bui":

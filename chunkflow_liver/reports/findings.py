@@ -223,10 +223,10 @@ def _distance(layer: Layer, instances: Sequence[Layer], found: Findings) -> None
     everywhere, at_surface = np.zeros(len(edges) - 1), np.zeros(len(edges) - 1)
     total = n_surface = inside = beyond = inexact = 0
     for arrays in together(sample, *pyramids):
-        distance = arrays[0]
+        distance = layer.nm(arrays[0])
         total += distance.size
-        inside += int((distance == 0).sum())
-        beyond += int(np.isinf(distance).sum())
+        inside += int((distance <= 0).sum())
+        beyond += int(np.isposinf(distance).sum())
         everywhere += np.histogram(distance[(distance > 0) & np.isfinite(distance)], edges)[0]
         if other:
             at = surface(arrays[1])

@@ -39,6 +39,14 @@ class Layer:
     cap_nm: float = 0.0
     to: str = ""
     flags: tuple[Volume, ...] = ()
+    quantum_nm: float | None = None
+
+    def nm(self, values: Pixels) -> Pixels:
+        """Stored distances in nm, infinite beyond the cap."""
+        if self.quantum_nm is None:
+            return values
+        beyond = np.abs(values.astype(np.int64)) >= np.iinfo(values.dtype).max
+        return np.where(beyond, np.inf, values * np.float32(self.quantum_nm)).astype(np.float32)
 
     @property
     def legend(self) -> tuple[tuple[str, str], ...]:
@@ -151,13 +159,18 @@ def _layer(work: Work, product: Product, problems: list[str]) -> Layer | None:
         levels = levels_of(product.handle)
         flags = next((p for p in work.of("exact") if dict(p.about).get("of") == product.name), None)
         known = flags is not None and isinstance(flags.handle, Volume) and exists(flags)
+        cap_nm = float(about.get("cap_nm", 0.0))
+        if product.kind == "distance" and not cap_nm:
+            coarse = levels[-1].read(levels[-1].box)
+            cap_nm = float(np.max(coarse, initial=0.0, where=np.isfinite(coarse)))
         return Layer(
             product.kind,
             product.name,
             levels,
-            float(about.get("cap_nm", 0.0)),
+            cap_nm,
             str(about.get("to", "")),
             levels_of(flags.handle) if known and flags else (),  # type: ignore[arg-type]
+            about.get("quantum_nm"),
         )
     except (ChunkflowLiverError, OSError) as err:
         problems.append(f"{product.kind.capitalize()} {product.name!r} cannot be read: {err}")
@@ -240,7 +253,7 @@ def _drawn(layer: Layer, view: View) -> Pixels:
     values, inside = read_plane(layer.levels, view)
     if layer.kind == "distance":
         exact = read_plane(layer.flags, view)[0] > 0 if layer.flags else np.ones(values.shape, bool)
-        return distance_colours(values, exact, inside, layer.cap_nm)
+        return distance_colours(layer.nm(values), exact, inside, layer.cap_nm)
     values = np.where(inside, values, 0)
     if layer.kind == "instances":
         return label_colours(values, instance_colours(np.unique(values)))
@@ -287,5 +300,5 @@ def distance_colours(distance: Pixels, exact: Pixels, inside: Pixels, cap_nm: fl
     down, right = np.indices(distance.shape)
     stripe = (down + right) % 9 < 2
     out[stripe & ~exact & (distance > 0)] = (255, 255, 255, 170)
-    out[(distance == 0) | ~inside] = 0
+    out[(distance <= 0) | ~inside] = 0
     return out

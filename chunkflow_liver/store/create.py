@@ -56,6 +56,8 @@ def create(volume: Volume) -> None:
         method="mode" if volume.kind == "label" or volume.dtype == "bool" else "mean",
     )
     attributes[STATUS] = {"status": "in-progress"}
+    if volume.quantum_nm is not None:
+        attributes[STATUS]["quantum_nm"] = volume.quantum_nm
     try:
         group = zarr.open_group(
             open_store(volume.url), mode="w", zarr_format=volume.zarr_format, attributes=attributes
@@ -152,7 +154,7 @@ def finish(volume: Volume, status: str = "complete") -> None:
     key = "zarr.json" if volume.zarr_format == 3 else ".zattrs"
     document = json.loads(read_key(volume.url, key) or b"{}")
     attributes = document["attributes"] if volume.zarr_format == 3 else document
-    attributes[STATUS] = {"status": status}
+    attributes[STATUS] = attributes.get(STATUS, {}) | {"status": status}
     write_key(volume.url, key, json.dumps(document, indent=2).encode())
 
 

@@ -76,6 +76,8 @@ class Volume:
         3 for OME-Zarr 0.5, 2 for 0.4.
     complete : bool
         Whether a chunk that is not there is an error (True) or fill value.
+    quantum_nm : float or None
+        Of a new image of lengths in whole steps: nm of one step.
     """
 
     url: str
@@ -96,6 +98,7 @@ class Volume:
     source: str | None = None
     zarr_format: ZarrFormat = 3
     complete: bool = True
+    quantum_nm: float | None = None
 
     @property
     def name(self) -> str:
