@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from chunkflow_liver.engine.plan import Plan
     from chunkflow_liver.engine.run import run
     from chunkflow_liver.geometry import Box
+    from chunkflow_liver.kernels.clean import Shapes
     from chunkflow_liver.ops.contacts import contacts
     from chunkflow_liver.ops.convert import convert, export
     from chunkflow_liver.ops.distance import DistanceOptions, distance
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from chunkflow_liver.ops.link import link
     from chunkflow_liver.ops.measure import measure
     from chunkflow_liver.ops.phantom import phantom
+    from chunkflow_liver.ops.refine import Keep, refine
     from chunkflow_liver.ops.segment import segment
     from chunkflow_liver.pipeline import plan_run
     from chunkflow_liver.reports import report
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "Box": "geometry",
     "DistanceOptions": "ops.distance",
+    "Keep": "ops.refine",
     "Plan": "engine.plan",
+    "Shapes": "kernels.clean",
     "Volume": "store.volume",
     "cluster": "engine.cluster",
     "contacts": "ops.contacts",
@@ -48,6 +52,7 @@ _PUBLIC = {
     "plan_run": "pipeline",
     "read_run_file": "config",
     "read_table": "store.table",
+    "refine": "ops.refine",
     "report": "reports",
     "run": "engine.run",
     "segment": "ops.segment",
@@ -59,7 +64,9 @@ __version__ = version("chunkflow-liver")
 __all__ = [
     "Box",
     "DistanceOptions",
+    "Keep",
     "Plan",
+    "Shapes",
     "Volume",
     "cluster",
     "contacts",
@@ -75,6 +82,7 @@ __all__ = [
     "plan_run",
     "read_run_file",
     "read_table",
+    "refine",
     "report",
     "run",
     "segment",

@@ -354,6 +354,9 @@ plan = {
     "measure": lambda: cf.measure(labels, raw=labels, name="x", **at),
     "distance": lambda: cf.distance(labels, to="a", cap_nm=80, name="x", **at),
     "contacts": lambda: cf.contacts(labels, labels, to="b", gap_nm=30, name="x", **at),
+    "link": lambda: cf.link(labels, name="x", **at),
+    "fill": lambda: cf.refine(labels, shapes=cf.Shapes(fill_holes=True), name="x", **at),
+    "smooth": lambda: cf.refine(labels, shapes=cf.Shapes(8, 16, 16), name="x", **at),
     "evaluate": lambda: cf.evaluate(labels, labels, name="x", **at),
 }[what]()
 before = peak_mib() * 2**20
@@ -373,7 +376,9 @@ def large(tmp_path_factory) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["label", "measure", "distance", "contacts", "evaluate"])
+@pytest.mark.parametrize(
+    "what", ["label", "measure", "distance", "contacts", "evaluate", "link", "fill", "smooth"]
+)
 def test_a_task_needs_no_more_memory_than_the_plan_says(large, tmp_path, what):
     peak, estimate = peak_of(PEAK, large, str(tmp_path / "w"), what)
     assert peak <= estimate

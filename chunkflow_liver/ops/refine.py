@@ -1,0 +1,351 @@
+"""Clean-up of instances, on whole objects: smoother shapes, holes, and which objects stay.
+
+The order is fixed. Shapes first, each object by itself: majority, opening, closing. Then holes: background
+that one object encloses on all sides, across blocks, becomes part of it. Then whole objects go: those at the
+border, too small, too large, too flat. What stays is numbered anew; a table keeps what became of every id.
+
+Blocks do the shapes twice, before and after the driver has seen all objects, instead of storing them in
+between.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from chunkflow_liver.engine.plan import Plan, Product
+from chunkflow_liver.engine.pyramid import pyramid
+from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage
+from chunkflow_liver.errors import ConfigError
+from chunkflow_liver.geometry import NM_PER_UM, Block, BlockGrid, Box, Nm, Zyx, voxels, zyx
+from chunkflow_liver.kernels.clean import Shapes, check_not_negative
+from chunkflow_liver.kernels.components import plane_pairs, plane_runs
+from chunkflow_liver.kernels.extents import block_extents, merge_extents
+from chunkflow_liver.kernels.holes import background, enclosing, surroundings
+from chunkflow_liver.kernels.relabel import relabel
+from chunkflow_liver.kernels.runs import find_runs
+from chunkflow_liver.ops.numbering import id_dtype
+from chunkflow_liver.ops.place import (
+    PathLike,
+    arrays_at,
+    checked_labels,
+    label_format,
+    label_url,
+    table_at,
+    work_folder,
+)
+from chunkflow_liver.store.table import Arrays, Columns
+from chunkflow_liver.store.volume import Volume
+from chunkflow_liver.xp import Array
+
+AXES = "zyx"
+REASONS = ("", "vanished", "border", "small", "large", "flat")
+"""Why an object is gone; the first that holds, in this order."""
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Which objects stay, judged by their new shapes.
+
+    Attributes
+    ----------
+    min_volume_um3, max_volume_um3 : float
+        Smallest and largest volume.
+    min_span_z_nm : float
+        Smallest extent along z: the object's slices times their distance.
+    border : bool
+        Whether objects stay that touch the end of the volume.
+    """
+
+    min_volume_um3: float = 0.0
+    max_volume_um3: float = math.inf
+    min_span_z_nm: float = 0.0
+    border: bool = True
+
+    def __post_init__(self) -> None:
+        check_not_negative({"min_volume_um3": self.min_volume_um3, "min_span_z_nm": self.min_span_z_nm})
+        if not self.max_volume_um3 >= self.min_volume_um3:
+            raise ConfigError(
+                f"max_volume_um3 must be at least min_volume_um3, {self.min_volume_um3!r}, got "
+                f"{self.max_volume_um3!r}"
+            )
+
+
+def refine(
+    instances: Volume,
+    *,
+    shapes: Shapes | None = None,
+    keep: Keep | None = None,
+    name: str,
+    work: PathLike,
+    block: Zyx | None = None,
+    into: PathLike | None = None,
+) -> Plan:
+    """Plan cleaner instances: shapes, holes, then whole objects, in this order.
+
+    Parameters
+    ----------
+    instances : Volume
+        Instance ids, 0 is background.
+    shapes : Shapes, optional
+        How shapes change; not at all by default.
+    keep : Keep, optional
+        Which objects stay; all by default.
+    name : str
+        Name of the label image and, with '-ids', of the table.
+    work : path
+        Work folder.
+    block : Zyx, optional
+        Voxels per block; the write unit of the output by default.
+    into : path or URL, optional
+        Image group whose `labels` the result joins; the work folder's by default.
+
+    Returns
+    -------
+    Plan
+        Its `output` is the label volume: ids 1..n in the raster order of each object's first voxel. The
+        table `<name>-ids` has one row per id of `instances`: `label, final` (0 if it is gone), `removed`
+        (why: vanished, border, small, large, flat), `voxels_before, voxels` (after shapes and holes),
+        `span_z_nm, touches_border`. An object that opening cuts in two keeps one id.
+
+    Raises
+    ------
+    InputError
+        If the voxels are no labels.
+    """
+    shapes, keep = shapes or Shapes(), keep or Keep()
+    checked_labels(instances, "instances")
+    output = instances.like(
+        label_url(work, name, into),
+        dtype=id_dtype(min(math.prod(instances.shape), _largest(instances.dtype))),
+        kind="label",
+        block=block,
+        zarr_format=label_format(into),
+    )
+    halo = shapes.halo(instances.voxel_nm)
+    # Pieces of background that meet in the plane after a block's last one are one.
+    grid = BlockGrid(output.box, block or output.write_unit, halo, zyx([n + shapes.fill_holes for n in halo]))
+    ids, table = arrays_at(work, name, "instances"), table_at(work, f"{name}-ids")
+    settings = {k: v for k, v in (asdict(shapes) | asdict(keep)).items() if v != math.inf}
+    params: dict[str, Any] = {"shapes": shapes, "voxel_nm": instances.voxel_nm}
+    stages: tuple[Stage, ...] = (
+        Map(
+            f"{name}/objects",
+            _objects,
+            grid,
+            (instances,),
+            params=params,
+            working=16.0 + 12.0 * shapes.fill_holes + 24.0 * shapes.moves,
+        ),
+        Fold(
+            f"{name}/choose",
+            _choose,
+            f"{name}/objects",
+            ids,
+            params={
+                "counts": grid.counts,
+                "volume": output.box,
+                "keep": keep,
+                "voxel_nm": instances.voxel_nm,
+                "dtype": output.dtype,
+            },
+            artefacts={"made": arrays_at(work, instances.name, "instances")},
+        ),
+        Fold(
+            f"{name}/table",
+            _table,
+            f"{name}/objects",
+            table,
+            params={"z_nm": instances.voxel_nm[0]},
+            artefacts={"ids": ids},
+            provenance={"operation": "refine", **settings},
+        ),
+        Map(
+            f"{name}/apply",
+            _apply,
+            grid,
+            (instances,),
+            (output,),
+            params=params,
+            artefacts={"ids": ids},
+            working=12.0 + 8.0 * shapes.fill_holes + 24.0 * shapes.moves,
+        ),
+        *pyramid(output, name),
+    )
+    about = (("instances", instances.name), *settings.items())
+    return Plan(stages, work_folder(work), output, (Product("instances", name, output, about),))
+
+
+def _largest(dtype: str) -> int:
+    """Largest id that there can be."""
+    return 1 if dtype == "bool" else int(np.iinfo(dtype).max)
+
+
+def _shaped(block: Block, labels: Array, shapes: Shapes, voxel_nm: Nm) -> tuple[Array, Box]:
+    """The objects of a block, with the planes shared with later blocks where holes are looked for."""
+    if labels.dtype == bool:
+        labels = labels.view(np.uint8)
+    box = block.write.grow((0, 0, 0), zyx([int(shapes.fill_holes)] * 3)).clip(block.volume)
+    return shapes.apply(labels, voxel_nm)[box.relative_to(block.read).slices], box
+
+
+def _objects(block: Block, labels: Array, *, shapes: Shapes, voxel_nm: Nm) -> Result:
+    own, box = _shaped(block, labels, shapes, voxel_nm)
+    before = block_extents(labels[block.trim], block.write.start)
+    written = own[block.write.relative_to(box).slices]
+    record: dict[str, Any] = {
+        "before_label": before["label"],
+        "before_voxels": before["voxels"],
+        **_table_of(written, block),
+    }
+    if shapes.fill_holes:
+        spaces, n = background(own)
+        around = surroundings(own, spaces, n, box, block.volume)
+        mine = spaces[block.write.relative_to(box).slices]
+        record |= {f"space_{k}": v for k, v in around.items()}
+        record["space_voxels"] = np.bincount(mine.ravel(), minlength=n + 1)[1:]
+        for axis, a in enumerate(AXES):
+            record[f"low_{a}"], record[f"low_{a}_label"] = plane_runs(np.take(spaces, 0, axis))
+            if box.stop[axis] > block.write.stop[axis]:
+                record[f"high_{a}"], record[f"high_{a}_label"] = plane_runs(np.take(spaces, -1, axis))
+    return Result(record=record)
+
+
+def _table_of(labels: Array, block: Block) -> dict[str, Array]:
+    """Extents of the objects of a block, and the first voxel of each in the volume."""
+    found = block_extents(labels, block.write.start)
+    runs = find_runs(labels)
+    (z0, y0, x0), (_, ny, nx) = block.write.start, block.volume.shape
+    at = ((runs.z + z0) * ny + runs.y + y0) * nx + runs.start + x0
+    first = np.full(len(found["label"]), np.iinfo(np.int64).max)
+    np.minimum.at(first, np.searchsorted(found["label"], runs.label.astype(np.uint64)), at)
+    return {**found, "first": first}
+
+
+def _choose(
+    records: Records, *, counts: Zyx, volume: Box, keep: Keep, voxel_nm: Nm, dtype: str, made: Arrays
+) -> dict[str, Array]:
+    """What becomes of every id, and which pieces of background are holes of which object."""
+    parts: list[Any] = []
+    spaces: list[Any] = []
+    pairs: list[Any] = [np.zeros((0, 2), np.int64)]
+    offsets = [0]
+    high: dict[tuple[int, int], Any] = {}
+    steps = (counts[1] * counts[2], counts[2], 1)
+    for index, record in records:
+        parts.append(record)
+        offset = offsets[-1]
+        offsets.append(offset + len(record.get("space_open", ())))
+        if "space_open" not in record:
+            continue
+        spaces.append({k: record[f"space_{k}"] for k in ("lowest", "highest", "open", "voxels")})
+        at = np.unravel_index(index, counts)
+        for axis, a in enumerate(AXES):
+            before = high.pop((axis, index - steps[axis]), None) if at[axis] else None
+            if before is not None:
+                found = plane_pairs(before[1], (record[f"low_{a}"], record[f"low_{a}_label"]))
+                pairs.append(found + np.array([before[0] - 1, offset - 1]))
+            if f"high_{a}" in record:
+                high[axis, index] = (offset, (record[f"high_{a}"], record[f"high_{a}_label"]))
+    table = _objects_of(parts)
+    hole = np.zeros(0, np.uint64)
+    if spaces:
+        joined = {k: np.concatenate([s[k] for s in spaces]) for k in spaces[0]}
+        hole = enclosing(joined, np.concatenate(pairs))
+        inside = hole != 0
+        np.add.at(table["voxels"], np.searchsorted(table["label"], hole[inside]), joined["voxels"][inside])
+    removed = _removed(table, keep, volume, voxel_nm)
+    kept = np.flatnonzero(removed == 0)
+    kept = kept[np.argsort(table["first"][kept])]
+    final = np.zeros(len(removed), dtype)
+    final[kept] = np.arange(1, len(kept) + 1).astype(dtype)
+    touches = _at_border(table, volume)
+    return {
+        "label": table["label"],
+        "final": final,
+        "removed": removed,
+        "before": table["before"],
+        "after": table["voxels"],
+        "span": table["high"][:, 0] - table["low"][:, 0],
+        "touches": touches,
+        "offsets": np.array(offsets),
+        "hole": hole,
+        "voxels": table["voxels"][kept],
+        **_classes(table["label"][kept], made),
+    }
+
+
+def _objects_of(parts: list[Any]) -> dict[str, Array]:
+    """One row per id that there was: its voxels before, and its extents now (none if it vanished)."""
+    names = ("label", "voxels", "low", "high")
+    now = merge_extents({k: p[k] for k in names} for p in parts)
+    first = np.full(len(now["label"]), np.iinfo(np.int64).max)
+    for p in parts:
+        np.minimum.at(first, np.searchsorted(now["label"], p["label"]), p["first"])
+    ids = np.unique(np.concatenate([np.zeros(0, np.uint64), *(p["before_label"] for p in parts)]))
+    before: np.ndarray[Any, Any] = np.zeros(len(ids), np.int64)
+    for p in parts:
+        np.add.at(before, np.searchsorted(ids, p["before_label"]), p["before_voxels"])
+    row = np.searchsorted(ids, now["label"])
+    table: dict[str, Array] = {"label": ids, "before": before}
+    for name, values in (*((n, now[n]) for n in names[1:]), ("first", first)):
+        table[name] = np.zeros((len(ids), *values.shape[1:]), np.int64)
+        table[name][row] = values
+    return table
+
+
+def _at_border(table: Columns, volume: Box) -> Array:
+    touches = (table["low"] == volume.start) | (table["high"] == volume.stop)
+    return touches.any(axis=1) & (table["voxels"] > 0)
+
+
+def _removed(table: Columns, keep: Keep, volume: Box, voxel_nm: Nm) -> Array:
+    """Index into `REASONS` for every object."""
+    size, span = table["voxels"], table["high"][:, 0] - table["low"][:, 0]
+    voxel_um3 = math.prod(voxel_nm) / NM_PER_UM**3
+    largest = keep.max_volume_um3 / voxel_um3
+    conditions = [
+        size == 0,
+        _at_border(table, volume) & (not keep.border),
+        size < math.ceil(round(keep.min_volume_um3 / voxel_um3, 9)),
+        size > (np.iinfo(np.int64).max if largest == math.inf else math.floor(round(largest, 9))),
+        span < voxels(keep.min_span_z_nm, voxel_nm)[0],
+    ]
+    return np.select(conditions, range(1, len(REASONS)), 0).astype(np.uint8)
+
+
+def _classes(label: Array, made: Arrays) -> dict[str, Array]:
+    """Class of every object that stays, as the operation that made the instances found it."""
+    if made.exists() and "value" in made.names() and len(made["value"]) >= label.max(initial=0):
+        value = np.asarray(made["value"])[label.astype(np.int64) - 1]
+        return {"value": value, "class_name": made["class_name"], "class_number": made["class_number"]}
+    nameless = {"class_name": np.array([""]), "class_number": np.zeros(1, np.int64)}
+    return {"value": np.zeros(len(label), np.int64), **nameless}
+
+
+def _table(records: Records, *, z_nm: float, ids: Any) -> Columns:
+    return {
+        "label": ids["label"],
+        "final": ids["final"],
+        "removed": np.array(REASONS)[ids["removed"]],
+        "voxels_before": ids["before"],
+        "voxels": ids["after"],
+        "span_z_nm": ids["span"] * z_nm,
+        "touches_border": ids["touches"],
+    }
+
+
+def _apply(block: Block, labels: Array, *, shapes: Shapes, voxel_nm: Nm, ids: Any) -> Result:
+    own, box = _shaped(block, labels, shapes, voxel_nm)
+    write = block.write.relative_to(box).slices
+    final = relabel(own[write], ids["label"], ids["final"])
+    if shapes.fill_holes:
+        spaces, n = background(own)
+        begin, end = ids["offsets"][block.index : block.index + 2]
+        of = np.zeros(n + 1, final.dtype)
+        of[1:] = relabel(np.asarray(ids["hole"][begin:end]), ids["label"], ids["final"])
+        final = np.where(final == 0, of[spaces[write]], final)
+    return Result((final,))
