@@ -190,8 +190,8 @@ def test_what_cannot_be_measured_is_refused(tmp_path, listing):
     smaller = write(tmp_path, raw[:3], "smaller")
     at = {"name": "t", "work": tmp_path / "work"}
     before = listing()
-    with pytest.raises(ConfigError, match=r"no features \['texture'\]; there are \['basic', 'shape'"):
-        cf.measure(cells, features=["basic", "texture"], **at)
+    with pytest.raises(ConfigError, match=r"no features \['colour'\]; there are \['basic', 'shape'"):
+        cf.measure(cells, features=["basic", "colour"], **at)
     with pytest.raises(
         ConfigError, match=r"no feature settings \['width'\]; there are \['bin_width', 'bin_count'"
     ):
