@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from chunkflow_liver.ops.contacts import contacts
     from chunkflow_liver.ops.convert import convert, export
     from chunkflow_liver.ops.distance import DistanceOptions, distance
+    from chunkflow_liver.ops.edit import edit
     from chunkflow_liver.ops.evaluate import evaluate
     from chunkflow_liver.ops.label import label
     from chunkflow_liver.ops.link import link
@@ -42,6 +43,7 @@ _PUBLIC = {
     "contacts": "ops.contacts",
     "convert": "ops.convert",
     "distance": "ops.distance",
+    "edit": "ops.edit",
     "evaluate": "ops.evaluate",
     "export": "ops.convert",
     "label": "ops.label",
@@ -72,6 +74,7 @@ __all__ = [
     "contacts",
     "convert",
     "distance",
+    "edit",
     "evaluate",
     "export",
     "label",

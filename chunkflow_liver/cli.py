@@ -246,6 +246,26 @@ def report(
     typer.echo(write(work, to=to))
 
 
+@app.command()
+def edit(
+    image: Annotated[str, typer.Argument(help="Label image with the instances.")],
+    edits: Annotated[Path, typer.Option(help="CSV file: action,label,other (merge, split, divide, delete).")],
+    name: Annotated[str, typer.Option(help="Name of the corrected label image.")],
+    work: Annotated[Path, typer.Option(help="Work folder that gets the result and the log of edits.")],
+    pieces: Annotated[str | None, typer.Option(help="Label image with finer objects, for 'divide'.")] = None,
+    redo: Annotated[bool, typer.Option("--redo", help="Do it again after the list has changed.")] = False,
+    workers: Workers = None,
+) -> None:
+    """Apply a proofreader's list of merges and splits to instances; goes on where it was interrupted."""
+    from chunkflow_liver.ops.edit import edit as plan_edit
+    from chunkflow_liver.store.images import open_volume
+
+    finer = None if pieces is None else open_volume(pieces)
+    plan = plan_edit(open_volume(image), edits, pieces=finer, name=name, work=work)
+    _run(plan, workers=workers, redo=redo)
+    typer.echo(plan.output.url)
+
+
 @models.command("import")
 def import_(
     folder: Annotated[Path, typer.Argument(help="Folder of a trained nnU-Net v2 model.")],

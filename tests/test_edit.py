@@ -1,0 +1,194 @@
+"""Edits relabel what they name, and nothing else, whatever the blocks are."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from scipy import ndimage
+from strategies import blocks, command, done, resumed_equals_whole, seeds, shapes, write
+
+import chunkflow_liver as cf
+from chunkflow_liver.errors import ConfigError, InputError, RunIncompleteError
+
+CORNERS = np.ones((3, 3, 3))
+
+
+def scattered(shape, seed):
+    """Objects in many parts, and finer pieces (with background) on the same voxels."""
+    rng = np.random.default_rng(seed)
+    ids = rng.choice(np.arange(1, 90), 6, replace=False)
+    labels = np.where(rng.random(shape) < 0.5, rng.choice(ids, shape), 0).astype(np.uint16)
+    return labels, rng.integers(0, 4, shape).astype(np.uint32)
+
+
+def whole(labels, pieces, edits):
+    """The same row by row on the whole array."""
+    out = labels.astype(np.int64)
+    last = int(labels.max())
+    group = {i: i for row in edits if row[0] == "merge" for i in row[1:]}
+    for action, a, *b in edits:
+        if action == "merge":
+            joined = {group[a], group[b[0]]}
+            group = {i: min(joined) if g in joined else g for i, g in group.items()}
+        if action == "delete":
+            out[labels == a] = 0
+    for i, g in group.items():
+        out[labels == i] = g
+    for kind in ("split", "divide"):
+        for a in sorted(row[1] for row in edits if row[0] == kind):
+            if kind == "split":
+                parts, n = ndimage.label(labels == a, CORNERS)
+                masks = [parts == i + 1 for i in range(n)]
+                masks.sort(key=lambda m: np.flatnonzero(m)[0])
+            else:
+                masks = [(labels == a) & (pieces == i) for i in np.unique(pieces[labels == a])]
+            largest = max(range(len(masks)), key=lambda i: masks[i].sum())
+            for i, mask in enumerate(masks):
+                if i != largest:
+                    last += 1
+                    out[mask] = last
+    return out
+
+
+@settings(max_examples=30, deadline=None)
+@given(shape=shapes, seed=seeds, block=blocks)
+def test_edits_do_not_depend_on_the_grid(shape, seed, block):
+    labels, pieces = scattered(shape, seed)
+    ids = np.random.default_rng(seed + 1).permutation(np.unique(labels[labels > 0])).tolist()
+    edits = [("split", i) for i in ids[:1]] + [("divide", i) for i in ids[1:2]]
+    edits += [("delete", i) for i in ids[2:3]]
+    edits += [("merge", a, b) for a, b in itertools.pairwise(ids[3:])]
+    if not edits:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        volume = write(folder, labels, "instances", kind="label")
+        finer = write(folder, pieces, "pieces", kind="label")
+        plan = cf.edit(volume, edits, pieces=finer, name="edited", work=f"{folder}/work", block=block)
+        found = done(plan).read()
+    assert found.dtype == labels.dtype
+    np.testing.assert_array_equal(found, whole(labels, pieces, edits))
+
+
+def test_a_hand_worked_list_through_the_command_line(tmp_path):
+    """A rod of 3 + 2 voxels over two blocks is split, two objects are merged, one goes, one stays."""
+    labels = np.zeros((2, 3, 12), np.uint8)
+    labels[0, 0, 0:3] = labels[0, 0, 6:8] = 40
+    labels[0, 2, 0:4], labels[1, 2, 6:9] = 7, 3
+    labels[1, 0, 10], labels[1, 1, 0] = 9, 8
+    volume = write(tmp_path, labels, "instances", kind="label", chunks=(2, 3, 4))
+    file = tmp_path / "edits.csv"
+    file.write_text("action,label,other\nsplit,40,\nmerge,7,3\n\ndelete,9\n")
+    order = ("edit", volume.url, "--edits", file, "--name", "corrected", "--work", tmp_path / "work")
+    code, said, told = command(*order)
+    assert (code, said.strip()) == (0, f"{tmp_path}/work/results.ome.zarr/labels/corrected"), told
+    wanted = labels.copy()
+    wanted[0, 0, 6:8], wanted[0, 2, 0:4], wanted[1, 0, 10] = 41, 3, 0
+    np.testing.assert_array_equal(cf.open_volume(said.strip()).read(), wanted)
+    log = cf.read_table(tmp_path / "work/tables/corrected-edits.parquet").to_pydict()
+    assert log == {
+        "row": [1, 2, 3],
+        "action": ["split", "merge", "delete"],
+        "label": [40, 7, 9],
+        "other": [0, 3, 0],
+        "voxels": [5, 4, 1],
+        "into": [2, 3, 0],
+    }
+    file.write_text("action,label\ndelete,8\n")
+    code, _, told = command(*order)
+    assert code == 2
+    assert "was written by a different plan" in told
+    assert command(*order, "--redo")[0] == 0
+    np.testing.assert_array_equal(cf.open_volume(said.strip()).read(), np.where(labels == 8, 0, labels))
+
+
+def test_an_object_is_divided_by_the_ids_that_it_had_before(tmp_path):
+    before = np.zeros((4, 4, 8), np.uint32)
+    before[1, 1, 0:5], before[1, 1, 5:7], before[3, 3, 1] = 1, 2, 3
+    merged = np.where(before == 2, 1, before).astype(np.uint32)
+    merged[1, 1, 7] = 1
+    at = {"work": tmp_path / "work", "block": (4, 4, 4)}
+    volume = write(tmp_path, merged, "merged", kind="label")
+    finer = write(tmp_path, before, "before", kind="label")
+    found = done(cf.edit(volume, [("divide", 1)], pieces=finer, name="again", **at)).read()
+    wanted = np.where(before == 2, 5, merged)
+    wanted[1, 1, 7] = 4
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_ids_of_64_bits_are_edited(tmp_path):
+    labels = np.array([[[2**53, 2**53 + 1, 0, 2**53 + 1, 2**63]]], np.uint64)
+    volume = write(tmp_path, labels, "instances", kind="label")
+    edits = [("split", 2**53 + 1), ("merge", 2**53, 2**63)]
+    found = done(cf.edit(volume, edits, name="edited", work=tmp_path / "work")).read()
+    assert found.ravel().tolist() == [2**53, 2**53 + 1, 0, 2**63 + 1, 2**53]
+
+
+def test_ids_that_are_not_there_or_do_not_fit_stop_the_run_before_it_writes(tmp_path):
+    labels = np.zeros((1, 1, 9), np.uint8)
+    labels[0, 0, ::2] = 255
+    volume = write(tmp_path, labels, "instances", kind="label")
+    for edits, says in [
+        ([("delete", 12), ("merge", 255, 77)], r"name ids that the instances do not have: \[12, 77\]"),
+        ([("split", 255)], "the largest new id would be 259, which uint8 cannot hold"),
+    ]:
+        plan = cf.edit(volume, edits, name="edited", work=tmp_path / f"{len(edits)}")
+        with pytest.raises((InputError, RunIncompleteError), match=says):
+            done(plan)
+        assert not plan.output.exists()
+
+
+def test_a_broken_run_goes_on_to_the_same_bytes(tmp_path):
+    labels, _ = scattered((9, 9, 9), 3)
+    volume = write(tmp_path, labels, "instances", kind="label")
+    ids = np.unique(labels)[1:].tolist()
+
+    def plan(work):
+        edits = [("split", ids[0]), ("merge", ids[1], ids[2])]
+        return cf.edit(volume, edits, name="edited", work=work, block=(3, 9, 9))
+
+    resumed_equals_whole(plan, tmp_path / "first", "edited/find", 1)
+    resumed_equals_whole(plan, tmp_path / "second", "edited/apply", 2)
+
+
+@pytest.mark.parametrize(
+    ("edits", "error", "says"),
+    [
+        ([], ConfigError, "the edits hold no row"),
+        ([("join", 1, 2)], ConfigError, "row 1 of the edits is"),
+        ([("split", 1), ("merge", 1)], ConfigError, "row 2 of the edits is .*wanted is merge,ID,ID"),
+        ([("split", 0)], ConfigError, "with IDs from 1"),
+        ([("split", "1.5")], ConfigError, "row 1"),
+        ([("split", -3)], ConfigError, "with IDs from 1"),
+        (
+            [("split", 2), ("merge", 1, 2)],
+            ConfigError,
+            "split, divide or delete 2 and name it in another row",
+        ),
+        ([("delete", 2), ("delete", 2)], ConfigError, "which comes first"),
+        ([("divide", 2)], ConfigError, "needs `pieces`"),
+        ("nowhere.csv", InputError, "no list of edits at nowhere.csv"),
+    ],
+)
+def test_edits_that_cannot_be_meant_are_refused(edits, error, says, tmp_path, listing):
+    volume = write(tmp_path, scattered((3, 4, 5), 0)[0], "instances", kind="label")
+    before = listing()
+    with pytest.raises(error, match=says):
+        cf.edit(volume, edits, name="edited", work=tmp_path / "work")
+    assert listing() == before
+
+
+def test_other_files_other_shapes_and_planning(tmp_path, monkeypatch):
+    volume = write(tmp_path, scattered((3, 4, 5), 0)[0], "instances", kind="label")
+    finer = write(tmp_path, scattered((3, 4, 6), 0)[1], "pieces", kind="label")
+    with pytest.raises(InputError, match="divide needs both on the same voxels"):
+        cf.edit(volume, [("divide", 1)], pieces=finer, name="edited", work=tmp_path / "work")
+    file = tmp_path / "table.csv"
+    file.write_text("id,what\n3,merge\n")
+    with pytest.raises(ConfigError, match="must begin with the line 'action,label,other'"):
+        cf.edit(volume, file, name="edited", work=tmp_path / "work")
+    monkeypatch.setattr(cf.Volume, "read", lambda *_: pytest.fail("planning read voxels"))
+    assert "edited/find" in str(cf.edit(volume, [("delete", 1)], name="edited", work=tmp_path / "work"))
