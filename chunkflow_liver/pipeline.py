@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import reduce
 from operator import add
 from typing import Any
@@ -10,12 +10,15 @@ from typing import Any
 from chunkflow_liver.config import RunFile
 from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.errors import ConfigError
+from chunkflow_liver.kernels.clean import Shapes
 from chunkflow_liver.ops.contacts import contacts
 from chunkflow_liver.ops.distance import DistanceOptions, distance
 from chunkflow_liver.ops.evaluate import evaluate
 from chunkflow_liver.ops.label import label
+from chunkflow_liver.ops.link import link
 from chunkflow_liver.ops.measure import measure
 from chunkflow_liver.ops.place import work_folder
+from chunkflow_liver.ops.refine import Keep, refine
 from chunkflow_liver.ops.segment import segment
 from chunkflow_liver.store.images import open_volume
 from chunkflow_liver.store.volume import Volume
@@ -45,6 +48,17 @@ def plan_run(run_file: RunFile) -> Plan:
     for entry in run_file.label:
         plans.append(label(semantic, into=into, **entry.model_dump(), **at))
         volumes[entry.name] = plans[-1].output
+    for linked in run_file.link:
+        slices = _on_voxels(linked.slices, linked.level, raw, linked.name)
+        opened.append(slices)
+        plans.append(link(slices, into=into, **linked.model_dump(exclude={"slices", "level"}), **at))
+        volumes[linked.name] = plans[-1].output
+    for wish in run_file.refine:
+        shapes = Shapes(**wish.model_dump(include={f.name for f in fields(Shapes)}))
+        keep = Keep(**wish.model_dump(include={f.name for f in fields(Keep)}, exclude_none=True))
+        source = volumes[wish.instances]
+        plans.append(refine(source, shapes=shapes, keep=keep, into=into, name=wish.name, **at))
+        volumes[wish.name] = plans[-1].output
     for distance_entry in run_file.distance:
         source = semantic if distance_entry.instances is None else volumes[distance_entry.instances]
         kinds = distance_entry.model_dump(exclude={"name", "to", "instances", "cap_nm"})
@@ -67,7 +81,7 @@ def plan_run(run_file: RunFile) -> Plan:
     made = reduce(add, plans)
     if not made.stages:
         raise ConfigError(
-            "nothing to do: the run file has neither segment, label, distance, contacts nor evaluate"
+            "nothing to do: the run file has neither segment, label, link, distance, contacts nor evaluate"
         )
     _check_outputs(made, opened)
     return made
@@ -90,18 +104,24 @@ def _semantic(run_file: RunFile, raw: Volume, into: str | None) -> tuple[list[Pl
     given = run_file.semantic
     if given is None:
         raise ConfigError("give either 'segment' or 'semantic'")
-    level = raw.level if given.level is None else given.level
-    found = open_volume(given.path, level=level, missing_chunks=given.missing_chunks)
-    if found.shape != raw.shape or any(
-        abs(a - b) > SAME_VOXEL * b for a, b in zip(found.voxel_nm, raw.voxel_nm, strict=True)
-    ):
-        raise ConfigError(
-            f"{found.url} level {level} has {found.shape} voxels of {found.voxel_nm} nm, the image "
-            f"{raw.shape} of {raw.voxel_nm} nm: choose the level of 'semantic' that matches, or mend "
-            "its scale"
-        )
+    found = _on_voxels(given.path, given.level, raw, "semantic", given.missing_chunks)
     classes = tuple((given.classes or dict(found.classes)).items())
     semantic = replace(found, kind="label", classes=classes, source=raw.url)
     about = (("classes", classes),)
     products = (Product("raw", raw.name, raw), Product("semantic", semantic.name, semantic, about))
     return [Plan((), work_folder(run_file.work), semantic, products)], semantic
+
+
+def _on_voxels(path: str, level: int | None, raw: Volume, what: str, missing_chunks: str = "error") -> Volume:
+    """A label image whose voxels are those of the image; `what` needs it."""
+    level = raw.level if level is None else level
+    found = open_volume(path, level=level, missing_chunks=missing_chunks)
+    if found.shape != raw.shape or any(
+        abs(a - b) > SAME_VOXEL * b for a, b in zip(found.voxel_nm, raw.voxel_nm, strict=True)
+    ):
+        raise ConfigError(
+            f"{found.url} level {level} has {found.shape} voxels of {found.voxel_nm} nm, the image "
+            f"{raw.shape} of {raw.voxel_nm} nm: choose the level of {what!r} that matches, or mend "
+            "its scale"
+        )
+    return found

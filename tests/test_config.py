@@ -100,7 +100,7 @@ BAD = {
     ),
     "unknown instances": (
         ("instances: mitos}", "instances: nuclei}"),
-        r"'mito-table' refers to instances 'nuclei'; label makes \['mitos'\]",
+        r"'mito-table' refers to instances 'nuclei'; the run makes \['mitos'\]",
     ),
     "no partner": (("to: er, gap_nm", "gap_nm"), "contacts.0: give either 'to' .a class. or 'other'"),
     "two partners": (("to: er, gap", "to: er, other: mitos, gap"), "contacts.0: give either 'to'"),

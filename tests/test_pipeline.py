@@ -47,6 +47,32 @@ def project(tmp_path, array):
     }
 
 
+def test_instances_are_linked_and_refined_as_by_hand(project, array, tmp_path):
+    slices = np.where(array == 3, 7, 0).astype(np.uint16)
+    write(tmp_path, slices, "cells-2d", kind="label")
+    project["link"] = [{"name": "cells", "slices": "cells-2d.ome.zarr", "gap": 2}]
+    project["refine"] = [
+        {"name": "mitos-full", "instances": "mitos", "fill_holes": True, "open_nm": 8},
+        {"name": "mitos-large", "instances": "mitos-full", "min_volume_um3": 1e-6, "border": False},
+        {"name": "cells-small", "instances": "cells", "max_volume_um3": 1e-3},
+    ]
+    project["measure"] = [{"name": "mito-table", "instances": "mitos-large"}]
+    done(planned(tmp_path, project))
+    labels = tmp_path / "work/results.ome.zarr/labels"
+    at = {"work": tmp_path / "hand"}
+    linked = cf.link(cf.open_volume(tmp_path / "cells-2d.ome.zarr"), gap=2, name="cells", **at)
+    np.testing.assert_array_equal(cf.open_volume(labels / "cells").read(), done(linked).read())
+    np.testing.assert_array_equal(cf.open_volume(labels / "cells-small").read(), linked.output.read())
+    mitos = cf.open_volume(labels / "mitos")
+    full = cf.refine(mitos, shapes=cf.Shapes(open_nm=8, fill_holes=True), name="full", **at)
+    np.testing.assert_array_equal(cf.open_volume(labels / "mitos-full").read(), done(full).read())
+    keep = cf.Keep(min_volume_um3=1e-6, border=False)
+    large = done(cf.refine(full.output, keep=keep, name="large", **at))
+    np.testing.assert_array_equal(cf.open_volume(labels / "mitos-large").read(), large.read())
+    ids = cf.read_table(tmp_path / "work/tables/mitos-large-ids.parquet").to_pydict()
+    assert sorted(i for i in ids["final"] if i) == list(range(1, int(large.read().max()) + 1))
+
+
 def planned(folder, content):
     return cf.plan_run(parse(content, Path(folder), "run.yaml"))
 
@@ -115,6 +141,11 @@ def refusals():
     other = {"semantic": {"path": "small.ome.zarr"}}
     nothing = {name: [] for name in ("label", "measure", "distance", "contacts", "evaluate")}
     return {
+        "refined before it is there": (
+            {"refine": [{"name": "b", "instances": "a"}, {"name": "a", "instances": "mitos"}]},
+            ConfigError,
+            r"'b' refines instances 'a'; before it there are \['mitos'\]",
+        ),
         "nothing to do": (nothing, ConfigError, "nothing to do: the run file has neither"),
         "another shape": (other, ConfigError, r"\(9, 12, 9\) voxels .*, the image \(10, 12, 9\)"),
         "another voxel size": (

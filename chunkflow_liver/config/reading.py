@@ -71,6 +71,7 @@ def parse(content: dict[str, Any], folder: Path, where: str) -> RunFile:
         paths["segment"] = found.segment.model_copy(update={"model": _from(folder, found.segment.model)})
     if found.semantic:
         paths["semantic"] = found.semantic.model_copy(update={"path": _from(folder, found.semantic.path)})
+    paths["link"] = tuple(e.model_copy(update={"slices": _from(folder, e.slices)}) for e in found.link)
     paths["evaluate"] = tuple(e.model_copy(update={"truth": _from(folder, e.truth)}) for e in found.evaluate)
     return found.model_copy(update=paths)
 

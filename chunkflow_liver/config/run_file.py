@@ -11,7 +11,9 @@ from chunkflow_liver.config.sections import (
     Evaluate,
     Input,
     Label,
+    Link,
     Measure,
+    Refine,
     Section,
     Segment,
     Semantic,
@@ -28,6 +30,8 @@ class RunFile(Section):
     segment: Segment | None = None
     semantic: Semantic | None = None
     label: tuple[Label, ...] = ()
+    link: tuple[Link, ...] = ()
+    refine: tuple[Refine, ...] = ()
     measure: tuple[Measure, ...] = ()
     distance: tuple[Distance, ...] = ()
     contacts: tuple[Contacts, ...] = ()
@@ -42,11 +46,14 @@ class RunFile(Section):
             "label images": [
                 *([self.segment.name] if self.segment else []),
                 *(entry.name for entry in self.label),
+                *(entry.name for entry in self.link),
+                *(entry.name for entry in self.refine),
                 *(f"{entry.name}-exact" for entry in self.distance),
                 *(f"{entry.name}-nearest" for entry in self.distance if entry.nearest),
             ],
             "distance images": [entry.name for entry in self.distance],
             "tables": [
+                *(f"{entry.name}-ids" for entry in self.refine),
                 *(entry.name for entry in self.measure),
                 *(entry.name for entry in self.contacts),
                 *(entry.name for entry in self.evaluate),
@@ -56,11 +63,20 @@ class RunFile(Section):
             twice = [name for name in names if names.count(name) > 1]
             if twice:
                 raise ValueError(f"two {what} are called {twice[0]!r}; rename one of them")
-        labels = {entry.name for entry in self.label}
+        labels = {entry.name for entry in self.label} | {entry.name for entry in self.link}
+        for wish in self.refine:
+            if wish.instances not in labels:
+                raise ValueError(
+                    f"{wish.name!r} refines instances {wish.instances!r}; "
+                    f"before it there are {sorted(labels)}"
+                )
+            labels.add(wish.name)
         wanted = [(m.name, m.instances) for m in self.measure]
         wanted += [(d.name, d.instances) for d in self.distance if d.instances is not None]
         wanted += [(c.name, i) for c in self.contacts for i in (c.instances, c.other) if i is not None]
         for name, instances in wanted:
             if instances not in labels:
-                raise ValueError(f"{name!r} refers to instances {instances!r}; label makes {sorted(labels)}")
+                raise ValueError(
+                    f"{name!r} refers to instances {instances!r}; the run makes {sorted(labels)}"
+                )
         return self

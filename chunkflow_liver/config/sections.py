@@ -65,6 +65,34 @@ class Label(Section):
     classes: tuple[str | int, ...] | None = None
     connectivity: Literal[6, 18, 26] = 26
     min_volume_um3: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    dtype: Literal["uint32", "uint64"] | None = None
+
+
+class Link(Section):
+    """Instances in 3D from an image of instances of single slices."""
+
+    name: Name
+    slices: str
+    level: Annotated[int, Field(ge=0)] | None = None
+    iou: Annotated[float, Field(gt=0, le=1)] = 0.25
+    share: Annotated[float, Field(gt=0, le=1)] = 0.6
+    distance_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    gap: Annotated[int, Field(ge=0)] = 1
+
+
+class Refine(Section):
+    """Cleaner instances: shapes, holes, then whole objects."""
+
+    name: Name
+    instances: str
+    smooth_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    open_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    close_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    fill_holes: bool = False
+    min_volume_um3: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    max_volume_um3: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    min_span_z_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    border: bool = True
 
 
 class Measure(Section):
