@@ -19,7 +19,7 @@ _LARGE = 512
 _INT64_MAX = 2**63 - 1
 
 
-def extreme_voxels(near: Array, low: Zyx, origin: Zyx) -> Rows:
+def extreme_voxels(near: Array, low: Zyx, origin: Zyx, kinds: Sequence[int] = range(6)) -> Rows:
     """The voxels that can end a diameter, from a block and one voxel around it.
 
     Parameters
@@ -30,6 +30,8 @@ def extreme_voxels(near: Array, low: Zyx, origin: Zyx) -> Rows:
         1 on axes where the block begins with the volume, else 0.
     origin : Zyx
         First voxel of the block in the volume.
+    kinds : sequence of int
+        Which kinds of planes.
 
     Returns
     -------
@@ -49,20 +51,20 @@ def extreme_voxels(near: Array, low: Zyx, origin: Zyx) -> Rows:
     labels = np.unique(find_runs(near).label)
     side = max(near.shape) + 1
     parts = []
-    for kind in range(6):
+    for kind in kinds:
         axis, between = divmod(kind, 2)
         label, at = _between(near, low, axis) if between else _ends(own, low, axis)
         u, v = (at[a] for a in _ACROSS[axis])
         rows = _corners(np.searchsorted(labels, label) * side + at[axis], u, v)
         parts.append((*np.divmod(rows[0], side), rows[1], rows[2], np.full(len(rows[0]), kind, np.int8)))
-    rank, plane, u, v, kinds = (np.concatenate(column) for column in zip(*parts, strict=True))
+    rank, plane, u, v, which = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.argsort(rank, kind="stable")
-    rank, plane, u, v, kinds = (column[order] for column in (rank, plane, u, v, kinds))
+    rank, plane, u, v, which = (column[order] for column in (rank, plane, u, v, which))
     start = np.array(origin) - np.array(low)
-    axes, across = kinds // 2, np.array(_ACROSS)
+    axes, across = which // 2, np.array(_ACROSS)
     return {
         "label": labels[rank].astype(np.uint64),
-        "kind": kinds,
+        "kind": which,
         "plane": (plane + start[axes]).astype(np.int32),
         "u": (u + start[across[axes, 0]]).astype(np.int32),
         "v": (v + start[across[axes, 1]]).astype(np.int32),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from chunkflow_liver.geometry import NM_PER_UM, Nm, zyx
+from chunkflow_liver.geometry import NM_PER_UM, Nm, Zyx, zyx
 from chunkflow_liver.kernels.diameters import DIAMETERS, extreme_voxels, largest, merge_voxels
 from chunkflow_liver.kernels.features import Group, Rows, Settings, Sums, View, add_rows
 from chunkflow_liver.kernels.mesh import CODES, areas, cells, volumes
@@ -33,17 +34,27 @@ UNITS = {
 }
 
 
-def shape_sums(view: View) -> Sums:
-    """What a block knows of the shapes in it.
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """The surfaces in a block: what every group of shapes begins with.
 
-    Returns
-    -------
-    dict of dict of ndarray
-        `cells` (`label, code, count`: marching-cubes cells that the block owns, the one with its first
-        corner in it), `volumes` (`label, half_voxels`: 48 times the volume under those cells, seen from
-        the volume's first voxel), `diameters` (`label` and squares in nm^2: objects that lie in the block
-        as a whole) and `voxels` (extreme voxels of all others, see `kernels.diameters`).
+    Attributes
+    ----------
+    near : ndarray of shape (Z, Y, X), integer
+        Labels of the block, of `low` voxels before it and of one after it.
+    low : Zyx
+        1 on axes where the block begins with the volume, else 0.
+    sums : dict of dict of ndarray
+        `cells` and `volumes`, see `shape_sums`.
     """
+
+    near: Array
+    low: Zyx
+    sums: Sums
+
+
+def surface_sums(view: View) -> Surface:
+    """The marching-cubes cells that a block owns, counted."""
     start = view.block.write.start
     low = zyx([int(n == 0) for n in start])
     near = view.near(low, (1, 1, 1))
@@ -58,14 +69,33 @@ def shape_sums(view: View) -> Sums:
     for axis, at in enumerate((found.z, found.y, found.x)):
         np.add.at(total, rank, 2 * (at - low[axis] + start[axis]) * vector[found.code, axis])
     seen = np.flatnonzero(count.any(axis=1))
-    voxels = extreme_voxels(near, low, start)
-    whole = _whole(view)
+    sums = {
+        "cells": {"label": objects[row], "code": code.astype(np.uint8), "count": count[row, code]},
+        "volumes": {"label": objects[seen], "half_voxels": total[seen]},
+    }
+    return Surface(near, low, sums)
+
+
+def shape_sums(view: View) -> Sums:
+    """What a block knows of the shapes in it.
+
+    Returns
+    -------
+    dict of dict of ndarray
+        `cells` (`label, code, count`: marching-cubes cells that the block owns, the one with its first
+        corner in it), `volumes` (`label, half_voxels`: 48 times the volume under those cells, seen from
+        the volume's first voxel), `diameters` (`label` and squares in nm^2: objects that lie in the block
+        as a whole) and `voxels` (extreme voxels of all others, see `kernels.diameters`).
+    """
+    surface = view.shared(surface_sums)
+    voxels = extreme_voxels(surface.near, surface.low, view.block.write.start)
+    objects = view.objects["label"]
+    whole = whole_here(view)
     inside = whole[view.rank(voxels["label"])]
     complete = objects[whole]
     widest = largest({name: c[inside] for name, c in voxels.items()}, complete, view.voxel_nm)
     return {
-        "cells": {"label": objects[row], "code": code.astype(np.uint8), "count": count[row, code]},
-        "volumes": {"label": objects[seen], "half_voxels": total[seen]},
+        **surface.sums,
         "diameters": {"label": complete, **widest},
         "voxels": {name: column[~inside] for name, column in voxels.items()},
     }
@@ -116,19 +146,7 @@ def describe_shapes(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Settings)
     """
     label = objects["label"]
     size_um = np.array(voxel_nm) / NM_PER_UM
-    found = sums["cells"]
-    rank = np.searchsorted(label, found["label"])
-    area = np.zeros(len(label))
-    np.add.at(area, rank, areas(voxel_nm)[found["code"]] * found["count"])
-    area /= NM_PER_UM**2
-    halves = np.zeros(len(label), np.int64)
-    halves[np.searchsorted(label, sums["volumes"]["label"])] = sums["volumes"]["half_voxels"]
-    _, vector = volumes()
-    for axis, name in enumerate(("bbox_z_min", "bbox_y_min", "bbox_x_min")):
-        open_ = np.zeros(len(label), np.int64)
-        np.add.at(open_, rank, vector[found["code"], axis] * found["count"])
-        halves -= 2 * (objects[name] - 1) * open_
-    volume = halves * (float(np.prod(size_um)) / 48)
+    area, volume = mesh_um(sums, objects, voxel_nm)
     major, middle, minor = (objects[f"axis_{k}_nm"] / NM_PER_UM for k in ("major", "middle", "minor"))
     with np.errstate(divide="ignore", invalid="ignore"):
         ball = (36 * np.pi * volume**2) ** (1 / 3)
@@ -156,13 +174,29 @@ SHAPE = Group(
 )
 
 
+def mesh_um(sums: Sums, objects: Rows, voxel_nm: Nm) -> tuple[Array, Array]:
+    """Area (um^2) and volume (um^3) of the mesh of whole objects, from merged `cells` and `volumes`."""
+    label, found = objects["label"], sums["cells"]
+    rank = np.searchsorted(label, found["label"])
+    area = np.zeros(len(label))
+    np.add.at(area, rank, areas(voxel_nm)[found["code"]] * found["count"])
+    halves = np.zeros(len(label), np.int64)
+    halves[np.searchsorted(label, sums["volumes"]["label"])] = sums["volumes"]["half_voxels"]
+    _, vector = volumes()
+    for axis, name in enumerate(("bbox_z_min", "bbox_y_min", "bbox_x_min")):
+        open_ = np.zeros(len(label), np.int64)
+        np.add.at(open_, rank, vector[found["code"], axis] * found["count"])
+        halves -= 2 * (objects[name] - 1) * open_
+    return area / NM_PER_UM**2, halves * (float(np.prod(np.array(voxel_nm) / NM_PER_UM)) / 48)
+
+
 def _counts(rank: Array, code: Array, objects: int) -> Array:
     """Cells of every object and code, int64 of shape (objects, 256)."""
     count = np.bincount(rank * CODES + code, minlength=objects * CODES)
     return count.reshape(objects, CODES)
 
 
-def _whole(view: View) -> Array:
+def whole_here(view: View) -> Array:
     """Which of the block's objects lie in it as a whole."""
     whole = np.ones(len(view.objects["label"]), bool)
     for axis, a, b in zip("zyx", view.block.write.start, view.block.write.stop, strict=True):

@@ -7,19 +7,22 @@ from collections.abc import Callable
 from chunkflow_liver.geometry import Nm, Zyx
 from chunkflow_liver.kernels.features import Group, Rows, Settings, WholeGroup
 from chunkflow_liver.kernels.firstorder import FIRSTORDER
-from chunkflow_liver.kernels.morphology import surroundings
+from chunkflow_liver.kernels.morphology import MORPHOLOGY, surroundings
 from chunkflow_liver.kernels.shape import SHAPE
+from chunkflow_liver.kernels.skeleton import SKELETON
 from chunkflow_liver.kernels.texture import GLCM, GLDM, GLRLM, GLSZM, NGTDM
 
 GROUPS: dict[str, Group] = {
     "shape": SHAPE,
     "firstorder": FIRSTORDER,
+    "morphology": MORPHOLOGY,
     "glcm": GLCM,
     "gldm": GLDM,
     "ngtdm": NGTDM,
 }
 
 WHOLE: dict[str, WholeGroup] = {
+    "skeleton": SKELETON,
     "glrlm": GLRLM,
     "glszm": GLSZM,
 }
