@@ -69,9 +69,9 @@ def plan_run(run_file: RunFile) -> Plan:
         options = contact.model_dump(exclude={"instances", "other"})
         plans.append(contacts(volumes[contact.instances], other, **options, **at))
     for table in run_file.measure:
-        plans.append(
-            measure(volumes[table.instances], raw=raw, **table.model_dump(exclude={"instances"}), **at)
-        )
+        parents = None if table.parents is None else volumes[table.parents]
+        options = table.model_dump(exclude={"instances", "parents"})
+        plans.append(measure(volumes[table.instances], raw=raw, parents=parents, **options, **at))
     for check in run_file.evaluate:
         if check.found not in volumes:
             raise ConfigError(f"{check.name!r} compares {check.found!r}; this run makes {sorted(volumes)}")

@@ -47,6 +47,34 @@ def project(tmp_path, array):
     }
 
 
+def test_features_settings_and_parents_reach_the_table(project, tmp_path):
+    project["label"].append({"name": "er", "classes": ["er"]})
+    project["measure"] = [
+        {
+            "name": "t",
+            "instances": "mitos",
+            "parents": "er",
+            "features": ["surroundings"],
+            "settings": {"radius_nm": 50.5},
+        }
+    ]
+    done(planned(tmp_path, project))
+    labels = tmp_path / "work/results.ome.zarr/labels"
+    by_hand = cf.measure(
+        cf.open_volume(labels / "mitos"),
+        parents=cf.open_volume(labels / "er"),
+        features=["surroundings"],
+        settings={"radius_nm": 50.5},
+        name="t",
+        work=tmp_path / "hand",
+    )
+    found = cf.read_table(tmp_path / "work/tables/t.parquet").drop_columns(["class"])
+    assert found.equals(cf.read_table(done(by_hand)).drop_columns(["class"]))
+    project["measure"][0]["parents"] = "cells"
+    with pytest.raises(ConfigError, match="'t' refers to instances 'cells'"):
+        planned(tmp_path, project)
+
+
 def test_instances_are_linked_and_refined_as_by_hand(project, array, tmp_path):
     slices = np.where(array == 3, 7, 0).astype(np.uint16)
     write(tmp_path, slices, "cells-2d", kind="label")

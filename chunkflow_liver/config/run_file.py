@@ -71,7 +71,7 @@ class RunFile(Section):
                     f"before it there are {sorted(labels)}"
                 )
             labels.add(wish.name)
-        wanted = [(m.name, m.instances) for m in self.measure]
+        wanted = [(m.name, i) for m in self.measure for i in (m.instances, m.parents) if i is not None]
         wanted += [(d.name, d.instances) for d in self.distance if d.instances is not None]
         wanted += [(c.name, i) for c in self.contacts for i in (c.instances, c.other) if i is not None]
         for name, instances in wanted:

@@ -96,11 +96,13 @@ class Refine(Section):
 
 
 class Measure(Section):
-    """A table of instances."""
+    """A table of instances, which may lie in `parents` (other instances)."""
 
     name: Name
     instances: str
+    parents: str | None = None
     features: tuple[str, ...] = ("basic",)
+    settings: dict[str, int | float] = {}
 
 
 class Distance(Section):
