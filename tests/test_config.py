@@ -53,6 +53,16 @@ def test_addresses_and_models_keep_their_meaning(tmp_path):
     assert (found.segment.name, found.segment.device, found.report) == ("semantic", "cpu", True)
 
 
+def test_a_parameter_file_of_an_engine_lies_beside_the_run_file(tmp_path):
+    entries = """
+  - {name: a, instances: mitos, features: [glcm], settings: {bin_width: 10}}
+  - {name: b, instances: mitos, engine: pyradiomics, settings: params.yaml}"""
+    text = GOOD.replace("\n  - {name: mito-table, instances: mitos}", entries)
+    found = read(tmp_path, text).measure
+    assert found[0].settings == {"bin_width": 10}
+    assert found[1].settings == str(tmp_path / "params.yaml")
+
+
 @pytest.mark.parametrize(
     "name", sorted(p.name for p in (Path(__file__).parents[1] / "configs").glob("*.yaml"))
 )

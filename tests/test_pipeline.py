@@ -122,6 +122,20 @@ def test_a_run_file_gives_what_the_operations_give(project, array, tmp_path):
     assert cf.read_table(alone.output).to_pydict() == tables["mito-mito"]
 
 
+def test_textures_of_a_run_file_are_those_of_the_operation(project, tmp_path):
+    options = {"features": ["ngtdm", "glszm"], "settings": {"bin_width": 40}}
+    only = {key: project[key] for key in ("input", "work", "block", "semantic", "label")}
+    done(planned(tmp_path, only | {"measure": [{"name": "texture", "instances": "mitos", **options}]}))
+    mitos, raw = (
+        cf.open_volume(tmp_path / path) for path in ("work/results.ome.zarr/labels/mitos", "raw.ome.zarr")
+    )
+    alone = cf.measure(mitos, raw=raw, name="texture", work=tmp_path / "alone", **options)
+    done(alone)
+    found = cf.read_table(tmp_path / "work/tables/texture.parquet")
+    assert found.drop(["class"]).equals(cf.read_table(alone.output).drop(["class"]))
+    assert "ngtdm_Strength" in found.schema.names
+
+
 def test_products_tell_what_a_person_looks_at(project, tmp_path):
     plan = planned(tmp_path, project)
     assert [(p.kind, p.name) for p in plan.products] == [

@@ -73,6 +73,10 @@ def parse(content: dict[str, Any], folder: Path, where: str) -> RunFile:
         paths["semantic"] = found.semantic.model_copy(update={"path": _from(folder, found.semantic.path)})
     paths["link"] = tuple(e.model_copy(update={"slices": _from(folder, e.slices)}) for e in found.link)
     paths["evaluate"] = tuple(e.model_copy(update={"truth": _from(folder, e.truth)}) for e in found.evaluate)
+    paths["measure"] = tuple(
+        m.model_copy(update={"settings": _from(folder, m.settings)}) if isinstance(m.settings, str) else m
+        for m in found.measure
+    )
     return found.model_copy(update=paths)
 
 

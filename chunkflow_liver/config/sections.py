@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -96,13 +96,14 @@ class Refine(Section):
 
 
 class Measure(Section):
-    """A table of instances, which may lie in `parents` (other instances)."""
+    """A table of instances, which may lie in `parents`; `settings` is a file for an engine only."""
 
     name: Name
     instances: str
     parents: str | None = None
     features: tuple[str, ...] = ("basic",)
-    settings: dict[str, int | float] = {}
+    settings: dict[str, Any] | str | None = None
+    engine: Literal["pyradiomics"] | None = None
 
 
 class Distance(Section):

@@ -52,6 +52,8 @@ class Settings:
         Most voxels of the bounding box of an object that is taken whole; a larger one is refused by name.
     radius_nm : float
         Radius of the ball in which other objects are counted, in nm.
+    parameters : str
+        For the engine 'pyradiomics': what its parameter file says, as JSON.
     """
 
     bin_width: float = 25.0
@@ -62,6 +64,7 @@ class Settings:
     gldm_a: int = 0
     crop_voxels: int = 1 << 25
     radius_nm: float = 2000.0
+    parameters: str = ""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.bin_width) and self.bin_width > 0):
@@ -203,7 +206,8 @@ class Crop:
     ----------
     label : int
     box : Box
-        Its bounding box, in the volume's voxels.
+        Its bounding box, in the volume's voxels; with a margin, cut at the volume's border, if the
+        groups want one.
     mask : ndarray of the shape of `box`, bool
         Its voxels.
     raw : ndarray of the same shape, optional
@@ -229,21 +233,28 @@ class WholeGroup:
     ----------
     describe : callable
         `describe(crop) -> mapping`: a number for every column; pure and module-level.
-    columns : mapping of str to str
-        Name and dtype of every column, in order.
+    columns : mapping of str to str, or callable
+        Name and dtype of every column, in order; as a callable, of settings.
     image : bool
         Whether it needs `raw`.
     working : float
         Bytes per voxel of the crop that `describe` needs beside mask and image.
     check : callable, optional
         As for `Group`.
+    margin : callable, optional
+        `margin(settings)`: voxels around the bounding box that `describe` wants to see.
     """
 
-    describe: Callable[[Crop], Mapping[str, float]]
-    columns: Mapping[str, str]
+    describe: Callable[[Crop], Mapping[str, float | str]]
+    columns: Mapping[str, str] | Callable[[Settings], Mapping[str, str]]
     image: bool = False
     working: float = 12.0
     check: Callable[[Rows, Settings], None] | None = None
+    margin: Callable[[Settings], int] | None = None
+
+    def kinds(self, settings: Settings) -> Mapping[str, str]:
+        """Name and dtype of every column with these settings."""
+        return self.columns(settings) if callable(self.columns) else self.columns
 
 
 def add_rows(parts: Sequence[Rows], keys: Sequence[str]) -> Rows:

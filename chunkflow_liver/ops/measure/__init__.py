@@ -14,6 +14,7 @@ from chunkflow_liver.geometry import Block, BlockGrid, Nm, Zyx, zyx
 from chunkflow_liver.kernels.features import Settings, View
 from chunkflow_liver.kernels.moments import block_sums, describe, merge_sums
 from chunkflow_liver.kernels.runs import find_runs
+from chunkflow_liver.ops.measure.engines import ENGINES, given_to, told_by
 from chunkflow_liver.ops.measure.groups import AMONG, GROUPS, WHOLE
 from chunkflow_liver.ops.measure.parents import parent_stages
 from chunkflow_liver.ops.measure.table import flat, join
@@ -23,7 +24,7 @@ from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
-FEATURES = ("basic", *GROUPS, *WHOLE, *AMONG)
+FEATURES = ("basic", *GROUPS, *(name for name in WHOLE if name not in ENGINES), *AMONG)
 
 
 def measure(
@@ -32,7 +33,8 @@ def measure(
     raw: Volume | None = None,
     parents: Volume | None = None,
     features: Sequence[str] = ("basic",),
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | PathLike | None = None,
+    engine: str | None = None,
     name: str,
     work: PathLike,
     block: Zyx | None = None,
@@ -52,9 +54,14 @@ def measure(
     features : sequence of str
         Groups of columns: 'basic' and those of `ops.measure.groups`.
     settings : mapping, optional
-        How grey values become bins: `bin_width` (25) or `bin_count`, as in PyRadiomics; `radius_nm`
-        (2000) of the density; `crop_voxels` (2^25), above which a group that needs whole objects
-        refuses an object by name.
+        How grey values become bins and textures are taken, in PyRadiomics' words: `bin_width` (25) or
+        `bin_count`, `distances`, `symmetrical_glcm`, `weighting_norm`, `gldm_a`; `radius_nm` (2000) of
+        the density; `crop_voxels` (2^25), above which a group that needs whole objects refuses an
+        object by name.
+    engine : str, optional
+        'pyradiomics': features other than 'basic' are those that the package itself gives, under its own
+        names, `settings` being its parameter file (a path, or what it would hold). It names the
+        features, or else `features` does; without either it gives all.
     name : str
         Name of the table.
     work : path
@@ -76,7 +83,11 @@ def measure(
     ConfigError, InputError
         If features are unknown, or volumes do not lie on the same voxels.
     """
-    unknown = sorted(set(features) - set(FEATURES))
+    if engine is not None:
+        features, settings = given_to(engine, features, settings)
+    elif not (settings is None or isinstance(settings, Mapping)):
+        raise ConfigError(f"settings must be names and values, got {settings!r}; a file is for an engine")
+    unknown = sorted(set(features) - set(FEATURES) - {engine})
     if unknown:
         raise ConfigError(f"no features {unknown}; there are {list(FEATURES)}")
     checked_labels(instances, "instances")
@@ -97,6 +108,7 @@ def measure(
     params: dict[str, Any] = {"voxel_nm": instances.voxel_nm, "shape": instances.shape}
     made = {"made": arrays_at(work, instances.name, "instances")}
     provenance = {"operation": "measure", "features": list(features), **plain(params)}
+    provenance |= {} if engine is None else told_by(engine)
     if parents is not None:
         provenance["parents"] = parents.name
     grid = BlockGrid(instances.box, block or zyx(list(instances.write_unit)))

@@ -8,6 +8,7 @@ from chunkflow_liver.geometry import Nm, Zyx
 from chunkflow_liver.kernels.features import Group, Rows, Settings, WholeGroup
 from chunkflow_liver.kernels.firstorder import FIRSTORDER
 from chunkflow_liver.kernels.morphology import MORPHOLOGY, surroundings
+from chunkflow_liver.kernels.pyradiomics import PYRADIOMICS
 from chunkflow_liver.kernels.shape import SHAPE
 from chunkflow_liver.kernels.skeleton import SKELETON
 from chunkflow_liver.kernels.texture import GLCM, GLDM, GLRLM, GLSZM, NGTDM
@@ -25,6 +26,7 @@ WHOLE: dict[str, WholeGroup] = {
     "skeleton": SKELETON,
     "glrlm": GLRLM,
     "glszm": GLSZM,
+    "pyradiomics": PYRADIOMICS,
 }
 """Groups that take every object whole; one above the limit is refused by name."""
 

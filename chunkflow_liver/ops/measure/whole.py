@@ -55,10 +55,13 @@ def whole_stages(
     """
     boxes, found = arrays_at(work, name, "boxes"), arrays_at(work, name, "whole")
     params: dict[str, Any] = {"features": list(features), "settings": plain(settings)}
+    margins = (group.margin for group in (WHOLE[f] for f in features) if group.margin is not None)
+    margin = max([0, *(of(settings) for of in margins)])
     bytes_per_voxel = 1 + sum(i.itemsize for i in inputs) + max(WHOLE[f].working for f in features)
     crop = min(settings.crop_voxels, inputs[0].box.size)
     near = min(math.prod(b + 2 * (b // 4) for b in grid.block), inputs[0].box.size)
     resident = int(crop * bytes_per_voxel + near * sum(i.itemsize for i in inputs))
+    boxed = {**params, "margin": margin, "shape": inputs[0].shape}
     described = Map(
         f"{name}/whole",
         _describe,
@@ -70,17 +73,24 @@ def whole_stages(
         streams=True,
     )
     return (
-        Fold(f"{name}/boxes", _boxes, over, boxes, params=params, artefacts={"objects": objects}),
+        Fold(f"{name}/boxes", _boxes, over, boxes, params=boxed, artefacts={"objects": objects}),
         described,
-        Fold(f"{name}/rows", _rows, described.name, found, params={"features": list(features)}),
+        Fold(f"{name}/rows", _rows, described.name, found, params=params),
     ), found
 
 
 def _boxes(
-    records: Records, *, features: Sequence[str], settings: Mapping[str, Any], objects: Arrays
+    records: Records,
+    *,
+    features: Sequence[str],
+    settings: Mapping[str, Any],
+    margin: int,
+    shape: Zyx,
+    objects: Arrays,
 ) -> Columns:
     """Bounding boxes as `owned` wants them; an object above the limit is refused by name."""
     low, high = (np.stack([objects[f"bbox_{a}_{end}"] for a in "zyx"], axis=1) for end in ("min", "max"))
+    low, high = np.maximum(low - margin, 0), np.minimum(high + margin, shape)
     size, limit = (high - low).prod(axis=1), settings["crop_voxels"]
     large = np.flatnonzero(size > limit)
     if len(large):
@@ -109,7 +119,8 @@ def _describe(
     boxes: Arrays,
 ) -> Iterator[Result]:
     options = Settings.of(settings)
-    rows: dict[str, list[float]] = {column: [] for f in features for column in WHOLE[f].columns}
+    kinds = {column: kind for f in features for column, kind in WHOLE[f].kinds(options).items()}
+    rows: dict[str, list[float | str]] = {column: [] for column in kinds}
     label: list[int] = []
     for crop in _crops(block, instances, raw, list(owned(block, boxes)), (voxel_nm, options)):
         label.append(crop.label)
@@ -117,7 +128,7 @@ def _describe(
             for column, value in WHOLE[feature].describe(crop).items():
                 rows[column].append(value)
     if label:
-        columns = {c: np.array(rows[c], kind) for f in features for c, kind in WHOLE[f].columns.items()}
+        columns = {column: np.array(rows[column], kind) for column, kind in kinds.items()}
         yield Result(record={"label": np.array(label, np.uint64), **columns})
 
 
@@ -149,9 +160,11 @@ def _crops(
             yield Crop(label, box, mask, None if raw is None else raw.read(box), *given)
 
 
-def _rows(records: Records, *, features: Sequence[str]) -> Columns:
+def _rows(records: Records, *, features: Sequence[str], settings: Mapping[str, Any]) -> Columns:
     """The rows of all blocks, sorted by label."""
-    kinds = {"label": "uint64"} | {c: kind for f in features for c, kind in WHOLE[f].columns.items()}
+    kinds = {"label": "uint64"}
+    for feature in features:
+        kinds |= WHOLE[feature].kinds(Settings.of(settings))
     parts: list[Record] = [record for _, record in records if record]
     columns = {c: np.concatenate([np.zeros(0, kind), *(p[c] for p in parts)]) for c, kind in kinds.items()}
     order = np.argsort(columns["label"], kind="stable")
