@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -123,6 +125,20 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(client, store, tmp_path)
     assert killed == [victim]
     assert stored(plan.output) == stored(here.output)
     assert read_table(tmp_path / "there/out.parquet").equals(read_table(tmp_path / "here/out.parquet"))
+
+
+def test_workers_that_are_slow_to_end_do_not_fail_a_run(monkeypatch, caplog):
+    class Slow:
+        def close(self) -> None:
+            raise TimeoutError
+
+    monkeypatch.setattr(sys.modules["chunkflow_liver.engine.cluster"], "_start", lambda *_: Slow())
+    monkeypatch.setattr(
+        "distributed.Client", lambda _: contextlib.nullcontext(SimpleNamespace(dashboard_link=""))
+    )
+    with cluster("local"):
+        pass
+    assert "workers did not end in time" in caplog.text
 
 
 def test_an_unknown_kind_is_refused():

@@ -80,9 +80,16 @@ def cluster(
 
     with dask.config.set(WORKER_ENVIRONMENT):
         made = _start(kind, workers, memory_gib, options)
-    with made, Client(made) as client:
-        log.info("dashboard at %s", client.dashboard_link)
-        yield client
+    try:
+        with Client(made) as client:
+            log.info("dashboard at %s", client.dashboard_link)
+            yield client
+    finally:
+        try:
+            made.close()
+        except TimeoutError:
+            # What was to be done is done; on a machine under load a process may take long to end.
+            log.warning("workers did not end in time; they end with this process")
 
 
 def _start(kind: str, workers: int | None, memory_gib: float | None, options: dict[str, Any]) -> Any:
