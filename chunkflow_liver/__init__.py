@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from chunkflow_liver.reports import report
     from chunkflow_liver.store.create import write_volume
     from chunkflow_liver.store.images import open_volume, validate
+    from chunkflow_liver.store.properties import write_properties
     from chunkflow_liver.store.table import read_table
     from chunkflow_liver.store.volume import Volume
 
@@ -59,6 +60,7 @@ _PUBLIC = {
     "run": "engine.run",
     "segment": "ops.segment",
     "validate": "store.images",
+    "write_properties": "store.properties",
     "write_volume": "store.create",
 }
 
@@ -90,6 +92,7 @@ __all__ = [
     "run",
     "segment",
     "validate",
+    "write_properties",
     "write_volume",
 ]
 

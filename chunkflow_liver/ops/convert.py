@@ -22,11 +22,18 @@ from chunkflow_liver.store.location import absolute, is_local, read_key
 from chunkflow_liver.store.sources import open_source
 from chunkflow_liver.store.sources.source import Source
 from chunkflow_liver.store.table import Table, write_csv
+from chunkflow_liver.store.table_exports import write_anndata, write_segment_properties, write_spatialdata
 from chunkflow_liver.store.units import CHUNK_SIDE, SHARD_SIDE
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
 SLAB_BYTES = 1 << 30
+TABLE_EXPORTS = {
+    ".csv": write_csv,
+    ".h5ad": write_anndata,
+    ".spatialdata.zarr": write_spatialdata,
+    ".segment_properties": write_segment_properties,
+}
 EXPORTS = {".tif": write_tiff, ".tiff": write_tiff, ".nii": write_nifti, ".gz": write_nifti}
 
 
@@ -162,14 +169,15 @@ def _block(block: Block, voxels: Array) -> Result:
 
 
 def export(source: Volume | Table, to: PathLike) -> Path:
-    """Write a volume as one TIFF or NIfTI file, plane by plane, or a table as CSV.
+    """Write a volume as one TIFF or NIfTI file, plane by plane, or a table for other programs.
 
     Parameters
     ----------
     source : Volume or Table
         What to write.
     to : path
-        File to make; its ending chooses the format: .tif, .tiff, .nii, .nii.gz, or .csv for a table.
+        File to make; its ending chooses the format: .tif, .tiff, .nii, .nii.gz; for a table .csv, .h5ad
+        (AnnData), .spatialdata.zarr (SpatialData) or .segment_properties (neuroglancer).
 
     Raises
     ------
@@ -180,9 +188,14 @@ def export(source: Volume | Table, to: PathLike) -> Path:
     """
     ending = Path(to).suffix.lower()
     if isinstance(source, Table):
-        if ending != ".csv":
-            raise InputError(f"cannot export a table to {os.fspath(to)!r}: the name must end in .csv")
-        return write_csv(source, to)
+        name = Path(to).name.lower()
+        writer = next((w for end, w in TABLE_EXPORTS.items() if name.endswith(end)), None)
+        if writer is None:
+            raise InputError(
+                f"cannot export a table to {os.fspath(to)!r}: the name must end in one of "
+                f"{list(TABLE_EXPORTS)}"
+            )
+        return writer(source, to)
     write = EXPORTS.get(ending)
     if write is None:
         raise InputError(f"cannot export to {os.fspath(to)!r}: the name must end in one of {sorted(EXPORTS)}")

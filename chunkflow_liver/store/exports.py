@@ -7,6 +7,7 @@ import gzip
 import importlib
 import math
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -75,7 +76,7 @@ def write_tiff(
     }
     planes = (plane for part in _slabs(read, shape, dtype, slab) for plane in part.astype(stored))
     big = math.prod(shape) * stored.itemsize > BIGTIFF_BYTES
-    with _finished(target) as partial, tifffile.TiffWriter(partial, bigtiff=big, ome=True) as tif:
+    with finished(target) as partial, tifffile.TiffWriter(partial, bigtiff=big, ome=True) as tif:
         tif.write(
             planes,
             shape=shape,
@@ -133,7 +134,7 @@ def write_nifti(
     _checked(shape, voxel_nm, slab)
     stored = np.dtype(_STORED_AS.get(np.dtype(dtype).name, dtype)).newbyteorder("<")
     header = _nifti_header(shape, stored, voxel_nm)
-    with _finished(target) as partial, open(partial, "wb") as raw, contextlib.ExitStack() as stack:
+    with finished(target) as partial, open(partial, "wb") as raw, contextlib.ExitStack() as stack:
         file: Any = raw
         if target.name.lower().endswith(".gz"):
             # neither name nor time in the stream: the same volume gives the same bytes
@@ -182,6 +183,11 @@ def _target(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> Path:
     target = Path(path)
     if not target.name.lower().endswith(suffixes):
         raise ConfigError(f"{target} must end in {' or '.join(suffixes)}")
+    return free(target)
+
+
+def free(target: Path) -> Path:
+    """`target` if nothing lies there and its folder exists, else an OutputError."""
     if target.exists():
         raise OutputError(f"{target} exists; delete it, or write to another name")
     if not target.parent.is_dir():
@@ -197,13 +203,14 @@ def _checked(shape: Zyx, voxel_nm: Nm, slab: int) -> None:
 
 
 @contextlib.contextmanager
-def _finished(target: Path) -> Iterator[Path]:
-    """A name beside `target` to write to; renamed to it at the end, removed on any error."""
+def finished(target: Path) -> Iterator[Path]:
+    """A name beside `target` for a file or folder; renamed to it at the end, removed on any error."""
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
     try:
         yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
+        if partial.is_file():
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
         if target.exists():
             raise OutputError(f"{target} was written by someone else meanwhile; use another name")
         partial.replace(target)
@@ -212,4 +219,6 @@ def _finished(target: Path) -> Iterator[Path]:
             raise
         raise OutputError(f"{target} cannot be written: {err}; look at space and rights") from err
     finally:
+        if partial.is_dir():
+            shutil.rmtree(partial)
         partial.unlink(missing_ok=True)

@@ -1,0 +1,100 @@
+"""Measurements as properties of a label image, where viewers look for them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from chunkflow_liver.errors import ConfigError, InputError
+from chunkflow_liver.store.create import FORMATS
+from chunkflow_liver.store.location import write_key
+from chunkflow_liver.store.ngff import MAX_METADATA_BYTES, load_json
+from chunkflow_liver.store.table import Table, read_table
+from chunkflow_liver.store.volume import Volume, forget_handles
+
+RENAMED = {"class": "class_name"}
+"""'class' in properties names the classes of a semantic image."""
+
+
+def write_properties(
+    table: Table | str | os.PathLike[str], labels: Volume, *, columns: Sequence[str] | None = None
+) -> Volume:
+    """Write columns of a table into the `image-label` metadata of the label image that it measures.
+
+    Parameters
+    ----------
+    table : Table or path
+        With the column `label`.
+    labels : Volume
+        The instances; properties written before are replaced.
+    columns : sequence of str, optional
+        Which columns; all by default.
+
+    Returns
+    -------
+    Volume
+        `labels`.
+
+    Raises
+    ------
+    InputError
+        If the table or the image is missing, a column does not exist, or the image has classes.
+    ConfigError
+        If the metadata would be larger than readers accept.
+
+    Notes
+    -----
+    Metadata are one JSON document that every reader loads whole: `MAX_METADATA_BYTES` (4 MiB) is about 20,000
+    objects with ten columns. More go into neuroglancer's segment properties (`export` to
+    `<name>.segment_properties`) or stay in the table. A missing value is left out of its object.
+    """
+    found = read_table(table)
+    names = [c for c in found.column_names if c != "label"] if columns is None else list(columns)
+    unknown = sorted({"label", *names} - set(found.column_names))
+    if unknown:
+        raise InputError(f"the table has no columns {unknown}; it has {found.column_names}")
+    if labels.kind != "label" or any(number for _, number in labels.classes):
+        raise InputError(
+            f"{labels.url} is no image of instances: it has kind {labels.kind!r} and classes "
+            f"{dict(labels.classes)}, which its properties name"
+        )
+    key = "zarr.json" if labels.zarr_format == FORMATS["0.5"] else ".zattrs"
+    document = load_json(labels.url, key)
+    if document is None:
+        raise InputError(f"{labels.url} is not written yet: run its plan first")
+    attributes = document["attributes"] if labels.zarr_format == FORMATS["0.5"] else document
+    ome = attributes.get("ome", attributes)
+    rows = found.select(["label", *names]).to_pylist()
+    ome.setdefault("image-label", {})["properties"] = [_entry(row) for row in rows]
+    data = json.dumps(document, allow_nan=False).encode()
+    if len(data) > MAX_METADATA_BYTES:
+        fit = int(len(names) * MAX_METADATA_BYTES / len(data))
+        advice = f"take about {fit} columns, or " if fit else ""
+        raise ConfigError(
+            f"{len(names)} columns of {len(rows)} objects are {len(data)} bytes of metadata, more than the "
+            f"{MAX_METADATA_BYTES} that are read: {advice}export the table as .segment_properties"
+        )
+    _validated(ome, labels)
+    write_key(labels.url, key, data)
+    forget_handles()
+    return labels
+
+
+def _entry(row: dict[str, Any]) -> dict[str, Any]:
+    values = {RENAMED.get(k, k): v for k, v in row.items() if k != "label"}
+    # JSON has no NaN.
+    known = {
+        k: v
+        for k, v in values.items()
+        if v is not None and not (isinstance(v, float) and not math.isfinite(v))
+    }
+    return {"label-value": row["label"], **known}
+
+
+def _validated(ome: dict[str, Any], labels: Volume) -> None:
+    from yaozarrs import v04, v05
+
+    (v05.LabelImage if labels.zarr_format == FORMATS["0.5"] else v04.LabelImage).model_validate(ome)
