@@ -198,7 +198,7 @@ def test_properties_that_no_reader_would_load_are_refused(table, tmp_path):
     )
     before = (tmp_path / "mitos.ome.zarr/zarr.json").read_bytes()
     with pytest.raises(
-        ConfigError, match=r"9 columns of 40000 objects are \d+ bytes .* take about 6 columns, or"
+        ConfigError, match=r"9 columns of 40000 objects are \d+ bytes .* take about 7 columns, or"
     ):
         write_properties(many, mitos)
     assert (tmp_path / "mitos.ome.zarr/zarr.json").read_bytes() == before
