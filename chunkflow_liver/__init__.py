@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from chunkflow_liver.ops.label import label
     from chunkflow_liver.ops.link import link
     from chunkflow_liver.ops.measure import measure
+    from chunkflow_liver.ops.meshes import export_mesh
     from chunkflow_liver.ops.phantom import phantom
     from chunkflow_liver.ops.refine import Keep, refine
     from chunkflow_liver.ops.segment import segment
@@ -47,6 +48,7 @@ _PUBLIC = {
     "edit": "ops.edit",
     "evaluate": "ops.evaluate",
     "export": "ops.convert",
+    "export_mesh": "ops.meshes",
     "label": "ops.label",
     "link": "ops.link",
     "measure": "ops.measure",
@@ -79,6 +81,7 @@ __all__ = [
     "edit",
     "evaluate",
     "export",
+    "export_mesh",
     "label",
     "link",
     "measure",

@@ -151,6 +151,22 @@ def export(
 
 
 @app.command()
+def mesh(
+    labels: Annotated[str, typer.Argument(help="Label image of instances.")],
+    table: Annotated[Path, typer.Argument(help="Table of the same instances (.parquet).")],
+    to: Annotated[Path, typer.Argument(help="Folder for one file per instance.")],
+    label: Annotated[list[int], typer.Option(help="Instance to export; repeat.")],
+    ending: Annotated[str, typer.Option(help=".ply or .obj")] = ".ply",
+) -> None:
+    """Write closed surface meshes of instances, in nm."""
+    from chunkflow_liver.ops.meshes import export_mesh
+    from chunkflow_liver.store.images import open_volume
+
+    for path in export_mesh(open_volume(labels), table, to, ids=label, ending=ending):
+        typer.echo(path)
+
+
+@app.command()
 def properties(
     table: Annotated[Path, typer.Argument(help="Table of instances (.parquet).")],
     labels: Annotated[str, typer.Argument(help="Label image of the same instances.")],

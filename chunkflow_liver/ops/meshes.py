@@ -1,0 +1,107 @@
+"""Meshes of single instances, each read box by box."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from chunkflow_liver.errors import ConfigError, InputError, OutputError
+from chunkflow_liver.geometry import BlockGrid, Box, Zyx, zyx
+from chunkflow_liver.kernels.surface import box_triangles, join_triangles
+from chunkflow_liver.ops.place import PathLike, checked_labels
+from chunkflow_liver.store.meshes import ENDINGS, write_mesh
+from chunkflow_liver.store.table import Table, read_table
+from chunkflow_liver.store.volume import Volume
+from chunkflow_liver.xp import Array
+
+SIDE: Zyx = (128, 128, 128)
+"""Cells of a box that is read at once."""
+
+
+def export_mesh(
+    instances: Volume, table: Table | PathLike, to: PathLike, *, ids: Sequence[int], ending: str = ".ply"
+) -> list[Path]:
+    """Write the surfaces of instances as meshes in nm and return their paths.
+
+    Parameters
+    ----------
+    instances : Volume
+        Labels.
+    table : Table or path
+        Table of the same instances with the columns of 'basic': says where each one lies.
+    to : path
+        Folder for `<label>.ply`; made if it does not exist.
+    ids : sequence of int
+        Which instances.
+    ending : {'.ply', '.obj'}
+        Format: binary PLY or OBJ.
+
+    Raises
+    ------
+    InputError
+        If the table lacks an instance or the columns, or the instance has no voxels where the table
+        says.
+    ConfigError
+        If the ending is not known, or no ids are given.
+    OutputError
+        If a file exists.
+
+    Notes
+    -----
+    Coordinates are those of the image (x, y, z), its origin included. Every mesh is closed. Memory: a box of
+    128^3 voxels and the mesh, about 150 bytes per triangle.
+    """
+    if ending not in ENDINGS:
+        raise ConfigError(f"no meshes of kind {ending!r}; there are {list(ENDINGS)}")
+    if not len(ids):
+        raise ConfigError("give the ids of the instances to export as meshes")
+    checked_labels(instances, "instances")
+    boxes = _boxes(table, ids)
+    folder = Path(to)
+    paths = [folder / f"{label}{ending}" for label in boxes]
+    there = [path for path in paths if path.exists()]
+    if there:
+        raise OutputError(f"{there[0]} exists; delete it, or write to another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    size, origin = np.array(instances.voxel_nm), np.array(instances.origin_nm)
+    for path, (label, box) in zip(paths, boxes.items(), strict=True):
+        halves, faces = join_triangles(_triangles(instances, label, box))
+        if not len(faces):
+            raise InputError(
+                f"{instances.url} has no voxels of instance {label} at {box}, where the table has it: "
+                "take the table that was measured on this image"
+            )
+        vertices = (origin + halves * (size / 2))[:, ::-1]
+        write_mesh(path, vertices, faces)
+    return paths
+
+
+def _boxes(table: Table | PathLike, ids: Sequence[int]) -> dict[int, Box]:
+    """Bounding box of each instance that is asked for, in that order."""
+    found = read_table(table)
+    sides = [f"bbox_{a}_{end}" for end in ("min", "max") for a in "zyx"]
+    missing = [c for c in ("label", *sides) if c not in found.column_names]
+    if missing:
+        raise InputError(f"the table has no columns {missing}: measure with the features 'basic'")
+    label = found["label"].to_numpy()
+    wanted = np.array([i for i in ids if 0 < i < 2**64], np.uint64)
+    rows = {int(label[i]): i for i in np.flatnonzero(np.isin(label, wanted)).tolist()}
+    unknown = [i for i in ids if int(i) not in rows]
+    if unknown:
+        raise InputError(f"the table has no instances {unknown[:10]}")
+    at = found.select(sides).take([rows[int(i)] for i in ids]).to_pydict()
+    corners = np.array([at[c] for c in sides]).T.tolist()
+    return {int(i): Box(zyx(c[:3]), zyx(c[3:])) for i, c in zip(ids, corners, strict=True)}
+
+
+def _triangles(instances: Volume, label: int, box: Box) -> Iterator[Array]:
+    """The triangles of an object, box by box of its cells."""
+    # A cell lies between a voxel and the next: one more than voxels, from one before the first.
+    for block in BlockGrid(Box(zyx([n - 1 for n in box.start]), box.stop), SIDE):
+        wanted = block.write.grow((0, 0, 0), (1, 1, 1))
+        seen = wanted.clip(box)
+        mask = np.zeros(wanted.shape, bool)
+        mask[seen.relative_to(wanted).slices] = instances.read(seen) == label
+        yield box_triangles(mask, wanted.start)
