@@ -256,4 +256,9 @@ def _apply(
         )
     final = np.zeros(n + 1, merged["final"].dtype)
     final[1:] = merged["final"][begin:end]
-    return Result((np.take(final, labels[block.trim]),))
+    own = labels[block.trim]
+    out = np.empty(own.shape, final.dtype)
+    # Plane by plane, because indices are widened to 64 bits on the way.
+    for z, plane in enumerate(own):
+        np.take(final, plane, out=out[z], mode="clip")
+    return Result((out,))

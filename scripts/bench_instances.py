@@ -1,0 +1,289 @@
+"""Connected components of 256^3, 512^3 and a real 1.2 gigavoxels: ours, cc3d, dask-image, cellmap-analyze.
+
+Every tool reads a compressed zarr of classes and writes a compressed zarr of ids. Every answer is compared,
+voxel by voxel, with cc3d on the whole array in memory. Voxels per CPU second are those of the work, reading
+and writing included, imports and the start of workers not; CPU seconds are those of all processes of a tool
+with everything. Ours also writes the coarser levels of the pyramid, which the others do not: `without_levels`
+is the rate of the two passes that they make too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+import chunkflow_liver as cf
+
+CONNECTIVITY = 26
+VOXEL_NM = (8.0, 8.0, 8.0)
+SIDES = (256, 512)
+BLOCK = 256
+PEER_BLOCK = 128
+REAL = "hela_nuclei_labels/classes_multinuclei.tif"
+PEERS = {
+    "dask-image": ["dask-image>=2026", "zarr>=3", "dask>=2026"],
+    "cellmap-analyze": ["cellmap-analyze>=0.6"],
+}
+
+OURS = """
+import json, sys, time
+import chunkflow_liver as cf
+from chunkflow_liver.engine.journal import read_rows
+
+def main():
+    source, work, block, workers = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    volume = cf.open_volume(source)
+    cut = tuple(min(block, -(-n // 16) * 16) for n in volume.shape)
+    plan = cf.label(volume, name="found", work=work, block=cut)
+    if not workers:
+        start, cpu = time.perf_counter(), time.process_time()
+        cf.run(plan, progress=False)
+        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    else:
+        with cf.cluster(workers=workers, memory_gib=3) as client:
+            client.wait_for_workers(workers)
+            start, cpu = time.perf_counter(), None
+            cf.run(plan, client, progress=False)
+            seconds = time.perf_counter() - start
+    rows = list(read_rows(work))
+    levels = sum(row["cpu"] for stage, row in rows if "level" in stage)
+    # Workers measure their blocks themselves; in one process the driver's work counts too.
+    cpu = sum(row["cpu"] for _, row in rows) if cpu is None else cpu
+    print(json.dumps({"seconds": seconds, "work_cpu": cpu, "levels_cpu": levels}))
+
+if __name__ == "__main__":
+    main()
+"""
+CC3D = """
+import json, sys, time
+import cc3d, numpy as np, zarr
+start, begun = time.perf_counter(), time.process_time()
+labels = zarr.open_array(sys.argv[1] + "/0", mode="r")[:]
+middle = time.process_time()
+found = cc3d.connected_components(labels, connectivity=26, out_dtype=np.uint32)
+inside = time.process_time() - middle
+out = zarr.create_array(sys.argv[2], shape=found.shape, dtype="uint32", chunks=(64,) * 3,
+                        shards=(256,) * 3, compressors=zarr.codecs.ZstdCodec(level=1))
+out[:] = found
+print(json.dumps({"seconds": time.perf_counter() - start, "work_cpu": time.process_time() - begun,
+                  "inside_cpu": inside}))
+"""
+DASK_IMAGE = """
+import json, sys, time
+import dask, dask.array as da, numpy as np, zarr
+from dask_image.ndmeasure import label
+start, begun = time.perf_counter(), time.process_time()
+side, workers = int(sys.argv[3]), int(sys.argv[4])
+source = zarr.open_array(sys.argv[1] + "/0", mode="r")
+labels = da.from_array(source, chunks=(side,) * 3)
+found, n = label(labels, structure=np.ones((3, 3, 3)))
+out = zarr.create_array(sys.argv[2], shape=found.shape, dtype="uint32", chunks=(64,) * 3,
+                        compressors=zarr.codecs.ZstdCodec(level=1), config={"write_empty_chunks": True})
+with dask.config.set(scheduler="threads", num_workers=workers):
+    da.store(found.astype("uint32"), out, lock=False)
+print(json.dumps({"seconds": time.perf_counter() - start, "work_cpu": time.process_time() - begun}))
+"""
+CELLMAP = """
+import json, sys, time, logging
+from cellmap_analyze.process.connected_components import ConnectedComponents
+
+def main():
+    side, workers = int(sys.argv[3]), int(sys.argv[4])
+    start, begun = time.perf_counter(), time.process_time()
+    ConnectedComponents(input_path=sys.argv[1], output_path=sys.argv[2], intensity_threshold_minimum=1,
+                        connectivity=3, num_workers=workers, chunk_shape=(side,) * 3,
+                        delete_tmp=False).get_connected_components()
+    found = {"seconds": time.perf_counter() - start}
+    if workers == 1:
+        # With more it starts processes, whose time only the whole tells.
+        found["work_cpu"] = time.process_time() - begun
+    print(json.dumps(found))
+
+if __name__ == "__main__":
+    main()
+"""
+CLUSTER = """jobqueue:
+  local:
+    ncpus: 1
+    processes: 1
+    cores: 1
+    log-directory: job-logs
+    name: peer
+distributed:
+  scheduler:
+    work-stealing: true
+"""
+
+
+def blobs(side: int, sigma: float, share: float, seed: int) -> np.ndarray[Any, Any]:
+    """The highest `share` of smoothed noise: few compact objects, or a net with many crumbs."""
+    from scipy import ndimage
+
+    noise = np.random.default_rng(seed).standard_normal((side,) * 3, dtype=np.float32)
+    smooth = ndimage.gaussian_filter(noise, sigma, output=np.float32)
+    return (smooth > np.quantile(smooth[::4, ::4, ::4], 1 - share)).astype(np.uint8)
+
+
+def cases(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Name of each case, and the label image it is about."""
+    for side in SIDES:
+        for name, sigma, share in (("mito", 6.0, 0.1), ("er", 1.0, 0.15)):
+            path = folder / f"{name}-{side}.ome.zarr"
+            array = blobs(side, sigma, share, side)
+            cf.write_volume(path, array, voxel_nm=VOXEL_NM, kind="label", classes={name: 1})
+            yield f"{name} {side}^3", path
+            shutil.rmtree(path)
+    real = Path(__file__).resolve().parents[2] / "shared/data" / REAL
+    if real.is_file():
+        path = folder / "hela.ome.zarr"
+        plan = cf.convert(real, path, voxel_nm=(50, 10, 10), kind="label")
+        cf.run(plan, progress=False)
+        yield "hela_nuclei_labels 300x2000x2000", path
+
+
+def watched(command: list[str], folder: Path, limit_s: float) -> dict[str, Any]:
+    """What a command says of itself, its CPU seconds (all processes), and the peak of its memory."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    clean = {k: v for k, v in os.environ.items() if not (k == "PYTHONPATH" and command[0] != sys.executable)}
+    environment = {**clean, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "BLOSC_NTHREADS": "1"}
+    start = time.perf_counter()
+    with (folder / "said").open("w") as said, (folder / "told").open("w") as told:
+        child = subprocess.Popen(command, stdout=said, stderr=told, cwd=folder, env=environment)
+        peak = 0.0
+        while child.poll() is None:
+            peak = max(peak, tree_mib(child.pid))
+            if time.perf_counter() - start > limit_s:
+                for process in [
+                    *psutil.Process(child.pid).children(recursive=True),
+                    psutil.Process(child.pid),
+                ]:
+                    process.kill()
+            time.sleep(0.1)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = sum(getattr(after, k) - getattr(before, k) for k in ("ru_utime", "ru_stime"))
+    lines = [text for text in (folder / "said").read_text().splitlines() if text.startswith("{")]
+    errors = (folder / "told").read_text().strip().splitlines()
+    answer = (
+        json.loads(lines[-1]) if lines and child.returncode == 0 else {"failed": (errors or ["?"])[-1][:200]}
+    )
+    return {"cpu_seconds": cpu, "peak_mib": peak, **answer}
+
+
+def tree_mib(pid: int) -> float:
+    """Memory of a process and all below it; pages that they share count once."""
+    total = 0.0
+    try:
+        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        for process in family:
+            total += process.memory_full_info().pss
+    except psutil.Error:
+        pass
+    return total / 2**20
+
+
+def same_partition(found: Any, truth: np.ndarray[Any, Any]) -> bool:
+    """Whether two labellings are one up to the names of ids; `found` is read slab by slab."""
+    most = int(truth.max())
+    to_found = np.zeros(most + 1, np.int64)
+    back: dict[int, int] = {}
+    for z in range(0, truth.shape[0], 64):
+        ours, theirs = truth[z : z + 64].ravel(), np.asarray(found[z : z + 64]).ravel().astype(np.int64)
+        fresh = np.ones(len(ours), bool)
+        fresh[1:] = (ours[1:] != ours[:-1]) | (theirs[1:] != theirs[:-1])
+        pairs = np.unique(np.stack([ours[fresh].astype(np.int64), theirs[fresh]], 1), axis=0)
+        if ((pairs == 0).sum(axis=1) == 1).any():
+            return False
+        pairs = pairs[pairs[:, 0] > 0]
+        known = to_found[pairs[:, 0]]
+        if ((known != 0) & (known != pairs[:, 1])).any():
+            return False
+        to_found[pairs[:, 0]] = pairs[:, 1]
+        if len(np.unique(pairs[:, 0])) != len(pairs):
+            return False
+        for a, b in pairs.tolist():
+            if back.setdefault(b, a) != a:
+                return False
+    return len(back) == most
+
+
+def tools(source: Path, folder: Path, large: bool) -> Iterator[tuple[str, list[str], str]]:
+    """Name, command and resulting array of every tool."""
+    uv = shutil.which("uv")
+    (folder / "dask-config.yaml").write_text(CLUSTER)
+    for name, text in (("ours", OURS), ("cc3d", CC3D), ("dask_image", DASK_IMAGE), ("cellmap", CELLMAP)):
+        (folder / f"run_{name}.py").write_text(text)
+    ours = [sys.executable, str(folder / "run_ours.py"), str(source)]
+    for workers, how in ((0, "in one process"), (1, "1 dask worker"), (2, "2 dask workers")):
+        work = folder / f"work-{workers}"
+        output = work / "results.ome.zarr/labels/found/0"
+        yield f"chunkflow_liver, {how}", [*ours, str(work), str(BLOCK), str(workers)], str(output)
+    out = str(folder / "cc3d.zarr")
+    yield "cc3d in memory", [sys.executable, str(folder / "run_cc3d.py"), str(source), out], out
+    if uv is None or large:
+        return
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    for tool, script, level in (("dask-image", "dask_image", ""), ("cellmap-analyze", "cellmap", "/s0")):
+        wanted = [part for package in PEERS[tool] for part in ("--with", package)]
+        start = [uv, "run", "-q", "--no-project", "--python", python, *wanted, "python"]
+        for workers in (1, 2):
+            out = str(folder / f"{script}-{workers}.zarr")
+            command = [
+                *start,
+                str(folder / f"run_{script}.py"),
+                str(source),
+                out,
+                str(PEER_BLOCK),
+                str(workers),
+            ]
+            yield f"{tool}, {workers} worker(s)", command, out + level
+
+
+def bench(folder: Path) -> Iterator[dict[str, Any]]:
+    """Rows of the case `instances`."""
+    import cc3d
+    import zarr
+
+    for case, source in cases(folder):
+        labels = cf.open_volume(source).read()
+        truth = cc3d.connected_components(labels, connectivity=CONNECTIVITY, out_dtype=np.uint32)
+        voxels = labels.size
+        large = voxels > 512**3
+        del labels
+        place = folder / "tools"
+        place.mkdir()
+        for tool, command, output in tools(source, place, large):
+            found = watched(command, place, 1800)
+            row = {"name": "instances", "tool": tool, "case": case, "voxels": voxels}
+            if "failed" in found:
+                yield row | {"unit": f"not measured: {found['failed']}", "ok": not tool.startswith("chunk")}
+                continue
+            ok = same_partition(zarr.open_array(output, mode="r"), truth)
+            work = found.get("work_cpu", found["cpu_seconds"])
+            mega = voxels / 1e6
+            rates = {"wall_mvoxel_s": mega / found["seconds"], "imports_and_all": mega / found["cpu_seconds"]}
+            if "levels_cpu" in found:
+                rates["without_levels"] = mega / (work - found["levels_cpu"])
+            if "inside_cpu" in found:
+                rates["without_zarr"] = mega / found["inside_cpu"]
+            yield row | {
+                "seconds": round(found["seconds"], 3),
+                "cpu_seconds": round(found["cpu_seconds"], 3),
+                "peak_mib": round(found["peak_mib"], 1),
+                "value": round(mega / work, 2),
+                "unit": "Mvoxel/CPU-s",
+                **{k: round(v, 2) for k, v in rates.items()},
+                "ok": ok,
+            }
+        shutil.rmtree(place)
+        del truth
