@@ -6,11 +6,24 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skimage.measure import marching_cubes, mesh_surface_area
 
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import BlockGrid, Box
-from chunkflow_liver.kernels import contacts
-from chunkflow_liver.kernels.contacts import halo_voxels, merge_contacts, surface_contacts
+from chunkflow_liver.kernels import contacts, tallies
+from chunkflow_liver.kernels.contacts import area_step_nm2, halo_voxels, near_surface
+from chunkflow_liver.kernels.mesh import CORNERS, areas
+from chunkflow_liver.kernels.squares import Unit, whole_unit
+from chunkflow_liver.kernels.tallies import (
+    OBJECT,
+    PAIR,
+    gap_statistics,
+    merged,
+    no_objects,
+    no_pairs,
+    object_rows,
+    pair_rows,
+)
 
 VOXEL_NM = (4.0, 8.0, 16.0)
 shapes = st.tuples(*[st.integers(1, 6)] * 3)
@@ -26,61 +39,96 @@ def blobs(shape, seed, labels=3):
     return (filled * rng.integers(1, labels + 1, shape)).astype(np.uint32)
 
 
+def voxel_areas(labels, voxel_nm):
+    """Surface of each voxel, cell by cell: the mesh in a cell is shared by the corners that it cuts off."""
+    area, mesh = np.zeros(labels.shape), areas(voxel_nm)
+    for first in np.ndindex(*(n - 1 for n in labels.shape)):
+        corners = [tuple(np.add(first, c)) for c in CORNERS]
+        values = [labels[c] for c in corners]
+        for label in set(values) - {0}:
+            code = sum(1 << k for k, value in enumerate(values) if value == label)
+            cut = [
+                c
+                for c, value in zip(corners, values, strict=True)
+                if value == label
+                and any(
+                    np.abs(np.subtract(c, d)).sum() == 1 and other != label
+                    for d, other in zip(corners, values, strict=True)
+                )
+            ]
+            for c in cut:
+                area[c] += mesh[code] / len(cut)
+    return area
+
+
 def brute_force(own, other, voxel_nm, gap_nm, same=False):
-    """Every pair of voxels, one by one."""
-    rows = {}
+    """Every pair of voxels, one by one: rows of pairs and gaps, and rows of objects."""
+    rows, objects = {}, {}
+    area = voxel_areas(own, voxel_nm)
     targets = np.argwhere(other)
     for at in np.argwhere(own):
-        faces = [0, 0, 0]
-        for axis in range(3):
-            for side in (-1, 1):
-                beside = at.copy()
-                beside[axis] += side
-                if 0 <= beside[axis] < own.shape[axis]:
-                    faces[axis] += own[tuple(beside)] != own[tuple(at)]
-        if not any(faces) or not len(targets):
+        beside = [at + step for axis in np.eye(3, dtype=int) for step in (axis, -axis)]
+        beside = [b for b in beside if (b >= 0).all() and (b < own.shape).all()]
+        label = own[tuple(at)]
+        if all(own[tuple(b)] == label for b in beside):
             continue
         between = np.maximum(np.abs(targets - at) - 1, 0) * voxel_nm
         squares = (between**2).sum(axis=1)
-        label = own[tuple(at)]
         near = {}
         for target, square in zip(targets, squares, strict=True):
             met = other[tuple(target)]
             if square <= gap_nm**2 + 1e-6 and not (same and met == label):
                 near[met] = min(near.get(met, np.inf), square)
         for met, square in near.items():
-            row = rows.setdefault((int(label), int(met)), [0, 0, 0, 0, np.inf])
-            row[:4] = [row[0] + 1, *np.add(row[1:4], faces)]
-            row[4] = min(row[4], square)
-    return [(*pair, *row) for pair, row in sorted(rows.items())]
+            row = rows.setdefault((int(label), int(met), round(square**0.5, 6)), [0, 0.0])
+            row[:] = [row[0] + 1, row[1] + area[tuple(at)]]
+        row = objects.setdefault(int(label), [0, 0.0, 0, 0.0])
+        touched = bool(near)
+        row[:] = np.add(row, [1, area[tuple(at)], touched, touched * area[tuple(at)]])
+    return rows, objects
 
 
 def in_blocks(own, other, block, voxel_nm, gap_nm, same=False):
+    """Rows per pair and gap, and per object, summed over blocks."""
     halo = halo_voxels(gap_nm, voxel_nm)
-    return merge_contacts(
-        surface_contacts(
+    pairs, objects = [], []
+    for b in BlockGrid(Box.of(own.shape), block, halo, halo):
+        for near in near_surface(
             own[b.read.slices],
             other[b.read.slices],
             voxel_nm=voxel_nm,
             gap_nm=gap_nm,
             trim=b.trim,
             same=same,
-        )
-        for b in BlockGrid(Box.of(own.shape), block, halo, halo)
-    )
+        ):
+            everywhere = np.ones(len(near.label), bool)
+            pairs.append(pair_rows(near, everywhere))
+            objects.append(object_rows(near, everywhere))
+    return merged(pairs, PAIR, no_pairs()), merged(objects, OBJECT, no_objects())
 
 
-def rows_of(table):
-    assert [table[name].dtype for name in table] == ["u8"] * 2 + ["i8"] * 4 + ["f8"]
-    return list(zip(*(column.tolist() for column in table.values()), strict=True))
+def assert_equal(got, expected, voxel_nm):
+    (pairs, objects), step, unit = got, area_step_nm2(voxel_nm), whole_unit(voxel_nm)
+    assert [pairs[name].dtype for name in pairs] == ["u8"] * 2 + ["i8"] * 3
+    gaps = np.round(unit.length_nm(pairs["square"]), 6).tolist()
+    keys = list(zip(pairs["own"].tolist(), pairs["other"].tolist(), gaps, strict=True))
+    assert keys == sorted(expected[0])
+    rows = np.array([expected[0][k] for k in keys]).reshape(-1, 2)
+    np.testing.assert_array_equal(pairs["voxels"], rows[:, 0])
+    np.testing.assert_allclose(pairs["area"] * step, rows[:, 1], rtol=1e-5)
+    assert objects["label"].tolist() == sorted(expected[1])
+    rows = np.array([expected[1][k] for k in objects["label"].tolist()]).reshape(-1, 4)
+    found = np.stack([objects[k] for k in ("voxels", "area", "near_voxels", "near_area")], 1)
+    np.testing.assert_allclose(found * [1, step, 1, step], rows, rtol=1e-5)
 
 
-def assert_rows(got, expected):
-    assert [row[:6] for row in got] == [row[:6] for row in expected]
-    np.testing.assert_allclose([row[6] for row in got], [row[6] for row in expected], atol=1e-9)
+def assert_same(one, two):
+    for a, b in zip(one, two, strict=True):
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     shape=shapes,
     block=blocks,
@@ -93,13 +141,12 @@ def test_contacts_with_another_labelling_are_those_of_all_voxel_pairs(
     shape, block, seed, voxel_nm, gap_nm, labels
 ):
     own, other = blobs(shape, seed), blobs(shape, seed + 1, labels)
-    expected = brute_force(own, other, voxel_nm, gap_nm)
-    whole = rows_of(in_blocks(own, other, shape, voxel_nm, gap_nm))
-    assert_rows(whole, expected)
-    assert rows_of(in_blocks(own, other, block, voxel_nm, gap_nm)) == whole
+    whole = in_blocks(own, other, shape, voxel_nm, gap_nm)
+    assert_equal(whole, brute_force(own, other, voxel_nm, gap_nm), voxel_nm)
+    assert_same(in_blocks(own, other, block, voxel_nm, gap_nm), whole)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     shape=shapes,
     block=blocks,
@@ -112,9 +159,9 @@ def test_contacts_within_one_labelling_are_those_of_all_voxel_pairs(
     shape, block, seed, voxel_nm, gap_nm, labels
 ):
     own = blobs(shape, seed, labels)
-    whole = rows_of(in_blocks(own, own, shape, voxel_nm, gap_nm, same=True))
-    assert_rows(whole, brute_force(own, own, voxel_nm, gap_nm, same=True))
-    assert rows_of(in_blocks(own, own, block, voxel_nm, gap_nm, same=True)) == whole
+    whole = in_blocks(own, own, shape, voxel_nm, gap_nm, same=True)
+    assert_equal(whole, brute_force(own, own, voxel_nm, gap_nm, same=True), voxel_nm)
+    assert_same(in_blocks(own, own, block, voxel_nm, gap_nm, same=True), whole)
 
 
 @pytest.mark.parametrize("same", [False, True])
@@ -123,9 +170,22 @@ def test_a_larger_volume_does_not_depend_on_the_grid(same):
     coarse = (rng.integers(1, 30, (6, 6, 6)) * (rng.random((6, 6, 6)) < 0.3)).astype(np.uint32)
     own = np.kron(coarse, np.ones((5, 4, 3), np.uint32))
     other = own if same else np.roll(own, (3, 5, 7), (0, 1, 2)) * np.uint32(5)
-    whole = rows_of(in_blocks(own, other, own.shape, VOXEL_NM, 35.0, same))
-    assert len(whole) > 20
-    assert rows_of(in_blocks(own, other, (11, 9, 8), VOXEL_NM, 35.0, same)) == whole
+    whole = in_blocks(own, other, own.shape, VOXEL_NM, 35.0, same)
+    assert len(whole[0]["own"]) > 20
+    assert_same(in_blocks(own, other, (11, 9, 8), VOXEL_NM, 35.0, same), whole)
+
+
+@pytest.mark.parametrize("same", [False, True])
+@pytest.mark.parametrize("cost", [0.0, 1e9])
+def test_looking_up_offsets_and_transforms_give_one_answer(same, cost, monkeypatch):
+    own, other = blobs((9, 8, 7), 3, 20), blobs((9, 8, 7), 4, 20)
+    other = own if same else other
+    expected = in_blocks(own, other, (9, 8, 7), VOXEL_NM, 20.0, same)
+    monkeypatch.setattr(contacts, "_LOOKUP_COST", cost)
+    monkeypatch.setattr(contacts, "_SLAB", 5)
+    monkeypatch.setattr(contacts, "_LOOKUPS", 5)
+    monkeypatch.setattr(tallies, "_BATCH_ROWS", 2)
+    assert_same(in_blocks(own, other, (9, 8, 7), VOXEL_NM, 20.0, same), expected)
 
 
 def two_slabs(gap):
@@ -136,46 +196,63 @@ def two_slabs(gap):
     return labels
 
 
+def everything(own, other, gap_nm, same=False):
+    """(own, other) -> voxels, area in nm2, smallest gap."""
+    pairs, _ = in_blocks(own, other, own.shape, VOXEL_NM, gap_nm, same)
+    found = {}
+    for key in zip(pairs["own"].tolist(), pairs["other"].tolist(), strict=True):
+        at = (pairs["own"] == key[0]) & (pairs["other"] == key[1])
+        gap = whole_unit(VOXEL_NM).length_nm(pairs["square"][at].min())
+        area = pairs["area"][at].sum() * area_step_nm2(VOXEL_NM)
+        found[key] = (int(pairs["voxels"][at].sum()), pytest.approx(area, rel=1e-5), gap)
+    return found
+
+
 def test_two_slabs_are_worked_by_hand():
     labels = two_slabs(gap=3)
-    everywhere = tuple(slice(None) for _ in range(3))
-    options = {"voxel_nm": VOXEL_NM, "trim": everywhere, "same": True}
     # Three empty voxels of 4 nm lie between the slabs; the second layer lies 16 nm away.
-    assert not rows_of(surface_contacts(labels, labels, gap_nm=11.9, **options))
-    near = rows_of(surface_contacts(labels, labels, gap_nm=12.0, **options))
-    # 4 voxels of the facing layer: each has one face along z, one along y and one along x.
-    assert near == [(7, 9, 4, 4, 4, 4, 144.0), (9, 7, 4, 4, 4, 4, 144.0)]
-    both = rows_of(surface_contacts(labels, labels, gap_nm=16.0, **options))
-    assert both == [(7, 9, 8, 8, 8, 8, 144.0), (9, 7, 8, 8, 8, 8, 144.0)]
+    assert everything(labels, labels, 11.9, same=True) == {}
+    near = everything(labels, labels, 12.0, same=True)
+    assert list(near) == [(7, 9), (9, 7)]
+    assert [row[0::2] for row in near.values()] == [(4, 12.0)] * 2
+    # Both layers are all of the object: its whole mesh.
+    both = everything(labels, labels, 16.0, same=True)
+    vertices, faces, *_ = marching_cubes(labels == 7, 0.5, spacing=VOXEL_NM, method="lorensen")
+    assert both == {(7, 9): (8, mesh_surface_area(vertices, faces), 12.0)} | {
+        (9, 7): (8, mesh_surface_area(vertices, faces), 12.0)
+    }
+
+
+def test_a_flat_face_counts_with_its_full_area():
+    """Two half spaces 16 nm apart: 4 x 3 cells of 8 x 4 nm2 lie between 5 x 4 voxels of either face."""
+    own, other = np.zeros((2, 4, 5, 9), np.uint8)
+    own[:, :, :4], other[:, :, 5:] = 3, 5
+    assert everything(own, other, 16.0) == {(3, 5): (20, 12 * 32.0, 16.0)}
 
 
 def test_touching_by_a_corner_and_overlap_have_no_gap():
     own, other = np.zeros((2, 4, 4, 4), np.uint8)
     own[1, 1, 1] = 3
     other[2, 2, 2] = 5
-    everywhere = (slice(None),) * 3
-    table = surface_contacts(own, other, voxel_nm=VOXEL_NM, gap_nm=0.0, trim=everywhere)
-    assert rows_of(table) == [(3, 5, 1, 2, 2, 2, 0.0)]
-    table = surface_contacts(own, own * 2, voxel_nm=VOXEL_NM, gap_nm=0.0, trim=everywhere)
-    assert rows_of(table) == [(3, 6, 1, 2, 2, 2, 0.0)]
+    voxel = 8 * areas(VOXEL_NM)[1]
+    assert everything(own, other, 0.0) == {(3, 5): (1, voxel, 0.0)}
+    assert everything(own, own * 2, 0.0) == {(3, 6): (1, voxel, 0.0)}
 
 
 def test_the_border_of_the_volume_is_no_surface():
     own = np.ones((2, 2, 2), np.uint8)
-    table = surface_contacts(own, own, voxel_nm=VOXEL_NM, gap_nm=9.0, trim=(slice(None),) * 3)
-    assert rows_of(table) == []
+    pairs, objects = in_blocks(own, own, (2, 2, 2), VOXEL_NM, 9.0)
+    assert not len(pairs["own"])
+    assert not len(objects["label"])
 
 
-def test_slabs_of_voxels_add_up(monkeypatch):
-    own, other = blobs((7, 7, 7), 1), blobs((7, 7, 7), 2)
-    expected = rows_of(in_blocks(own, other, (7, 7, 7), VOXEL_NM, 20.0))
-    monkeypatch.setattr(contacts, "_SLAB", 5)
-    monkeypatch.setattr(contacts, "_BATCH_ROWS", 2)
-    assert rows_of(in_blocks(own, other, (7, 7, 7), VOXEL_NM, 20.0)) == expected
-
-
-def test_nothing_to_merge_is_an_empty_table():
-    assert rows_of(merge_contacts([])) == []
+def test_gap_statistics_are_worked_by_hand():
+    """Gaps of 0, 8 and 16 nm on 1, 2 and 7 voxels, and one of 4 nm."""
+    rows = np.array([0, 4, 16, 1]), np.array([1, 2, 7, 5])
+    least, mean, levels = gap_statistics(np.array([0, 3]), *rows, Unit(4.0, (1, 2, 4)), (10, 30, 31, 100))
+    assert least.tolist() == [0.0, 4.0]
+    assert mean.tolist() == [(2 * 8 + 7 * 16) / 10, 4.0]
+    assert levels.T.tolist() == [[0.0, 8.0, 16.0, 16.0], [4.0] * 4]
 
 
 def test_the_halo_reaches_every_box_within_the_gap():
@@ -193,4 +270,4 @@ def test_a_gap_that_makes_no_sense_is_refused(gap_nm):
 def test_blocks_of_different_shapes_are_refused():
     own, other = np.ones((2, 2, 2), np.uint8), np.ones((2, 2, 3), np.uint8)
     with pytest.raises(InputError, match="read both over one box"):
-        surface_contacts(own, other, voxel_nm=VOXEL_NM, gap_nm=9.0, trim=(slice(None),) * 3)
+        next(near_surface(own, other, voxel_nm=VOXEL_NM, gap_nm=9.0, trim=(slice(None),) * 3))

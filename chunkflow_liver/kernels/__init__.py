@@ -9,7 +9,7 @@ from chunkflow_liver.kernels.components import (
     plane_pairs,
     plane_runs,
 )
-from chunkflow_liver.kernels.contacts import halo_voxels, merge_contacts, surface_contacts
+from chunkflow_liver.kernels.contacts import halo_voxels, near_surface
 from chunkflow_liver.kernels.distance import distance_nm, exact_nm
 from chunkflow_liver.kernels.downsample import mean, mode
 from chunkflow_liver.kernels.moments import block_sums, describe, merge_sums
@@ -32,13 +32,12 @@ __all__ = [
     "label_block",
     "link_slices",
     "mean",
-    "merge_contacts",
     "merge_pairs",
     "merge_sums",
     "mode",
+    "near_surface",
     "plane_pairs",
     "plane_runs",
     "relabel",
-    "surface_contacts",
     "unite",
 ]

@@ -25,8 +25,6 @@ from chunkflow_liver.kernels.components import (
     CONNECTIVITIES,
     component_table,
     label_block,
-    plane_pairs,
-    plane_runs,
 )
 from chunkflow_liver.ops.numbering import Numbering, id_dtype
 from chunkflow_liver.ops.place import (
@@ -37,11 +35,11 @@ from chunkflow_liver.ops.place import (
     label_url,
     work_folder,
 )
+from chunkflow_liver.ops.seams import Seams, seam_record
 from chunkflow_liver.store.table import Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
-AXES = "zyx"
 COLUMNS = ("voxels", "first", "value")
 MOST_LOCAL = 2**32 - 1
 
@@ -201,10 +199,7 @@ def _components(block: Block, semantic: Array, *, classes: list[int] | None, con
         "first": (z.astype(np.int64) * ny + y) * nx + x,
         "value": semantic.ravel()[table["first"]].astype(np.int64),
     }
-    for axis, a in enumerate(AXES):
-        record[f"low_{a}"], record[f"low_{a}_label"] = plane_runs(np.take(labels, 0, axis))
-        if block.read.stop[axis] > block.write.stop[axis]:
-            record[f"high_{a}"], record[f"high_{a}_label"] = plane_runs(np.take(labels, -1, axis))
+    record |= seam_record(block, labels, block.read.stop)
     return Result(record=record)
 
 
@@ -220,20 +215,11 @@ def _merge(
     scratch: Path,
 ) -> Columns:
     """Final id of every label of every block, and voxels and class of every final id."""
-    steps = (counts[1] * counts[2], counts[2], 1)
-    numbering = Numbering(scratch, extent)
-    high: dict[tuple[int, int], Any] = {}
+    numbering, seams = Numbering(scratch, extent), Seams(counts)
     for index, record in records:
-        n = len(record["voxels"])
         offset = numbering.add(**{k: record.get(k, record["voxels"]) for k in COLUMNS})
-        at = np.unravel_index(index, counts)
-        for axis, a in enumerate(AXES):
-            before = high.pop((axis, index - steps[axis]), None) if at[axis] else None
-            if n and before is not None:
-                found = plane_pairs(before[1], (record[f"low_{a}"], record[f"low_{a}_label"]))
-                numbering.join(found + np.array([before[0] - 1, offset - 1]))
-            if n and f"high_{a}" in record:
-                high[axis, index] = (offset, (record[f"high_{a}"], record[f"high_{a}_label"]))
+        for pairs in seams.meet(index, offset, record):
+            numbering.join(pairs)
     found = numbering.finish(min_voxels=min_voxels, dtype=dtype)
     return {
         **found,

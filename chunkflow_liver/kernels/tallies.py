@@ -1,0 +1,207 @@
+"""Sums over rows with equal keys, and what exact histograms of squared gaps say: whole numbers, any order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from chunkflow_liver.kernels.contacts import Near
+from chunkflow_liver.kernels.squares import Unit
+from chunkflow_liver.xp import Array
+
+Rows = dict[str, Array]
+"""Columns of one length."""
+
+PAIR = ("own", "other", "square")
+OBJECT = ("label",)
+
+_BATCH_ROWS = 1 << 18
+
+
+def grouped(columns: Mapping[str, Array], keys: Sequence[str]) -> Rows:
+    """Rows of equal keys added.
+
+    Parameters
+    ----------
+    columns : mapping of str to ndarray of shape (N,)
+        Integers; what is not a key is added in int64.
+    keys : sequence of str
+        Columns to group and sort by, the first one first.
+
+    Returns
+    -------
+    dict of ndarray
+        The columns, sorted by the keys, each key once.
+    """
+    sums = [name for name in columns if name not in keys]
+    found = dict(columns)
+    # Neighbours in a volume mostly share their keys: they are added before anything is sorted.
+    for is_sorted in (False, True):
+        length = len(found[keys[0]])
+        if not length:
+            return found
+        if is_sorted:
+            order = np.lexsort([found[name] for name in reversed(keys)])
+            found = {name: column[order] for name, column in found.items()}
+        fresh = np.ones(length, bool)
+        fresh[1:] = False
+        for name in keys:
+            fresh[1:] |= found[name][1:] != found[name][:-1]
+        begin = np.flatnonzero(fresh)
+        found = {
+            name: np.add.reduceat(column, begin, dtype=np.int64) if name in sums else column[begin]
+            for name, column in found.items()
+        }
+    return found
+
+
+def merged(parts: Iterable[Mapping[str, Array]], keys: Sequence[str], none: Rows) -> Rows:
+    """Rows of many parts with equal keys added; `none` has the columns where there are no parts.
+
+    Memory grows with the number of keys, not of parts.
+    """
+    whole, pending, rows = none, list[Mapping[str, Array]](), 0
+    for part in parts:
+        pending.append(part)
+        rows += len(part[keys[0]]) + 1
+        if rows >= max(_BATCH_ROWS, len(whole[keys[0]])):
+            whole, pending, rows = _joined([whole, *pending], keys), [], 0
+    return _joined([whole, *pending], keys)
+
+
+def _joined(parts: Sequence[Mapping[str, Array]], keys: Sequence[str]) -> Rows:
+    return grouped({name: np.concatenate([p[name] for p in parts]) for name in parts[0]}, keys)
+
+
+def no_pairs() -> Rows:
+    """No pairs of objects."""
+    rows: Rows = {name: np.zeros(0, np.uint64) for name in ("own", "other")}
+    return rows | {name: np.zeros(0, np.int64) for name in ("square", "voxels", "area")}
+
+
+def no_objects() -> Rows:
+    """No objects."""
+    counts = ("voxels", "area", "near_voxels", "near_area")
+    return {"label": np.zeros(0, np.uint64)} | {name: np.zeros(0, np.int64) for name in counts}
+
+
+def pair_rows(near: Near, counted: Array) -> Rows:
+    """Voxels and area per pair of objects and squared gap.
+
+    Parameters
+    ----------
+    near : Near
+        Surface voxels of some planes.
+    counted : ndarray of shape (M,), bool
+        The surface voxels that count.
+
+    Returns
+    -------
+    dict of ndarray
+        `own, other` (uint64), `square`, `voxels`, `area` (int64), sorted.
+    """
+    parts = []
+    for voxel, label, square in near.found:
+        kept = counted[voxel]
+        at = voxel[kept]
+        rows = {
+            "own": near.label[at].astype(np.uint64),
+            "other": label[kept].astype(np.uint64),
+            "square": square[kept],
+            "voxels": np.ones(len(at), np.int64),
+            "area": near.area[at],
+        }
+        parts.append(grouped(rows, PAIR))
+    return _joined([no_pairs(), *parts], PAIR)
+
+
+def object_rows(near: Near, counted: Array) -> Rows:
+    """Surface voxels and area of every object, and those of them that are near another object.
+
+    Parameters
+    ----------
+    near, counted
+        As for `pair_rows`.
+
+    Returns
+    -------
+    dict of ndarray
+        `label` (uint64), `voxels, area, near_voxels, near_area` (int64), sorted.
+    """
+    touched = np.zeros(len(near.label), np.int64)
+    for voxel, _, _ in near.found:
+        touched[voxel] = 1
+    rows = {
+        "label": near.label[counted].astype(np.uint64),
+        "voxels": np.ones(int(counted.sum()), np.int64),
+        "area": near.area[counted],
+        "near_voxels": touched[counted],
+        "near_area": (near.area * touched)[counted],
+    }
+    return grouped(rows, OBJECT)
+
+
+def nearest_partner(near: Near) -> tuple[Array, Array, Array]:
+    """The nearest object of every surface voxel that is near one.
+
+    Parameters
+    ----------
+    near : Near
+
+    Returns
+    -------
+    voxel : ndarray of shape (K,), int64
+        Index of the surface voxel, ascending.
+    label : ndarray of shape (K,), uint64
+        Of two objects that are equally near the one with the smaller label.
+    square : ndarray of shape (K,), int64
+        Its squared gap.
+    """
+    best = np.full(len(near.label), -1, np.int64)
+    partner = np.zeros(len(near.label), np.uint64)
+    for voxel, label, square in near.found:
+        ids = label.astype(np.uint64)
+        closer = (best[voxel] < 0) | (square < best[voxel])
+        closer |= (square == best[voxel]) & (ids < partner[voxel])
+        best[voxel[closer]], partner[voxel[closer]] = square[closer], ids[closer]
+    voxel = np.flatnonzero(best >= 0)
+    return voxel, partner[voxel], best[voxel]
+
+
+def gap_statistics(
+    begin: Array, square: Array, weight: Array, unit: Unit, percentiles: Sequence[float]
+) -> tuple[Array, Array, Array]:
+    """Smallest, mean and percentiles of gaps, from exact histograms.
+
+    Parameters
+    ----------
+    begin : ndarray of shape (G,), int64
+        First row of each histogram.
+    square : ndarray of shape (N,), int64
+        Squared gap of each row, ascending within a histogram, in units.
+    weight : ndarray of shape (N,), int64
+        Voxels or steps of area with that gap.
+    unit : Unit
+        Of the squares.
+    percentiles : sequence of float
+        In per cent.
+
+    Returns
+    -------
+    least, mean : ndarray of shape (G,), float64
+        In nm.
+    levels : ndarray of shape (P, G), float64
+        The smallest gap with at least that share of the weight at or below it, in nm.
+    """
+    gap = unit.length_nm(square)
+    if not len(begin):
+        return gap, gap, np.zeros((len(percentiles), 0))
+    total = np.add.reduceat(weight, begin)
+    running = np.cumsum(weight)
+    before = running[begin] - weight[begin]
+    mean = np.add.reduceat(gap * weight, begin) / np.maximum(total, 1)
+    # Shares are compared as whole numbers; the histograms lie one behind the other.
+    wanted = [before + np.maximum(1, np.ceil(total * (p / 100)).astype(np.int64)) for p in percentiles]
+    levels = np.array([gap[np.searchsorted(running, w)] for w in wanted]).reshape(len(wanted), -1)
+    return gap[begin], mean, levels

@@ -1,0 +1,170 @@
+"""Contacts: which objects come within a gap of which, with how much surface, in how many sites.
+
+One pass reads both labellings and keeps sums over whole numbers; the gaps that it finds are not stored.
+A contact site is a connected part of the surface of one object that is nearest to one partner; sites
+are joined across blocks as instances are.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from chunkflow_liver.engine.plan import Plan, Product
+from chunkflow_liver.engine.pyramid import pyramid
+from chunkflow_liver.engine.stage import Fold, Map, Stage, plain
+from chunkflow_liver.errors import ConfigError, InputError
+from chunkflow_liver.geometry import BlockGrid, Zyx, zyx
+from chunkflow_liver.kernels.contacts import halo_voxels
+from chunkflow_liver.ops.contacts.block import contact_block, site_ids
+from chunkflow_liver.ops.contacts.tables import join_sites, object_table, pair_table, site_table
+from chunkflow_liver.ops.place import (
+    PathLike,
+    arrays_at,
+    artefact_url,
+    checked_labels,
+    label_url,
+    table_at,
+    work_folder,
+)
+from chunkflow_liver.store.volume import Volume
+
+
+def contacts(
+    instances: Volume,
+    other: Volume,
+    *,
+    of: str | int | None = None,
+    to: str | int | None = None,
+    gap_nm: float,
+    name: str,
+    work: PathLike,
+    block: Zyx | None = None,
+    sites: bool = False,
+) -> Plan:
+    """Plan tables of contacts between two sets of instances, two classes, or instances and a class.
+
+    Parameters
+    ----------
+    instances : Volume
+        Where objects A are: instances, or a semantic volume with `of`.
+    other : Volume
+        Where objects B are: instances, or a semantic volume with `to`. May be `instances` itself.
+    of, to : str or int, optional
+        Class that is A, or B, taken as one object whose label is the class number.
+    gap_nm : float
+        Largest gap, in nm, between the boxes of two voxels (0 where they touch).
+    name : str
+        Name of the table, and of the label image of sites.
+    work : path
+        Work folder.
+    block : Zyx, optional
+        Voxels per block; the write unit of `instances` by default.
+    sites : bool
+        Also make the label image `name`: the contact sites on A's surface, with the ids of `<name>-sites`.
+
+    Returns
+    -------
+    Plan
+        Its `output` is a `Table` with one row per pair, sorted by label_a, label_b: `voxels` (surface
+        voxels of A within the gap of B), `voxels_b` (the same seen from B), `area_a_um2, area_b_um2` (the
+        marching-cubes surface that those voxels stand for), `gap_min_nm`, and over A's voxels
+        `gap_mean_nm` and percentiles, `sites` (connected parts of A's surface whose nearest partner
+        is B). Where objects overlap, one that lies inside the other may be near none of its surface:
+        then that side counts 0 voxels, and gaps are missing if it is A. `<name>-objects` has one
+        row per object with a surface (`surface_um2, contact_um2, contact_fraction, partners`),
+        `<name>-sites` one per site.
+
+    Raises
+    ------
+    ConfigError, InputError
+        If the gap is negative, a class does not exist or is background, or the volumes hold no
+        labels or differ in shape.
+    """
+    if not (math.isfinite(gap_nm) and gap_nm >= 0):
+        raise ConfigError(f"gap_nm must be 0 or more, got {gap_nm!r}")
+    if instances.shape != other.shape:
+        raise InputError(
+            f"{instances.url} has {instances.shape} voxels and {other.url} {other.shape}: contacts need "
+            "both on the same voxels, choose the level that matches"
+        )
+    checked_labels(instances, "instances")
+    checked_labels(other, "classes and instances")
+    numbers = (_class(instances, of), _class(other, to))
+    voxel_nm = instances.voxel_nm
+    halo = halo_voxels(gap_nm, voxel_nm)
+    # One voxel more after the block: there its sites meet those of the next one.
+    beyond = zyx([n + 1 for n in halo])
+    one = (other.url, other.path) == (instances.url, instances.path)
+    params: dict[str, Any] = {"voxel_nm": voxel_nm, "gap_nm": float(gap_nm), "numbers": numbers}
+    params |= {"same": one and numbers[0] == numbers[1]}
+    final = instances.like(label_url(work, name), dtype="uint32", kind="label", block=block)
+    grid = BlockGrid(instances.box, block or final.write_unit, halo, beyond)
+    parts = final.like(artefact_url(work, name, "parts"), dtype="uint32", kind="label", block=block, levels=1)
+    joined = arrays_at(work, name, "sites")
+    first = f"{name}/contacts"
+    provenance = {"operation": "contacts", **plain(params)}
+    stages: tuple[Stage, ...] = (
+        Map(
+            first,
+            contact_block,
+            grid,
+            (instances,) if one else (instances, other),
+            (parts,) if sites else (),
+            params=params | {"sites": sites},
+            working=72.0,
+            resident=64 << 20,
+        ),
+        Fold(f"{name}/sites", join_sites, first, joined, params={"counts": grid.counts}),
+        *(
+            Fold(
+                f"{name}/{what}",
+                function,
+                first,
+                table_at(work, table),
+                params={"voxel_nm": voxel_nm, "origin_nm": instances.origin_nm},
+                artefacts={"joined": joined},
+                provenance=provenance,
+            )
+            for what, function, table in (
+                ("site-table", site_table, f"{name}-sites"),
+                ("object-table", object_table, f"{name}-objects"),
+                ("table", pair_table, name),
+            )
+        ),
+    )
+    about = (
+        ("a", instances.name if of is None else of),
+        ("b", other.name if to is None else to),
+        ("gap_nm", gap_nm),
+    )
+    products = [
+        Product("contact table", name, table_at(work, name), about),
+        Product("contact objects", f"{name}-objects", table_at(work, f"{name}-objects"), about),
+        Product("contact sites", f"{name}-sites", table_at(work, f"{name}-sites"), about),
+    ]
+    if sites:
+        apply = BlockGrid(instances.box, grid.block)
+        stages += (
+            Map(
+                f"{name}/apply",
+                site_ids,
+                apply,
+                (parts,),
+                (final,),
+                artefacts={"joined": joined},
+                working=8.0,
+            ),
+            *pyramid(final, name),
+        )
+        products.append(Product("instances", name, final, (("of", f"{name}-sites"),)))
+    return Plan(stages, work_folder(work), table_at(work, name), tuple(products))
+
+
+def _class(volume: Volume, wanted: str | int | None) -> int | None:
+    number = None if wanted is None else volume.class_number(wanted)
+    if number is not None and not 0 < number <= np.iinfo(np.uint32).max:
+        raise ConfigError(f"contacts with class {number} do not exist: 0 is background, classes count from 1")
+    return number

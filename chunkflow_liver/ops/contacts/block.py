@@ -1,0 +1,125 @@
+"""What one block of contacts records, and the final ids of its sites."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chunkflow_liver.engine.stage import Result
+from chunkflow_liver.geometry import Block, Box, Nm
+from chunkflow_liver.kernels.components import label_block
+from chunkflow_liver.kernels.contacts import near_surface
+from chunkflow_liver.kernels.sites import site_rows
+from chunkflow_liver.kernels.tallies import (
+    OBJECT,
+    PAIR,
+    Rows,
+    merged,
+    nearest_partner,
+    no_objects,
+    no_pairs,
+    object_rows,
+    pair_rows,
+)
+from chunkflow_liver.ops.seams import seam_record
+from chunkflow_liver.xp import Array
+
+
+def contact_block(
+    block: Block,
+    own: Array,
+    other: Array | None = None,
+    *,
+    voxel_nm: Nm,
+    gap_nm: float,
+    numbers: tuple[int | None, int | None],
+    same: bool,
+    sites: bool,
+) -> Result:
+    """Sums of one block over pairs, objects and parts of sites, and, on request, the parts' image.
+
+    Record
+    ------
+    `pairs_a_*`, `pairs_b_*` (see `pair_rows`; `own` is A's label in both), `objects_a_*`, `objects_b_*`
+    (see `object_rows`), `parts_*` (see `site_rows`), and the planes that blocks share.
+    """
+    read = own if other is None else other
+    own = _objects(own, numbers[0])
+    other = own if same else _objects(read, numbers[1])
+    box = block.write.grow((0, 0, 0), (1, 1, 1)).clip(block.volume)
+    at: dict[str, Any] = {"voxel_nm": voxel_nm, "gap_nm": gap_nm}
+    pairs, objects, found = [no_pairs()], [no_objects()], []
+    trim = box.relative_to(block.read).slices
+    size = np.array(block.write.shape)[:, None]
+    for near in near_surface(own, other, trim=trim, same=same, **at):
+        counted = (near.at < size).all(axis=0)
+        pairs.append(pair_rows(near, counted))
+        objects.append(object_rows(near, counted))
+        voxel, partner, square = nearest_partner(near)
+        found.append(
+            (near.at[:, voxel], near.label[voxel], partner, square, near.area[voxel], counted[voxel])
+        )
+    record = _named("pairs_a", merged(pairs, PAIR, no_pairs()))
+    record |= _named("objects_a", merged(objects, OBJECT, no_objects()))
+    if same:
+        # Both ends of a pair look at the same volume, so side B is side A with the roles swapped.
+        swapped = merged(pairs, PAIR, no_pairs())
+        swapped["own"], swapped["other"] = swapped["other"], swapped["own"]
+        record |= _named("pairs_b", swapped)
+    else:
+        pairs, objects = [no_pairs()], [no_objects()]
+        for near in near_surface(other, own, trim=block.trim, **at):
+            everywhere = np.ones(len(near.label), bool)
+            rows = pair_rows(near, everywhere)
+            pairs.append(rows | {"own": rows["other"], "other": rows["own"]})
+            objects.append(object_rows(near, everywhere))
+        record |= _named("pairs_b", merged(pairs, PAIR, no_pairs()))
+        record |= _named("objects_b", merged(objects, OBJECT, no_objects()))
+    labels, rows = _parts(block, box, found)
+    if rows:
+        record |= _named("parts", rows) | seam_record(block, labels, box.stop)
+    inner = tuple(slice(0, n) for n in block.write.shape)
+    return Result((labels[inner],) if sites else (), record)
+
+
+def _objects(labels: Array, number: int | None) -> Array:
+    """Labels of objects: all of them, or one class."""
+    if number is not None:
+        return np.where(labels == number, np.uint32(number), np.uint32(0))
+    return labels.view(np.uint8) if labels.dtype == bool else labels
+
+
+def _parts(block: Block, box: Box, found: list[tuple[Array, ...]]) -> tuple[Array, Rows]:
+    """Connected parts of equal (object, nearest partner) in the extended block, and their sums."""
+    if not found:
+        return np.zeros(box.shape, np.uint32), {}
+    at, own, partner, square, area, counted = (
+        np.concatenate(column, axis=-1) for column in zip(*found, strict=True)
+    )
+    order = np.lexsort([partner, own])
+    fresh = np.zeros(len(order), np.uint32)
+    fresh[1:] = (own[order][1:] != own[order][:-1]) | (partner[order][1:] != partner[order][:-1])
+    pair = np.zeros(len(order), np.uint32)
+    pair[order] = np.cumsum(fresh, dtype=np.uint32) + 1
+    image = np.zeros(box.shape, np.uint32)
+    image[tuple(at)] = pair
+    labels, n = label_block(image, classes=None, connectivity=26)
+    rows = {"own": own.astype(np.uint64), "other": partner, "square": square, "area": area}
+    part = labels[tuple(at)]
+    at += np.array(box.start)[:, None]
+    return labels, site_rows(at, part, n, rows, counted=counted, volume=block.volume)
+
+
+def site_ids(block: Block, parts: Array, *, joined: Any) -> Result:
+    """Final ids of the parts of a block."""
+    begin, end = joined["offsets"][block.index : block.index + 2]
+    final = np.zeros(end - begin + 1, np.uint32)
+    final[1:] = joined["site"][begin:end]
+    return Result((np.take(final, parts),))
+
+
+def _named(prefix: str, rows: Rows) -> dict[str, Any]:
+    """Record of some rows; empty ones leave no arrays."""
+    first = next(iter(rows))
+    return {f"{prefix}_{k}": v for k, v in rows.items()} if len(rows[first]) else {}

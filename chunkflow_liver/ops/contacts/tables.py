@@ -1,0 +1,164 @@
+"""Tables of contacts: pairs, objects and sites, from the sums of all blocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chunkflow_liver.engine.stage import Record, Records
+from chunkflow_liver.geometry import NM_PER_UM, Nm, Zyx
+from chunkflow_liver.kernels.contacts import area_step_nm2
+from chunkflow_liver.kernels.sites import merge_sites
+from chunkflow_liver.kernels.squares import whole_unit
+from chunkflow_liver.kernels.tallies import (
+    OBJECT,
+    PAIR,
+    Rows,
+    gap_statistics,
+    grouped,
+    merged,
+    no_objects,
+    no_pairs,
+)
+from chunkflow_liver.ops.seams import Seams
+from chunkflow_liver.store.table import Columns
+from chunkflow_liver.xp import Array
+
+PERCENTILES = (10, 50, 90)
+
+_BATCH = 256
+_KEYS = {"pairs": (PAIR, no_pairs), "objects": (OBJECT, no_objects)}
+
+
+def join_sites(records: Records, *, counts: Zyx) -> Columns:
+    """Site of every part of every block, and the sums of every site; `offsets` of blocks in parts."""
+    seams, offsets = Seams(counts), [0]
+    parts: list[Rows] = []
+    pairs: list[Array] = []
+    for index, record in records:
+        rows = _of(record, "parts")
+        pairs += seams.meet(index, offsets[-1], record)
+        offsets.append(offsets[-1] + (len(rows["own"]) if rows else 0))
+        parts += [rows] if rows else []
+    return {"offsets": np.array(offsets), **merge_sites(parts, pairs)}
+
+
+def site_table(records: Records, *, joined: Any, voxel_nm: Nm, origin_nm: Nm) -> Columns:
+    """One row per site; its place is the mean of the centres of its voxels."""
+    voxels = joined["voxels"]
+    columns: dict[str, Array] = {
+        "site": np.arange(1, len(voxels) + 1, dtype=np.uint32),
+        "label_a": joined["own"],
+        "label_b": joined["other"],
+        "voxels": voxels,
+        "area_a_um2": joined["area"] * _step_um2(voxel_nm),
+        "gap_min_nm": whole_unit(voxel_nm).length_nm(joined["square"]),
+    }
+    for axis, a in enumerate("zyx"):
+        columns[f"{a}_nm"] = joined[f"sum_{a}"] / voxels * voxel_nm[axis] + origin_nm[axis]
+    return columns
+
+
+def object_table(records: Records, *, joined: Any, voxel_nm: Nm, origin_nm: Nm) -> Columns:
+    """One row per object of either side that has a surface, those of A first."""
+    sums = _sums(records, ("objects_a", "objects_b", "pairs_a", "pairs_b"))
+    found = np.concatenate([np.stack([sums[p]["own"], sums[p]["other"]]) for p in ("pairs_a", "pairs_b")], 1)
+    pairs = grouped({"own": found[0], "other": found[1]}, ("own", "other"))
+    columns: dict[str, list[Array]] = {}
+    for side, own, other in (("a", "own", "other"), ("b", "other", "own")):
+        rows = sums[f"objects_{side}"]
+        begin, end = _ranges(pairs[own], rows["label"], order := np.lexsort([pairs[other], pairs[own]]))
+        texts = pairs[other][order].astype(str)
+        first, last = _ranges(joined[own], rows["label"], np.argsort(joined[own], kind="stable"))
+        table = {
+            "side": np.full(len(rows["label"]), side, dtype=object),
+            "label": rows["label"],
+            "surface_voxels": rows["voxels"],
+            "surface_um2": rows["area"] * _step_um2(voxel_nm),
+            "contact_voxels": rows["near_voxels"],
+            "contact_um2": rows["near_area"] * _step_um2(voxel_nm),
+            "contact_fraction": rows["near_area"] / np.maximum(rows["area"], 1),
+            "partners": end - begin,
+            "partner_labels": np.array(
+                ["" if a == b else " ".join(texts[a:b]) for a, b in zip(begin, end, strict=True)],
+                dtype=object,
+            ),
+            "sites": last - first,
+        }
+        for name, values in table.items():
+            columns.setdefault(name, []).append(values)
+    return {name: np.concatenate(values) for name, values in columns.items()}
+
+
+def pair_table(records: Records, *, joined: Any, voxel_nm: Nm, origin_nm: Nm) -> Columns:
+    """One row per pair that comes within the gap on either side."""
+    sums = _sums(records, ("pairs_a", "pairs_b"))
+    unit, step = whole_unit(voxel_nm), _step_um2(voxel_nm)
+    a, b = sums["pairs_a"], sums["pairs_b"]
+    keys = [np.stack([rows["own"], rows["other"]], 1) for rows in (a, b)]
+    pairs, row = np.unique(np.concatenate(keys), axis=0, return_inverse=True)
+    row = row.reshape(-1)
+    rows_a, rows_b = row[: len(keys[0])], row[len(keys[0]) :]
+    columns: dict[str, Array] = {"label_a": pairs[:, 0], "label_b": pairs[:, 1]}
+    for name, what in (("voxels", "voxels"), ("area", "area")):
+        for suffix, rows, at in (("", a, rows_a), ("_b", b, rows_b)):
+            total = np.zeros(len(pairs), np.int64)
+            np.add.at(total, at, rows[what])
+            columns[f"{name}{suffix}"] = total
+    columns["area_a_um2"] = columns.pop("area") * step
+    columns["area_b_um2"] = columns.pop("area_b") * step
+    known, begin = np.unique(rows_a, return_index=True)
+    least, mean, levels = gap_statistics(begin, a["square"], a["voxels"], unit, PERCENTILES)
+    gaps = np.full((3 + len(PERCENTILES), len(pairs)), np.nan)
+    gaps[:, known] = np.vstack([least, least, mean, levels])
+    known, begin = np.unique(rows_b, return_index=True)
+    gaps[0, known] = np.fmin(gaps[0, known], unit.length_nm(b["square"][begin]))
+    columns["gap_min_nm"], columns["gap_mean_nm"] = gaps[0], gaps[2]
+    columns |= {f"gap_p{p}_nm": values for p, values in zip(PERCENTILES, gaps[3:], strict=True)}
+    counts = grouped(
+        {"own": joined["own"], "other": joined["other"], "sites": np.ones(len(joined["own"]), np.int64)},
+        ("own", "other"),
+    )
+    # Every pair of a site is a pair of the table.
+    columns["sites"] = np.zeros(len(pairs), np.int64)
+    at = _rows_of(np.stack([counts["own"], counts["other"]], 1), pairs)
+    columns["sites"][at] = counts["sites"]
+    return columns
+
+
+def _step_um2(voxel_nm: Nm) -> float:
+    return area_step_nm2(voxel_nm) / NM_PER_UM**2
+
+
+def _of(record: Record, prefix: str) -> Rows:
+    """The columns of a record whose names begin with `prefix`."""
+    return {k[len(prefix) + 1 :]: np.asarray(v) for k, v in record.items() if k.startswith(f"{prefix}_")}
+
+
+def _sums(records: Records, prefixes: tuple[str, ...]) -> dict[str, Rows]:
+    """Rows of all blocks added, for each prefix; memory follows the rows, not the blocks."""
+    whole = {prefix: _KEYS[prefix[:-2]][1]() for prefix in prefixes}
+    batches: dict[str, list[Rows]] = {prefix: [] for prefix in prefixes}
+    for _, record in records:
+        for prefix in prefixes:
+            if rows := _of(record, prefix):
+                batches[prefix].append(rows)
+            if len(batches[prefix]) >= _BATCH:
+                whole[prefix] = merged(batches[prefix], _KEYS[prefix[:-2]][0], whole[prefix])
+                batches[prefix] = []
+    return {p: merged(batches[p], _KEYS[p[:-2]][0], whole[p]) for p in prefixes}
+
+
+def _ranges(values: Array, labels: Array, order: Array) -> tuple[Array, Array]:
+    """Where each label begins and ends in `values` in the given order."""
+    ascending = np.asarray(values)[order]
+    return np.searchsorted(ascending, labels), np.searchsorted(ascending, labels, side="right")
+
+
+def _rows_of(some: Array, pairs: Array) -> Array:
+    """Row in `pairs` (sorted, unique) of each row of `some`, which are among them."""
+    both = np.concatenate([pairs, some])
+    _, row = np.unique(both, axis=0, return_inverse=True)
+    found: Array = row.reshape(-1)[len(pairs) :]
+    return found

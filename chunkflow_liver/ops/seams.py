@@ -1,0 +1,69 @@
+"""The planes that neighbouring blocks share: what a block records, and which labels meet in them.
+
+A block is labelled with one voxel more on the high side of each axis. Any two voxels that touch lie
+together in the extended box of one block, so joining the labels of shared planes is exact for
+faces, edges and corners.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from chunkflow_liver.engine.stage import Record
+from chunkflow_liver.geometry import Block, Zyx
+from chunkflow_liver.kernels.components import plane_pairs, plane_runs
+from chunkflow_liver.xp import Array
+
+AXES = "zyx"
+
+
+def seam_record(block: Block, labels: Array, ends: tuple[int, int, int]) -> dict[str, Any]:
+    """The labels on the planes that a block shares.
+
+    Parameters
+    ----------
+    block : Block
+    labels : ndarray of shape (Z, Y, X), integer
+        Labels of `block.write` and one plane after it on every axis, where the volume goes on.
+    ends : tuple of int
+        Where `labels` ends along (z, y, x), in voxels of the volume.
+    """
+    record: dict[str, Any] = {}
+    for axis, a in enumerate(AXES):
+        record[f"low_{a}"], record[f"low_{a}_label"] = plane_runs(np.take(labels, 0, axis))
+        if ends[axis] > block.write.stop[axis]:
+            record[f"high_{a}"], record[f"high_{a}_label"] = plane_runs(np.take(labels, -1, axis))
+    return record
+
+
+class Seams:
+    """Meets the blocks of a grid in their order; holds one layer of high planes.
+
+    Parameters
+    ----------
+    counts : Zyx
+        Blocks along (z, y, x).
+    """
+
+    def __init__(self, counts: Zyx) -> None:
+        self._counts = counts
+        self._steps = (counts[1] * counts[2], counts[2], 1)
+        self._high: dict[tuple[int, int], Any] = {}
+
+    def meet(self, index: int, offset: int, record: Record) -> Iterator[Array]:
+        """Pairs (K, 2) of labels of earlier blocks and of block `index` that are one.
+
+        Labels 1.. of a block count from its offset, as 0, 1, .. over all blocks. A block without labels
+        has an empty record.
+        """
+        at = np.unravel_index(index, self._counts)
+        for axis, a in enumerate(AXES):
+            before = self._high.pop((axis, index - self._steps[axis]), None) if at[axis] else None
+            if f"low_{a}" in record and before is not None:
+                found = plane_pairs(before[1], (record[f"low_{a}"], record[f"low_{a}_label"]))
+                yield found + np.array([before[0] - 1, offset - 1])
+            if f"high_{a}" in record:
+                self._high[axis, index] = (offset, (record[f"high_{a}"], record[f"high_{a}_label"]))
