@@ -66,8 +66,9 @@ def plan_run(run_file: RunFile) -> Plan:
         plans.append(distance(source, into=into, options=DistanceOptions(**kinds), **asked, **at))
     for contact in run_file.contacts:
         other = semantic if contact.other is None else volumes[contact.other]
+        own = semantic if contact.instances is None else volumes[contact.instances]
         options = contact.model_dump(exclude={"instances", "other"})
-        plans.append(contacts(volumes[contact.instances], other, **options, **at))
+        plans.append(contacts(own, other, **options, **at))
     for table in run_file.measure:
         parents = None if table.parents is None else volumes[table.parents]
         options = table.model_dump(exclude={"instances", "parents"})

@@ -101,6 +101,25 @@ def test_instances_are_linked_and_refined_as_by_hand(project, array, tmp_path):
     assert sorted(i for i in ids["final"] if i) == list(range(1, int(large.read().max()) + 1))
 
 
+def test_distances_and_contacts_have_their_options(project, tmp_path):
+    project["distance"] = [
+        {"name": "to-mitos", "instances": "mitos", "cap_nm": 20, "signed": True, "nearest": True},
+        {"name": "all", "to": "er", "cap_nm": None},
+    ]
+    project["contacts"] = [{"name": "er-mito", "of": "er", "other": "mitos", "gap_nm": 9, "sites": True}]
+    done(planned(tmp_path, project))
+    labels = tmp_path / "work/results.ome.zarr/labels"
+    mitos, at = cf.open_volume(labels / "mitos"), {"work": tmp_path / "hand"}
+    options = cf.DistanceOptions(signed=True, nearest=True)
+    near = done(cf.distance(mitos, cap_nm=20, options=options, name="d", **at))
+    np.testing.assert_array_equal(cf.open_volume(tmp_path / "work/to-mitos.ome.zarr").read(), near.read())
+    found = cf.open_volume(labels / "to-mitos-nearest").read()
+    np.testing.assert_array_equal(found > 0, np.isfinite(near.read()))
+    assert np.isfinite(cf.open_volume(tmp_path / "work/all.ome.zarr").read()).all()
+    sites = cf.read_table(tmp_path / "work/tables/er-mito-sites.parquet").to_pydict()["site"]
+    assert cf.open_volume(labels / "er-mito").read().max() == len(sites) > 0
+
+
 def planned(folder, content):
     return cf.plan_run(parse(content, Path(folder), "run.yaml"))
 
@@ -109,7 +128,8 @@ def test_a_run_file_gives_what_the_operations_give(project, array, tmp_path):
     plan = planned(tmp_path, project)
     done(plan)
     tables = {p.stem: cf.read_table(p).to_pydict() for p in (tmp_path / "work/tables").glob("*.parquet")}
-    assert set(tables) == {"mito-table", "mito-er", "mito-mito", "check", "classes-check"}
+    touching = {f"{c}{end}" for c in ("mito-er", "mito-mito") for end in ("", "-objects", "-sites")}
+    assert set(tables) == touching | {"mito-table", "check", "classes-check"}
     mitos = cf.open_volume(tmp_path / "work/results.ome.zarr/labels/mitos")
     np.testing.assert_array_equal(mitos.read(), components(array, 26, [2]))
     assert tables["check"]["f1"] == [1.0]
@@ -145,7 +165,11 @@ def test_products_tell_what_a_person_looks_at(project, tmp_path):
         ("distance", "er-distance"),
         ("exact", "er-distance-exact"),
         ("contact table", "mito-er"),
+        ("contact objects", "mito-er-objects"),
+        ("contact sites", "mito-er-sites"),
         ("contact table", "mito-mito"),
+        ("contact objects", "mito-mito-objects"),
+        ("contact sites", "mito-mito-sites"),
         ("instance table", "mito-table"),
         ("evaluation", "check"),
         ("evaluation", "classes-check"),

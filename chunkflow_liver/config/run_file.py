@@ -50,12 +50,13 @@ class RunFile(Section):
                 *(entry.name for entry in self.refine),
                 *(f"{entry.name}-exact" for entry in self.distance),
                 *(f"{entry.name}-nearest" for entry in self.distance if entry.nearest),
+                *(entry.name for entry in self.contacts if entry.sites),
             ],
             "distance images": [entry.name for entry in self.distance],
             "tables": [
                 *(f"{entry.name}-ids" for entry in self.refine),
                 *(entry.name for entry in self.measure),
-                *(entry.name for entry in self.contacts),
+                *(f"{c.name}{end}" for c in self.contacts for end in ("", "-objects", "-sites")),
                 *(entry.name for entry in self.evaluate),
             ],
         }

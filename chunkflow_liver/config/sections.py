@@ -126,16 +126,20 @@ class Distance(Section):
 
 
 class Contacts(Section):
-    """A table of contacts: with the class `to`, or with the instances `other`."""
+    """Tables of contacts: instances, or the class `of`, with the class `to`, or the instances `other`."""
 
     name: Name
-    instances: str
+    instances: str | None = None
+    of: str | int | None = None
     to: str | int | None = None
     other: str | None = None
     gap_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    sites: bool = False
 
     @model_validator(mode="after")
-    def _one_partner(self) -> Contacts:
+    def _one_pair(self) -> Contacts:
+        if (self.of is None) == (self.instances is None):
+            raise ValueError("give either 'instances' (their name) or 'of' (a class)")
         if (self.to is None) == (self.other is None):
             raise ValueError("give either 'to' (a class) or 'other' (the name of instances)")
         return self
