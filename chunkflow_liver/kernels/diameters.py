@@ -8,24 +8,31 @@ import numpy as np
 
 from chunkflow_liver.geometry import Nm, Zyx
 from chunkflow_liver.kernels.features import Rows
-from chunkflow_liver.kernels.runs import find_runs
+from chunkflow_liver.kernels.mesh import Cells
 from chunkflow_liver.xp import Array
 
 DIAMETERS = ("slice_sq", "column_sq", "row_sq", "space_sq")
 
 # The axes (u, v) that span the planes across z, y and x.
 _ACROSS = ((1, 2), (0, 2), (0, 1))
-_LARGE = 512
+# The bit of a cell's code for the neighbour of its first corner along z, y and x.
+_NEXT = (4, 3, 1)
 _INT64_MAX = 2**63 - 1
 
 
-def extreme_voxels(near: Array, low: Zyx, origin: Zyx, kinds: Sequence[int] = range(6)) -> Rows:
-    """The voxels that can end a diameter, from a block and one voxel around it.
+def extreme_voxels(
+    found: Cells, own: Array, known: Array, low: Zyx, origin: Zyx, kinds: Sequence[int] = range(6)
+) -> Rows:
+    """The voxels of a block that can end a diameter.
 
     Parameters
     ----------
-    near : ndarray of shape (Z, Y, X), integer
-        Labels of the block, of `low` voxels before it and of one after it on each axis.
+    found : Cells
+        Of the block, of `low` voxels before it and of one after it on each axis.
+    own : ndarray of shape (Z, Y, X), integer
+        Labels of the block.
+    known : ndarray of shape (L,), uint64
+        The labels there are, ascending.
     low : Zyx
         1 on axes where the block begins with the volume, else 0.
     origin : Zyx
@@ -44,18 +51,24 @@ def extreme_voxels(near: Array, low: Zyx, origin: Zyx, kinds: Sequence[int] = ra
     -----
     A mesh vertex is the middle of a face between a voxel inside and one outside. The hull of those
     in a plane of voxels is the hull of the voxels' centres and half a voxel more along both axes, so
-    that corners of the hull of the centres are enough; a plane between two layers has the centres of
-    the voxels that are in one layer only. What is a corner in space is one in its plane.
+    that corners of the hull of the centres are enough, and these end a run; a plane between two
+    layers has the centres of the voxels that are in one layer only. What is a corner in space is one
+    in its plane.
     """
-    own = near[tuple(slice(n, -1) for n in low)]
-    labels = np.unique(find_runs(near).label)
-    side = max(near.shape) + 1
+    rank = np.searchsorted(known, found.label.astype(np.uint64))
+    at = np.stack([found.z, found.y, found.x])
+    faces = [_faces(rank, found.code, at, low, axis) for axis in range(3)]
+    ends = {axis: _ends(*faces[axis], own, known, low, axis) for axis in (1, 2)}
+    side = max(own.shape) + 2
     parts = []
     for kind in kinds:
         axis, between = divmod(kind, 2)
-        label, at = _between(near, low, axis) if between else _ends(own, low, axis)
-        u, v = (at[a] for a in _ACROSS[axis])
-        rows = _corners(np.searchsorted(labels, label) * side + at[axis], u, v)
+        if between:
+            of, _, place = faces[axis]
+        else:
+            of, place = ends[1 if axis == 2 else 2]
+        u, v = (place[a] for a in _ACROSS[axis])
+        rows = _corners(of * side + place[axis], u, v)
         parts.append((*np.divmod(rows[0], side), rows[1], rows[2], np.full(len(rows[0]), kind, np.int8)))
     rank, plane, u, v, which = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.argsort(rank, kind="stable")
@@ -63,7 +76,7 @@ def extreme_voxels(near: Array, low: Zyx, origin: Zyx, kinds: Sequence[int] = ra
     start = np.array(origin) - np.array(low)
     axes, across = which // 2, np.array(_ACROSS)
     return {
-        "label": labels[rank].astype(np.uint64),
+        "label": known[rank],
         "kind": which,
         "plane": (plane + start[axes]).astype(np.int32),
         "u": (u + start[across[axes, 0]]).astype(np.int32),
@@ -120,25 +133,32 @@ def largest(voxels: Rows, label: Array, voxel_nm: Nm) -> Rows:
     return found
 
 
-def _ends(own: Array, low: Zyx, axis: int) -> tuple[Array, list[Array]]:
-    """First and last voxel of every run that lies in planes across `axis`; coordinates in `near`."""
-    runs = find_runs(own.swapaxes(1, 2) if axis == 2 else own)
-    ends = np.concatenate([runs.start, runs.stop - 1])
-    label, first, second = (np.concatenate([c, c]) for c in (runs.label, runs.z, runs.y))
-    at = [first, ends, second] if axis == 2 else [first, second, ends]
-    return label, [a + n for a, n in zip(at, low, strict=True)]
+def _faces(rank: Array, code: Array, at: Array, low: Zyx, axis: int) -> tuple[Array, Array, Array]:
+    """The faces across `axis` that a label has in the block: object, on which side it is, first voxel."""
+    first, second = code & 1, code >> _NEXT[axis] & 1
+    kept = first != second
+    for other in range(3):
+        if other != axis:
+            # Cells before the block belong to the volume's border: they hold no voxel of the block here.
+            kept &= at[other] >= low[other]
+    return rank[kept], second[kept], at[:, kept]
 
 
-def _between(near: Array, low: Zyx, axis: int) -> tuple[Array, list[Array]]:
-    """Voxels that only one of two neighbouring layers across `axis` has; coordinates in `near`."""
-    inner = [slice(0 if a == axis else n, -1) for a, n in enumerate(low)]
-    before = near[tuple(inner)]
-    inner[axis] = slice(1, None)
-    after = near[tuple(inner)]
-    where = np.nonzero(before != after)
-    labels = np.concatenate([before[where], after[where]])
-    at = [np.concatenate([w, w])[labels != 0] + (0 if a == axis else low[a]) for a, w in enumerate(where)]
-    return labels[labels != 0], at
+def _ends(
+    rank: Array, side: Array, at: Array, own: Array, known: Array, low: Zyx, axis: int
+) -> tuple[Array, Array]:
+    """First and last voxel of every run along `axis` in the block: at a face, or where the block is cut."""
+    inside = at.copy()
+    inside[axis] += side
+    kept = inside[axis] < own.shape[axis] + low[axis]
+    of, places = [rank[kept]], [inside[:, kept]]
+    for plane in (0, own.shape[axis] - 1):
+        cut = np.take(own, [plane], axis)
+        where = np.stack(np.nonzero(cut))
+        of.append(np.searchsorted(known, cut[tuple(where)].astype(np.uint64)))
+        where[axis] += plane
+        places.append(where + np.array(low)[:, None])
+    return np.concatenate(of), np.concatenate(places, axis=1)
 
 
 def _corners(group: Array, u: Array, v: Array) -> tuple[Array, Array, Array]:

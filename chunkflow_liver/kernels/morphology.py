@@ -64,7 +64,14 @@ def morphology_sums(view: View) -> Sums:
         whole, and `voxels`: extreme voxels of the z-planes of all others.
     """
     surface = view.shared(surface_sums)
-    voxels = extreme_voxels(surface.near, surface.low, view.block.write.start, (Z_PLANES,))
+    voxels = extreme_voxels(
+        surface.cells,
+        view.own,
+        view.objects["label"],
+        surface.low,
+        view.block.write.start,
+        (Z_PLANES,),
+    )
     inside = whole_here(view)[view.rank(voxels["label"])]
     return {
         **surface.sums,

@@ -10,7 +10,7 @@ import numpy as np
 from chunkflow_liver.geometry import NM_PER_UM, Nm, Zyx, zyx
 from chunkflow_liver.kernels.diameters import DIAMETERS, extreme_voxels, largest, merge_voxels
 from chunkflow_liver.kernels.features import Group, Rows, Settings, Sums, View, add_rows
-from chunkflow_liver.kernels.mesh import CODES, areas, cells, volumes
+from chunkflow_liver.kernels.mesh import CODES, Cells, areas, cells, volumes
 from chunkflow_liver.xp import Array
 
 UNITS = {
@@ -40,15 +40,15 @@ class Surface:
 
     Attributes
     ----------
-    near : ndarray of shape (Z, Y, X), integer
-        Labels of the block, of `low` voxels before it and of one after it.
+    cells : Cells
+        Of the block, of `low` voxels before it and of one after it.
     low : Zyx
         1 on axes where the block begins with the volume, else 0.
     sums : dict of dict of ndarray
         `cells` and `volumes`, see `shape_sums`.
     """
 
-    near: Array
+    cells: Cells
     low: Zyx
     sums: Sums
 
@@ -73,7 +73,7 @@ def surface_sums(view: View) -> Surface:
         "cells": {"label": objects[row], "code": code.astype(np.uint8), "count": count[row, code]},
         "volumes": {"label": objects[seen], "half_voxels": total[seen]},
     }
-    return Surface(near, low, sums)
+    return Surface(found, low, sums)
 
 
 def shape_sums(view: View) -> Sums:
@@ -88,8 +88,8 @@ def shape_sums(view: View) -> Sums:
         as a whole) and `voxels` (extreme voxels of all others, see `kernels.diameters`).
     """
     surface = view.shared(surface_sums)
-    voxels = extreme_voxels(surface.near, surface.low, view.block.write.start)
     objects = view.objects["label"]
+    voxels = extreme_voxels(surface.cells, view.own, objects, surface.low, view.block.write.start)
     whole = whole_here(view)
     inside = whole[view.rank(voxels["label"])]
     complete = objects[whole]
