@@ -1,0 +1,151 @@
+"""The instance table beside PyRadiomics, nyxus, cellmap-analyze, scikit-image and cc3d on one label array."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import chunkflow_liver as cf
+
+# A cube of the phantom that holds 37,920 mitochondria in 1000^3 voxels, with as many as find room.
+SIDE = 256
+VOXEL_NM = (37.5, 37.5, 37.5)
+SCALE = 3.0
+REAL = Path(__file__).parents[2] / "shared/data/urocell_labels/mito_instance_fib1-3-2-1.tif"
+REAL_NM = (15.0, 16.0, 16.0)
+CHUNK = 128
+CASES = (
+    ("basics", "chunkflow_liver", ""),
+    ("basics", "kernel", ""),
+    ("basics", "cc3d", ""),
+    ("basics", "skimage", ""),
+    ("basics", "cellmap-analyze", "cellmap-analyze"),
+    ("shape", "chunkflow_liver", ""),
+    ("shape", "pyradiomics", ""),
+    ("shape", "nyxus", "nyxus"),
+    ("all", "chunkflow_liver", ""),
+    ("all", "pyradiomics", ""),
+    ("all", "nyxus", "nyxus"),
+)
+PEERS = Path(__file__).with_name("measure_peers.py")
+
+
+def bench(folder: Path) -> Iterator[dict[str, Any]]:
+    """Rows of the case `measure`: instances per second of CPU, and whether the numbers agree."""
+    for name, make in (("phantom", phantom), ("urocell", real)):
+        at = folder / name
+        at.mkdir()
+        if not make(at):
+            yield {
+                "name": "measure",
+                "tool": "all",
+                "case": name,
+                "unit": "not measured: no data",
+                "ok": True,
+            }
+            continue
+        labels = np.load(at / "labels.npy", mmap_mode="r")
+        objects = len(np.unique(labels)) - 1
+        for what, tool, package in CASES:
+            case = f"{what} of {objects} {name} objects"
+            row = {"name": "measure", "tool": tool, "case": case, "voxels": labels.size}
+            yield row | measured(at, tool, what, package, objects)
+
+
+def phantom(at: Path) -> bool:
+    """Mitochondria of about 2,000 voxels in 7 % of the volume."""
+    plan = cf.phantom(shape=(SIDE,) * 3, voxel_nm=VOXEL_NM, scale=SCALE, work=at / "made", block=(CHUNK,) * 3)
+    cf.run(plan, progress=False)
+    raw = plan.output
+    labels = cf.open_volume(at / "made/raw.ome.zarr/labels/truth-mitos", level=0)
+    return written(at, labels.read(), raw.read(), VOXEL_NM)
+
+
+def real(at: Path) -> bool:
+    """74 mitochondria of a hepatocyte-like cell, 2,000 to 50,000 voxels each; the image is made up."""
+    if not REAL.exists():
+        return False
+    import tifffile
+
+    labels = tifffile.imread(REAL)
+    z, y, x = np.indices(labels.shape, sparse=True)
+    noise = np.random.default_rng(0).normal(0, 12, labels.shape)
+    raw = 120 + 0.2 * z + 20 * np.sin(y / 5) * np.cos(x / 7) + noise
+    return written(at, labels, raw.clip(0, 255).astype(np.uint8), REAL_NM)
+
+
+def written(at: Path, labels: np.ndarray, raw: np.ndarray, voxel_nm: tuple[float, ...]) -> bool:
+    """The same voxels as OME-Zarr, NumPy and NIfTI files, with small consecutive ids."""
+    import nibabel
+
+    ids, labels = np.unique(labels, return_inverse=True)
+    labels = labels.reshape(raw.shape).astype(np.uint16 if len(ids) < 2**16 else np.uint32)
+    options = {"voxel_nm": voxel_nm, "chunks": (CHUNK,) * 3}
+    cf.write_volume(at / "labels.ome.zarr", labels, kind="label", **options)
+    cf.write_volume(at / "raw.ome.zarr", raw, **options)
+    for name, array in (("labels", labels), ("raw", raw)):
+        np.save(at / f"{name}.npy", array)
+        file = nibabel.Nifti1Image(np.ascontiguousarray(array.T), np.diag([*voxel_nm[::-1], 1]))
+        nibabel.save(file, at / f"{name}.nii")
+    about = {
+        "labels": "labels.ome.zarr",
+        "image": "raw.ome.zarr",
+        "voxel_nm": voxel_nm,
+        "block": (CHUNK * 2,) * 3,
+    }
+    (at / "about.json").write_text(json.dumps(about))
+    return True
+
+
+def measured(at: Path, tool: str, what: str, package: str, objects: int) -> dict[str, Any]:
+    """One tool in its own process; `ok` if its numbers are those of ours."""
+    command = [sys.executable]
+    if package:
+        uv, python = shutil.which("uv"), f"{sys.version_info.major}.{sys.version_info.minor}"
+        if uv is None:
+            return {"unit": "not measured: no uv to install it with", "ok": True}
+        command = [uv, "run", "--no-project", "--python", python, "--with", package, "python"]
+    child = subprocess.run(
+        [*command, str(PEERS), tool, what, str(at)],
+        capture_output=True,
+        text=True,
+        timeout=3600,
+        check=False,
+        env=os.environ
+        | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path if not package else [])},
+    )
+    found = re.search(r"^\[.*\]$", child.stdout, re.MULTILINE)
+    if found is None:
+        said = child.stderr.strip().splitlines()
+        return {"unit": f"not measured: {said[-1][:120] if said else 'no answer'}", "ok": True}
+    seconds, cpu, peak, release = json.loads(found.group())
+    return {
+        "tool": f"{tool} {release}",
+        "seconds": round(seconds, 3),
+        "cpu_seconds": round(cpu, 3),
+        "peak_mib": round(peak, 1),
+        "value": round(objects / cpu, 3),
+        "unit": "instances/CPU s",
+        "ok": agrees(at, tool, what),
+    }
+
+
+def agrees(at: Path, tool: str, what: str) -> bool:
+    """Whether a tool has our numbers: voxels exactly, PyRadiomics' features within 1e-6."""
+    ours = np.load(at / f"chunkflow_liver-{what}.npz")
+    found = np.load(at / f"{tool}-{what}.npz")
+    if not np.array_equal(ours["label"], found["label"]):
+        return False
+    if "voxels" in found.files and "voxels" in ours.files:
+        return bool(np.array_equal(ours["voxels"], found["voxels"]))
+    shared = [name for name in found.files if name in ours.files and name != "label"]
+    return all(np.allclose(found[name], ours[name], rtol=1e-6, atol=2e-8, equal_nan=True) for name in shared)
