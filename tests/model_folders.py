@@ -28,6 +28,7 @@ def write_model_folder(
     spacing: tuple[float, ...] | None = None,
     network: str = "PlainConvUNet",
     legacy: bool = False,
+    features: tuple[int, ...] = (4, 8),
     seed: int = 0,
 ) -> Path:
     """Write plans.json, dataset.json and fold_k/checkpoint_final.pth of a small random network to `folder`.
@@ -55,7 +56,9 @@ def write_model_folder(
     network : str
         Class in dynamic_network_architectures.architectures.unet.
     legacy : bool
-        Write the plans as nnU-Net before 2.3 did.
+        Write the plans as nnU-Net before 2.3 did; of two stages.
+    features : tuple of int
+        Channels of every stage; each but the first halves every axis.
     seed : int
         Of the weights.
     """
@@ -66,15 +69,16 @@ def write_model_folder(
     heads = sum(v != 0 for v in classes.values()) if regions else len(classes) - ("ignore" in classes)
     configuration = "2d" if axes == 2 else "3d_fullres"
     blocks = "n_conv_per_stage" if network == "PlainConvUNet" else "n_blocks_per_stage"
-    strides = [[1] * axes, [2] * axes]
+    stages = len(features)
+    strides = [[1] * axes, *[[2] * axes] * (stages - 1)]
     options = {
-        "n_stages": 2,
-        "features_per_stage": [4, 8],
+        "n_stages": stages,
+        "features_per_stage": list(features),
         "conv_op": f"torch.nn.modules.conv.Conv{axes}d",
-        "kernel_sizes": [[3] * axes] * 2,
+        "kernel_sizes": [[3] * axes] * stages,
         "strides": strides,
-        blocks: [1, 1],
-        "n_conv_per_stage_decoder": [1],
+        blocks: [1] * stages,
+        "n_conv_per_stage_decoder": [1] * (stages - 1),
         "conv_bias": True,
         "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{axes}d",
         "norm_op_kwargs": {"eps": 1e-5, "affine": True},
