@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from chunkflow_liver.geometry import Zyx
@@ -36,10 +38,9 @@ def run_features(crop: Crop) -> dict[str, float]:
     .. [1] Galloway, Texture analysis using gray level run lengths, 1975, doi:10.1016/S0146-664X(75)80008-6
     """
     graded = _graded(crop)
-    parts = [_runs(graded, offset) for offset in RUN_OFFSETS]
-    direction = np.repeat(np.arange(len(parts)), [len(level) for level, _ in parts])
-    level, size = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    direction, level, size, n = _tallied(direction, level, size)
+    parts = [_tallied(*_runs(graded, offset)) for offset in RUN_OFFSETS]
+    direction = np.repeat(np.arange(len(parts)), [len(level) for level, _, _ in parts])
+    level, size, n = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     norm = crop.settings.weighting_norm
     if norm is None:
         _, group = consecutive(direction)
@@ -72,13 +73,17 @@ def zone_features(crop: Crop) -> dict[str, float]:
     size = np.bincount(zones, minlength=count + 1)[1:]
     level = np.zeros(count + 1, np.int64)
     level[zones] = graded.code
-    _, level, size, n = _tallied(np.zeros(count, np.int64), level[1:], size)
+    level, size, n = _tallied(level[1:], size)
     found = emphases(Grouped(np.zeros(len(n), np.int64), 1), level, size, n, ZONES)
     return {f"glszm_{name}": float(values[0]) for name, values in found.items()}
 
 
+@functools.lru_cache(maxsize=1)
 def _graded(crop: Crop) -> Graded:
-    """The gray levels of the object, which are its codes, with a margin of one voxel; on the host."""
+    """The gray levels of the object, which are its codes, with a margin of one voxel; on the host.
+
+    Kept for the next group: runs and zones look at the same object one after the other.
+    """
     mask, raw = on_host(crop.mask), None if crop.raw is None else on_host(crop.raw)
     inside = np.zeros(0) if raw is None else raw[mask]
     low, high = (np.array([reduce(inside)], np.float64) for reduce in (np.min, np.max))
@@ -110,15 +115,18 @@ def _gapped(graded: Graded, offset: Zyx) -> bool:
     return len(np.unique(name, axis=0)) < len(name)
 
 
-def _tallied(direction: Array, level: Array, size: Array) -> tuple[Array, Array, Array, Array]:
-    """The distinct combinations, ascending, and how often each of them occurs."""
-    order = np.lexsort((size, level, direction))
-    rows = np.stack([column[order].astype(np.int64) for column in (direction, level, size)])
-    new = np.ones(rows.shape[1], bool)
-    new[1:] = (rows[:, 1:] != rows[:, :-1]).any(axis=0)
-    first = np.flatnonzero(new)
-    direction, level, size = rows[:, first]
-    return direction, level, size, np.diff(np.append(first, len(new)))
+def _tallied(level: Array, size: Array) -> tuple[Array, Array, Array]:
+    """The distinct pairs, ascending, and how often each of them occurs; int64."""
+    reach = int(size.max(initial=0)) + 1
+    key = level.astype(np.int64) * reach + size
+    total = int(key.max(initial=-1)) + 1
+    if total <= max(4 * len(key), 1 << 16):
+        counted = np.bincount(key, minlength=total)
+        key = np.flatnonzero(counted)
+        n = counted[key]
+    else:
+        key, n = np.unique(key, return_counts=True)
+    return key // reach, key % reach, n
 
 
 GLRLM = WholeGroup(
