@@ -7,8 +7,11 @@ import pytest
 from model_folders import write_model_folder
 
 import chunkflow_liver as cf
+from chunkflow_liver.geometry import Block, Box
 from chunkflow_liver.kernels.distance import distance_nm
 from chunkflow_liver.kernels.downsample import mean, mode
+from chunkflow_liver.kernels.features import Settings, View
+from chunkflow_liver.kernels.texture import GLCM, GLDM, NGTDM
 from chunkflow_liver.segmenters.model_folder import read_model
 from chunkflow_liver.xp import on_host
 
@@ -29,6 +32,28 @@ def test_distances_on_the_device_are_those_of_the_host(cupy):
     device = distance_nm(cupy.asarray(mask), (4, 8, 16), 200.0)
     assert isinstance(device, cupy.ndarray)
     np.testing.assert_allclose(on_host(device), host, rtol=1e-5)
+
+
+@pytest.mark.parametrize("levels", [{}, {"bin_width": 0.01}, {"bin_count": 7, "distances": [1, 2]}], ids=str)
+def test_texture_counts_of_the_device_are_those_of_the_host(cupy, levels):
+    rng = np.random.default_rng(0)
+    labels = np.kron(rng.integers(0, 4, (4, 4, 4)), np.ones((5, 5, 5))).astype(np.uint32)
+    raw = rng.random(labels.shape, np.float32)
+    box = Box.of((20, 20, 20))
+    block = Block(0, (0, 0, 0), Box((2, 2, 2), (18, 20, 17)), box, box)
+    objects = {
+        "label": np.array([1, 2, 3], np.uint64),
+        "intensity_min": np.array([raw[labels == n].min() for n in (1, 2, 3)]),
+        "intensity_max": np.array([raw[labels == n].max() for n in (1, 2, 3)]),
+    }
+    settings = Settings.of(levels)
+    host = View(block, labels, raw, objects, (4.0, 8.0, 16.0), settings)
+    device = View(block, cupy.asarray(labels), cupy.asarray(raw), objects, (4.0, 8.0, 16.0), settings)
+    for group in (GLCM, GLDM, NGTDM):
+        for table, columns in group.sums(host).items():
+            for name, values in group.sums(device)[table].items():
+                assert isinstance(values, np.ndarray)
+                np.testing.assert_array_equal(values, columns[name])
 
 
 @pytest.mark.parametrize("reduce", [mean, mode])

@@ -352,6 +352,8 @@ at = dict(work=work, block=(256, 256, 256))
 plan = {
     "label": lambda: cf.label(labels, name="x", **at),
     "measure": lambda: cf.measure(labels, raw=labels, name="x", **at),
+    "texture": lambda: cf.measure(labels, raw=labels, features=["glcm", "gldm", "ngtdm"], name="x", **at),
+    "runs": lambda: cf.measure(labels, raw=labels, features=["glrlm", "glszm"], name="x", **at),
     "distance": lambda: cf.distance(labels, to="a", cap_nm=80, name="x", **at),
     "contacts": lambda: cf.contacts(labels, labels, to="b", gap_nm=30, name="x", **at),
     "link": lambda: cf.link(labels, name="x", **at),
@@ -377,7 +379,8 @@ def large(tmp_path_factory) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "what", ["label", "measure", "distance", "contacts", "evaluate", "link", "fill", "smooth"]
+    "what",
+    ["label", "measure", "texture", "runs", "distance", "contacts", "evaluate", "link", "fill", "smooth"],
 )
 def test_a_task_needs_no_more_memory_than_the_plan_says(large, tmp_path, what):
     peak, estimate = peak_of(PEAK, large, str(tmp_path / "w"), what)

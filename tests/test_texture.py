@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -154,6 +155,37 @@ def test_corner_cases_are_those_of_pyradiomics(case, options, tmp_path):
     found = table(measured(mask.astype(np.uint8), raw, tmp_path, block=(3, 4, 5), options=options))
     # A direction with few pairs has levels that say nothing of each other: see ROUNDING.
     compare(found, mask, raw, options, ROUNDING if case in ("line", "diagonal", "plane", "pieces") else set())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mito_instance_fib1-1-0-3",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in (
+                "mito_instance_fib1-0-0-0",
+                "mito_instance_fib1-3-2-1",
+                "fv_instance_fib1-0-0-0",
+                "fv_instance_fib1-3-2-1",
+            )
+        ),
+    ],
+)
+def test_real_instances_have_the_textures_of_pyradiomics(name, em_data, tmp_path):
+    """Shapes of real organelles; their images are not published, so the texture is smooth noise."""
+    labels = tifffile.imread(em_data / f"urocell_labels/{name}.tif")
+    raw = grey(labels.shape, 1)
+    found = table(measured(labels, raw, tmp_path, block=(128, 128, 128)))
+    boxes = ndimage.find_objects(labels)
+    for row, label in enumerate(found["label"]):
+        box = boxes[label - 1]
+        expected = pyradiomics(raw[box], labels[box] == label, {})
+        for feature, value in expected.items():
+            assert found[feature][row] == pytest.approx(value, rel=1e-6, abs=1e-9, nan_ok=True), (
+                feature,
+                label,
+            )
 
 
 def test_one_voxel_has_no_pairs_and_no_runs(tmp_path):

@@ -25,7 +25,7 @@ from chunkflow_liver.kernels.texture.matrices import (
 from chunkflow_liver.kernels.texture.pairs import direction_lengths, pair_features
 from chunkflow_liver.xp import Array
 
-WORKING = 110.0
+WORKING = 64.0
 """Bytes per voxel where every voxel is of an object."""
 
 

@@ -12,7 +12,7 @@ from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Zyx
 from chunkflow_liver.kernels.features import Rows, Settings
 from chunkflow_liver.kernels.runs import Runs, find_runs
-from chunkflow_liver.xp import Array, namespace
+from chunkflow_liver.xp import Array, namespace, on_host
 
 MOST_LEVELS = (1 << 12) - 1
 """Gray levels of one object: a level takes 12 bits of a key."""
@@ -192,11 +192,11 @@ def grade(labels: Array, raw: Array | None, ranges: Ranges, settings: Settings, 
     source = _flat(runs.z, runs.y, runs.start, labels.shape, 0)
     target = _flat(runs.z, runs.y, runs.start, shape, margin)
     image = raw.reshape(-1)
-    ends = xp.cumsum(runs.voxels)
+    ends = on_host(xp.cumsum(runs.voxels))
     first = 0
     while first < len(runs):
         begin = int(ends[first - 1]) if first else 0
-        last = max(first + 1, int(xp.searchsorted(ends, begin + _SLAB, side="right")))
+        last = max(first + 1, int(np.searchsorted(ends, begin + _SLAB, side="right")))
         length = runs.voxels[first:last]
         along, of = _counted(length), _expanded(runs.label[first:last], length)
         values = image[_expanded(source[first:last], length) + along].astype(np.float64)

@@ -130,12 +130,12 @@ def _tallied(level: Array, size: Array) -> tuple[Array, Array, Array]:
 
 
 GLRLM = WholeGroup(
-    run_features, {f"glrlm_{name}": "float64" for name in RUNS}, image=True, working=48.0, check=check_levels
+    run_features, {f"glrlm_{name}": "float64" for name in RUNS}, image=True, working=60.0, check=check_levels
 )
 GLSZM = WholeGroup(
     zone_features,
     {f"glszm_{name}": "float64" for name in ZONES},
     image=True,
-    working=48.0,
+    working=60.0,
     check=check_levels,
 )
