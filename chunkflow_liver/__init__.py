@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from chunkflow_liver.engine.run import run
     from chunkflow_liver.geometry import Box
     from chunkflow_liver.kernels.clean import Shapes
+    from chunkflow_liver.kernels.narrowing import Neck
+    from chunkflow_liver.kernels.windows import Near
     from chunkflow_liver.ops.contacts import contacts
     from chunkflow_liver.ops.convert import convert, export
     from chunkflow_liver.ops.distance import DistanceOptions, distance
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from chunkflow_liver.ops.link import link
     from chunkflow_liver.ops.measure import measure
     from chunkflow_liver.ops.meshes import export_mesh
+    from chunkflow_liver.ops.narrowing import narrowing
     from chunkflow_liver.ops.phantom import phantom
     from chunkflow_liver.ops.refine import Keep, refine
     from chunkflow_liver.ops.segment import segment
@@ -38,6 +41,8 @@ _PUBLIC = {
     "Box": "geometry",
     "DistanceOptions": "ops.distance",
     "Keep": "ops.refine",
+    "Near": "kernels.windows",
+    "Neck": "kernels.narrowing",
     "Plan": "engine.plan",
     "Shapes": "kernels.clean",
     "Volume": "store.volume",
@@ -52,6 +57,7 @@ _PUBLIC = {
     "label": "ops.label",
     "link": "ops.link",
     "measure": "ops.measure",
+    "narrowing": "ops.narrowing",
     "open_volume": "store.images",
     "phantom": "ops.phantom",
     "plan_run": "pipeline",
@@ -71,6 +77,8 @@ __all__ = [
     "Box",
     "DistanceOptions",
     "Keep",
+    "Near",
+    "Neck",
     "Plan",
     "Shapes",
     "Volume",
@@ -85,6 +93,7 @@ __all__ = [
     "label",
     "link",
     "measure",
+    "narrowing",
     "open_volume",
     "phantom",
     "plan_run",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 Array = np.ndarray[Any, Any]
 
@@ -16,19 +17,16 @@ def turned(seed: int) -> Array:
 
 
 def tube(line: Array, radius: Array | float, voxel_nm: Any, pad_nm: float = 60.0) -> tuple[Array, Array]:
-    """Voxels whose centres lie in a ball around a point (n, 3) of a line, and the line in their array."""
+    """Voxels whose centres are nearer to a line (n, 3) than the radius at its nearest point, and the line
+    in their array."""
     radius = np.broadcast_to(radius, len(line))
     line = line - ((line - radius[:, None]).min(0) - pad_nm)
     size = np.array(voxel_nm)
     shape = np.ceil(((line + radius[:, None]).max(0) + pad_nm) / size).astype(int)
-    mask = np.zeros(shape, bool)
-    for point, r in zip(line, radius, strict=True):
-        low = np.maximum(((point - r) / size).astype(int) - 1, 0)
-        high = np.minimum(((point + r) / size).astype(int) + 2, shape)
-        axes = [(np.arange(a, b) + 0.5) * s - p for a, b, s, p in zip(low, high, size, point, strict=True)]
-        z, y, x = np.ix_(*axes)
-        mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] |= z**2 + y**2 + x**2 <= r * r
-    return mask, line
+    points = (np.indices(tuple(shape)).reshape(3, -1).T + 0.5) * size
+    distance, nearest = cKDTree(line).query(points, distance_upper_bound=float(radius.max()) + 1)
+    inside = distance <= np.append(radius, -1.0)[nearest]
+    return inside.reshape(shape), line
 
 
 def ellipsoid(half_nm: Any, voxel_nm: Any, axes: Array, pad_nm: float = 60.0) -> Array:

@@ -10,7 +10,7 @@ from strategies import VOXEL_NM
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.kernels.centreline import centreline
 
-CUBES, SLICES = (8.0, 8.0, 8.0), (40.0, 16.0, 16.0)
+CUBES, SLICES = (12.0, 12.0, 12.0), (40.0, 16.0, 16.0)
 
 
 def gaps(points, line):
@@ -104,7 +104,7 @@ def test_of_several_parts_the_largest_counts():
     mask = np.zeros((3, 3, 30), bool)
     mask[1, 1, 1:20] = True
     mask[1, 1, 25:28] = True
-    assert centreline(mask, CUBES).length_nm == pytest.approx(19 * 8, abs=1)
+    assert centreline(mask, CUBES).length_nm == pytest.approx(19 * 12, abs=1)
 
 
 @pytest.mark.parametrize("mask", [np.zeros((2, 2, 2), bool), np.ones((2, 2), bool)])

@@ -291,7 +291,12 @@ def _lengthened(points: Array, signed: Array, voxel_nm: Nm) -> Array:
     out = int(np.argmax(values <= 0)) if (values <= 0).any() else len(far)
     if out == 0:
         return points
-    return np.concatenate([points, far[:out]])
+    if out == len(far):
+        return np.concatenate([points, far])
+    inside = float(values[out - 1])
+    share = inside / (inside - float(values[out]))
+    last = np.concatenate([points[-1:], far])[out - 1] + share * 0.5 * step * way
+    return np.concatenate([points, far[: out - 1], last[None]])
 
 
 def _typical(radius: Array, step: float) -> Array:

@@ -1,0 +1,258 @@
+"""Where an object is narrow: minima of the width along its centre line, or the narrowest straight slice."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from chunkflow_liver.errors import ConfigError
+from chunkflow_liver.geometry import NM_PER_UM, Nm
+from chunkflow_liver.kernels.centreline import Branch, Centreline
+from chunkflow_liver.kernels.sections import pitch_nm
+from chunkflow_liver.xp import Array
+
+Narrowings = dict[str, Array]
+"""One row per narrowing, sorted by branch and position; see `find_narrowings`."""
+
+COLUMNS = {
+    "branch": np.int64,
+    "position_nm": np.float64,
+    "z_nm": np.float64,
+    "y_nm": np.float64,
+    "x_nm": np.float64,
+    "width_nm": np.float64,
+    "width_ratio": np.float64,
+    "prominence_nm": np.float64,
+    "flank_width_nm": np.float64,
+    "curvature_per_um": np.float64,
+    "bend_per_um": np.float64,
+    "branch_length_nm": np.float64,
+}
+
+# Round a branch point, up to this multiple of the radius there, sections reach into other branches.
+_JUNCTION = 1.5
+# The bottom of a narrowing, up to this share of its prominence, gives its place.
+_BOTTOM = 0.3
+
+
+@dataclass(frozen=True)
+class Neck:
+    """What counts as a narrowing.
+
+    Attributes
+    ----------
+    min_prominence_nm : float, optional
+        Least rise of the width on both sides; twice the side of a cube of a voxel's volume by default.
+    max_ratio : float
+        Largest width relative to the lower of the two maxima beside it; on the major axis, largest area
+        relative to the median area.
+    slices : int
+        On the major axis: slices of equal thickness from end to end of the object.
+    end_fraction : float
+        On the major axis: share of the slices at either end that are left out.
+    """
+
+    min_prominence_nm: float | None = None
+    max_ratio: float = 0.8
+    slices: int = 20
+    end_fraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_ratio <= 1:
+            raise ConfigError(f"max_ratio must be above 0 and at most 1, got {self.max_ratio!r}")
+        least = self.min_prominence_nm
+        if least is not None and not (math.isfinite(least) and least > 0):
+            raise ConfigError(f"min_prominence_nm must be positive and finite, got {least!r}")
+        if not (self.slices >= 3 and 0 <= self.end_fraction < 0.5):
+            raise ConfigError(
+                f"the major axis needs 3 slices or more and less than half of them left out at an end, got "
+                f"{self.slices!r} and {self.end_fraction!r}"
+            )
+
+
+def find_narrowings(line: Centreline, voxel_nm: Nm, neck: Neck) -> Narrowings:
+    """The narrowings of one object along its centre line.
+
+    Parameters
+    ----------
+    line : Centreline
+        What `centreline` gives.
+    voxel_nm : tuple of float
+        Voxel size along (z, y, x), in nm.
+    neck : Neck
+        What counts.
+
+    Returns
+    -------
+    dict of ndarray of shape (k,)
+        `branch` (row of `line.branches`), `position_nm` (from the start of the branch), `z_nm, y_nm,
+        x_nm` (on the centre line, as in `line`), `width_nm` (diameter of the circle with the area of
+        the cross-section), `width_ratio` (to the lower flank), `prominence_nm` (lower flank minus
+        width), `flank_width_nm` (the lower of the two maxima beside it), `curvature_per_um` (of the
+        outline along the object: second derivative of the radius), `bend_per_um` (curvature of the
+        centre line), `branch_length_nm`.
+
+    Notes
+    -----
+    A flank is the largest width between the narrowing and the next place that is as narrow, or the end
+    of the branch. Tips have no flank beyond them, so the taper of an end is none, and a narrowing nearer
+    to a tip than half its flank's width is left out. Round a branch point, where sections reach into
+    the other branches, the width is that of the largest sphere inside.
+    """
+    least = 2 * pitch_nm(voxel_nm) if neck.min_prominence_nm is None else neck.min_prominence_nm
+    rows = [
+        (i, *row) for i, branch in enumerate(line.branches) for row in _of_branch(branch, line, least, neck)
+    ]
+    columns = zip(*rows, strict=True) if rows else ((),) * len(COLUMNS)
+    return {name: np.array(c, kind) for (name, kind), c in zip(COLUMNS.items(), columns, strict=True)}
+
+
+def width_profile(branch: Branch, line: Centreline) -> Array:
+    """Width along a branch in nm, (n,), lightly smoothed; that of the inner sphere round a branch point."""
+    from scipy.ndimage import gaussian_filter1d
+
+    width = branch.width_nm
+    for node, end in ((branch.start, 0), (branch.stop, -1)):
+        if line.degree[node] > 2:
+            reach = _JUNCTION * branch.inscribed_nm[end]
+            close = np.abs(branch.position_nm - branch.position_nm[end]) <= reach
+            width = np.where(close, np.minimum(width, 2 * branch.inscribed_nm), width)
+    return np.asarray(gaussian_filter1d(width, 1.0, mode="nearest"))
+
+
+def _of_branch(branch: Branch, line: Centreline, least: float, neck: Neck) -> list[tuple[float, ...]]:
+    from scipy.signal import find_peaks
+
+    at = branch.position_nm
+    width = width_profile(branch, line)
+    bottoms, found = find_peaks(-width, prominence=least, plateau_size=0)
+    rows = []
+    for i, prominence in zip(bottoms.tolist(), found["prominences"].tolist(), strict=True):
+        flank = float(width[i] + prominence)
+        tips = [e for node, e in ((branch.start, at[0]), (branch.stop, at[-1])) if line.degree[node] == 1]
+        if width[i] > neck.max_ratio * flank or any(abs(at[i] - e) < flank / 2 for e in tips):
+            continue
+        position, bottom, sharpness = _bottom(at, width, i, float(prominence))
+        point = [float(np.interp(position, at, branch.points_nm[:, a])) for a in range(3)]
+        bend = float(np.interp(position, at, _bend(branch)))
+        rows.append(
+            (
+                position,
+                *point,
+                bottom,
+                bottom / flank,
+                flank - bottom,
+                flank,
+                sharpness / 2 * NM_PER_UM,
+                bend * NM_PER_UM,
+                float(at[-1]),
+            )
+        )
+    return rows
+
+
+def _bottom(at: Array, width: Array, i: int, prominence: float) -> tuple[float, float, float]:
+    """Place, depth and second derivative of the parabola through the bottom of a narrowing."""
+    low = high = i
+    level = width[i] + _BOTTOM * prominence
+    while low > 0 and width[low - 1] <= level:
+        low -= 1
+    while high < len(width) - 1 and width[high + 1] <= level:
+        high += 1
+    # Five points at least: fewer say nothing about the place between them.
+    part = slice(max(0, min(low, i - 2)), min(len(width), max(high, i + 2) + 1))
+    a, b, _ = np.polyfit(at[part] - at[i], width[part], 2).tolist()
+    if a <= 0:
+        return float(at[i]), float(width[i]), 0.0
+    shift = float(np.clip(-b / (2 * a), at[part][0] - at[i], at[part][-1] - at[i]))
+    return float(at[i]) + shift, float(width[i]), 2 * a
+
+
+def _bend(branch: Branch) -> Array:
+    """Curvature of the centre line at each point, per nm."""
+    step = branch.length_nm / (len(branch.points_nm) - 1)
+    return np.linalg.norm(np.gradient(branch.tangents, max(step, 1e-9), axis=0), axis=1)
+
+
+def major_line(mask: Array, voxel_nm: Nm, slices: int) -> Centreline:
+    """The straight line along the longest axis of one object, with the areas of slices across it.
+
+    Parameters
+    ----------
+    mask : ndarray of shape (Z, Y, X), bool
+        The object.
+    voxel_nm : tuple of float
+        Voxel size along (z, y, x), in nm.
+    slices : int
+        Slices of equal thickness from end to end.
+
+    Returns
+    -------
+    Centreline
+        One branch with a point in the middle of every slice; `area_nm2` is the volume of the slice over
+        its thickness, `inscribed_nm` NaN.
+
+    Notes
+    -----
+    The axis is the first eigenvector of the covariance of the voxels' centres, through their centroid. For
+    bent and branched objects slices are no cross-sections.
+    """
+    points = (np.argwhere(mask) + 0.5) * np.array(voxel_nm)
+    middle = points.mean(0)
+    axis = np.linalg.eigh(np.cov((points - middle).T, bias=True))[1][:, -1]
+    axis = axis * (-1.0 if axis[np.abs(axis).argmax()] < 0 else 1.0)
+    along = (points - middle) @ axis
+    low, thickness = float(along.min()), float(np.ptp(along)) / slices
+    if thickness > 0:
+        index = np.minimum(((along - low) / thickness).astype(np.int64), slices - 1)
+        area = np.bincount(index, minlength=slices) * (math.prod(voxel_nm) / thickness)
+    else:
+        area = np.zeros(slices)
+    places = middle + (low + (np.arange(slices) + 0.5) * thickness)[:, None] * axis
+    branch = Branch(0, 1, places, np.tile(axis, (slices, 1)), area, np.full(slices, np.nan))
+    return Centreline(places[[0, -1]], np.ones(2, np.int64), (branch,))
+
+
+def narrowest_slice(line: Centreline, neck: Neck) -> Narrowings:
+    """The narrowest slice of a `major_line`, if it is narrow: the definition of the liver study.
+
+    Parameters
+    ----------
+    line : Centreline
+        What `major_line` gives.
+    neck : Neck
+        `max_ratio` and `end_fraction` count.
+
+    Returns
+    -------
+    dict of ndarray of shape (0,) or (1,)
+        The columns of `find_narrowings`: `position_nm` from the middle of the first slice, `width_ratio`
+        the *area* over the median area of the slices that are not empty; what the definition does not
+        know is NaN.
+
+    Notes
+    -----
+    For comparison only. There is no condition on either side, so that most ellipsoids have a "narrowing"
+    at the end of the range; empty slices, which thin slices may be, do not count.
+    """
+    (branch,) = line.branches
+    area = branch.area_nm2
+    if not area.any():
+        return {name: np.zeros(0, kind) for name, kind in COLUMNS.items()}
+    left_out = round(neck.end_fraction * len(area))
+    inner = np.where(area > 0, area, np.inf)[left_out : len(area) - left_out]
+    at = int(inner.argmin()) + left_out
+    ratio = float(inner.min() / np.median(area[area > 0]))
+    if not ratio <= neck.max_ratio:
+        return {name: np.zeros(0, kind) for name, kind in COLUMNS.items()}
+    row = dict.fromkeys(COLUMNS, math.nan) | {
+        "branch": 0,
+        "position_nm": float(branch.position_nm[at]),
+        **{f"{a}_nm": float(branch.points_nm[at, i]) for i, a in enumerate("zyx")},
+        "width_nm": float(branch.width_nm[at]),
+        "width_ratio": ratio,
+        "branch_length_nm": branch.length_nm,
+    }
+    return {name: np.array([row[name]], kind) for name, kind in COLUMNS.items()}

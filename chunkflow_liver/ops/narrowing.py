@@ -1,0 +1,352 @@
+"""Narrowings of instances, and the contact with another class at them: tables and tests."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from chunkflow_liver.engine.plan import Plan, Product
+from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage, plain
+from chunkflow_liver.errors import ConfigError, InputError
+from chunkflow_liver.geometry import Block, BlockGrid, Box, Zyx, zyx
+from chunkflow_liver.kernels.centreline import BYTES_PER_VOXEL, Centreline, centreline
+from chunkflow_liver.kernels.contacts import halo_voxels
+from chunkflow_liver.kernels.enrichment import EFFECT, Observed, adjusted, between_objects, within_objects
+from chunkflow_liver.kernels.narrowing import COLUMNS, Neck, find_narrowings, major_line, narrowest_slice
+from chunkflow_liver.kernels.windows import WINDOWS, Near, Track, surface_track, windows, within
+from chunkflow_liver.ops.crops import extents, owned
+from chunkflow_liver.ops.place import PathLike, checked_labels, table_at, work_folder
+from chunkflow_liver.store.table import Arrays, Columns
+from chunkflow_liver.store.volume import Volume
+from chunkflow_liver.xp import Array
+
+AXES = ("centreline", "major")
+MOST_VOXELS = 1 << 25
+"""Most voxels of the bounding box of one object."""
+
+OBJECT = {
+    "label": np.uint64,
+    "cell": np.uint64,
+    "voxels": np.int64,
+    "touches_border": np.bool_,
+    "branches": np.int64,
+    "branch_points": np.int64,
+    "length_nm": np.float64,
+    "narrowings": np.int64,
+}
+CONTACT = {
+    "area_um2": np.float64,
+    "contact_um2": np.float64,
+    "near_area_um2": np.float64,
+    "near_contact_um2": np.float64,
+    "far_area_um2": np.float64,
+    "far_contact_um2": np.float64,
+}
+TESTS = ("narrowings against other places of the object", "narrowings against objects without any")
+
+
+def narrowing(
+    instances: Volume,
+    *,
+    er: Volume | None = None,
+    near: Near | None = None,
+    axis: str = "centreline",
+    neck: Neck | None = None,
+    parents: Volume | None = None,
+    name: str,
+    work: PathLike,
+    block: Zyx | None = None,
+) -> Plan:
+    """Plan tables of the narrowings of instances, and of contact at them and elsewhere.
+
+    Parameters
+    ----------
+    instances : Volume
+        Object ids, 0 is background.
+    er : Volume, optional
+        Where the class `near.to` is (the ER): a semantic volume, or instances of it. Without it there is
+        no contact and there are no tests.
+    near : Near, optional
+        Class, gap and window of the contact, and the tests' permutations and seed.
+    axis : str
+        'centreline', or 'major' for the straight axis of the liver study, with which to compare.
+    neck : Neck, optional
+        What counts as a narrowing.
+    parents : Volume, optional
+        Ids of cells (or zones) on the same voxels; an object belongs to the one with most of its voxels.
+    name : str
+        Name of the table.
+    work : path
+        Work folder.
+    block : Zyx, optional
+        Voxels per block; the write unit of `instances` by default.
+
+    Returns
+    -------
+    Plan
+        Its `output` is the `Table` `<name>`, one row per narrowing, sorted by label, branch, position:
+        `label, cell`, the columns of `kernels.narrowing.find_narrowings` (coordinates from the volume's
+        first corner), `touches_border` and, with `er`, `near_area_um2, near_contact_um2, near_density`
+        (in the window), `far_area_um2, far_contact_um2, far_density` (of the object outside all windows
+        of narrowings), `controls, control_density` (windows elsewhere on the object, mean),
+        `enrichment` (near over far; 0/0 is NaN, missing). `<name>-objects` has a row per object, and with
+        `er` there are `<name>-windows` (every window), `<name>-cells` (a row per cell, with a test) and
+        `<name>-tests` (over everything; q-values by Benjamini and Hochberg).
+
+    Raises
+    ------
+    ConfigError, InputError
+        If the axis or the class does not exist, or the volumes hold no labels or differ in shape.
+    """
+    near, neck = near or Near(), neck or Neck()
+    if axis not in AXES:
+        raise ConfigError(f"no axis {axis!r}; there are {list(AXES)}")
+    checked_labels(instances, "instances")
+    for other, what in ((er, "the other class"), (parents, "parents")):
+        if other is None:
+            continue
+        checked_labels(other, what)
+        if other.shape != instances.shape:
+            raise InputError(
+                f"{instances.url} has {instances.shape} voxels and {other.url} {other.shape}: narrowing "
+                f"needs {what} on the same voxels, choose the level that matches"
+            )
+    number = None
+    if er is not None and er.classes:
+        number = er.class_number(near.to)
+    stages, objects = extents(instances, name=name, work=work, block=block, most_voxels=MOST_VOXELS)
+    inputs = tuple(v for v in (instances, er, parents) if v is not None)
+    params = {
+        "given": [er is not None, parents is not None],
+        "number": number,
+        "axis": axis,
+        "neck": neck,
+        "near": near,
+    }
+    most = min(MOST_VOXELS, instances.box.size)
+    found = Map(
+        f"{name}/narrowings",
+        _block,
+        BlockGrid(instances.box, block or zyx(list(instances.write_unit))),
+        inputs,
+        params={**params, "voxel_nm": instances.voxel_nm},
+        artefacts={"objects": objects},
+        resident=int(most * (BYTES_PER_VOXEL + sum(v.itemsize for v in inputs))),
+        streams=True,
+    )
+    settings = plain(dataclasses.asdict(neck) | (dataclasses.asdict(near) if er is not None else {}))
+    provenance = {"operation": "narrowing", "axis": axis, "voxel_nm": list(instances.voxel_nm), **settings}
+    made: tuple[Stage, ...] = (*stages, found)
+    about = (("instances", instances.name), ("axis", axis), *sorted(settings.items()))
+    products = []
+    for part, function, kind in PARTS[: None if er is not None else 2]:
+        table = table_at(work, f"{name}{part}")
+        made = (
+            *made,
+            Fold(
+                f"{name}/table{part}",
+                function,
+                found.name,
+                table,
+                params={"near": near if er is not None else None},
+                provenance=provenance,
+            ),
+        )
+        products.append(Product(kind, f"{name}{part}", table, about))
+    return Plan(made, work_folder(work), table_at(work, name), tuple(products))
+
+
+def _block(
+    block: Block,
+    instances: Volume,
+    *others: Volume,
+    given: tuple[bool, bool],
+    number: int | None,
+    axis: str,
+    neck: Neck,
+    near: Near,
+    voxel_nm: tuple[float, float, float],
+    objects: Arrays,
+) -> Iterator[Result]:
+    er = others[0] if given[0] else None
+    parents = others[-1] if given[1] else None
+    halo = halo_voxels(near.gap_nm if er is not None else 0.0, voxel_nm)
+    tables: dict[str, list[dict[str, Array]]] = {"narrow": [], "object": [], "window": []}
+    for label, box in owned(block, objects):
+        wide = box.grow(halo).clip(block.volume)
+        mask = instances.read(wide) == label
+        own = mask[box.relative_to(wide).slices]
+        start = np.array(box.start) * voxel_nm
+        line = centreline(own, voxel_nm) if axis == "centreline" else major_line(own, voxel_nm, neck.slices)
+        narrow = (
+            find_narrowings(line, voxel_nm, neck) if axis == "centreline" else narrowest_slice(line, neck)
+        )
+        row: dict[str, Any] = {
+            "label": label,
+            "cell": 0 if parents is None else _parent(parents.read(box)[own]),
+            "voxels": int(own.sum()),
+            "touches_border": _at_border(box, block.volume),
+            "branches": len(line.branches),
+            "branch_points": line.branch_points,
+            "length_nm": line.length_nm,
+            "narrowings": len(narrow["branch"]),
+        }
+        if er is not None:
+            other = er.read(wide)
+            other = other > 0 if number is None else other == number
+            corner = np.array(wide.start) * voxel_nm - start
+            track = surface_track(mask, other, line, start_nm=corner, voxel_nm=voxel_nm, gap_nm=near.gap_nm)
+            seen = windows(line, track, narrow, near)
+            tables["window"].append(_with(label, row["cell"], seen))
+            row |= _areas(track, narrow, line, near)
+        for i, a in enumerate("zyx"):
+            narrow[f"{a}_nm"] = narrow[f"{a}_nm"] + start[i]
+        border = np.full(len(narrow["branch"]), row["touches_border"])
+        tables["narrow"].append(_with(label, row["cell"], narrow | {"touches_border": border}))
+        kinds = OBJECT | (CONTACT if er is not None else {})
+        tables["object"].append({name: np.array([row[name]], kind) for name, kind in kinds.items()})
+    if tables["object"]:
+        yield Result(record={f"{t}/{c}": v for t, parts in tables.items() for c, v in _joined(parts).items()})
+
+
+def _with(label: int, cell: int, columns: dict[str, Array]) -> dict[str, Array]:
+    n = len(columns["branch"])
+    return {"label": np.full(n, label, np.uint64), "cell": np.full(n, cell, np.uint64), **columns}
+
+
+def _parent(found: Array) -> int:
+    """The parent with most voxels, the smallest of equal ones; 0 if there is none."""
+    values, counts = np.unique(found[found > 0], return_counts=True)
+    return int(values[counts.argmax()]) if len(values) else 0
+
+
+def _at_border(box: Box, volume: Box) -> bool:
+    """Whether an object ends where the volume does; across a single plane nothing can be cut off."""
+    sides = zip(box.start, box.stop, volume.start, volume.stop, strict=True)
+    return any(d - c > 1 and (a == c or b == d) for a, b, c, d in sides)
+
+
+def _areas(track: Track, narrow: dict[str, Array], line: Centreline, near: Near) -> dict[str, float]:
+    inside = within(track, narrow, line, near)
+    parts = (np.ones(len(inside), bool), inside, ~inside)
+    return dict(zip(CONTACT, (v for part in parts for v in track.sums(part)), strict=True))
+
+
+def _joined(parts: list[dict[str, Array]]) -> dict[str, Array]:
+    return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]} if parts else {}
+
+
+def _rows(records: Records, table: str, kinds: dict[str, Any]) -> dict[str, Array]:
+    """All rows of one table, sorted by label; the rows of an object stay as they are."""
+    parts = [
+        {k.split("/")[1]: v for k, v in record.items() if k.startswith(f"{table}/")} for _, record in records
+    ]
+    found = _joined([p for p in parts if p]) or {name: np.zeros(0, kind) for name, kind in kinds.items()}
+    order = np.argsort(found["label"], kind="stable")
+    return {name: column[order] for name, column in found.items()}
+
+
+NARROW = {"label": np.uint64, "cell": np.uint64, **COLUMNS, "touches_border": np.bool_}
+WINDOW = {"label": np.uint64, "cell": np.uint64, **WINDOWS}
+
+
+def _narrowings(records: Records, *, near: Near | None) -> Columns:
+    kept = list(records)
+    found = _rows(iter(kept), "narrow", NARROW)
+    if near is None:
+        return found
+    seen = _windows(iter(kept), near=near)
+    objects = _rows(iter(kept), "object", OBJECT | CONTACT)
+    narrow = seen["narrow"]
+    of = np.searchsorted(objects["label"], found["label"])
+    owner = np.searchsorted(objects["label"], seen["label"][~narrow])
+    controls = np.bincount(owner, minlength=len(objects["label"]))[of]
+    total = np.bincount(owner, seen["density"][~narrow], len(objects["label"]))[of]
+    far_area, far_contact = objects["far_area_um2"][of], objects["far_contact_um2"][of]
+    here = {f"near_{k}": seen[k][narrow] for k in ("area_um2", "contact_um2", "density")}
+    far = over(far_contact, far_area)
+    return {
+        **found,
+        **here,
+        "far_area_um2": far_area,
+        "far_contact_um2": far_contact,
+        "far_density": far,
+        "controls": controls,
+        "control_density": over(total, controls),
+        "enrichment": over(here["near_density"], far),
+    }
+
+
+def over(a: Array, b: Array) -> Array:
+    """a / b, with NaN (missing) for 0 / 0, inf over 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(a / b, np.float64)
+
+
+def _objects(records: Records, *, near: Near | None) -> Columns:
+    found = _rows(records, "object", OBJECT | (CONTACT if near is not None else {}))
+    if near is None:
+        return found
+    density = {
+        f"{part}density": over(found[f"{part}contact_um2"], found[f"{part}area_um2"])
+        for part in ("", "near_", "far_")
+    }
+    return {**found, **density, "enrichment": over(density["near_density"], density["far_density"])}
+
+
+def _windows(records: Records, *, near: Near | None) -> dict[str, Array]:
+    found = _rows(records, "window", WINDOW)
+    return {**found, "density": over(found["contact_um2"], found["area_um2"])}
+
+
+def _observed(records: Records) -> Observed:
+    seen = _windows(records, near=None)
+    # A window without any surface of its own (in a branch point) says nothing.
+    some = seen["area_um2"] > 0
+    return Observed(seen["density"], seen["narrow"], seen["label"], seen["cell"]).of(some)
+
+
+def _cells(records: Records, *, near: Near) -> Columns:
+    kept = list(records)
+    seen = _observed(iter(kept))
+    objects = _rows(iter(kept), "object", OBJECT | CONTACT)
+    cells, row = np.unique(objects["cell"], return_inverse=True)
+    settings = {"permutations": near.permutations, "draws": near.draws, "seed": near.seed}
+    tests = [within_objects(seen.of(seen.cell == cell), **settings) for cell in cells]
+    sums = {
+        name: np.bincount(row, objects[name], len(cells))
+        for name in ("narrowings", "area_um2", "contact_um2", "near_area_um2", "near_contact_um2")
+    }
+    effect = {name: np.array([t[name] for t in tests], np.float64) for name in EFFECT if name != "cells"}
+    return {
+        "cell": cells,
+        "instances": np.bincount(row, minlength=len(cells)),
+        **(sums | {"narrowings": sums["narrowings"].astype(np.int64)}),
+        "density": over(sums["contact_um2"], sums["area_um2"]),
+        "near_density": over(sums["near_contact_um2"], sums["near_area_um2"]),
+        **{n: c.astype(np.int64) if n in ("objects", "missing") else c for n, c in effect.items()},
+        "q_value": adjusted(effect["p_value"]),
+    }
+
+
+def _tests(records: Records, *, near: Near) -> Columns:
+    seen = _observed(records)
+    settings = {"permutations": near.permutations, "draws": near.draws, "seed": near.seed}
+    tests = [test(seen, **settings) for test in (within_objects, between_objects)]
+    columns = {
+        name: np.array([t[name] for t in tests], np.int64 if name in EFFECT[:3] else np.float64)
+        for name in EFFECT
+    }
+    return {"test": np.array(TESTS), **columns, "q_value": adjusted(columns["p_value"])}
+
+
+PARTS = (
+    ("", _narrowings, "narrowing table"),
+    ("-objects", _objects, "narrowing objects"),
+    ("-windows", _windows, "narrowing windows"),
+    ("-cells", _cells, "narrowing cells"),
+    ("-tests", _tests, "narrowing tests"),
+)

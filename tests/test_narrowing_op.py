@@ -1,0 +1,254 @@
+"""Tables of narrowings hold the same bytes for every grid; contact is counted on the object's surface."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from solids import straight, tube, turned
+from strategies import VOXEL_NM, done, resumed_equals_whole, write
+
+import chunkflow_liver as cf
+from chunkflow_liver.engine.execute import peak_mib, reset_peak
+from chunkflow_liver.errors import ConfigError, InputError
+from chunkflow_liver.store.table import Table
+
+CUBES = (16.0, 16.0, 16.0)
+FEW = {"permutations": 99, "draws": 50}
+PARTS = ("", "-objects", "-windows", "-cells", "-tests")
+
+
+def dumbbell(neck_nm, seed, voxel_nm=CUBES):
+    along, line = straight(900.0, turned(seed))
+    mask, line = tube(line, 170 - (170 - neck_nm / 2) / (1 + (along / 120) ** 2) ** 2, voxel_nm)
+    return mask, line[len(line) // 2]
+
+
+def scene(seed=0):
+    """Two dumbbells and a rod one behind the other along x, a ring of ER round the first neck, two cells."""
+    parts = [
+        dumbbell(110, seed)[0],
+        dumbbell(130, seed + 1)[0],
+        tube(straight(900.0, turned(seed))[1], 140.0, CUBES)[0],
+    ]
+    middles = [dumbbell(110, seed)[1], dumbbell(130, seed + 1)[1]]
+    shape = (
+        max(p.shape[0] for p in parts),
+        max(p.shape[1] for p in parts),
+        sum(p.shape[2] for p in parts) + 4,
+    )
+    labels, at, places = np.zeros(shape, np.uint32), 0, []
+    for i, part in enumerate(parts):
+        labels[: part.shape[0], : part.shape[1], at : at + part.shape[2]][part] = (3, 7, 12)[i]
+        if i < 2:
+            places.append(middles[i] + np.array([0, 0, at * 16.0]))
+        at += part.shape[2]
+    points = (np.indices(shape).reshape(3, -1).T + 0.5) * 16.0
+    ring = np.linalg.norm(points - places[0], axis=1).reshape(shape) < 150
+    er = (ring & (labels == 0)).astype(np.uint8)
+    cells = np.ones(shape, np.uint16)
+    cells[:, :, parts[0].shape[2] :] = 5
+    return labels, er, cells, places
+
+
+def plan(folder, work, block=None, near=None, **options):
+    labels, er, cells, _ = scene()
+    opened = [
+        write(folder, array, name, kind="label", voxel_nm=CUBES, classes=classes)
+        if not (Path(folder) / f"{name}.ome.zarr").exists()
+        else cf.open_volume(f"{folder}/{name}.ome.zarr", level=0)
+        for name, array, classes in (("mitos", labels, ()), ("er", er, (("er", 1),)), ("cells", cells, ()))
+    ]
+    return cf.narrowing(
+        opened[0],
+        er=opened[1],
+        parents=opened[2],
+        near=near or cf.Near(window_nm=120, **FEW),
+        name="necks",
+        work=work,
+        block=block,
+        **options,
+    )
+
+
+def tables(folder, parts=PARTS):
+    return {
+        p: cf.read_table(Table(str(Path(folder) / f"tables/necks{p}.parquet"))).to_pydict() for p in parts
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("narrowing")
+    done(plan(folder, folder / "work"))
+    return folder
+
+
+def test_necks_contact_and_cells_are_those_of_the_scene(whole):
+    found = tables(whole / "work")
+    narrow, objects = found[""], found["-objects"]
+    places = scene()[3]
+    assert narrow["label"] == [3, 7]
+    assert narrow["cell"] == [1, 5]
+    got = np.stack([narrow[f"{a}_nm"] for a in "zyx"], 1)
+    assert np.abs(got - places).max() <= 32
+    assert narrow["width_nm"] == pytest.approx([110, 130], abs=16)
+    assert objects["label"] == [3, 7, 12]
+    assert objects["narrowings"] == [1, 1, 0]
+    assert objects["cell"] == [1, 5, 5]
+    assert objects["voxels"] == [int((scene()[0] == n).sum()) for n in (3, 7, 12)]
+    # The ER rings the first neck only: dense there, thin farther away, none at the others.
+    assert narrow["near_density"][0] > 0.8
+    assert narrow["far_density"][0] < 0.3
+    assert narrow["enrichment"][0] == pytest.approx(narrow["near_density"][0] / narrow["far_density"][0])
+    assert narrow["near_contact_um2"][1] == 0
+    assert np.isnan(narrow["enrichment"][1])
+    windows = found["-windows"]
+    assert [n for n, is_ in zip(windows["label"], windows["narrow"], strict=True) if is_] == [3, 7]
+    assert {n: windows["label"].count(n) - 1 for n in (3, 7)} == dict(
+        zip(narrow["label"], narrow["controls"], strict=True)
+    )
+    cells = found["-cells"]
+    assert (cells["cell"], cells["instances"], cells["narrowings"]) == ([1, 5], [1, 2], [1, 1])
+    assert (cells["objects"], cells["missing"]) == ([1, 0], [0, 1])
+    tests = found["-tests"]
+    assert (tests["objects"][0], tests["missing"][0]) == (1, 1)
+    assert 0 < tests["p_value"][0] <= 1
+
+
+def test_areas_are_those_of_the_exposed_faces(whole):
+    """The whole surface, and what of it lies within 30 nm of the ER, from all pairs of faces and voxels."""
+    labels, er, _, _ = scene()
+    objects = tables(whole / "work")["-objects"]
+    near = np.argwhere(er) * 16.0
+    from scipy.spatial import cKDTree
+
+    tree = cKDTree(near)
+    for row, label in enumerate(objects["label"]):
+        mask = np.pad(labels == label, 1)
+        faces = sum(np.abs(np.diff(mask.astype(int), axis=a)).sum() for a in range(3))
+        at_end = sum(mask[1:-1, 1:-1, 1:-1].take(e, a).sum() for a in range(3) for e in (0, -1))
+        assert objects["area_um2"][row] == pytest.approx((faces - at_end) * 256 / 1e6)
+        touched = 0.0
+        inner = mask[1:-1, 1:-1, 1:-1]
+        for at in np.argwhere(inner):
+            count = sum(
+                not inner[tuple(at + s)]
+                for s in np.vstack([np.eye(3, dtype=int), -np.eye(3, dtype=int)])
+                if ((at + s >= 0) & (at + s < inner.shape)).all()
+            )
+            if count:
+                close = near[tree.query_ball_point(at * 16.0, 100.0)]
+                gap = np.linalg.norm(np.maximum(np.abs(close - at * 16.0) - 16.0, 0), axis=1)
+                touched += count * bool(len(gap) and gap.min() <= 30.0)
+        assert objects["contact_um2"][row] == pytest.approx(touched * 256 / 1e6)
+
+
+@pytest.mark.parametrize("block", [(16, 64, 48), (64, 16, 32)], ids=str)
+def test_tables_do_not_depend_on_the_grid(block, whole, tmp_path):
+    done(plan(whole, tmp_path / "work", block))
+    for part in PARTS:
+        name = f"tables/necks{part}.parquet"
+        assert (tmp_path / "work" / name).read_bytes() == (whole / "work" / name).read_bytes()
+
+
+def test_an_object_over_many_blocks_is_one_object(tmp_path):
+    mask, place = dumbbell(100, 4, VOXEL_NM)
+    volume = write(tmp_path, mask.astype(np.uint8), "mitos", kind="label")
+    made = cf.narrowing(volume, name="necks", work=tmp_path / "work", block=(32, 32, 8))
+    assert len(made.maps[1].grid) > 30
+    done(made)
+    found = tables(tmp_path / "work", ("", "-objects"))
+    assert (found["-objects"]["label"], found["-objects"]["touches_border"]) == ([1], [False])
+    got = np.array([found[""][f"{a}_nm"] for a in "zyx"]).T
+    assert np.abs((got - place) / VOXEL_NM).max() <= 2
+    assert "near_density" not in found[""]
+    assert not (tmp_path / "work/tables/necks-tests.parquet").exists()
+
+
+def test_the_straight_axis_is_an_option(whole, tmp_path):
+    done(plan(whole, tmp_path / "work", axis="major", neck=cf.Neck(slices=15)))
+    found = tables(tmp_path / "work")
+    assert found[""]["label"] == [3, 7]
+    assert np.isnan(found[""]["prominence_nm"]).all()
+    assert found["-objects"]["branches"] == [1, 1, 1]
+    assert (np.abs(np.array(found[""]["z_nm"]) - [p[0] for p in scene()[3]]) < 60).all()
+
+
+def test_no_objects_are_no_rows(tmp_path):
+    empty = write(tmp_path, np.zeros((8, 8, 8), np.uint16), "mitos", kind="label")
+    done(cf.narrowing(empty, er=empty, near=cf.Near(**FEW), name="necks", work=tmp_path / "work"))
+    found = tables(tmp_path / "work")
+    assert [len(next(iter(found[p].values()))) for p in PARTS] == [0, 0, 0, 0, 2]
+    assert np.isnan(found["-tests"]["p_value"]).all()
+
+
+def test_a_broken_run_goes_on_to_the_same_bytes(tmp_path):
+    resumed_equals_whole(lambda work: plan(tmp_path, work, (128, 128, 64)), tmp_path, "necks/narrowings", 1)
+
+
+def test_objects_beyond_the_limit_are_refused_by_name(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr("chunkflow_liver.ops.narrowing.MOST_VOXELS", 1000)
+    with pytest.raises(
+        InputError, match=r"object 3 spans .* and 2 others are too large .* up to 1000 voxels"
+    ):
+        done(plan(whole, tmp_path / "work"))
+    assert not (tmp_path / "work/tables").exists()
+
+
+def test_a_plan_fits_its_estimate(tmp_path):
+    """One object of 10 Mvoxel in one block: the peak above an idle process stays below the estimate."""
+    mask = np.zeros((200, 220, 240), np.uint8)
+    mask[20:-20, 20:-20, 10:-10] = 1
+    volume = write(tmp_path, mask, "mitos", kind="label", voxel_nm=CUBES)
+    made = cf.narrowing(volume, er=volume, near=cf.Near(**FEW), name="necks", work=tmp_path / "work")
+    reset_peak()
+    before = peak_mib()
+    done(made)
+    assert peak_mib() - before < made.maps[1].resident / 2**20
+
+
+def test_planning_reads_no_voxels(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr("chunkflow_liver.store.volume.Volume.read", lambda *_: pytest.fail("read"))
+    assert len(plan(whole, tmp_path / "work").stages) == 8
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"axis": "minor"}, ConfigError, r"no axis 'minor'; there are \['centreline', 'major'\]"),
+        ({"near": cf.Near(to="golgi")}, InputError, "no class 'golgi'; it has"),
+    ],
+)
+def test_what_does_not_exist_is_refused(options, error, says, whole, tmp_path):
+    with pytest.raises((error, ConfigError), match=says):
+        plan(whole, tmp_path / "work", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"gap_nm": -1}, "gap_nm must be 0 or more, got -1"),
+        ({"window_nm": 0}, "window_nm must be positive and finite, got 0"),
+        ({"window_nm": 10, "window_fraction": 0.1}, "give either window_nm or window_fraction, not both"),
+        ({"window_fraction": 0.6}, "window_fraction must be above 0 and at most 0.5, got 0.6"),
+        (
+            {"permutations": 0},
+            "permutations and draws must be 1 or more and the seed 0 or more, got 0, 2000 and 0",
+        ),
+    ],
+)
+def test_bad_windows_are_refused(options, says):
+    with pytest.raises(ConfigError, match=says):
+        cf.Near(**options)
+
+
+def test_other_voxels_are_refused(whole, tmp_path):
+    smaller = write(tmp_path, np.zeros((4, 5, 6), np.uint8), "er", kind="label")
+    mitos = cf.open_volume(f"{whole}/mitos.ome.zarr", level=0)
+    with pytest.raises(InputError, match=r"\(4, 5, 6\): narrowing needs the other class on the same voxels"):
+        cf.narrowing(mitos, er=smaller, name="necks", work=tmp_path / "work")
+    floats = smaller.like(f"{tmp_path}/floats", dtype="float32", kind="image")
+    with pytest.raises(InputError, match="holds float32 voxels; instances must be integers"):
+        cf.narrowing(floats, name="necks", work=tmp_path / "work")
