@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,11 @@ from strategies import (
 
 import chunkflow_liver as cf
 from chunkflow_liver.errors import ConfigError, InputError
+from chunkflow_liver.geometry import Block, Box
+from chunkflow_liver.kernels.features import Settings, View
+from chunkflow_liver.kernels.moments import block_sums, describe
+from chunkflow_liver.ops.measure.groups import GROUPS
+from chunkflow_liver.store.volume import Volume
 
 COLUMNS = {
     "label": pa.uint64(),
@@ -208,3 +214,34 @@ def test_what_cannot_be_measured_is_refused(tmp_path, listing):
     with pytest.raises(InputError, match="not usable as a folder name"):
         cf.measure(cells, name="a/b", work=tmp_path / "work")
     assert listing() == before
+
+
+@pytest.mark.parametrize("feature", ["shape", "firstorder"])
+def test_a_block_of_small_touching_objects_fits_its_estimate(feature):
+    """Cubes of 8 voxels in half of the volume, cut by the block, under floats."""
+    z, y, x = np.indices((96, 96, 96)) // 8
+    labels = ((z + y + x) % 2 * (1 + x + 12 * (y + 12 * z))).astype(np.uint32)
+    raw = np.random.default_rng(0).random(labels.shape, np.float32)
+    objects = describe(block_sums(labels, raw), VOXEL_NM, labels.shape)
+    objects["bbox_z_max"] = objects["bbox_z_max"] + 1
+    box = Box.of(labels.shape)
+    view = View(Block(0, (0, 0, 0), box, box, box), labels, raw, objects, VOXEL_NM, Settings())
+    tracemalloc.start()
+    GROUPS[feature].sums(view)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak <= GROUPS[feature].working * labels.size
+
+
+def test_planning_reads_no_voxels(tmp_path, monkeypatch):
+    labels, raw = images((4, 5, 6), 0)
+    cells, image = write(tmp_path, labels, "cells", kind="label"), write(tmp_path, raw, "raw")
+
+    def read(self, box=None):
+        raise AssertionError("voxels were read")
+
+    monkeypatch.setattr(Volume, "read", read)
+    plan = cf.measure(
+        cells, raw=image, features=["basic", "shape", "firstorder"], name="t", work=tmp_path / "work"
+    )
+    assert [stage.name for stage in plan.stages] == ["t/sums", "t/objects", "t/features", "t/table"]

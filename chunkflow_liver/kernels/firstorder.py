@@ -39,7 +39,7 @@ STEPS = 4096
 
 MOMENTS = ("one", "two", "three", "four", "absolute")
 
-_SLAB = 1 << 20
+_SLAB = 1 << 18
 _HALF = 26
 
 
@@ -178,7 +178,7 @@ def describe_firstorder(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Setti
 
 
 FIRSTORDER = Group(
-    firstorder_sums, merge_firstorder, describe_firstorder, image=True, working=40.0, units=UNITS
+    firstorder_sums, merge_firstorder, describe_firstorder, image=True, working=60.0, units=UNITS
 )
 
 

@@ -169,6 +169,8 @@ def describe_shapes(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Settings)
     return dict(zip(UNITS, columns, strict=True))
 
 
+# Working memory follows the surface: 60 bytes per voxel hold for objects 8 voxels wide that touch, 9 for
+# mitochondria in 7 % of the volume, not for noise.
 SHAPE = Group(
     shape_sums, merge_shapes, describe_shapes, reach=((0, 0, 0), (1, 1, 1)), working=60.0, units=UNITS
 )
