@@ -111,9 +111,9 @@ def describe_firstorder(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Setti
     Notes
     -----
     Names, definitions and numbers of PyRadiomics 3.0.1 on float64 images [1]_; on uint8 ones its
-    arithmetic wraps around under NumPy 2. Images of at most 16 bits: exact. All others: percentiles and the
-    robust deviation come from `STEPS` steps and are within (maximum - minimum) / 4096 (one step) of
-    the exact ones, the rest is exact to rounding. A flat object has skewness and kurtosis 0.
+    arithmetic wraps around under NumPy 2. Images of at most 16 bits: exact. All others: percentiles and
+    their differences are within (maximum - minimum) / 4096, one of `STEPS` steps, the robust deviation
+    is that of the same steps, the rest is exact to rounding. A flat object has skewness and kurtosis 0.
 
     References
     ----------
