@@ -50,7 +50,7 @@ def read_sources(
     """
     sources, channels = [], []
     for entry in entries:
-        own = dict(entry) if isinstance(entry, Mapping) else {"model": entry}
+        own: dict[str, Any] = dict(entry) if isinstance(entry, Mapping) else {"model": entry}
         unknown = sorted(own.keys() - {"model", "weight", *CHOICES})
         if unknown or "model" not in own:
             raise ConfigError(

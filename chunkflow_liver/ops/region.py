@@ -58,7 +58,8 @@ class Region:
             raise ConfigError("a region without a mask has no voxels of one")
         scale = self.voxel_nm[axis] / self.mask.voxel_nm[axis]
         at = np.floor((np.arange(start, stop) + 0.5) * scale + 1e-9).astype(np.int64)
-        return np.clip(at, 0, self.mask.shape[axis] - 1)
+        found: np.ndarray[Any, Any] = np.clip(at, 0, self.mask.shape[axis] - 1)
+        return found
 
     def share(self, frame: Frame, network_nm: Nm) -> float:
         """Share of a frame's windows that are computed, about: a mask is looked at on its coarsest level.

@@ -1,4 +1,4 @@
-"""One batch through the networks: arithmetic, layout, compilation, and what to do when the device gives up."""
+"""One batch through the networks: arithmetic, layout, compilation, and a device that gives up."""
 
 from __future__ import annotations
 
@@ -98,7 +98,10 @@ class Forward:
 
         if self.precision == "float32":
             return contextlib.nullcontext()
-        return torch.autocast(torch.device(self.device).type, getattr(torch, self.precision))
+        mixed: contextlib.AbstractContextManager[Any] = torch.autocast(
+            torch.device(self.device).type, getattr(torch, self.precision)
+        )
+        return mixed
 
 
 def prepare(networks: Sequence[Any], model: Model, settings: Settings) -> Forward:
@@ -144,8 +147,8 @@ def prepare(networks: Sequence[Any], model: Model, settings: Settings) -> Forwar
     )
     if not worst <= MOST_DIFFERENT[precision]:
         raise SegmenterError(
-            f"with {how} the network in {model.folder} gives scores that differ by {worst:.2g} of the largest "
-            f"from those without, more than {MOST_DIFFERENT[precision]:.2g} in {precision}; use "
+            f"with {how} the network in {model.folder} gives scores that differ by {worst:.2g} of the "
+            f"largest from those without, more than {MOST_DIFFERENT[precision]:.2g} in {precision}; use "
             "layout='channels_first', compile='off'"
         )
     log.info("%s: scores differ by %.2g of the largest from the plain network", how, worst)

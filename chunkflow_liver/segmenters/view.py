@@ -77,11 +77,12 @@ class View:
     @property
     def coarse_axis(self) -> int | None:
         """Stored axis whose planes are resampled one by one."""
-        return self.source.order[self.there.separate] if self._by_planes else None
+        axis = self.there.separate
+        return self.source.order[axis] if self.there.changes and axis is not None else None
 
     @property
     def _by_planes(self) -> bool:
-        return self.there.changes and self.there.separate is not None
+        return self.coarse_axis is not None
 
     def ranges(self, planes: Box) -> tuple[Any, Any]:
         """Smallest and largest normalised value per channel, and per plane across the coarse axis."""
