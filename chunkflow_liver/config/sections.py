@@ -74,8 +74,8 @@ class Link(Section):
     name: Name
     slices: str
     level: Annotated[int, Field(ge=0)] | None = None
-    iou: Annotated[float, Field(gt=0, le=1)] = 0.25
-    share: Annotated[float, Field(gt=0, le=1)] = 0.6
+    iou: Annotated[float, Field(gt=0, le=1)] = 0.1
+    share: Annotated[float, Field(gt=0, le=1)] | None = 0.9
     distance_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     gap: Annotated[int, Field(ge=0)] = 1
 
