@@ -18,6 +18,7 @@ from chunkflow_liver.ops.label import label
 from chunkflow_liver.ops.link import link
 from chunkflow_liver.ops.measure import measure
 from chunkflow_liver.ops.place import work_folder
+from chunkflow_liver.ops.profiles import profiles
 from chunkflow_liver.ops.refine import Keep, refine
 from chunkflow_liver.ops.segment import segment
 from chunkflow_liver.store.images import open_volume
@@ -69,6 +70,10 @@ def plan_run(run_file: RunFile) -> Plan:
         own = semantic if contact.instances is None else volumes[contact.instances]
         options = contact.model_dump(exclude={"instances", "other"})
         plans.append(contacts(own, other, **options, **at))
+    for profile in run_file.profiles:
+        parents = None if profile.parents is None else volumes[profile.parents]
+        options = profile.model_dump(exclude={"instances", "parents"})
+        plans.append(profiles(volumes[profile.instances], semantic, parents=parents, **options, **at))
     for table in run_file.measure:
         parents = None if table.parents is None else volumes[table.parents]
         options = table.model_dump(exclude={"instances", "parents"})

@@ -107,7 +107,11 @@ def test_distances_and_contacts_have_their_options(project, tmp_path):
         {"name": "all", "to": "er", "cap_nm": None},
     ]
     project["contacts"] = [{"name": "er-mito", "of": "er", "other": "mitos", "gap_nm": 9, "sites": True}]
+    profile = {"name": "profile", "instances": "mitos", "to": "er", "cap_nm": 20}
+    project["profiles"] = [profile | {"shells_nm": [20, 40], "parents": "mitos"}]
     done(planned(tmp_path, project))
+    made = [cf.read_table(tmp_path / f"work/tables/profile{end}.parquet") for end in ("", "-parents")]
+    assert made[0].equals(made[1])
     labels = tmp_path / "work/results.ome.zarr/labels"
     mitos, at = cf.open_volume(labels / "mitos"), {"work": tmp_path / "hand"}
     options = cf.DistanceOptions(signed=True, nearest=True)

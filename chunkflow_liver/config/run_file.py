@@ -13,6 +13,7 @@ from chunkflow_liver.config.sections import (
     Label,
     Link,
     Measure,
+    Profiles,
     Refine,
     Section,
     Segment,
@@ -35,6 +36,7 @@ class RunFile(Section):
     measure: tuple[Measure, ...] = ()
     distance: tuple[Distance, ...] = ()
     contacts: tuple[Contacts, ...] = ()
+    profiles: tuple[Profiles, ...] = ()
     evaluate: tuple[Evaluate, ...] = ()
     report: bool = True
 
@@ -57,6 +59,10 @@ class RunFile(Section):
                 *(f"{entry.name}-ids" for entry in self.refine),
                 *(entry.name for entry in self.measure),
                 *(f"{c.name}{end}" for c in self.contacts for end in ("", "-objects", "-sites")),
+                *(entry.name for entry in self.profiles),
+                *(f"{p.name}-shells" for p in self.profiles if p.shells_nm),
+                *(f"{p.name}-parents" for p in self.profiles if p.parents),
+                *(f"{p.name}-parent-shells" for p in self.profiles if p.parents and p.shells_nm),
                 *(entry.name for entry in self.evaluate),
             ],
         }
@@ -74,6 +80,7 @@ class RunFile(Section):
             labels.add(wish.name)
         wanted = [(m.name, i) for m in self.measure for i in (m.instances, m.parents) if i is not None]
         wanted += [(d.name, d.instances) for d in self.distance if d.instances is not None]
+        wanted += [(p.name, i) for p in self.profiles for i in (p.instances, p.parents) if i is not None]
         wanted += [(c.name, i) for c in self.contacts for i in (c.instances, c.other) if i is not None]
         for name, instances in wanted:
             if instances not in labels:

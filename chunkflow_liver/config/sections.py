@@ -145,6 +145,17 @@ class Contacts(Section):
         return self
 
 
+class Profiles(Section):
+    """Distances from the surface of instances to a class, and shells around them."""
+
+    name: Name
+    instances: str
+    to: str | int
+    cap_nm: Nm
+    shells_nm: tuple[Nm, ...] = ()
+    parents: str | None = None
+
+
 class Evaluate(Section):
     """A comparison with a ground truth; with `iou`, of instances."""
 

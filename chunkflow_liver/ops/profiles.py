@@ -250,7 +250,7 @@ def _surfaces(
     begin = np.searchsorted(label, objects["label"])
     _, _, levels = gap_statistics(begin, square, weight, unit, PERCENTILES)
     levels[levels > unit.nm * math.sqrt(limit + 0.5)] = np.inf
-    first = np.searchsorted(pairs["own"], objects["label"])
+    first: Array = np.searchsorted(pairs["own"], objects["label"])
     mean = np.full(len(area), np.nan)
     known = np.flatnonzero(np.isin(objects["label"], pairs["own"]))
     mean[known] = gap_statistics(first[known], pairs["square"], pairs["area"], unit, ())[1]
