@@ -11,12 +11,15 @@ from chunkflow_liver.config import RunFile
 from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.kernels.clean import Shapes
+from chunkflow_liver.kernels.narrowing import Neck
+from chunkflow_liver.kernels.windows import Near
 from chunkflow_liver.ops.contacts import contacts
 from chunkflow_liver.ops.distance import DistanceOptions, distance
 from chunkflow_liver.ops.evaluate import evaluate
 from chunkflow_liver.ops.label import label
 from chunkflow_liver.ops.link import link
 from chunkflow_liver.ops.measure import measure
+from chunkflow_liver.ops.narrowing import narrowing
 from chunkflow_liver.ops.place import work_folder
 from chunkflow_liver.ops.profiles import profiles
 from chunkflow_liver.ops.refine import Keep, refine
@@ -78,6 +81,21 @@ def plan_run(run_file: RunFile) -> Plan:
         parents = None if table.parents is None else volumes[table.parents]
         options = table.model_dump(exclude={"instances", "parents"})
         plans.append(measure(volumes[table.instances], raw=raw, parents=parents, **options, **at))
+    for narrow in run_file.narrowing:
+        near = Near(**narrow.model_dump(include={f.name for f in fields(Near)}, exclude_none=True))
+        neck = Neck(**narrow.model_dump(include={f.name for f in fields(Neck)}))
+        plans.append(
+            narrowing(
+                volumes[narrow.instances],
+                er=None if narrow.to is None else semantic,
+                near=near,
+                axis=narrow.axis,
+                neck=neck,
+                parents=None if narrow.parents is None else volumes[narrow.parents],
+                name=narrow.name,
+                **at,
+            )
+        )
     for check in run_file.evaluate:
         if check.found not in volumes:
             raise ConfigError(f"{check.name!r} compares {check.found!r}; this run makes {sorted(volumes)}")

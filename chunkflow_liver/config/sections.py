@@ -156,6 +156,32 @@ class Profiles(Section):
     parents: str | None = None
 
 
+class Narrowing(Section):
+    """Tables of narrowings; with `to`, of the contact with that class at them."""
+
+    name: Name
+    instances: str
+    to: str | int | None = None
+    parents: str | None = None
+    axis: Literal["centreline", "major"] = "centreline"
+    min_prominence_nm: Nm | None = None
+    max_ratio: Annotated[float, Field(gt=0, le=1)] = 0.8
+    slices: Annotated[int, Field(ge=3)] = 20
+    end_fraction: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
+    gap_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
+    window_nm: Nm | None = None
+    window_fraction: Annotated[float, Field(gt=0, le=0.5)] | None = None
+    permutations: Annotated[int, Field(ge=1)] = 9999
+    draws: Annotated[int, Field(ge=1)] = 2000
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _one_window(self) -> Narrowing:
+        if self.window_nm is not None and self.window_fraction is not None:
+            raise ValueError("give either 'window_nm' or 'window_fraction'")
+        return self
+
+
 class Evaluate(Section):
     """A comparison with a ground truth; with `iou`, of instances."""
 
