@@ -239,6 +239,8 @@ class WholeGroup:
         Whether it needs `raw`.
     working : float
         Bytes per voxel of the crop that `describe` needs beside mask and image.
+    fixed : int
+        Bytes that it may need however small the crop is.
     check : callable, optional
         As for `Group`.
     margin : callable, optional
@@ -249,6 +251,7 @@ class WholeGroup:
     columns: Mapping[str, str] | Callable[[Settings], Mapping[str, str]]
     image: bool = False
     working: float = 12.0
+    fixed: int = 0
     check: Callable[[Rows, Settings], None] | None = None
     margin: Callable[[Settings], int] | None = None
 

@@ -61,6 +61,7 @@ def whole_stages(
     crop = min(settings.crop_voxels, inputs[0].box.size)
     near = min(math.prod(b + 2 * (b // 4) for b in grid.block), inputs[0].box.size)
     resident = int(crop * bytes_per_voxel + near * sum(i.itemsize for i in inputs))
+    resident += max(WHOLE[f].fixed for f in features)
     boxed = {**params, "margin": margin, "shape": inputs[0].shape}
     described = Map(
         f"{name}/whole",
