@@ -179,6 +179,14 @@ def resamplings(fit: Fit, crop: Zyx, model: NnunetModel) -> tuple[Resampling, Re
     )
 
 
+def plane_axis(fit: Fit, model: NnunetModel) -> int | None:
+    """Stored axis whose planes are resampled one by one, each clipped to its own range; mostly None."""
+    raw, _ = resamplings(fit, (1, 1, 1), model)
+    if not fit.resamples or raw.separate is None:
+        return None
+    return model.transpose_forward[raw.separate]
+
+
 def _in_nm(model: NnunetModel, unit: str) -> tuple[float | None, ...]:
     return tuple(None if v is None else v * NM_PER[unit] for v in model.spacing_zyx)
 
