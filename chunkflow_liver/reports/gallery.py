@@ -87,7 +87,8 @@ def gallery(table: Stored, place: str, work: Work, drawn: Pictures) -> Gallery |
         return None
     found = Gallery(table.product.name, table.rows)
     rows, ends = _chosen(table, [f.name for f in fields])
-    label = _taken(table, "label", rows)
+    labels = table.column("label")
+    label = np.zeros(len(rows), np.uint64) if labels is None else labels[rows]
     pictures = _pictures(table, rows, label, work, drawn, found)
     values = {f.name: _taken(table, f.name, rows) for f in fields}
     at = {row: i for i, row in enumerate(rows)}
@@ -106,8 +107,8 @@ def gallery(table: Stored, place: str, work: Work, drawn: Pictures) -> Gallery |
                 bars(column.astype(np.float64)),
                 number(float(np.median(known))) if len(known) else "–",
                 len(column) - len(known),
-                _end(table, low, at, column),
-                _end(table, high, at, column),
+                _end(labels, low, at, column),
+                _end(labels, high, at, column),
             )
         )
     # As many digits as a text shows are enough to sort by.
@@ -161,13 +162,12 @@ def _taken(table: Stored, name: str, rows: list[int]) -> np.ndarray[Any, Any]:
 
 
 def _end(
-    table: Stored, row: int | None, at: dict[int, int], column: np.ndarray[Any, Any]
+    labels: np.ndarray[Any, Any] | None, row: int | None, at: dict[int, int], column: np.ndarray[Any, Any]
 ) -> tuple[int | None, str, str]:
     """Card, label and value of the object at one end of a feature."""
     if row is None:
         return None, "", "–"
-    label = table.column("label")
-    return at.get(row), "" if label is None else str(label[row]), cell(column[row].item())
+    return at.get(row), "" if labels is None else str(labels[row]), cell(column[row].item())
 
 
 def _pictures(
