@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from chunkflow_liver.ops.meshes import export_mesh
     from chunkflow_liver.ops.narrowing import narrowing
     from chunkflow_liver.ops.phantom import phantom
+    from chunkflow_liver.ops.profiles import profiles
     from chunkflow_liver.ops.refine import Keep, refine
     from chunkflow_liver.ops.segment import segment
     from chunkflow_liver.pipeline import plan_run
@@ -61,6 +62,7 @@ _PUBLIC = {
     "open_volume": "store.images",
     "phantom": "ops.phantom",
     "plan_run": "pipeline",
+    "profiles": "ops.profiles",
     "read_run_file": "config",
     "read_table": "store.table",
     "refine": "ops.refine",
@@ -97,6 +99,7 @@ __all__ = [
     "open_volume",
     "phantom",
     "plan_run",
+    "profiles",
     "read_run_file",
     "read_table",
     "refine",

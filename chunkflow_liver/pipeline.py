@@ -11,13 +11,17 @@ from chunkflow_liver.config import RunFile
 from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.kernels.clean import Shapes
+from chunkflow_liver.kernels.narrowing import Neck
+from chunkflow_liver.kernels.windows import Near
 from chunkflow_liver.ops.contacts import contacts
 from chunkflow_liver.ops.distance import DistanceOptions, distance
 from chunkflow_liver.ops.evaluate import evaluate
 from chunkflow_liver.ops.label import label
 from chunkflow_liver.ops.link import link
 from chunkflow_liver.ops.measure import measure
+from chunkflow_liver.ops.narrowing import narrowing
 from chunkflow_liver.ops.place import work_folder
+from chunkflow_liver.ops.profiles import profiles
 from chunkflow_liver.ops.refine import Keep, refine
 from chunkflow_liver.ops.segment import segment
 from chunkflow_liver.store.images import open_volume
@@ -69,10 +73,29 @@ def plan_run(run_file: RunFile) -> Plan:
         own = semantic if contact.instances is None else volumes[contact.instances]
         options = contact.model_dump(exclude={"instances", "other"})
         plans.append(contacts(own, other, **options, **at))
+    for profile in run_file.profiles:
+        parents = None if profile.parents is None else volumes[profile.parents]
+        options = profile.model_dump(exclude={"instances", "parents"})
+        plans.append(profiles(volumes[profile.instances], semantic, parents=parents, **options, **at))
     for table in run_file.measure:
         parents = None if table.parents is None else volumes[table.parents]
         options = table.model_dump(exclude={"instances", "parents"})
         plans.append(measure(volumes[table.instances], raw=raw, parents=parents, **options, **at))
+    for narrow in run_file.narrowing:
+        near = Near(**narrow.model_dump(include={f.name for f in fields(Near)}, exclude_none=True))
+        neck = Neck(**narrow.model_dump(include={f.name for f in fields(Neck)}))
+        plans.append(
+            narrowing(
+                volumes[narrow.instances],
+                er=None if narrow.to is None else semantic,
+                near=near,
+                axis=narrow.axis,
+                neck=neck,
+                parents=None if narrow.parents is None else volumes[narrow.parents],
+                name=narrow.name,
+                **at,
+            )
+        )
     for check in run_file.evaluate:
         if check.found not in volumes:
             raise ConfigError(f"{check.name!r} compares {check.found!r}; this run makes {sorted(volumes)}")
@@ -98,15 +121,18 @@ def _check_outputs(plan: Plan, opened: list[Volume]) -> None:
 def _semantic(run_file: RunFile, raw: Volume, into: str | None) -> tuple[list[Plan], Volume]:
     """The semantic volume: planned by a network, or one that exists."""
     if run_file.segment is not None:
-        options = run_file.segment.model_dump(exclude={"segmenter", "block"})
-        block = run_file.segment.block or run_file.block
-        plan = segment(raw, run_file.segment.segmenter, work=run_file.work, block=block, into=into, **options)
+        given = run_file.segment
+        options = given.model_dump(exclude={"segmenter", "block", "roi_nm", "mask"})
+        within = given.roi_nm if given.mask is None else open_volume(given.mask)
+        block = given.block or run_file.block
+        at: dict[str, Any] = {"work": run_file.work, "block": block, "into": into, "within": within}
+        plan = segment(raw, given.segmenter, **at, **options)
         return [plan], plan.output
-    given = run_file.semantic
-    if given is None:
+    there = run_file.semantic
+    if there is None:
         raise ConfigError("give either 'segment' or 'semantic'")
-    found = _on_voxels(given.path, given.level, raw, "semantic", given.missing_chunks)
-    classes = tuple((given.classes or dict(found.classes)).items())
+    found = _on_voxels(there.path, there.level, raw, "semantic", there.missing_chunks)
+    classes = tuple((there.classes or dict(found.classes)).items())
     semantic = replace(found, kind="label", classes=classes, source=raw.url)
     about = (("classes", classes),)
     products = (Product("raw", raw.name, raw), Product("semantic", semantic.name, semantic, about))

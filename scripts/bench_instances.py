@@ -31,6 +31,10 @@ SIDES = (256, 512)
 BLOCK = 256
 PEER_BLOCK = 128
 REAL = "hela_nuclei_labels/classes_multinuclei.tif"
+SLICED = {
+    "snemi3d_subset/neurons_gt_z0-24.tif": (30.0, 6.0, 6.0),
+    "urocell_labels/mito_instance_fib1-3-2-1.tif": (15.0, 16.0, 16.0),
+}
 PEERS = {
     "dask-image": ["dask-image>=2026", "zarr>=3", "dask>=2026"],
     "cellmap-analyze": ["cellmap-analyze>=0.6"],
@@ -38,6 +42,7 @@ PEERS = {
 
 OURS = """
 import json, sys, time
+import cc3d, scipy.sparse.csgraph, yaozarrs
 import chunkflow_liver as cf
 from chunkflow_liver.engine.journal import read_rows
 
@@ -249,11 +254,53 @@ def tools(source: Path, folder: Path, large: bool) -> Iterator[tuple[str, list[s
             yield f"{tool}, {workers} worker(s)", command, out + level
 
 
+def linked(folder: Path, file: str, voxel_nm: tuple[float, float, float]) -> Iterator[dict[str, Any]]:
+    """Real instances cut into slices with ids of their own, every seventh slice missing, and linked again."""
+    import cc3d
+    import tifffile
+
+    path = Path(__file__).resolve().parents[2] / "shared/data" / file
+    if not path.is_file():
+        return
+    truth = tifffile.imread(path).astype(np.uint32)
+    truth[3::7] = 0
+    rng = np.random.default_rng(0)
+    slices = np.zeros_like(truth)
+    for z, plane in enumerate(truth):
+        parts, n = cc3d.connected_components(plane, connectivity=8, return_N=True)
+        slices[z] = np.concatenate([[0], rng.permutation(n) + 1])[parts]
+    place = folder / path.stem
+    volumes = [
+        cf.write_volume(place / f"{name}.ome.zarr", array, voxel_nm=voxel_nm, kind="label")
+        for name, array in (("slices", slices), ("truth", truth))
+    ]
+    plan = cf.link(volumes[0], name="linked", work=place / "work", block=(16, 64, 128))
+    start, cpu = time.perf_counter(), time.process_time()
+    cf.run(plan, progress=False)
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    check = cf.evaluate(plan.output, volumes[1], iou=0.5, name="check", work=place / "work")
+    cf.run(check, progress=False)
+    score = cf.read_table(check.output).to_pylist()[0]
+    yield {
+        "name": "instances",
+        "tool": "chunkflow_liver, link",
+        "case": f"{file.partition('/')[0]}, slices with gaps",
+        "voxels": truth.size,
+        "seconds": round(seconds, 3),
+        "cpu_seconds": round(cpu, 3),
+        "value": round(score["f1"], 4),
+        "unit": f"F1 at IoU 0.5; {score['found']} found, {score['truth']} true",
+        "ok": True,
+    }
+
+
 def bench(folder: Path) -> Iterator[dict[str, Any]]:
     """Rows of the case `instances`."""
     import cc3d
     import zarr
 
+    for file, voxel_nm in SLICED.items():
+        yield from linked(folder, file, voxel_nm)
     for case, source in cases(folder):
         labels = cf.open_volume(source).read()
         truth = cc3d.connected_components(labels, connectivity=CONNECTIVITY, out_dtype=np.uint32)

@@ -41,7 +41,7 @@ PEERS = Path(__file__).with_name("measure_peers.py")
 
 def bench(folder: Path) -> Iterator[dict[str, Any]]:
     """Rows of the case `measure`: instances per second of CPU, and whether the numbers agree."""
-    for name, make in (("phantom", phantom), ("urocell", real)):
+    for name, make in (("phantom", phantom), ("urocell", real), ("large", large)):
         at = folder / name
         at.mkdir()
         if not make(at):
@@ -81,6 +81,19 @@ def real(at: Path) -> bool:
     noise = np.random.default_rng(0).normal(0, 12, labels.shape)
     raw = 120 + 0.2 * z + 20 * np.sin(y / 5) * np.cos(x / 7) + noise
     return written(at, labels, raw.clip(0, 255).astype(np.uint8), REAL_NM)
+
+
+def large(at: Path) -> bool:
+    """8 bodies of about 400,000 voxels with uneven surfaces, like nuclei."""
+    z, y, x = np.indices((SIDE,) * 3, dtype=np.float32, sparse=True)
+    labels = np.zeros((SIDE,) * 3, np.uint16)
+    for i in range(8):
+        c = [SIDE / 4 + SIDE / 2 * (i >> axis & 1) for axis in range(3)]
+        uneven = 0.06 * np.sin(z / 4 + i) + 0.06 * np.sin(y / 5) + 0.06 * np.sin(x / 6)
+        apart = ((z - c[0]) / 0.18) ** 2 + ((y - c[1]) / (0.14 + 0.005 * i)) ** 2 + ((x - c[2]) / 0.19) ** 2
+        labels[np.sqrt(apart) / SIDE + uneven < 1] = i + 1
+    raw = np.random.default_rng(0).integers(60, 200, labels.shape, np.uint8)
+    return written(at, labels, raw, VOXEL_NM)
 
 
 def written(at: Path, labels: np.ndarray, raw: np.ndarray, voxel_nm: tuple[float, ...]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -37,15 +38,31 @@ def pair_by_pair(labels, rule, voxel_nm):
     centre = {k: np.mean(sorted(v), 0) * voxel_nm[1:] for k, v in objects.items()}
     up, down, links = set(), set(), []
     for step in range(1, rule.gap + 2):
-        found = []
+        score = {}
         for a in objects:
             for b in objects:
                 if b[0] != a[0] + step or a in up or b in down:
                     continue
-                both = len(objects[a] & objects[b])
-                sizes = len(objects[a]), len(objects[b])
-                if both and (both >= rule.iou * (sum(sizes) - both) or both >= rule.share * min(sizes)):
-                    found.append((a, b))
+                if objects[a] & objects[b]:
+                    score[a, b] = Fraction(len(objects[a] & objects[b]), len(objects[a] | objects[b]))
+        best = {
+            (o, side): max(v for pair, v in score.items() if pair[side] == o)
+            for side in (0, 1)
+            for o in {pair[side] for pair in score}
+        }
+        by_iou = [p for p, v in score.items() if v >= rule.iou and v in (best[p[0], 0], best[p[1], 1])]
+        chosen = {(p[side], side) for p in by_iou for side in (0, 1)}
+        found = by_iou + [
+            p
+            for p, v in score.items()
+            if p not in by_iou
+            and any(
+                best[p[side], side] == v
+                and (p[side], side) not in chosen
+                and len(objects[p[0]] & objects[p[1]]) >= rule.share * len(objects[p[side]])
+                for side in (0, 1)
+            )
+        ]
         if rule.distance_nm:
             ended = {o for o in objects if o not in up} - {a for a, _ in found}
             begun = {o for o in objects if o not in down} - {b for _, b in found}
@@ -79,7 +96,7 @@ def pair_by_pair(labels, rule, voxel_nm):
 rules = st.builds(
     Rule,
     iou=st.sampled_from([0.1, 0.3, 1.0]),
-    share=st.sampled_from([0.3, 0.6, 1.0]),
+    share=st.sampled_from([0.3, 0.6, 1.0, np.inf]),
     distance_nm=st.just(0.0),
     gap=st.integers(0, 3),
 )
@@ -117,7 +134,7 @@ def test_near_objects_are_linked_as_the_rule_says(seed, gap):
 @example(shape=(9, 7, 8), seed=3, block=(3, 4, 8), gap=3, distance_nm=30.0)
 def test_linked_instances_do_not_depend_on_the_grid(shape, seed, block, gap, distance_nm):
     labels = slices(shape, seed)
-    rule = Rule(0.25, 0.6, distance_nm, gap)
+    rule = Rule(0.1, 0.9, distance_nm, gap)
     with tempfile.TemporaryDirectory() as folder:
         volume = write(folder, labels, "slices", kind="label")
         plan = cf.link(
@@ -153,9 +170,22 @@ def test_a_hand_worked_stack(tmp_path):
 def test_links_are_the_same_seen_from_the_other_end():
     for seed in range(12):
         labels = slices((7, 9, 9), seed)
-        rule = Rule(0.25, 0.6, 0.0, 2)
+        rule = Rule(0.1, 0.9, 0.0, 2)
         forth, back = (link_slices(a, rule, VOXEL_NM) for a in (labels, labels[::-1].copy()))
         np.testing.assert_array_equal(numbered(back[::-1]), forth)
+
+
+def test_a_thin_branch_is_part_of_a_thick_stem_and_a_slanted_neighbour_is_not(tmp_path):
+    labels = np.zeros((2, 4, 40), np.uint8)
+    labels[0, 0, 0:30] = 1
+    labels[1, 0, 0:28], labels[1, 0, 29] = 1, 2  # 1 voxel of 30: below iou 0.1, but all of it on the stem
+    labels[0, 2, 0:20], labels[0, 2, 20:30] = 3, 4
+    labels[1, 2, 0:16], labels[1, 2, 16:26] = 3, 4  # 4 moves: 4 voxels on 3, 6 on itself
+    found = link_slices(labels, Rule(0.1, 0.9, 0.0, 0), VOXEL_NM)
+    np.testing.assert_array_equal(found, np.where(labels == 2, 1, np.where(labels > 2, labels - 1, labels)))
+    volume = write(tmp_path, labels, "slices", kind="label")
+    apart = done(cf.link(volume, share=None, gap=0, name="apart", work=tmp_path / "work")).read()
+    np.testing.assert_array_equal(apart, np.array([0, 1, 4, 2, 3])[labels])
 
 
 def test_ids_of_64_bits_and_empty_stacks_are_linked(tmp_path):

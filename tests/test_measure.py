@@ -29,6 +29,7 @@ from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Block, Box
 from chunkflow_liver.kernels.features import Settings, View
 from chunkflow_liver.kernels.moments import block_sums, describe
+from chunkflow_liver.ops.measure import table as joining
 from chunkflow_liver.ops.measure.groups import GROUPS
 from chunkflow_liver.store.volume import Volume
 
@@ -216,7 +217,7 @@ def test_what_cannot_be_measured_is_refused(tmp_path, listing):
     assert listing() == before
 
 
-@pytest.mark.parametrize("feature", ["shape", "firstorder"])
+@pytest.mark.parametrize("feature", ["shape", "firstorder", "morphology"])
 def test_a_block_of_small_touching_objects_fits_its_estimate(feature):
     """Cubes of 8 voxels in half of the volume, cut by the block, under floats."""
     z, y, x = np.indices((96, 96, 96)) // 8
@@ -245,3 +246,28 @@ def test_planning_reads_no_voxels(tmp_path, monkeypatch):
         cells, raw=image, features=["basic", "shape", "firstorder"], name="t", work=tmp_path / "work"
     )
     assert [stage.name for stage in plan.stages] == ["t/sums", "t/objects", "t/features", "t/table"]
+
+
+def test_objects_are_described_as_soon_as_they_are_complete(tmp_path, monkeypatch):
+    """With room for few rows the table is made in many portions; its bytes are the same."""
+    labels, raw = semantic((12, 11, 10), 2), images((12, 11, 10), 2)[1]
+    labels[1::3] *= 7
+    cells, image = write(tmp_path, labels, "cells", kind="label"), write(tmp_path, raw, "raw")
+    portions = []
+
+    def count(self, last, index):
+        portions.append(index)
+        return take(self, last, index)
+
+    take = joining._Described.take
+    monkeypatch.setattr(joining._Described, "take", count)
+    found = []
+    for rows in (joining.ROWS, 1):
+        monkeypatch.setattr(joining, "ROWS", rows)
+        plan = cf.measure(
+            cells, raw=image, features=list(GROUPS), name="t", work=tmp_path / str(rows), block=(3, 6, 4)
+        )
+        portions.clear()
+        found.append(Path(done(plan).path).read_bytes())
+    assert found[0] == found[1]
+    assert len(portions) > 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ import chunkflow_liver as cf
 from chunkflow_liver.geometry import Box
 from chunkflow_liver.kernels.features import Crop, Settings
 from chunkflow_liver.kernels.morphology import euler_eighths
-from chunkflow_liver.kernels.skeleton import COLUMNS, describe_skeleton
+from chunkflow_liver.kernels.skeleton import COLUMNS, SKELETON, describe_skeleton
 from chunkflow_liver.store.volume import Volume
 
 FEATURES = ["morphology", "skeleton"]
@@ -171,3 +172,16 @@ def test_planning_reads_no_voxels(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(Volume, "read", lambda *_: pytest.fail("read"))
     assert len(cf.measure(volume, features=FEATURES, name="t", work=tmp_path / "work").stages) == 7
+
+
+@pytest.mark.parametrize("filled", [0.2, 1.0])
+def test_a_crop_fits_its_estimate(filled):
+    mask = np.zeros((80, 80, 80), bool)
+    mask[: int(80 * filled)] = True
+    crop = Crop(1, Box.of(mask.shape), mask, None, VOXEL_NM, Settings())
+    describe_skeleton(crop)
+    tracemalloc.start()
+    describe_skeleton(crop)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak <= SKELETON.working * mask.size + SKELETON.fixed

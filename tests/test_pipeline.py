@@ -75,6 +75,48 @@ def test_features_settings_and_parents_reach_the_table(project, tmp_path):
         planned(tmp_path, project)
 
 
+def test_narrowings_have_their_options(project, tmp_path):
+    project["label"].append({"name": "er-parts", "classes": ["er"]})
+    options = {"max_ratio": 0.9, "slices": 7, "gap_nm": 20, "permutations": 9, "draws": 5, "window_nm": 40}
+    project["narrowing"] = [
+        {
+            "name": "necks",
+            "instances": "mitos",
+            "to": "er",
+            "axis": "major",
+            "parents": "er-parts",
+            **options,
+        },
+        {"name": "plain", "instances": "mitos"},
+    ]
+    done(planned(tmp_path, project))
+    labels = tmp_path / "work/results.ome.zarr/labels"
+    done(
+        cf.narrowing(
+            cf.open_volume(labels / "mitos"),
+            er=cf.open_volume(tmp_path / "classes.ome.zarr"),
+            near=cf.Near(gap_nm=20, permutations=9, draws=5, window_nm=40),
+            neck=cf.Neck(max_ratio=0.9, slices=7),
+            parents=cf.open_volume(labels / "er-parts"),
+            axis="major",
+            name="necks",
+            work=tmp_path / "hand",
+        )
+    )
+    for part in ("", "-objects", "-windows", "-cells", "-tests"):
+        found, by_hand = (
+            cf.read_table(tmp_path / f"{w}/tables/necks{part}.parquet") for w in ("work", "hand")
+        )
+        assert found.equals(by_hand) or found.to_pandas().equals(by_hand.to_pandas())
+    assert not (tmp_path / "work/tables/plain-tests.parquet").exists()
+    project["measure"] = [{"name": "necks-objects", "instances": "mitos"}]
+    with pytest.raises(ConfigError, match="two tables are called 'necks-objects'"):
+        planned(tmp_path, project)
+    project["narrowing"][1] |= {"window_nm": 10, "window_fraction": 0.1}
+    with pytest.raises(ConfigError, match="give either 'window_nm' or 'window_fraction'"):
+        planned(tmp_path, project)
+
+
 def test_instances_are_linked_and_refined_as_by_hand(project, array, tmp_path):
     slices = np.where(array == 3, 7, 0).astype(np.uint16)
     write(tmp_path, slices, "cells-2d", kind="label")
@@ -107,7 +149,11 @@ def test_distances_and_contacts_have_their_options(project, tmp_path):
         {"name": "all", "to": "er", "cap_nm": None},
     ]
     project["contacts"] = [{"name": "er-mito", "of": "er", "other": "mitos", "gap_nm": 9, "sites": True}]
+    profile = {"name": "profile", "instances": "mitos", "to": "er", "cap_nm": 20}
+    project["profiles"] = [profile | {"shells_nm": [20, 40], "parents": "mitos"}]
     done(planned(tmp_path, project))
+    made = [cf.read_table(tmp_path / f"work/tables/profile{end}.parquet") for end in ("", "-parents")]
+    assert made[0].equals(made[1])
     labels = tmp_path / "work/results.ome.zarr/labels"
     mitos, at = cf.open_volume(labels / "mitos"), {"work": tmp_path / "hand"}
     options = cf.DistanceOptions(signed=True, nearest=True)

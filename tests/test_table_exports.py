@@ -169,6 +169,28 @@ def test_viewers_find_the_numbers_in_the_label_image(version, table, tmp_path):
     assert ome["image-label"]["colors"]
 
 
+def test_the_reader_of_napari_finds_the_properties(tmp_path):
+    """napari-ome-zarr shows what ome-zarr reads of a label image inside its image."""
+    package("ome_zarr")
+    from ome_zarr.io import parse_url
+    from ome_zarr.reader import Reader
+
+    raw = write(tmp_path, np.arange(6, dtype=np.uint8).reshape(1, 2, 3), "raw")
+    at = {"work": tmp_path / "work", "into": raw.url}
+    mitos = cf.label(write(tmp_path, semantic((1, 2, 3), 3)), name="mitos", **at)
+    table = cf.measure(mitos.output, name="t", work=tmp_path / "work")
+    done(mitos + table)
+    write_properties(table.output, mitos.output, columns=["voxels"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        nodes = list(Reader(parse_url(raw.url))())
+    found = [node.metadata["properties"] for node in nodes if "properties" in node.metadata]
+    wanted = cf.read_table(table.output).to_pydict()
+    assert {k: v["voxels"] for k, v in found[0].items()} == dict(
+        zip(wanted["label"], wanted["voxels"], strict=True)
+    )
+
+
 def test_properties_of_a_run_leave_it_finished(tmp_path):
     at = {"work": tmp_path / "work"}
     mitos = cf.label(write(tmp_path, semantic((6, 7, 8), 3)), name="mitos", **at)

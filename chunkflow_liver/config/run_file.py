@@ -13,11 +13,16 @@ from chunkflow_liver.config.sections import (
     Label,
     Link,
     Measure,
+    Narrowing,
+    Profiles,
     Refine,
     Section,
     Segment,
     Semantic,
 )
+
+NARROWING_TABLES = ("", "-objects", "-windows", "-cells", "-tests")
+"""Ends of the names of what `narrowing` makes."""
 
 
 class RunFile(Section):
@@ -35,6 +40,8 @@ class RunFile(Section):
     measure: tuple[Measure, ...] = ()
     distance: tuple[Distance, ...] = ()
     contacts: tuple[Contacts, ...] = ()
+    profiles: tuple[Profiles, ...] = ()
+    narrowing: tuple[Narrowing, ...] = ()
     evaluate: tuple[Evaluate, ...] = ()
     report: bool = True
 
@@ -57,6 +64,11 @@ class RunFile(Section):
                 *(f"{entry.name}-ids" for entry in self.refine),
                 *(entry.name for entry in self.measure),
                 *(f"{c.name}{end}" for c in self.contacts for end in ("", "-objects", "-sites")),
+                *(entry.name for entry in self.profiles),
+                *(f"{p.name}-shells" for p in self.profiles if p.shells_nm),
+                *(f"{p.name}-parents" for p in self.profiles if p.parents),
+                *(f"{p.name}-parent-shells" for p in self.profiles if p.parents and p.shells_nm),
+                *(f"{entry.name}{part}" for entry in self.narrowing for part in NARROWING_TABLES),
                 *(entry.name for entry in self.evaluate),
             ],
         }
@@ -74,7 +86,9 @@ class RunFile(Section):
             labels.add(wish.name)
         wanted = [(m.name, i) for m in self.measure for i in (m.instances, m.parents) if i is not None]
         wanted += [(d.name, d.instances) for d in self.distance if d.instances is not None]
+        wanted += [(p.name, i) for p in self.profiles for i in (p.instances, p.parents) if i is not None]
         wanted += [(c.name, i) for c in self.contacts for i in (c.instances, c.other) if i is not None]
+        wanted += [(n.name, i) for n in self.narrowing for i in (n.instances, n.parents) if i is not None]
         for name, instances in wanted:
             if instances not in labels:
                 raise ValueError(

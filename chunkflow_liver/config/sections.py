@@ -31,12 +31,21 @@ class Input(Section):
     missing_chunks: Literal["error", "fill"] = "error"
 
 
+class Member(Section):
+    """One of several models that are combined."""
+
+    model: str
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    configuration: str | None = None
+    folds: tuple[int | str, ...] | None = None
+
+
 class Segment(Section):
-    """A network that finds the classes."""
+    """A network that finds the classes, or several."""
 
     name: Name = "semantic"
     segmenter: str = "nnunet"
-    model: str
+    model: str | tuple[Member, ...]
     configuration: str | None = None
     folds: tuple[int | str, ...] | None = None
     mirroring: bool = True
@@ -45,8 +54,24 @@ class Segment(Section):
     device: str = "cpu"
     batch: Annotated[int, Field(ge=1)] = 1
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    layout: Literal["channels_first", "channels_last"] = "channels_first"
+    compile: Literal["off", "default", "graphs"] = "off"
+    combine: Literal["mean", "vote"] = "mean"
+    scores: tuple[str, ...] = ()
+    uncertainty: Literal["none", "entropy", "margin"] = "none"
+    spacing_units: Literal["nm", "um", "mm", "m", "voxel"] | None = None
     accept_spacing: bool = False
+    roi_nm: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
+    mask: str | None = None
     block: Block | None = None
+
+    @model_validator(mode="after")
+    def _one_region(self) -> Segment:
+        if self.roi_nm is not None and self.mask is not None:
+            raise ValueError("give either 'roi_nm' (two corners) or 'mask' (a label image), not both")
+        if not self.model:
+            raise ValueError("give a model, or several")
+        return self
 
 
 class Semantic(Section):
@@ -74,8 +99,8 @@ class Link(Section):
     name: Name
     slices: str
     level: Annotated[int, Field(ge=0)] | None = None
-    iou: Annotated[float, Field(gt=0, le=1)] = 0.25
-    share: Annotated[float, Field(gt=0, le=1)] = 0.6
+    iou: Annotated[float, Field(gt=0, le=1)] = 0.1
+    share: Annotated[float, Field(gt=0, le=1)] | None = 0.9
     distance_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     gap: Annotated[int, Field(ge=0)] = 1
 
@@ -142,6 +167,43 @@ class Contacts(Section):
             raise ValueError("give either 'instances' (their name) or 'of' (a class)")
         if (self.to is None) == (self.other is None):
             raise ValueError("give either 'to' (a class) or 'other' (the name of instances)")
+        return self
+
+
+class Profiles(Section):
+    """Distances from the surface of instances to a class, and shells around them."""
+
+    name: Name
+    instances: str
+    to: str | int
+    cap_nm: Nm
+    shells_nm: tuple[Nm, ...] = ()
+    parents: str | None = None
+
+
+class Narrowing(Section):
+    """Tables of narrowings; with `to`, of the contact with that class at them."""
+
+    name: Name
+    instances: str
+    to: str | int | None = None
+    parents: str | None = None
+    axis: Literal["centreline", "major"] = "centreline"
+    min_prominence_nm: Nm | None = None
+    max_ratio: Annotated[float, Field(gt=0, le=1)] = 0.8
+    slices: Annotated[int, Field(ge=3)] = 20
+    end_fraction: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
+    gap_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
+    window_nm: Nm | None = None
+    window_fraction: Annotated[float, Field(gt=0, le=0.5)] | None = None
+    permutations: Annotated[int, Field(ge=1)] = 9999
+    draws: Annotated[int, Field(ge=1)] = 2000
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _one_window(self) -> Narrowing:
+        if self.window_nm is not None and self.window_fraction is not None:
+            raise ValueError("give either 'window_nm' or 'window_fraction'")
         return self
 
 

@@ -18,6 +18,7 @@ _ACROSS = ((1, 2), (0, 2), (0, 1))
 # The bit of a cell's code for the neighbour of its first corner along z, y and x.
 _NEXT = (4, 3, 1)
 _INT64_MAX = 2**63 - 1
+_MANY = 512
 
 
 def extreme_voxels(
@@ -119,17 +120,17 @@ def largest(voxels: Rows, label: Array, voxel_nm: Nm) -> Rows:
     """
     found = {name: np.zeros(len(label)) for name in DIAMETERS}
     rank: Array = np.searchsorted(label, voxels["label"])
-    for kind in range(6):
+    # What is known of an object spares it most of its other planes: the widest are among those of voxels.
+    for kind in (0, 2, 4, 1, 3, 5):
         axis, between = divmod(kind, 2)
         rows = voxels["kind"] == kind
         size = np.array([voxel_nm[a] for a in _ACROSS[axis]])
         at = np.stack([voxels["u"][rows], voxels["v"][rows]]).astype(np.int64)
-        plane = voxels["plane"][rows].astype(np.int64)
-        _widen(found[DIAMETERS[axis]], rank[rows], plane, at, size, grown=not between)
-        if kind == 0:
-            _widen(
-                found["space_sq"], rank[rows], None, np.stack([plane, *at]), np.array(voxel_nm), grown=True
-            )
+        _widen(found[DIAMETERS[axis]], rank[rows], voxels["plane"][rows], at, size, grown=not between)
+    found["space_sq"] = np.maximum.reduce([found[name] for name in DIAMETERS[:3]])
+    rows = voxels["kind"] == 0
+    at = np.stack([voxels[name][rows] for name in ("plane", "u", "v")]).astype(np.int64)
+    _widen(found["space_sq"], rank[rows], None, at, np.array(voxel_nm), grown=True)
     return found
 
 
@@ -178,8 +179,11 @@ def _corners(group: Array, u: Array, v: Array) -> tuple[Array, Array, Array]:
     first = np.flatnonzero(np.concatenate([[True], new]))
     last = np.append(first[1:], len(group)) - 1
     group, u = group[first], u[first]
-    lower = _chain(group, u, v[first], 1)
-    upper = _chain(group, u, v[last], -1)
+    # Products of coordinates of a block fit 32 bits, and half as many bytes take half as long.
+    narrow = np.int32 if max(nu, nv) < 1 << 15 else np.int64
+    along, low, high = (c.astype(narrow) for c in (u, v[first], v[last]))
+    lower = _chain(group, along, low, 1)
+    upper = _chain(group, along, high, -1)
     # Where a row is one voxel wide it may be a corner of both chains.
     upper = upper[~np.isin(upper, lower) | (v[first] != v[last])[upper]]
     at = np.concatenate([lower, upper])
@@ -213,10 +217,12 @@ def _widen(best: Array, rank: Array, plane: Array | None, at: Array, size: Array
     if plane is not None:
         new |= plane[1:] != plane[:-1]
     begin = np.flatnonzero(np.concatenate([[True], new]))
-    owner = rank[begin]
-    rank, group, at = _candidates(begin, owner, at, size, float(size.max()) if grown else 0.0)
+    rank, group, at = _candidates(begin, rank[begin], at, size, float(size.max()) if grown else 0.0, best)
     if not len(rank):
         return
+    if plane is None:
+        kept = _hull_in_space(rank, at)
+        rank, group, at = rank[kept], group[kept], at[:, kept]
     begin = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))
     length = np.diff(np.append(begin, len(rank)))
     place = np.arange(len(rank)) - np.repeat(begin, length)
@@ -230,6 +236,24 @@ def _widen(best: Array, rank: Array, plane: Array | None, at: Array, size: Array
         np.maximum.at(best, rank, _grown(apart, size) if grown else (apart**2).sum(0))
         more = count >= 2 * (step + 1)
         here, rank, place, count, start = (c[more] for c in (here, rank, place, count, start))
+
+
+def _hull_in_space(rank: Array, at: Array) -> Array:
+    """The points to keep: corners of the convex hull of the objects that have many points, all of others."""
+    begin = np.flatnonzero(np.concatenate([[True], rank[1:] != rank[:-1]]))
+    length = np.diff(np.append(begin, len(rank)))
+    kept = np.repeat(length <= _MANY, length)
+    for first, count in zip(begin[length > _MANY].tolist(), length[length > _MANY].tolist(), strict=True):
+        points = at[:, first : first + count].T
+        try:
+            # The library is loaded only where an object is as large as this.
+            from scipy.spatial import ConvexHull, QhullError
+
+            kept[first + ConvexHull(points - points[0]).vertices] = True
+        except QhullError:
+            # All in one plane: each z-plane has two corners at most, and few can end a diameter.
+            kept[first : first + count] = True
+    return kept
 
 
 def _grown(apart: Array, size: Array) -> Array:
@@ -246,9 +270,12 @@ def _grown(apart: Array, size: Array) -> Array:
 
 
 def _candidates(
-    begin: Array, owner: Array, at: Array, size: Array, slack: float
+    begin: Array, owner: Array, at: Array, size: Array, slack: float, best: Array
 ) -> tuple[Array, Array, Array]:
-    """Object, group and coordinates of the points that can end a longest distance of their object."""
+    """Object, group and coordinates of the points that can end a longest distance of their object.
+
+    `best` is what is known already (squared, per object), `slack` what may be added to a distance.
+    """
     length = np.diff(np.append(begin, at.shape[1]))
     group = np.repeat(np.arange(len(begin)), length)
     middle = np.minimum.reduceat(at, begin, axis=1) + np.maximum.reduceat(at, begin, axis=1)
@@ -257,7 +284,7 @@ def _candidates(
     far = np.flatnonzero(radius == reach[group])
     far = far[np.searchsorted(group[far], np.arange(len(begin)))]
     from_far = np.sqrt((((at - at[:, far][:, group]) * size[:, None]) ** 2).sum(0))
-    known = np.zeros(int(owner.max()) + 1)
+    known = np.sqrt(best)
     np.maximum.at(known, owner, np.maximum.reduceat(from_far, begin))
     # A pair is at most both distances from the middle apart, and must reach a pair that is known.
     needed = (known - slack)[owner] * (1 - 1e-9)

@@ -215,6 +215,8 @@ class Crop:
     voxel_nm : tuple of float
         Voxel size along (z, y, x), in nm.
     settings : Settings
+    known : dict
+        What the groups that look at an object one after the other share.
     """
 
     label: int
@@ -223,6 +225,7 @@ class Crop:
     raw: Array | None
     voxel_nm: Nm
     settings: Settings
+    known: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -231,7 +234,7 @@ class WholeGroup:
 
     Attributes
     ----------
-    describe : callable
+    describe : callable, optional
         `describe(crop) -> mapping`: a number for every column; pure and module-level.
     columns : mapping of str to str, or callable
         Name and dtype of every column, in order; as a callable, of settings.
@@ -239,18 +242,32 @@ class WholeGroup:
         Whether it needs `raw`.
     working : float
         Bytes per voxel of the crop that `describe` needs beside mask and image.
+    fixed : int
+        Bytes that it may need however small the crop is.
     check : callable, optional
         As for `Group`.
     margin : callable, optional
         `margin(settings)`: voxels around the bounding box that `describe` wants to see.
+    together : callable, optional
+        `together(crops) -> columns`: instead of `describe`, all columns of several objects at once.
     """
 
-    describe: Callable[[Crop], Mapping[str, float | str]]
+    describe: Callable[[Crop], Mapping[str, float | str]] | None
     columns: Mapping[str, str] | Callable[[Settings], Mapping[str, str]]
     image: bool = False
     working: float = 12.0
+    fixed: int = 0
     check: Callable[[Rows, Settings], None] | None = None
     margin: Callable[[Settings], int] | None = None
+    together: Callable[[Sequence[Crop]], Rows] | None = None
+
+    def rows(self, crops: Sequence[Crop]) -> Rows:
+        """The columns of one or more objects, in their order."""
+        if self.together is not None:
+            return self.together(crops)
+        found = [] if self.describe is None else [self.describe(crop) for crop in crops]
+        kinds = self.kinds(crops[0].settings)
+        return {name: np.array([row[name] for row in found], kind) for name, kind in kinds.items()}
 
     def kinds(self, settings: Settings) -> Mapping[str, str]:
         """Name and dtype of every column with these settings."""

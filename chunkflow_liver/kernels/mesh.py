@@ -130,12 +130,10 @@ def areas(voxel_nm: Nm) -> Array:
     .. [1] van Griethuysen et al., PyRadiomics, doi:10.1158/0008-5472.CAN-17-0339, src/cshape.c;
        Lorensen and Cline, Marching Cubes, SIGGRAPH 1987, doi:10.1145/37401.37422
     """
-    half = np.array(voxel_nm) / 2
-    area = np.zeros(CODES)
-    for code, corners in enumerate(triangles()):
-        a, b, c = (corners[:, i] * half for i in range(3))
-        area[code] = np.sqrt((np.cross(a - c, b - c) ** 2).sum(-1)).sum() / 2
-    return area
+    code = np.repeat(np.arange(CODES), [len(corners) for corners in triangles()])
+    a, b, c = np.moveaxis(np.concatenate(triangles()) * (np.array(voxel_nm) / 2), 1, 0)
+    area = np.sqrt((np.cross(a - c, b - c) ** 2).sum(-1)) / 2
+    return np.bincount(code, area, minlength=CODES)
 
 
 @cache

@@ -111,9 +111,9 @@ def describe_morphology(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Setti
     dict of ndarray of shape (L,)
         `euler_number` (int64): objects - tunnels + cavities, voxels joined by 26 neighbours and the
         background by 6 [1]_. `solidity`: volume of the marching-cubes mesh over that of its convex hull;
-        `convexity`: area of the hull over that of the mesh (1 for a convex object, both at most 1 but
-        for the small holes of the mesh) [2]_. `tilt_deg`, `azimuth_deg`: direction of the longest
-        principal axis, see `kernels.neighbours.directions_deg`.
+        `convexity`: area of the hull over that of the mesh [2]_. Both are 1 for a convex object; the
+        convexity of thin arms in several directions may be above 1. `tilt_deg`, `azimuth_deg`: direction
+        of the longest principal axis, see `kernels.neighbours.directions_deg`.
 
     References
     ----------

@@ -93,4 +93,5 @@ def _farthest(line: Centreline, start: int) -> tuple[int, float]:
     return min(far.items(), key=lambda item: (-item[1], item[0]))
 
 
-SKELETON = WholeGroup(describe_skeleton, COLUMNS, working=BYTES_PER_VOXEL)
+# A graph of up to 60,000 voxels is traced, however large the crop is.
+SKELETON = WholeGroup(describe_skeleton, COLUMNS, working=BYTES_PER_VOXEL + 8, fixed=72 << 20)

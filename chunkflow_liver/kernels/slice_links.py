@@ -1,9 +1,10 @@
 """Objects of single slices joined to objects in 3D: by overlap, by nearness, and across missing slices.
 
-Two objects of the slices z and z + step are linked if they overlap enough, whichever of the two one looks
-from; one object may be linked to several, so a branch that splits or merges is one object. Objects that end
-are linked over a gap, or to the nearest one that begins. Whether two objects are linked depends on the slices
-between them only, so slabs of slices with a halo of the longest step give the links of the whole stack.
+Every object looks for its best partner in the next slice and in the one before; a link holds whichever of the
+two chose it, so one object may be linked to several, and branches that split or merge are one object. Objects
+that end are linked over a gap, or to the nearest one that begins. Whether two objects are linked depends on
+the slices between them only, so slabs of slices with a halo of the longest step give the links of the whole
+stack.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ class Rule:
     Attributes
     ----------
     iou : float
-        They are, if intersection over union reaches this,
+        One is the best partner of the other, and intersection over union reaches this.
     share : float
-        or if this share of the smaller one lies on the other.
+        Or one has no such partner in this direction, and this share of it lies on its best one: a thin
+        branch beside a thick stem; infinite for never.
     distance_nm : float
         An object without such a partner and its nearest one, each the nearest of the other, are one if their
         centroids are not farther apart (nm, in the plane); 0 for never.
@@ -174,30 +176,41 @@ def choose_links(objects: Columns, overlaps: Columns, rule: Rule, voxel_nm: Nm) 
     Shorter steps come first. At each step an object takes part if it has no link yet in that direction; so
     the rule is the same seen from above and from below.
     """
-    size = objects["voxels"]
+    size, both = objects["voxels"], overlaps["voxels"]
     row_a = _rows(objects, overlaps["z"], overlaps["a"])
     row_b = _rows(objects, overlaps["z"] + overlaps["step"], overlaps["b"])
-    both = overlaps["voxels"]
-    smaller = np.minimum(size[row_a], size[row_b])
-    enough = both >= rule.share * smaller
-    enough |= both >= rule.iou * (size[row_a] + size[row_b] - both)
+    iou = both / (size[row_a] + size[row_b] - both)
     centre = np.stack([objects[f"sum_{a}"] / size for a in "yx"], axis=1) * np.asarray(voxel_nm[1:])
     up, down = np.zeros(len(size), bool), np.zeros(len(size), bool)
     links = [np.zeros((0, 2), np.int64)]
     for step in range(1, rule.gap + 2):
-        chosen = enough & (overlaps["step"] == step)
-        chosen &= ~up[row_a] & ~down[row_b]
-        found = np.stack([row_a[chosen], row_b[chosen]], axis=1)
-        ended, begun = ~up, ~down
-        ended[found[:, 0]] = False
-        begun[found[:, 1]] = False
+        pairs = np.flatnonzero((overlaps["step"] == step) & ~up[row_a] & ~down[row_b])
+        a, b = row_a[pairs], row_b[pairs]
+        best_a, best_b = _is_best(iou[pairs], a, len(size)), _is_best(iou[pairs], b, len(size))
+        linked = (best_a | best_b) & (iou[pairs] >= rule.iou)
+        has_up, has_down = up.copy(), down.copy()
+        has_up[a[linked]] = True
+        has_down[b[linked]] = True
+        linked |= best_a & ~has_up[a] & (both[pairs] >= rule.share * size[a])
+        linked |= best_b & ~has_down[b] & (both[pairs] >= rule.share * size[b])
+        found = np.stack([a[linked], b[linked]], axis=1)
         if rule.distance_nm > 0:
+            ended, begun = ~up, ~down
+            ended[found[:, 0]] = False
+            begun[found[:, 1]] = False
             found = np.concatenate([found, _nearest(objects["z"], centre, (ended, begun), step, rule)])
         up[found[:, 0]] = True
         down[found[:, 1]] = True
         links.append(found)
     every = np.concatenate(links)
     return every[np.lexsort((every[:, 1], every[:, 0]))]
+
+
+def _is_best(score: Array, row: Array, rows: int) -> Array:
+    """Whether each score is the highest of its row; of equal ones all are."""
+    best = np.zeros(rows)
+    np.maximum.at(best, row, score)
+    return score == best[row]
 
 
 def _nearest(z: Array, centre: Array, open_ends: tuple[Array, Array], step: int, rule: Rule) -> Array:

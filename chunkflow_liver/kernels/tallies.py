@@ -15,6 +15,7 @@ Rows = dict[str, Array]
 
 PAIR = ("own", "other", "square")
 OBJECT = ("label",)
+SHELL = ("label", "shell")
 
 _BATCH_ROWS = 1 << 18
 
@@ -142,6 +143,43 @@ def object_rows(near: Near, counted: Array) -> Rows:
     return grouped(rows, OBJECT)
 
 
+def shell_rows(squares: Array, edges: Sequence[int], label: Array, **counts: Array) -> Rows:
+    """Voxels per label and shell of squared distances.
+
+    Parameters
+    ----------
+    squares : ndarray of shape (Z, Y, X), int64
+        Squared distance of each voxel.
+    edges : sequence of int
+        Squared distances at which shells end; shell k holds edges[k] < square <= edges[k + 1].
+    label : ndarray of shape (Z, Y, X), integer
+        Whom each voxel counts for, 0 for nobody.
+    **counts : ndarray of shape (Z, Y, X), bool
+        What else is counted, by name.
+
+    Returns
+    -------
+    dict of ndarray
+        `label` (uint64), `shell`, `voxels` and the counts (int64), sorted.
+    """
+    parts: list[Mapping[str, Array]] = [no_shells(*counts)]
+    for plane in range(len(squares)):
+        shell = np.searchsorted(edges, squares[plane]) - 1
+        kept = (shell >= 0) & (shell < len(edges) - 1) & (label[plane] != 0)
+        rows = {"label": label[plane][kept].astype(np.uint64), "shell": shell[kept]}
+        rows["voxels"] = np.ones(len(rows["label"]), np.int64)
+        rows |= {name: count[plane][kept] for name, count in counts.items()}
+        parts.append(grouped(rows, SHELL))
+    return _joined(parts, SHELL)
+
+
+def no_shells(*counts: str) -> Rows:
+    """No shells."""
+    return {"label": np.zeros(0, np.uint64)} | {
+        name: np.zeros(0, np.int64) for name in ("shell", "voxels", *counts)
+    }
+
+
 def nearest_partner(near: Near) -> tuple[Array, Array, Array]:
     """The nearest object of every surface voxel that is near one.
 
@@ -169,6 +207,11 @@ def nearest_partner(near: Near) -> tuple[Array, Array, Array]:
     return voxel, partner[voxel], best[voxel]
 
 
+def share(part: Array, whole: Array) -> Array:
+    """`part` / `whole`, missing where `whole` is 0."""
+    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+
+
 def gap_statistics(
     begin: Array, square: Array, weight: Array, unit: Unit, percentiles: Sequence[float]
 ) -> tuple[Array, Array, Array]:
@@ -192,16 +235,20 @@ def gap_statistics(
     least, mean : ndarray of shape (G,), float64
         In nm.
     levels : ndarray of shape (P, G), float64
-        The smallest gap with at least that share of the weight at or below it, in nm.
+        The smallest gap with at least that share of the weight at or below it, in nm. Mean and levels
+        are missing where all weights are 0.
     """
     gap = unit.length_nm(square)
     if not len(begin):
         return gap, gap, np.zeros((len(percentiles), 0))
     total = np.add.reduceat(weight, begin)
-    running = np.cumsum(weight)
+    some = np.where(total > 0, total.astype(np.float64), np.nan)
+    mean = np.add.reduceat(gap * weight, begin) / some
+    levels = np.full((len(percentiles), len(begin)), np.nan)
+    # The histograms lie one behind the other; ranks in them are whole numbers.
+    running, known = np.cumsum(weight), total > 0
     before = running[begin] - weight[begin]
-    mean = np.add.reduceat(gap * weight, begin) / np.maximum(total, 1)
-    # Shares are compared as whole numbers; the histograms lie one behind the other.
-    wanted = [before + np.maximum(1, np.ceil(total * (p / 100)).astype(np.int64)) for p in percentiles]
-    levels = np.array([gap[np.searchsorted(running, w)] for w in wanted]).reshape(len(wanted), -1)
+    for level, percent in zip(levels, percentiles, strict=True):
+        rank = before + np.maximum(1, np.ceil(total * (percent / 100)).astype(np.int64))
+        level[known] = gap[np.searchsorted(running, rank[known])]
     return gap[begin], mean, levels

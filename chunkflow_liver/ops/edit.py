@@ -349,7 +349,7 @@ def _apply(
         mine = parts[block.trim]
         out = np.where(mine > 0, ids[mine], out)
     if divide and pieces is not None:
-        for label in divide:
+        for label in set(divide) & set(np.unique(own).tolist()):
             begin, end = (np.searchsorted(changes["piece_a"], np.uint64(label), s) for s in ("left", "right"))
             old, ids = np.asarray(changes["piece_b"][begin:end]), np.asarray(changes["piece"][begin:end])
             at = own == label

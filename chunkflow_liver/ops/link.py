@@ -41,8 +41,8 @@ from chunkflow_liver.xp import Array
 def link(
     slices: Volume,
     *,
-    iou: float = 0.25,
-    share: float = 0.6,
+    iou: float = 0.1,
+    share: float | None = 0.9,
     distance_nm: float = 0.0,
     gap: int = 1,
     name: str,
@@ -58,9 +58,12 @@ def link(
         Instances of each slice, 0 is background. The same id in two slices says nothing; within a slice
         it is one object.
     iou : float
-        Two objects of neighbouring slices are one if their intersection over union reaches this,
+        Two objects of neighbouring slices are one if one is the best partner of the other and their
+        intersection over union reaches this: the branches of a Y are one object.
     share : float
-        or if this share of the smaller one lies on the other: the branches of a Y are one object.
+        An object without such a partner on one side is linked to its best one there if this share of it
+        lies on that: a thin branch of a thick stem. None for never: in tissue without gaps, crumbs of one
+        object that lie on another would join the two.
     distance_nm : float
         Objects without such a partner are linked to the nearest one that has none either, if the distance
         of the centroids (nm, in the plane) is not larger; 0 for never.
@@ -87,7 +90,7 @@ def link(
         If a threshold is no share, the distance or the gap is negative, or the voxels are no labels.
     """
     for what, value in (("iou", iou), ("share", share)):
-        if not 0 < value <= 1:
+        if value is not None and not 0 < value <= 1:
             raise ConfigError(f"{what} is a share above 0 and up to 1, got {value!r}")
     if not (math.isfinite(distance_nm) and distance_nm >= 0):
         raise ConfigError(f"distance_nm must be 0 or more, got {distance_nm!r}")
@@ -102,7 +105,7 @@ def link(
         block=block,
         zarr_format=label_format(into),
     )
-    rule = Rule(iou, share, distance_nm, gap)
+    rule = Rule(iou, math.inf if share is None else share, distance_nm, gap)
     cut = block or output.write_unit
     merged = arrays_at(work, name, "slices")
     stages: tuple[Stage, ...] = (

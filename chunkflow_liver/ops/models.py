@@ -50,7 +50,9 @@ def read_sources(
     """
     sources, channels = [], []
     for entry in entries:
-        own: dict[str, Any] = dict(entry) if isinstance(entry, Mapping) else {"model": entry}
+        own: dict[str, Any] = {"model": entry}
+        if isinstance(entry, Mapping):
+            own = {key: value for key, value in entry.items() if value is not None}
         unknown = sorted(own.keys() - {"model", "weight", *CHOICES})
         if unknown or "model" not in own:
             raise ConfigError(

@@ -22,7 +22,7 @@ from chunkflow_liver.ops.place import PathLike, arrays_at, image_url, label_form
 from chunkflow_liver.ops.region import Region, region_of
 from chunkflow_liver.segmenters import Network, Source
 from chunkflow_liver.segmenters.settings import Settings
-from chunkflow_liver.segmenters.spacing import resamplings
+from chunkflow_liver.segmenters.spacing import plane_axis
 from chunkflow_liver.segmenters.stream import working_bytes
 from chunkflow_liver.segmenters.windows import Frame
 from chunkflow_liver.store.table import Arrays, Columns
@@ -200,7 +200,7 @@ def _scans(
     found: dict[str, Arrays] = {}
     keys = []
     for source, channels in zip(sources, seen, strict=True):
-        axis = _plane_axis(source, channels[0].shape)
+        axis = plane_axis(source.fit, source.model)
         keys.append(f"level_{source.fit.level}" + ("" if axis is None else f"_planes_{'zyx'[axis]}"))
         if keys[-1] in found:
             continue
@@ -211,15 +211,6 @@ def _scans(
         stages.append(Map(scan, _statistics, grid, channels, params={"axis": axis}, working=14.0))
         stages.append(Fold(f"{name}/normalisation{end}", _merge, scan, found[keys[-1]]))
     return stages, found, keys
-
-
-def _plane_axis(source: Source, shape: Zyx) -> int | None:
-    """Stored axis whose planes are resampled one by one, and clipped to their own range."""
-    if not source.fit.resamples:
-        return None
-    order = source.model.transpose_forward
-    there, _ = resamplings(source.fit, zyx([shape[axis] for axis in order]), source.model)
-    return None if there.separate is None else int(order[there.separate])
 
 
 def _block_for(output: Volume, sources: Sequence[Source]) -> Zyx:
@@ -338,11 +329,11 @@ def _segment(
     **artefacts: Arrays,
 ) -> Iterator[Piece]:
     found = []
-    for key, source, channels in zip(keys, network.sources, seen, strict=True):
+    for key, source in zip(keys, network.sources, strict=True):
         kept = {name: np.asarray(artefacts[key][name]) for name in artefacts[key].names()}
         planes = {name: kept.pop(name) for name in list(kept) if name.startswith("plane_")}
         summary = summarise(kept)
-        axis = _plane_axis(source, channels[0].shape)
+        axis = plane_axis(source.fit, source.model)
         found.append((summary, None if axis is None else plane_extremes(planes, axis, summary.crop)))
     reads = [_stacked(channels) for channels in seen]
     whole = block.volume.shape

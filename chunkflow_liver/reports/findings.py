@@ -13,6 +13,7 @@ from chunkflow_liver.engine.plan import Product
 from chunkflow_liver.errors import ChunkflowLiverError
 from chunkflow_liver.geometry import NM_PER_UM
 from chunkflow_liver.reports.figures import Bars, even_edges, histogram, log_edges
+from chunkflow_liver.reports.gallery import Gallery, gallery
 from chunkflow_liver.reports.samples import choose, fits, levels_of, surface, together
 from chunkflow_liver.reports.slices import Layer, Pictures, css
 from chunkflow_liver.reports.tables import Shown, Stored, extremes, first_rows, stored
@@ -63,6 +64,7 @@ class Findings:
     figures: list[Figure] = field(default_factory=list)
     extremes: list[Shown] = field(default_factory=list)
     contacts: list[tuple[str, list[tuple[str, str]], Shown | None]] = field(default_factory=list)
+    galleries: list[Gallery] = field(default_factory=list)
     previews: list[Shown] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
@@ -77,8 +79,11 @@ def findings(work: Work, drawn: Pictures) -> Findings:
                 tables.setdefault(kind, []).append(stored(product))
             except ChunkflowLiverError as err:
                 found.missing.append(f"{kind.capitalize()}: {err}.")
-    for table in tables.get("instance table", []):
+    for i, table in enumerate(tables.get("instance table", [])):
         _instances(table, work, found)
+        shown = gallery(table, f"o{i}", work, drawn)
+        if shown is not None:
+            found.galleries.append(shown)
     for table in tables.get("contact table", []):
         _contacts(table, work, tables.get("instance table", []), found)
     for layer in drawn.layers:

@@ -19,3 +19,24 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+for (const gallery of document.querySelectorAll(".gallery")) {
+  const [select, smallest] = [gallery.querySelector("select"), gallery.querySelector("input")];
+  const cards = [...gallery.querySelectorAll("figure")].map((figure) => ({
+    figure, values: JSON.parse(figure.dataset.v), texts: JSON.parse(figure.dataset.t),
+  }));
+  const show = () => {
+    const column = Number(select.value);
+    const sign = smallest.checked ? 1 : -1;
+    cards.sort((a, b) => {
+      const [x, y] = [a.values[column], b.values[column]];
+      return x === null || y === null ? (x === null) - (y === null) : sign * (x - y);
+    });
+    for (const { figure, texts } of cards) {
+      figure.querySelector("b").textContent = texts[column];
+      figure.parentElement.append(figure);
+    }
+  };
+  select.addEventListener("change", show);
+  smallest.addEventListener("change", show);
+  show();
+}

@@ -107,7 +107,7 @@ def gradient() -> list[str]:
 def pictures(work: Work) -> Pictures:
     """Pictures of three orthogonal planes at three depths, for everything that can be read."""
     found = Pictures()
-    raw = _raw(work, found.problems)
+    raw = raw_levels(work, found.problems)
     for product in (p for kind in DRAWN for p in work.of(kind)):
         layer = _layer(work, product, found.problems)
         if layer is not None:
@@ -128,7 +128,7 @@ def pictures(work: Work) -> Pictures:
     return found
 
 
-def _raw(work: Work, problems: list[str]) -> tuple[Volume, ...] | None:
+def raw_levels(work: Work, problems: list[str]) -> tuple[Volume, ...] | None:
     """The raw image: a product, or the image that a label volume says it was made from."""
     for product in work.of("raw"):
         handle = product.handle

@@ -112,7 +112,10 @@ def extremes(
 
 
 def _shown(name: str, table: pa.Table, total: int) -> Shown:
-    columns = tuple((*heading(f.name), _is_number(f.type)) for f in table.schema)
+    units = [(f.metadata or {}).get(b"unit", b"").decode() for f in table.schema]
+    columns = tuple(
+        (*heading(f.name, unit), _is_number(f.type)) for f, unit in zip(table.schema, units, strict=True)
+    )
     values = [table.column(i).to_pylist() for i in range(table.num_columns)]
     rows = tuple(tuple((cell(v), _key(v)) for v in row) for row in zip(*values, strict=True))
     return Shown(name, columns, rows, total)

@@ -8,6 +8,15 @@ from typing import Any
 THIN = "\u202f"
 SIGNS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 UNITS = {"_per_um3": "1/µm³", "_deg": "°", "_um3": "µm³", "_um2": "µm²", "_um": "µm", "_nm": "nm"}
+UNIT_SIGNS = {
+    "nanometer": "nm",
+    "micrometer": "µm",
+    "micrometer^2": "µm²",
+    "micrometer^3": "µm³",
+    "micrometer^-1": "1/µm",
+    "micrometer^-3": "1/µm³",
+    "degree": "°",
+}
 PLURALS = {
     "mitochondrion": "mitochondria",
     "nucleus": "nuclei",
@@ -97,12 +106,12 @@ def one(name: str) -> str:
     return "ER" if name.lower() == "er" else readable(name)
 
 
-def heading(column: str) -> tuple[str, str]:
-    """Name and unit of a table's column."""
-    for end, unit in UNITS.items():
+def heading(column: str, unit: str = "") -> tuple[str, str]:
+    """Name and unit of a table's column; `unit` is the one that its metadata state."""
+    for end, sign in UNITS.items():
         if column.endswith(end):
-            return readable(column.removesuffix(end)), unit
-    return readable(column), "voxels" if column.startswith("bbox_") else ""
+            return readable(column.removesuffix(end)), sign
+    return readable(column), UNIT_SIGNS.get(unit, "voxels" if column.startswith("bbox_") else unit)
 
 
 def cell(value: Any) -> str:

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+from chunkflow_liver.segmenters.architecture import require_packages
 from chunkflow_liver.segmenters.checkpoint import load_networks
-from chunkflow_liver.segmenters.model_folder import model_fingerprint, read_model
+from chunkflow_liver.segmenters.model_folder import NnunetModel, model_fingerprint, read_model
 from chunkflow_liver.segmenters.registry import Kind
 
-NNUNET = Kind(read_model, load_networks, model_fingerprint)
+
+def _read(folder: str | Path, **choice: Any) -> NnunetModel:
+    """The model in `folder`, refused at once if what would run it is not installed."""
+    require_packages()
+    return read_model(folder, **choice)
+
+
+NNUNET = Kind(_read, load_networks, model_fingerprint)

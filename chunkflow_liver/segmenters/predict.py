@@ -56,8 +56,9 @@ def predictions(
         inputs = [_flip(values, flip) for _, flip, values in taken]
         inputs += inputs[-1:] * (settings.batch - len(inputs))
         _collect(forward, model, inputs, taken, settings)
-        for window, _, _ in taken:
-            if window.left == 0:
+        for window, flip, _ in taken:
+            # The last mirroring of a window ends it.
+            if flip == flips[-1]:
                 window.scores = _mean(window.scores, len(flips), settings)
                 if window.constant is not None:
                     if len(known) == MOST_KNOWN:

@@ -146,7 +146,7 @@ class Resampling:
         source : Box
             Where they lie; holds `need(target)`.
         target : Box
-        low, high : ndarray of shape (C,) or (C, n), optional
+        low, high : ndarray of shape (C,), (C, 1) or (C, n), optional
             Smallest and largest value of every channel over the whole source volume, which a cubic spline
             overshoots and nnU-Net clips to. If an axis is separate, nnU-Net clips plane by plane: then of
             the n whole planes across that axis that `source` meets. Not needed below order 3.

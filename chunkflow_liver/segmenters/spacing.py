@@ -184,6 +184,14 @@ def resamplings(fit: Fit, crop: Zyx, model: Model, factor: Zyx = (1, 1, 1)) -> t
     )
 
 
+def plane_axis(fit: Fit, model: Model) -> int | None:
+    """Stored axis whose planes are resampled one by one, each clipped to its own range; mostly None."""
+    raw, _ = resamplings(fit, (1, 1, 1), model)
+    if not fit.resamples or raw.separate is None:
+        return None
+    return model.transpose_forward[raw.separate]
+
+
 def _in_nm(model: Model, unit: str) -> tuple[float | None, ...]:
     return tuple(None if v is None else v * NM_PER[unit] for v in model.spacing_zyx)
 

@@ -89,7 +89,8 @@ class Grouped:
 
     def sum(self, values: Array) -> Array:
         """Sum of `values` per group, float64 of shape (count,)."""
-        return np.bincount(self.group, values, self.count)
+        # Without entries NumPy forgets that the weights are floats.
+        return np.bincount(self.group, values, self.count).astype(np.float64, copy=False)
 
     def merged(self, key: Array, values: Array) -> tuple[Grouped, Array, Array]:
         """Sums of `values` over entries of one group and equal `key` (int64, not negative)."""

@@ -1,14 +1,23 @@
-"""Runs and zones of equal gray level, which need the whole object: from a box that holds it."""
+"""Runs and zones of equal gray level, which need whole objects: from boxes that hold one each."""
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Zyx
-from chunkflow_liver.kernels.features import Crop, WholeGroup
-from chunkflow_liver.kernels.texture.levels import Graded, Ranges, check_levels, grade, half_offsets
+from chunkflow_liver.kernels.features import Crop, Rows, WholeGroup
+from chunkflow_liver.kernels.texture.levels import (
+    Ranges,
+    bins,
+    check_levels,
+    gray_levels,
+    half_offsets,
+    level_range,
+)
 from chunkflow_liver.kernels.texture.matrices import (
     RUNS,
     ZONES,
@@ -23,41 +32,70 @@ from chunkflow_liver.xp import Array, on_host
 RUN_OFFSETS = half_offsets((1,))
 
 
-def run_features(crop: Crop) -> dict[str, float]:
-    """Features of the runs of equal gray level of an object: `glrlm_...`, NaN where it has no runs.
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Several objects, each in a box of its own with a margin of background, one after the other.
+
+    Attributes
+    ----------
+    canvas : ndarray of shape (N,), int32
+        Gray level of every voxel of all boxes, flattened; 0 is background.
+    at, of : ndarray of shape (V,), int64
+        Place in `canvas`, and object, of every voxel of an object; ascending.
+    begin : ndarray of shape (L,), int64
+        Where each box begins.
+    shape : ndarray of shape (L, 3), int64
+        Of each box with its margin.
+    base, levels : ndarray of shape (L,), int64
+        `base[object] + level` numbers the levels of all objects; how many each of them has.
+    """
+
+    canvas: Array
+    at: Array
+    of: Array
+    begin: Array
+    shape: Array
+    base: Array
+    levels: Array
+
+
+def run_rows(crops: Sequence[Crop]) -> Rows:
+    """Features of the runs of equal gray level of objects: `glrlm_...`, NaN where there are no runs.
 
     Notes
     -----
-    With a margin of background a step along a direction is a constant stride in the flattened box, so its
-    lines are the columns of a table of that many columns: runs are found as in one dimension [1]_. A
-    direction in which no line meets the object twice has no runs, as in PyRadiomics. A device array is
-    worked on on the host.
+    Runs in 13 directions grow a voxel at a time from their first voxels, all at once, so that the cost
+    follows the voxels of the objects [1]_. A direction in which no line meets the object twice has no runs,
+    as in PyRadiomics. Device arrays are worked on on the host.
 
     References
     ----------
     .. [1] Galloway, Texture analysis using gray level run lengths, 1975, doi:10.1016/S0146-664X(75)80008-6
     """
-    graded = _graded(crop)
-    parts = [_tallied(*_runs(graded, offset)) for offset in RUN_OFFSETS]
-    direction = np.repeat(np.arange(len(parts)), [len(level) for level, _, _ in parts])
-    level, size, n = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    norm = crop.settings.weighting_norm
+    packed = _packed(crops)
+    found = [_runs(packed, offset) for offset in RUN_OFFSETS]
+    direction = np.repeat(np.arange(len(found)), [part.shape[1] for part in found])
+    number, size, n = np.concatenate(found, axis=1)
+    of = np.searchsorted(packed.base, number - 1, side="right") - 1
+    level = number - packed.base[of]
+    order = np.lexsort((size, level, direction, of))
+    of, direction, level, size, n = (a[order] for a in (of, direction, level, size, n))
+    norm = crops[0].settings.weighting_norm
     if norm is None:
-        _, group = consecutive(direction)
+        lines, group = consecutive(of * len(RUN_OFFSETS) + direction)
+        whose = lines // len(RUN_OFFSETS)
     else:
-        weights = direction_lengths(RUN_OFFSETS, crop.voxel_nm, norm)
+        weights = direction_lengths(RUN_OFFSETS, crops[0].voxel_nm, norm)
         reach = int(size.max(initial=0)) + 1
-        group = np.zeros(len(n), np.int64)
-        entries, key, n = Grouped(group, 1).merged(level * reach + size, n * weights[direction])
-        (level, size), group = np.divmod(key, reach), entries.group
-    count = int(group.max(initial=-1)) + 1
-    found = emphases(Grouped(group, count), level, size, n, RUNS)
-    means = mean_over(np.zeros(count, np.int64), 1, found)
-    return {f"glrlm_{name}": float(values[0]) for name, values in means.items()}
+        entries, key, n = Grouped(of, len(crops)).merged(level * reach + size, n * weights[direction])
+        level, size = np.divmod(key, reach)
+        whose, group = consecutive(entries.group)
+    values = emphases(Grouped(group, len(whose)), level, size, n, RUNS)
+    return {f"glrlm_{name}": v for name, v in mean_over(whose, len(crops), values).items()}
 
 
-def zone_features(crop: Crop) -> dict[str, float]:
-    """Features of the 26-connected zones of equal gray level of an object: `glszm_...` [1]_.
+def zone_rows(crops: Sequence[Crop]) -> Rows:
+    """Features of the 26-connected zones of equal gray level of objects: `glszm_...` [1]_.
 
     References
     ----------
@@ -65,77 +103,112 @@ def zone_features(crop: Crop) -> dict[str, float]:
     """
     import cc3d
 
-    graded = _graded(crop)
-    zones, count = cc3d.connected_components(
-        graded.code.reshape(graded.shape), connectivity=26, return_N=True
-    )
-    zones = zones.reshape(-1)
-    size = np.bincount(zones, minlength=count + 1)[1:]
-    level = np.zeros(count + 1, np.int64)
-    level[zones] = graded.code
-    level, size, n = _tallied(level[1:], size)
-    found = emphases(Grouped(np.zeros(len(n), np.int64), 1), level, size, n, ZONES)
-    return {f"glszm_{name}": float(values[0]) for name, values in found.items()}
+    packed = _packed(crops)
+    zone, known = np.zeros(len(packed.at), np.int64), 0
+    first = np.searchsorted(packed.of, np.arange(len(crops) + 1))
+    for i, (begin, shape) in enumerate(zip(packed.begin.tolist(), packed.shape.tolist(), strict=True)):
+        box = packed.canvas[begin : begin + int(np.prod(shape))].reshape(shape)
+        zones, count = cc3d.connected_components(box, connectivity=26, return_N=True)
+        inside = slice(first[i], first[i + 1])
+        zone[inside] = zones.reshape(-1)[packed.at[inside] - begin].astype(np.int64) + (known - 1)
+        known += count
+    voxels = np.bincount(zone, minlength=known)
+    number = np.zeros(known, np.int64)
+    number[zone] = packed.base[packed.of] + packed.canvas[packed.at]
+    reach = int(voxels.max(initial=0)) + 1
+    key, n = np.unique(number * reach + voxels, return_counts=True)
+    number, size = np.divmod(key, reach)
+    of = np.searchsorted(packed.base, number - 1, side="right") - 1
+    values = emphases(Grouped(of, len(crops)), number - packed.base[of], size, n, ZONES)
+    return {f"glszm_{name}": v for name, v in values.items()}
 
 
-@functools.lru_cache(maxsize=1)
-def _graded(crop: Crop) -> Graded:
-    """The gray levels of the object, which are its codes, with a margin of one voxel; on the host.
-
-    Kept for the next group: runs and zones look at the same object one after the other.
-    """
-    mask, raw = on_host(crop.mask), None if crop.raw is None else on_host(crop.raw)
-    inside = np.zeros(0) if raw is None else raw[mask]
-    low, high = (np.array([reduce(inside)], np.float64) for reduce in (np.min, np.max))
-    return grade(mask, raw, Ranges(np.ones(1, np.uint64), low, high), crop.settings, 1)
+def _packed(crops: Sequence[Crop]) -> Packed:
+    """The objects of `crops`, for the next group too: it is given the same ones."""
+    known = crops[0].known
+    if "packed" not in known:
+        known["packed"] = _pack(crops)
+    found: Packed = known["packed"]
+    return found
 
 
-def _runs(graded: Graded, offset: Zyx) -> tuple[Array, Array]:
-    """Gray level and length of every run along `offset`."""
+def _pack(crops: Sequence[Crop]) -> Packed:
+    shape = np.array([crop.mask.shape for crop in crops]) + 2
+    size = shape.prod(axis=1)
+    begin = np.cumsum(size) - size
+    canvas = np.zeros(int(size.sum()), np.int32)
+    values = []
+    for crop, first, sides in zip(crops, begin.tolist(), shape.tolist(), strict=True):
+        mask = on_host(crop.mask)
+        canvas[first : first + int(np.prod(sides))].reshape(sides)[1:-1, 1:-1, 1:-1] = mask
+        if crop.raw is None:
+            raise InputError("textures need the image under the labels")
+        values.append(on_host(crop.raw)[mask])
+    at = np.flatnonzero(canvas)
+    voxels = np.array([len(v) for v in values])
+    of = np.repeat(np.arange(len(crops)), voxels)
+    value = np.concatenate(values).astype(np.float64)
+    ends = np.cumsum(voxels) - voxels
+    low, high = (reduce.reduceat(value, ends) for reduce in (np.minimum, np.maximum))
+    settings = crops[0].settings
+    _, levels = level_range(Ranges(np.arange(len(crops), dtype=np.uint64), low, high), settings)
+    start, width = bins(low, high, settings)
+    canvas[at] = gray_levels(value, start[of], width[of], settings)
+    return Packed(canvas, at, of, begin, shape, np.cumsum(levels) - levels, levels)
+
+
+def _runs(packed: Packed, offset: Zyx) -> Array:
+    """Runs along `offset`: number of the level, length, and how many; int64 of shape (3, R)."""
     z, y, x = offset
-    step = (z * graded.shape[1] + y) * graded.shape[2] + x
-    lines = np.zeros(-(-len(graded.code) // step) * step, np.int32)
-    lines[: len(graded.code)] = graded.code
-    line = lines.reshape(-1, step).T.reshape(-1)
-    first = np.flatnonzero(np.concatenate([[True], line[1:] != line[:-1]]))
-    length = np.diff(np.append(first, len(line)))
-    level = line[first]
-    inside = level > 0
-    # A run of several voxels, or two without background between, are two voxels on one line.
-    shares = (length[inside] > 1).any() or (inside[1:] & inside[:-1]).any() or _gapped(graded, offset)
-    return (level[inside], length[inside]) if shares else (level[:0], length[:0])
+    step = ((z * packed.shape[:, 1] + y) * packed.shape[:, 2] + x)[packed.of]
+    level = packed.canvas[packed.at]
+    before = packed.canvas[packed.at - step]
+    many = np.bincount(packed.of[before > 0], minlength=len(packed.begin)) > 0
+    if not many.all():
+        many[_gapped(packed, np.flatnonzero(~many), offset)] = True
+    alive = (before != level) & many[packed.of]
+    at, step, level = packed.at[alive], step[alive], level[alive]
+    number = (packed.base[packed.of] + packed.canvas[packed.at])[alive]
+    found = [np.zeros((3, 0), np.int64)]
+    length = 1
+    while len(at):
+        at = at + step
+        goes_on = packed.canvas[at] == level
+        ended = np.bincount(number[~goes_on])
+        seen = np.flatnonzero(ended)
+        found.append(np.stack([seen, np.full(len(seen), length), ended[seen]]))
+        at, step, level, number = (a[goes_on] for a in (at, step, level, number))
+        length += 1
+    return np.concatenate(found, axis=1)
 
 
-def _gapped(graded: Graded, offset: Zyx) -> bool:
-    """Whether some line along `offset` meets the object more than once."""
-    place = np.stack(np.nonzero(graded.code.reshape(graded.shape)), axis=1)
+def _gapped(packed: Packed, objects: Array, offset: Zyx) -> Array:
+    """Those of `objects` that some line along `offset` meets more than once."""
+    wanted = np.isin(packed.of, objects)
+    at, of = packed.at[wanted], packed.of[wanted]
+    row, x = np.divmod(at - packed.begin[of], packed.shape[of, 2])
+    z, y = np.divmod(row, packed.shape[of, 1])
+    place = np.stack([z, y, x], axis=1)
     moving = next(axis for axis in range(3) if offset[axis])
     # Every line meets plane 0 of the first axis that moves in one point, which names it.
     name = place - place[:, moving : moving + 1] * (np.array(offset) * offset[moving])
-    return len(np.unique(name, axis=0)) < len(name)
-
-
-def _tallied(level: Array, size: Array) -> tuple[Array, Array, Array]:
-    """The distinct pairs, ascending, and how often each of them occurs; int64."""
-    reach = int(size.max(initial=0)) + 1
-    key = level.astype(np.int64) * reach + size
-    total = int(key.max(initial=-1)) + 1
-    if total <= max(4 * len(key), 1 << 16):
-        counted = np.bincount(key, minlength=total)
-        key = np.flatnonzero(counted)
-        n = counted[key]
-    else:
-        key, n = np.unique(key, return_counts=True)
-    return key // reach, key % reach, n
+    named, n = np.unique(np.column_stack([of, name]), axis=0, return_counts=True)
+    return np.unique(named[n > 1, 0])
 
 
 GLRLM = WholeGroup(
-    run_features, {f"glrlm_{name}": "float64" for name in RUNS}, image=True, working=60.0, check=check_levels
+    None,
+    {f"glrlm_{name}": "float64" for name in RUNS},
+    image=True,
+    working=80.0,
+    check=check_levels,
+    together=run_rows,
 )
 GLSZM = WholeGroup(
-    zone_features,
+    None,
     {f"glszm_{name}": "float64" for name in ZONES},
     image=True,
-    working=60.0,
+    working=80.0,
     check=check_levels,
+    together=zone_rows,
 )

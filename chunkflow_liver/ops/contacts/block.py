@@ -22,6 +22,7 @@ from chunkflow_liver.kernels.tallies import (
     object_rows,
     pair_rows,
 )
+from chunkflow_liver.ops.rows import named
 from chunkflow_liver.ops.seams import seam_record
 from chunkflow_liver.xp import Array
 
@@ -60,13 +61,13 @@ def contact_block(
         found.append(
             (near.at[:, voxel], near.label[voxel], partner, square, near.area[voxel], counted[voxel])
         )
-    record = _named("pairs_a", merged(pairs, PAIR, no_pairs()))
-    record |= _named("objects_a", merged(objects, OBJECT, no_objects()))
+    record = named("pairs_a", merged(pairs, PAIR, no_pairs()))
+    record |= named("objects_a", merged(objects, OBJECT, no_objects()))
     if same:
         # Both ends of a pair look at the same volume, so side B is side A with the roles swapped.
         swapped = merged(pairs, PAIR, no_pairs())
         swapped["own"], swapped["other"] = swapped["other"], swapped["own"]
-        record |= _named("pairs_b", swapped)
+        record |= named("pairs_b", swapped)
     else:
         pairs, objects = [no_pairs()], [no_objects()]
         for near in near_surface(other, own, trim=block.trim, **at):
@@ -74,11 +75,11 @@ def contact_block(
             rows = pair_rows(near, everywhere)
             pairs.append(rows | {"own": rows["other"], "other": rows["own"]})
             objects.append(object_rows(near, everywhere))
-        record |= _named("pairs_b", merged(pairs, PAIR, no_pairs()))
-        record |= _named("objects_b", merged(objects, OBJECT, no_objects()))
+        record |= named("pairs_b", merged(pairs, PAIR, no_pairs()))
+        record |= named("objects_b", merged(objects, OBJECT, no_objects()))
     labels, rows = _parts(block, box, found)
     if rows:
-        record |= _named("parts", rows) | seam_record(block, labels, box.stop)
+        record |= named("parts", rows) | seam_record(block, labels, box.stop)
     inner = tuple(slice(0, n) for n in block.write.shape)
     return Result((labels[inner],) if sites else (), record)
 
@@ -117,9 +118,3 @@ def site_ids(block: Block, parts: Array, *, joined: Any) -> Result:
     final = np.zeros(end - begin + 1, np.uint32)
     final[1:] = joined["site"][begin:end]
     return Result((np.take(final, parts),))
-
-
-def _named(prefix: str, rows: Rows) -> dict[str, Any]:
-    """Record of some rows; empty ones leave no arrays."""
-    first = next(iter(rows))
-    return {f"{prefix}_{k}": v for k, v in rows.items()} if len(rows[first]) else {}

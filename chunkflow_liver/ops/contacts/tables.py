@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from chunkflow_liver.engine.stage import Record, Records
+from chunkflow_liver.engine.stage import Records
 from chunkflow_liver.geometry import NM_PER_UM, Nm, Zyx
 from chunkflow_liver.kernels.contacts import area_step_nm2
 from chunkflow_liver.kernels.sites import merge_sites
@@ -17,18 +17,21 @@ from chunkflow_liver.kernels.tallies import (
     Rows,
     gap_statistics,
     grouped,
-    merged,
     no_objects,
     no_pairs,
+    share,
 )
+from chunkflow_liver.ops.rows import rows_of, summed
 from chunkflow_liver.ops.seams import Seams
 from chunkflow_liver.store.table import Columns
 from chunkflow_liver.xp import Array
 
 PERCENTILES = (10, 50, 90)
 
-_BATCH = 256
-_KEYS = {"pairs": (PAIR, no_pairs), "objects": (OBJECT, no_objects)}
+_PAIRS: dict[str, tuple[tuple[str, ...], Rows]] = {f"pairs_{side}": (PAIR, no_pairs()) for side in "ab"}
+_OBJECTS: dict[str, tuple[tuple[str, ...], Rows]] = {
+    f"objects_{side}": (OBJECT, no_objects()) for side in "ab"
+}
 
 
 def join_sites(records: Records, *, counts: Zyx) -> Columns:
@@ -37,7 +40,7 @@ def join_sites(records: Records, *, counts: Zyx) -> Columns:
     parts: list[Rows] = []
     pairs: list[Array] = []
     for index, record in records:
-        rows = _of(record, "parts")
+        rows = rows_of(record, "parts")
         pairs += seams.meet(index, offsets[-1], record)
         offsets.append(offsets[-1] + (len(rows["own"]) if rows else 0))
         parts += [rows] if rows else []
@@ -62,7 +65,7 @@ def site_table(records: Records, *, joined: Any, voxel_nm: Nm, origin_nm: Nm) ->
 
 def object_table(records: Records, *, joined: Any, voxel_nm: Nm, origin_nm: Nm) -> Columns:
     """One row per object of either side that has a surface, those of A first."""
-    sums = _sums(records, ("objects_a", "objects_b", "pairs_a", "pairs_b"))
+    sums = summed(records, _PAIRS | _OBJECTS)
     found = np.concatenate([np.stack([sums[p]["own"], sums[p]["other"]]) for p in ("pairs_a", "pairs_b")], 1)
     pairs = grouped({"own": found[0], "other": found[1]}, ("own", "other"))
     columns: dict[str, list[Array]] = {}
@@ -78,7 +81,7 @@ def object_table(records: Records, *, joined: Any, voxel_nm: Nm, origin_nm: Nm) 
             "surface_um2": rows["area"] * _step_um2(voxel_nm),
             "contact_voxels": rows["near_voxels"],
             "contact_um2": rows["near_area"] * _step_um2(voxel_nm),
-            "contact_fraction": rows["near_area"] / np.maximum(rows["area"], 1),
+            "contact_fraction": share(rows["near_area"], rows["area"]),
             "partners": end - begin,
             "partner_labels": np.array(
                 ["" if a == b else " ".join(texts[a:b]) for a, b in zip(begin, end, strict=True)],
@@ -93,7 +96,7 @@ def object_table(records: Records, *, joined: Any, voxel_nm: Nm, origin_nm: Nm) 
 
 def pair_table(records: Records, *, joined: Any, voxel_nm: Nm, origin_nm: Nm) -> Columns:
     """One row per pair that comes within the gap on either side."""
-    sums = _sums(records, ("pairs_a", "pairs_b"))
+    sums = summed(records, _PAIRS)
     unit, step = whole_unit(voxel_nm), _step_um2(voxel_nm)
     a, b = sums["pairs_a"], sums["pairs_b"]
     keys = [np.stack([rows["own"], rows["other"]], 1) for rows in (a, b)]
@@ -129,25 +132,6 @@ def pair_table(records: Records, *, joined: Any, voxel_nm: Nm, origin_nm: Nm) ->
 
 def _step_um2(voxel_nm: Nm) -> float:
     return area_step_nm2(voxel_nm) / NM_PER_UM**2
-
-
-def _of(record: Record, prefix: str) -> Rows:
-    """The columns of a record whose names begin with `prefix`."""
-    return {k[len(prefix) + 1 :]: np.asarray(v) for k, v in record.items() if k.startswith(f"{prefix}_")}
-
-
-def _sums(records: Records, prefixes: tuple[str, ...]) -> dict[str, Rows]:
-    """Rows of all blocks added, for each prefix; memory follows the rows, not the blocks."""
-    whole = {prefix: _KEYS[prefix[:-2]][1]() for prefix in prefixes}
-    batches: dict[str, list[Rows]] = {prefix: [] for prefix in prefixes}
-    for _, record in records:
-        for prefix in prefixes:
-            if rows := _of(record, prefix):
-                batches[prefix].append(rows)
-            if len(batches[prefix]) >= _BATCH:
-                whole[prefix] = merged(batches[prefix], _KEYS[prefix[:-2]][0], whole[prefix])
-                batches[prefix] = []
-    return {p: merged(batches[p], _KEYS[p[:-2]][0], whole[p]) for p in prefixes}
 
 
 def _ranges(values: Array, labels: Array, order: Array) -> tuple[Array, Array]:

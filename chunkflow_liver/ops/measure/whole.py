@@ -21,6 +21,8 @@ from chunkflow_liver.xp import Array
 
 NAMED = 10
 """Objects that an error names."""
+BATCH_VOXELS = 1 << 20
+"""Voxels of the boxes of objects that are described together."""
 
 
 def whole_stages(
@@ -61,6 +63,7 @@ def whole_stages(
     crop = min(settings.crop_voxels, inputs[0].box.size)
     near = min(math.prod(b + 2 * (b // 4) for b in grid.block), inputs[0].box.size)
     resident = int(crop * bytes_per_voxel + near * sum(i.itemsize for i in inputs))
+    resident += max(WHOLE[f].fixed for f in features)
     boxed = {**params, "margin": margin, "shape": inputs[0].shape}
     described = Map(
         f"{name}/whole",
@@ -119,17 +122,29 @@ def _describe(
     boxes: Arrays,
 ) -> Iterator[Result]:
     options = Settings.of(settings)
-    kinds = {column: kind for f in features for column, kind in WHOLE[f].kinds(options).items()}
-    rows: dict[str, list[float | str]] = {column: [] for column in kinds}
-    label: list[int] = []
-    for crop in _crops(block, instances, raw, list(owned(block, boxes)), (voxel_nm, options)):
-        label.append(crop.label)
+    found: dict[str, list[Array]] = {}
+    for crops in _batches(_crops(block, instances, raw, list(owned(block, boxes)), (voxel_nm, options))):
+        rows = {"label": np.array([crop.label for crop in crops], np.uint64)}
         for feature in features:
-            for column, value in WHOLE[feature].describe(crop).items():
-                rows[column].append(value)
-    if label:
-        columns = {column: np.array(rows[column], kind) for column, kind in kinds.items()}
-        yield Result(record={"label": np.array(label, np.uint64), **columns})
+            rows |= WHOLE[feature].rows(crops)
+        for column, values in rows.items():
+            found.setdefault(column, []).append(values)
+    if found:
+        yield Result(record={column: np.concatenate(parts) for column, parts in found.items()})
+
+
+def _batches(crops: Iterator[Crop]) -> Iterator[list[Crop]]:
+    """The same crops, several small ones at a time."""
+    batch: list[Crop] = []
+    voxels = 0
+    for crop in crops:
+        if batch and voxels + crop.box.size > BATCH_VOXELS:
+            yield batch
+            batch, voxels = [], 0
+        batch.append(crop)
+        voxels += crop.box.size
+    if batch:
+        yield batch
 
 
 def _crops(

@@ -1,0 +1,292 @@
+"""Distance profiles: how far the surface of every instance is from a class, and what lies around it.
+
+One pass over both labellings keeps exact histograms, of squared gaps over the surface and of voxels in
+shells around the instances. No distance is stored.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from chunkflow_liver.engine.plan import Plan, Product
+from chunkflow_liver.engine.stage import Fold, Map, Records, Result, plain
+from chunkflow_liver.errors import ConfigError, InputError
+from chunkflow_liver.geometry import NM_PER_UM, Block, BlockGrid, Nm, voxels, zyx
+from chunkflow_liver.kernels.contacts import Near, area_step_nm2, halo_voxels, near_surface
+from chunkflow_liver.kernels.squares import nearest_of, whole_unit
+from chunkflow_liver.kernels.tallies import (
+    OBJECT,
+    PAIR,
+    SHELL,
+    Rows,
+    gap_statistics,
+    grouped,
+    merged,
+    no_objects,
+    no_pairs,
+    no_shells,
+    object_rows,
+    pair_rows,
+    share,
+    shell_rows,
+)
+from chunkflow_liver.ops.place import PathLike, checked_labels, table_at, work_folder
+from chunkflow_liver.ops.rows import named, summed
+from chunkflow_liver.store.table import Columns
+from chunkflow_liver.store.volume import Volume
+from chunkflow_liver.xp import Array
+
+WITHIN_NM = (10, 20, 30, 50)
+PERCENTILES = (5, 25, 50, 75, 95)
+
+_SURE = 1 + 1e-9
+
+
+def profiles(
+    instances: Volume,
+    other: Volume,
+    *,
+    to: str | int,
+    cap_nm: float,
+    shells_nm: Sequence[float] = (),
+    parents: Volume | None = None,
+    name: str,
+    work: PathLike,
+    block: tuple[int, int, int] | None = None,
+) -> Plan:
+    """Plan tables of the distance from the surface of instances to a class, and of shells around them.
+
+    Parameters
+    ----------
+    instances : Volume
+        The objects.
+    other : Volume
+        Classes, on the same voxels.
+    to : str or int
+        Class of `other` that distances are measured to.
+    cap_nm : float
+        Largest distance, in nm; with the outermost shell it is the halo of the blocks.
+    shells_nm : sequence of float, optional
+        Where shells around the instances end, in nm, ascending; the first one begins at 0.
+    parents : Volume, optional
+        Cells, zones, ..: the same tables for each of its labels, `<name>-parents` and
+        `<name>-parent-shells`.
+    name : str
+        Name of the table; that of shells is `<name>-shells`.
+    work : path
+        Work folder.
+    block : Zyx, optional
+        Voxels per block; the write unit of `instances` by default.
+
+    Returns
+    -------
+    Plan
+        Its `output` is a `Table` with one row per instance that has a surface: `surface_um2` (marching
+        cubes), `exact_fraction` (share whose distance nothing outside the volume could change),
+        `within_cap_fraction`, `distance_mean_nm` of the surface within the cap, percentiles of all
+        of it (infinite beyond the cap), `within_10_nm_fraction` and so on for 20, 30 and 50 nm as
+        far as the cap reaches. Distances are gaps between the boxes of voxels, as in `contacts`: 0
+        where they touch. Shells count the voxels outside all instances by their nearest instance (of two
+        the one with the smaller label) and the distance between centres: `voxels, class_voxels,
+        class_fraction, exact_voxels`.
+
+    Raises
+    ------
+    ConfigError, InputError
+        If the cap is not above 0, shells do not ascend, the class does not exist or is background, or
+        the volumes hold no labels or differ in shape.
+    """
+    shells = [0.0, *map(float, shells_nm)]
+    if not (math.isfinite(cap_nm) and cap_nm > 0):
+        raise ConfigError(f"cap_nm must be above 0, got {cap_nm!r}")
+    if not all(a < b < math.inf for a, b in itertools.pairwise(shells)):
+        raise ConfigError(f"shells_nm must ascend from above 0, got {list(shells_nm)}")
+    volumes = (instances, other) if parents is None else (instances, other, parents)
+    for volume in volumes:
+        checked_labels(volume, "instances, classes and parents")
+        if volume.shape != instances.shape:
+            raise InputError(
+                f"{instances.url} has {instances.shape} voxels and {volume.url} {volume.shape}: profiles "
+                "need all on the same voxels, choose the level that matches"
+            )
+    number = other.class_number(to)
+    if number == 0:
+        raise ConfigError("a profile to class 0 does not exist: 0 is background, classes count from 1")
+    voxel_nm = instances.voxel_nm
+    halo = zyx(
+        [max(a, b) for a, b in zip(halo_voxels(cap_nm, voxel_nm), voxels(shells[-1], voxel_nm), strict=True)]
+    )
+    grid = BlockGrid(instances.box, block or zyx(list(instances.write_unit)), halo, halo)
+    params: dict[str, Any] = {
+        "voxel_nm": voxel_nm,
+        "cap_nm": float(cap_nm),
+        "shells_nm": shells,
+        "number": number,
+    }
+    first = f"{name}/profiles"
+    wanted = [("surface", "", name, "profile"), ("shells", "", f"{name}-shells", "shells")]
+    if parents is not None:
+        wanted += [("surface", "parent_", f"{name}-parents", "profile")]
+        wanted += [("shells", "parent_", f"{name}-parent-shells", "shells")]
+    about = (
+        ("a", instances.name),
+        ("b", to),
+        ("cap_nm", cap_nm),
+        ("parents", None if parents is None else parents.name),
+    )
+    folds, products = [], []
+    for what, prefix, table, kind in wanted:
+        if what == "shells" and len(shells) == 1:
+            continue
+        values = params | {"prefix": prefix}
+        function = _surfaces if what == "surface" else _shells
+        provenance = {"operation": "profiles", **plain(params)}
+        output = table_at(work, table)
+        folds.append(Fold(f"{table}/table", function, first, output, params=values, provenance=provenance))
+        products.append(Product(kind, table, output, about))
+    working = 72.0 + (40.0 if len(shells) > 1 else 0.0)
+    stage = Map(first, _block, grid, volumes, params=params, working=working, resident=64 << 20)
+    return Plan((stage, *folds), work_folder(work), table_at(work, name), tuple(products))
+
+
+def _block(
+    block: Block,
+    own: Array,
+    classes: Array,
+    parents: Array | None = None,
+    *,
+    voxel_nm: Nm,
+    cap_nm: float,
+    shells_nm: list[float],
+    number: int,
+) -> Result:
+    target = classes == number
+    own = own.view(np.uint8) if own.dtype == bool else own
+    pairs: dict[str, list[Rows]] = {"": [], "parent_": []}
+    objects: dict[str, list[Rows]] = {"": [], "parent_": []}
+    inside = None if parents is None else parents[block.trim]
+    for near in near_surface(own, target.view(np.uint8), voxel_nm=voxel_nm, gap_nm=cap_nm, trim=block.trim):
+        exact = _exact(near, block, voxel_nm, cap_nm)
+        for prefix, labels in (
+            ("", near.label),
+            ("parent_", None if inside is None else inside[tuple(near.at)]),
+        ):
+            if labels is None:
+                continue
+            seen, counted = replace(near, label=labels), labels != 0
+            pairs[prefix].append(pair_rows(seen, counted))
+            objects[prefix].append(_with_exact(seen, counted, exact))
+    record: dict[str, Any] = {}
+    for prefix in pairs:
+        record |= named(f"{prefix}surface", merged(pairs[prefix], PAIR, no_pairs()))
+        record |= named(f"{prefix}objects", merged(objects[prefix], OBJECT, _no_objects()))
+    if len(shells_nm) > 1:
+        unit = whole_unit(voxel_nm)
+        edges = [unit.squares(e) for e in shells_nm]
+        squares, nearest = nearest_of(own, unit, edges[-1], block.trim)
+        counts = {
+            "class_voxels": target[block.trim],
+            "exact_voxels": np.minimum(unit.length_nm(squares), shells_nm[-1])
+            <= _outside(block, voxel_nm, 1) * _SURE,
+        }
+        record |= named("shells", shell_rows(squares, edges, nearest, **counts))
+        if inside is not None:
+            record |= named("parent_shells", shell_rows(squares, edges, inside, **counts))
+    return Result(record=record)
+
+
+def _outside(block: Block, voxel_nm: Nm, beside: int) -> Array:
+    """Distance in nm of each voxel of a block to outside the volume; `beside` is that of the last voxels."""
+    sides = []
+    for axis in range(3):
+        index = np.arange(block.write.start[axis], block.write.stop[axis])
+        steps = np.minimum(index - block.volume.start[axis], block.volume.stop[axis] - 1 - index) + beside
+        sides.append((steps * voxel_nm[axis]).reshape([-1 if a == axis else 1 for a in range(3)]))
+    z, y, x = sides
+    found: Array = np.minimum(np.minimum(z, y), x)
+    return found
+
+
+def _exact(near: Near, block: Block, voxel_nm: Nm, cap_nm: float) -> Array:
+    """Whether nothing outside the volume can be nearer to a surface voxel than what was found."""
+    gap = np.full(len(near.label), cap_nm)
+    for voxel, _, square in near.found:
+        gap[voxel] = whole_unit(voxel_nm).length_nm(square)
+    exact: Array = gap <= _outside(block, voxel_nm, 0)[tuple(near.at)] * _SURE
+    return exact
+
+
+def _with_exact(near: Near, counted: Array, exact: Array) -> Rows:
+    """Rows of objects with the area whose distance is exact."""
+    rows = object_rows(near, counted)
+    sure = {"label": near.label[counted].astype(np.uint64), "exact_area": (near.area * exact)[counted]}
+    return rows | {"exact_area": grouped(sure, OBJECT)["exact_area"]}
+
+
+def _no_objects() -> Rows:
+    return no_objects() | {"exact_area": np.zeros(0, np.int64)}
+
+
+def _surfaces(
+    records: Records, *, prefix: str, voxel_nm: Nm, cap_nm: float, shells_nm: list[float], number: int
+) -> Columns:
+    """One row per instance (or parent) with a surface."""
+    wanted = {f"{prefix}surface": (PAIR, no_pairs()), f"{prefix}objects": (OBJECT, _no_objects())}
+    pairs, objects = summed(records, wanted).values()
+    unit, area = whole_unit(voxel_nm), objects["area"]
+    # What lies beyond the cap is one more step of each histogram: its gap counts as infinite.
+    limit = unit.squares(cap_nm)
+    label = np.concatenate([pairs["own"], objects["label"]])
+    square = np.concatenate([pairs["square"], np.full(len(area), limit + 1)])
+    weight = np.concatenate([pairs["area"], area - objects["near_area"]])
+    order = np.lexsort([square, label])
+    label, square, weight = label[order], square[order], weight[order]
+    begin = np.searchsorted(label, objects["label"])
+    _, _, levels = gap_statistics(begin, square, weight, unit, PERCENTILES)
+    levels[levels > unit.nm * math.sqrt(limit + 0.5)] = np.inf
+    first: Array = np.searchsorted(pairs["own"], objects["label"])
+    mean = np.full(len(area), np.nan)
+    known = np.flatnonzero(np.isin(objects["label"], pairs["own"]))
+    mean[known] = gap_statistics(first[known], pairs["square"], pairs["area"], unit, ())[1]
+    columns = {
+        "label": objects["label"],
+        "surface_voxels": objects["voxels"],
+        "surface_um2": area * (area_step_nm2(voxel_nm) / NM_PER_UM**2),
+        "exact_fraction": share(objects["exact_area"], area),
+        "within_cap_fraction": share(objects["near_area"], area),
+        "distance_mean_nm": mean,
+        **{f"distance_p{p}_nm": values for p, values in zip(PERCENTILES, levels, strict=True)},
+    }
+    for near in WITHIN_NM:
+        if near <= cap_nm:
+            hit = pairs["square"] <= unit.squares(near)
+            rows = grouped({"own": pairs["own"][hit], "area": pairs["area"][hit]}, ("own",))
+            inside = np.zeros(len(area), np.int64)
+            inside[np.searchsorted(objects["label"], rows["own"])] = rows["area"]
+            columns[f"within_{near}_nm_fraction"] = share(inside, area)
+    return columns
+
+
+def _shells(
+    records: Records, *, prefix: str, voxel_nm: Nm, cap_nm: float, shells_nm: list[float], number: int
+) -> Columns:
+    """One row per instance (or parent) and shell that holds a voxel."""
+    counts = ("class_voxels", "exact_voxels")
+    wanted = {f"{prefix}shells": (SHELL, no_shells(*counts))}
+    (rows,) = summed(records, wanted).values()
+    edges = np.array(shells_nm)
+    return {
+        "label": rows["label"],
+        "from_nm": edges[rows["shell"]],
+        "to_nm": edges[rows["shell"] + 1],
+        "voxels": rows["voxels"],
+        "class_voxels": rows["class_voxels"],
+        "class_fraction": share(rows["class_voxels"], rows["voxels"]),
+        "exact_voxels": rows["exact_voxels"],
+    }

@@ -1,0 +1,118 @@
+"""Small pictures of single objects: the raw image with the outline of the object."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from chunkflow_liver.geometry import Box, zyx
+from chunkflow_liver.reports.planes import View, corner_nm, read_plane
+from chunkflow_liver.store.volume import Volume
+
+SIDE = 96
+"""Pixels of a thumbnail."""
+MARGIN = 1.35
+"""How much wider than the object a thumbnail is."""
+MOST_VOXELS = 1 << 21
+"""Voxels that are looked at to find the plane that shows most of an object."""
+OUTLINE = (255, 205, 60)
+
+
+def thumbnail(
+    labels: Sequence[Volume],
+    raw: Sequence[Volume] | None,
+    label: int,
+    box: Box,
+    *,
+    grey: tuple[float, float],
+) -> str:
+    """A data URI of the xy-plane that shows most of an object.
+
+    Parameters
+    ----------
+    labels, raw : sequence of Volume
+        Levels of the instances and of the image, finest first.
+    label : int
+        The object.
+    box : Box
+        Its bounding box in voxels of level 0.
+    grey : tuple of float
+        Grey values that are black and white.
+
+    Raises
+    ------
+    InputError, ChunkError
+        If the planes cannot be read.
+    """
+    size = labels[0].voxel_nm
+    low = [corner_nm(labels[0], a) + box.start[a] * size[a] for a in range(3)]
+    high = [corner_nm(labels[0], a) + box.stop[a] * size[a] for a in range(3)]
+    side = MARGIN * max(high[1] - low[1], high[2] - low[2], 8 * size[1], 8 * size[2])
+    corner = [(a + b - side) / 2 for a, b in zip(low, high, strict=True)]
+    view = View("xy", _best_plane(labels, label, box), (corner[1], corner[2]), (side, side), side / SIDE)
+    seen, within = read_plane(labels, view)
+    inside = (seen == label) & within
+    picture = np.full((SIDE, SIDE, 3), 128.0)
+    if raw is not None:
+        values, known = read_plane(raw, view)
+        black, white = grey
+        shown = np.clip((np.nan_to_num(values.astype(np.float64)) - black) / max(white - black, 1e-9), 0, 1)
+        picture[known] = 255 * shown[known][:, None]
+    picture[_rim(inside) & within] = OUTLINE
+    if raw is None:
+        picture[inside] = 0.6 * np.array(OUTLINE)
+    return _jpeg(picture)
+
+
+def _best_plane(labels: Sequence[Volume], label: int, box: Box) -> float:
+    """Position along z, in nm, of the plane in which the object has most voxels."""
+    for volume in labels:
+        shrink = volume.reduction
+        start = [a // r for a, r in zip(box.start, shrink, strict=True)]
+        stop = [min(-(-b // r), n) for b, r, n in zip(box.stop, shrink, volume.shape, strict=True)]
+        here = Box(zyx(start), zyx(stop))
+        if 0 < here.size <= MOST_VOXELS:
+            area = (volume.read(here) == label).sum(axis=(1, 2))
+            return corner_nm(volume, 0) + (here.start[0] + int(area.argmax()) + 0.5) * volume.voxel_nm[0]
+    return corner_nm(labels[0], 0) + (box.start[0] + box.stop[0]) / 2 * labels[0].voxel_nm[0]
+
+
+def _rim(inside: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Pixels outside an object that touch it, so that small objects stay visible."""
+    wide = np.pad(inside, 1)
+    near = wide[:-2, 1:-1] | wide[2:, 1:-1] | wide[1:-1, :-2] | wide[1:-1, 2:]
+    rim: np.ndarray[Any, Any] = near & ~inside
+    return rim
+
+
+def _jpeg(picture: np.ndarray[Any, Any]) -> str:
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(np.rint(picture).astype(np.uint8)).save(out, "JPEG", quality=80, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def bars(values: np.ndarray[Any, Any], count: int = 28) -> str:
+    """A path of the heights of a histogram in a box of 100 by 26; '' if nothing is finite.
+
+    The bars reach over the middle 99 % of the values; what lies beyond stands in the first and last.
+    """
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return ""
+    low, high = (float(v) for v in np.percentile(values, [0.5, 99.5]))
+    if math.isclose(low, high, rel_tol=1e-12, abs_tol=1e-300):
+        low, high = low - 0.5, high + 0.5
+    heights = np.histogram(np.clip(values, low, high), count, (low, high))[0] / 1.0
+    heights *= 26 / heights.max()
+    width = 100 / count
+    parts = [
+        f"M{i * width:.1f} 26V{26 - h:.1f}H{(i + 1) * width:.1f}V26Z" for i, h in enumerate(heights) if h
+    ]
+    return "".join(parts)

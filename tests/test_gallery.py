@@ -1,0 +1,172 @@
+"""The report shows every feature with its extreme objects, and a gallery of a bounded number of them."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from strategies import done, write
+from test_reports import Page
+
+import chunkflow_liver as cf
+from chunkflow_liver.engine.plan import Plan, Product
+from chunkflow_liver.geometry import Box
+from chunkflow_liver.reports import gallery as galleries
+from chunkflow_liver.reports import report
+from chunkflow_liver.reports.thumbnails import OUTLINE, bars, thumbnail
+
+SHAPE = (9, 60, 80)
+
+
+def make_run(folder, n=(3, 4), features=("basic", "surroundings")):
+    """A finished run with a grid of boxes, larger to the right, on a grey ramp."""
+    labels = np.zeros(SHAPE, np.uint32)
+    for i in range(n[0]):
+        for j in range(n[1]):
+            labels[2:6, 3 + 14 * i : 9 + 14 * i, 3 + 16 * j : 6 + 18 * j] = 1 + i * n[1] + j
+    raw = np.broadcast_to(np.arange(SHAPE[2], dtype=np.uint8), SHAPE).copy()
+    image = write(folder, raw, "raw")
+    mitos = write(folder, labels, "mitos", kind="label")
+    table = cf.measure(mitos, raw=image, features=features, name="t", work=folder / "work")
+    products = (Product("raw", "raw", image), Product("instances", "mitos", mitos), *table.products)
+    plan = Plan(table.stages, table.work, table.output, products)
+    done(plan)
+    return plan, labels
+
+
+def picture(uri):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGB")).astype(
+        int
+    )
+
+
+def cards(page):
+    return [a for a in page.all("figure") if "data-v" in a]
+
+
+def test_every_feature_has_its_distribution_and_its_extremes(tmp_path):
+    plan, _ = make_run(tmp_path)
+    page = Page(report(plan))
+    table = cf.read_table(plan.output).to_pydict()
+    options = [a["value"] for a in page.all("option")]
+    assert options == [str(i) for i in range(len(options))]
+    names = [
+        "voxels",
+        "volume_um3",
+        "axis_major_nm",
+        "intensity_mean",
+        "border_distance_nm",
+        "density_per_um3",
+    ]
+    for name in names:
+        title = name.removesuffix("_nm").removesuffix("_per_um3").removesuffix("_um3").replace("_", " ")
+        assert f"distribution of {title}" in page.source
+    assert "density (1/µm³)" in page.text
+    largest = table["label"][int(np.argmax(table["voxels"]))]
+    row = page.text[page.text.index("largest voxels") :]
+    assert f"{max(table['voxels'])} label {largest}" in row[:120]
+    assert not page.scripts[0].count("http")
+
+
+def test_cards_hold_numbers_and_texts_of_every_feature(tmp_path):
+    plan, _ = make_run(tmp_path)
+    page = Page(report(plan))
+    table = cf.read_table(plan.output).to_pydict()
+    found = cards(page)
+    assert len(found) == 12
+    assert sorted(json.loads(a["data-v"])[0] for a in found) == sorted(table["voxels"])
+    n = len(page.all("option"))
+    for a in found:
+        assert len(json.loads(a["data-v"])) == len(json.loads(a["data-t"])) == n
+    uris = [a["href"] for a in page.all("image") if str(a.get("id", "")).startswith("o0-")]
+    assert len(uris) == 12
+    used = [a["href"] for a in page.all("use") if str(a["href"]).startswith("#o0-")]
+    assert {u[1:] for u in used} == {
+        a["id"] for a in page.all("image") if str(a.get("id", "")).startswith("o0-")
+    }
+
+
+def test_the_number_of_pictures_is_bounded_and_the_extremes_are_among_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(galleries, "MOST_OBJECTS", 8)
+    monkeypatch.setattr(galleries, "TYPICAL", 3)
+    plan, _ = make_run(tmp_path)
+    page = Page(report(plan))
+    table = cf.read_table(plan.output).to_pydict()
+    voxels = [json.loads(a["data-v"])[0] for a in cards(page)]
+    assert len(voxels) == 8
+    assert {min(table["voxels"]), max(table["voxels"])} <= set(voxels)
+    assert "8 of 12 objects: even steps" in page.text
+
+
+def test_missing_values_are_neither_drawn_nor_sorted(tmp_path):
+    plan, _ = make_run(tmp_path, n=(1, 1))
+    page = Page(report(plan))
+    assert "neighbour distance nm · 1 without" in page.text
+    names = [f for f in cf.read_table(plan.output).column_names if f == "neighbour_distance_nm"]
+    assert names
+    assert None in json.loads(cards(page)[0]["data-v"])
+
+
+def test_a_picture_shows_the_object_in_the_plane_with_most_of_it(tmp_path):
+    labels = np.zeros((5, 40, 40), np.uint32)
+    labels[1, 10:14, 10:14] = 7
+    labels[3, 5:35, 5:35] = 7
+    raw = np.zeros(labels.shape, np.uint8)
+    raw[3] = 200
+    size = {"voxel_nm": (8.0, 8.0, 8.0)}
+    volume = write(tmp_path, labels, "mitos", kind="label", **size)
+    image = write(tmp_path, raw, "raw", **size)
+    box = Box((1, 5, 5), (4, 35, 35))
+    shown = picture(thumbnail([volume], [image], 7, box, grey=(0.0, 200.0)))
+    assert shown.shape == (96, 96, 3)
+    middle = shown[48, 48]
+    assert middle.min() > 235  # white: the plane of the large part
+    assert OUTLINE[0] - OUTLINE[2] > 150
+    outline = shown[..., 0] - shown[..., 2] > 60
+    # The outline lies on a square 1 / 1.35 as wide as the picture.
+    rows, columns = np.nonzero(outline)
+    for at in (rows, columns):
+        assert abs(at.min() - 48 * (1 - 1 / 1.35)) <= 3
+        assert abs(at.max() - 48 * (1 + 1 / 1.35)) <= 3
+
+
+def test_an_object_at_the_border_has_no_outline_beyond_it(tmp_path):
+    labels = np.zeros((3, 30, 30), np.uint32)
+    labels[:, :10] = 3
+    volume = write(tmp_path, labels, "mitos", kind="label", voxel_nm=(8.0, 8.0, 8.0))
+    shown = picture(thumbnail([volume], None, 3, Box((0, 0, 0), (3, 10, 30)), grey=(0.0, 1.0)))
+    grey = np.abs(shown - 128).sum(2) < 20
+    # 30 voxels fill 96 / 1.35 pixels; above and beside them the volume has ended.
+    assert grey[:20].all()
+    assert grey[:, :8].all()
+
+
+@pytest.mark.parametrize("lost", ["raw", "mitos"])
+def test_what_cannot_be_read_leaves_the_numbers(lost, tmp_path):
+    plan, _ = make_run(tmp_path)
+    shutil.rmtree(tmp_path / f"{lost}.ome.zarr")
+    page = Page(report(plan))
+    assert len(cards(page)) == 12
+    pictures = [a for a in page.all("image") if str(a.get("id", "")).startswith("o0-")]
+    assert len(pictures) == (12 if lost == "raw" else 0)
+    if lost == "mitos":
+        assert "No pictures:" in page.text
+
+
+def test_a_table_without_boxes_has_no_pictures(tmp_path):
+    plan, _ = make_run(tmp_path, features=["surroundings"])
+    page = Page(report(plan))
+    assert "No pictures: the table has no columns ['bbox_z_min'" in page.text
+    assert len(cards(page)) == 12
+
+
+def test_bars_by_hand():
+    assert bars(np.array([np.nan, np.inf])) == ""
+    path = bars(np.array([0.0, 0.0, 1.0]), count=2)
+    assert path == "M0.0 26V0.0H50.0V26ZM50.0 26V13.0H100.0V26Z"
+    assert bars(np.full(5, 3.0)).count("M") == 1
