@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from chunkflow_liver.ops.profiles import profiles
     from chunkflow_liver.ops.refine import Keep, refine
     from chunkflow_liver.ops.segment import segment
+    from chunkflow_liver.ops.stitch import stitch
     from chunkflow_liver.pipeline import plan_run
     from chunkflow_liver.reports import report
     from chunkflow_liver.store.create import write_volume
@@ -69,6 +70,7 @@ _PUBLIC = {
     "report": "reports",
     "run": "engine.run",
     "segment": "ops.segment",
+    "stitch": "ops.stitch",
     "validate": "store.images",
     "write_properties": "store.properties",
     "write_volume": "store.create",
@@ -106,6 +108,7 @@ __all__ = [
     "report",
     "run",
     "segment",
+    "stitch",
     "validate",
     "write_properties",
     "write_volume",
