@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from chunkflow_liver.kernels.components import merge
+from chunkflow_liver.kernels.components import merge_pairs
 from chunkflow_liver.xp import Array
 
 
@@ -38,7 +38,8 @@ def join(
     Every pair is joined at once by arrays. Only the groups in which that breaks the veto are joined again
     pair by pair; the result is that of joining all pairs one by one, whatever the order they come in.
     """
-    roots = merge(n_nodes, pairs)
+    roots: Array = np.arange(n_nodes)
+    _unite(roots, pairs)
     refused = np.zeros(len(pairs), bool)
     wrong = _broken(roots, block, apart)
     if not len(wrong) or not len(pairs):
@@ -68,11 +69,14 @@ def join(
             enemies[keep] |= enemies.pop(gone)
     undone = np.isin(roots, wrong)
     roots[undone] = np.flatnonzero(undone)
-    kept = again[~refused[again]]
-    joined = merge(n_nodes, pairs[kept])
-    own = joined != np.arange(n_nodes)
-    roots[own] = joined[own]
+    _unite(roots, pairs[again[~refused[again]]])
     return roots, refused
+
+
+def _unite(roots: Array, pairs: Array) -> None:
+    """Give paired nodes, which are their own roots, the smallest node of their group."""
+    nodes, smallest = merge_pairs(pairs)
+    roots[nodes] = smallest
 
 
 def _broken(roots: Array, block: Array, apart: Array | None) -> Array:

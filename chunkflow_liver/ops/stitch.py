@@ -9,8 +9,8 @@ from typing import Any, Literal
 from chunkflow_liver.engine.plan import Plan
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Zyx, voxels, zyx
-from chunkflow_liver.ops.place import PathLike
 from chunkflow_liver.ops.blockwise import Instances, Rules, stitched
+from chunkflow_liver.ops.place import PathLike
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
