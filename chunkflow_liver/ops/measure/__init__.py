@@ -52,7 +52,9 @@ def measure(
         (the label that most voxels of the instance have, the smallest of equals; 0 is none) and
         `parent_share` (the part of its voxels that have it).
     features : sequence of str
-        Groups of columns: 'basic' and those of `ops.measure.groups`.
+        Groups of columns: 'basic'; sums over blocks: 'shape', 'firstorder', 'morphology', 'glcm', 'gldm',
+        'ngtdm'; from every object whole: 'skeleton', 'glrlm', 'glszm'; from all objects together:
+        'surroundings'. Their columns stand at the functions of `ops.measure.groups`.
     settings : mapping, optional
         How grey values become bins and textures are taken, in PyRadiomics' words: `bin_width` (25) or
         `bin_count`, `distances`, `symmetrical_glcm`, `weighting_norm`, `gldm_a`; `radius_nm` (2000) of
