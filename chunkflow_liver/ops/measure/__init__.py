@@ -79,6 +79,8 @@ def measure(
         bbox_x_max` (voxels, half-open), `axis_major_nm, axis_middle_nm, axis_minor_nm` (4 sqrt of the
         eigenvalues of the voxels' covariance), `major_z, major_y, major_x` (unit vector),
         `intensity_mean, intensity_sd, intensity_min, intensity_max`, `touches_border`; sorted by label.
+        Other groups add theirs (`shape_MeshVolume`, `firstorder_Entropy`, `glcm_Contrast` ...) with
+        their units in the columns' metadata.
 
     Raises
     ------
