@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from chunkflow_liver.ops.profiles import profiles
     from chunkflow_liver.ops.refine import Keep, refine
     from chunkflow_liver.ops.segment import segment
+    from chunkflow_liver.ops.split import split
     from chunkflow_liver.ops.stitch import stitch
     from chunkflow_liver.pipeline import plan_run
     from chunkflow_liver.reports import report
@@ -70,6 +71,7 @@ _PUBLIC = {
     "report": "reports",
     "run": "engine.run",
     "segment": "ops.segment",
+    "split": "ops.split",
     "stitch": "ops.stitch",
     "validate": "store.images",
     "write_properties": "store.properties",
@@ -108,6 +110,7 @@ __all__ = [
     "report",
     "run",
     "segment",
+    "split",
     "stitch",
     "validate",
     "write_properties",
