@@ -146,7 +146,7 @@ def test_instances_are_linked_and_refined_as_by_hand(project, array, tmp_path):
 def test_objects_are_split_as_by_hand(project, array, tmp_path):
     project["split"] = [{"name": "parts", "classes": ["mitochondrion"], "depth_nm": 4, "cap_nm": 20}]
     project["measure"] = [{"name": "t", "instances": "parts"}]
-    plan = cf.plan_run(parse(project, tmp_path))
+    plan = cf.plan_run(parse(project, tmp_path, "run.yaml"))
     done(plan)
     at = {"work": tmp_path / "hand", "block": (5, 7, 3)}
     classes = cf.open_volume(tmp_path / "classes.ome.zarr")
