@@ -46,7 +46,7 @@ def images(shape, seed):
     return labels, parents.astype(np.uint64) * np.uint64(2**60 + 1)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(shape=shapes, seed=seeds, block=blocks)
 def test_the_table_does_not_depend_on_the_grid(shape, seed, block):
     labels, parents = images(shape, seed)

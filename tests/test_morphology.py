@@ -49,7 +49,7 @@ def hull(mask):
     return found.volume, found.area
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(shape=shapes, seed=seeds, block=blocks)
 def test_the_table_does_not_depend_on_the_grid(shape, seed, block):
     labels = components(semantic(shape, seed, 1), 26).astype(np.uint32)
