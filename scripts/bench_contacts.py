@@ -43,8 +43,8 @@ rows = list(read_rows(work))
 levels = sum(row["cpu"] for stage, row in rows if "level" in stage)
 first = sum(row["cpu"] for stage, row in rows if stage == "c/contacts")
 table = cf.read_table(plan.output).to_pydict()
-print(json.dumps({"seconds": time.perf_counter() - start, "work_cpu": cpu, "levels_cpu": levels, "first_cpu": first,
-                  "contact_voxels": sum(table["voxels"]), "sites": sum(table["sites"])}))
+print(json.dumps({"seconds": time.perf_counter() - start, "work_cpu": cpu, "levels_cpu": levels,
+                  "first_cpu": first, "contact_voxels": sum(table["voxels"]), "sites": sum(table["sites"])}))
 """
 TREE = """
 import json, sys, time

@@ -14,6 +14,7 @@ from chunkflow_liver.reports.findings import findings
 from chunkflow_liver.reports.narrowings import narrowings
 from chunkflow_liver.reports.provenance import provenance
 from chunkflow_liver.reports.slices import WIDTH, gradient, pictures
+from chunkflow_liver.reports.surroundings import surroundings
 from chunkflow_liver.reports.words import by, length, one, percent
 from chunkflow_liver.reports.work import read_work
 
@@ -51,6 +52,7 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
     work = read_work(Path(run.work if isinstance(run, Plan) else run).absolute())
     drawn = pictures(work)
     found = findings(work, drawn)
+    surroundings(work, found)
     narrow = narrowings(work)
     made = provenance(work)
     page = _template("page.html.j2").render(

@@ -214,7 +214,7 @@ def _contacts(table: Stored, work: Work, instances: Sequence[Stored], found: Fin
                         name=f"contact{len(found.figures)}",
                     ),
                     f"Surface of {a} within {length(gap)} of {one(b)}, one value per pair. The area is that "
-                    "of voxel faces, on average 1.5 times that of a smooth surface.",
+                    "of the marching-cubes mesh.",
                 )
             )
         largest = extremes(table, "area_a_um2", table.names, title="The largest contacts")
