@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from chunkflow_liver.ops.segment import segment
     from chunkflow_liver.ops.split import split
     from chunkflow_liver.ops.stitch import stitch
+    from chunkflow_liver.ops.verify import verify
     from chunkflow_liver.pipeline import plan_run
     from chunkflow_liver.reports import report
     from chunkflow_liver.store.create import write_volume
@@ -74,6 +75,7 @@ _PUBLIC = {
     "split": "ops.split",
     "stitch": "ops.stitch",
     "validate": "store.images",
+    "verify": "ops.verify",
     "write_properties": "store.properties",
     "write_volume": "store.create",
 }
@@ -113,6 +115,7 @@ __all__ = [
     "split",
     "stitch",
     "validate",
+    "verify",
     "write_properties",
     "write_volume",
 ]

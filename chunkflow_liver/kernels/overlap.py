@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -186,6 +187,36 @@ def instance_scores(found: Overlap, threshold: float) -> dict[str, np.ndarray[An
         "f1": np.array([_ratio(2 * matched, n_a + n_b)]),
         "mean_iou": np.array([float(iou[hit].mean()) if matched else float("nan")]),
     }
+
+
+def variation_of_information(found: Overlap) -> tuple[float, float]:
+    """How much a partition is split and merged against the truth, in bits; 0 and 0 where they agree.
+
+    Parameters
+    ----------
+    found : dict
+        Overlap of predicted (a) and true (b) instances; what is background in the truth is left out.
+
+    Returns
+    -------
+    split, merge : float
+        The conditional entropies H(a | b) and H(b | a) [1]_.
+
+    References
+    ----------
+    .. [1] Meila, 2007, doi:10.1016/j.jmva.2006.11.013
+    """
+    inside = found["b"] > 0
+    a, b, n = found["a"][inside], found["b"][inside], found["voxels"][inside]
+    if not len(n):
+        return 0.0, 0.0
+    total = int(n.sum())
+    entropies = []
+    for labels in (b, a):
+        known, size = _sizes(labels, n)
+        share = n / size[np.searchsorted(known, labels)]
+        entropies.append(math.fsum((-n * np.log2(share) / total).tolist()) + 0.0)
+    return entropies[0], entropies[1]
 
 
 def _sizes(labels: Array, voxels: Array) -> tuple[Array, Array]:
