@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from chunkflow_liver.ops.profiles import profiles
     from chunkflow_liver.ops.refine import Keep, refine
     from chunkflow_liver.ops.segment import segment
+    from chunkflow_liver.ops.split import split
+    from chunkflow_liver.ops.stitch import stitch
+    from chunkflow_liver.ops.verify import verify
     from chunkflow_liver.pipeline import plan_run
     from chunkflow_liver.reports import report
     from chunkflow_liver.store.create import write_volume
@@ -69,7 +72,10 @@ _PUBLIC = {
     "report": "reports",
     "run": "engine.run",
     "segment": "ops.segment",
+    "split": "ops.split",
+    "stitch": "ops.stitch",
     "validate": "store.images",
+    "verify": "ops.verify",
     "write_properties": "store.properties",
     "write_volume": "store.create",
 }
@@ -106,7 +112,10 @@ __all__ = [
     "report",
     "run",
     "segment",
+    "split",
+    "stitch",
     "validate",
+    "verify",
     "write_properties",
     "write_volume",
 ]

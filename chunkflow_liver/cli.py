@@ -261,6 +261,24 @@ def run(
 
 
 @app.command()
+def verify(
+    run_file: RunFilePath,
+    name: Annotated[str, typer.Argument(help="Name of the instances: an entry of label or split.")],
+    box: Annotated[
+        tuple[int, int, int, int, int, int],
+        typer.Option(metavar="Z0 Z1 Y0 Y1 X0 X1", help="Voxels to compare, half-open."),
+    ],
+) -> None:
+    """Find the instances of a box anew without blocks, and say how well the run agrees."""
+    from chunkflow_liver.geometry import Box
+    from chunkflow_liver.ops.verify import verify as check
+
+    z0, z1, y0, y1, x0, x1 = box
+    for key, value in check(_plan(run_file), Box((z0, y0, x0), (z1, y1, x1)), name=name).items():
+        typer.echo(f"{key:18} {value:.6g}" if isinstance(value, float) else f"{key:18} {value}")
+
+
+@app.command()
 def status(work: Annotated[Path, typer.Argument(help="Work folder of a run.")]) -> None:
     """Say how far a run is, stage by stage."""
     from chunkflow_liver.engine.status import status_text

@@ -40,6 +40,7 @@ def demo_run_file(folder: Path) -> dict[str, Any]:
         "label": [{"name": "mitos", "classes": ["mitochondrion"], "min_volume_um3": 0.005}],
         "distance": [{"name": "er-distance", "to": "er", "cap_nm": 300}],
         "contacts": [{"name": "mito-er", "instances": "mitos", "to": "er", "gap_nm": 30}],
+        "narrowing": [{"name": "mito-necks", "instances": "mitos", "to": "er", "gap_nm": 30}],
         "measure": [{"name": "mito-table", "instances": "mitos"}],
         "evaluate": [
             {"name": "classes-against-truth", "found": "organelles", "truth": str(raw / "labels" / "truth")},

@@ -24,6 +24,7 @@ from chunkflow_liver.ops.place import work_folder
 from chunkflow_liver.ops.profiles import profiles
 from chunkflow_liver.ops.refine import Keep, refine
 from chunkflow_liver.ops.segment import segment
+from chunkflow_liver.ops.split import split
 from chunkflow_liver.store.images import open_volume
 from chunkflow_liver.store.volume import Volume
 
@@ -52,6 +53,9 @@ def plan_run(run_file: RunFile) -> Plan:
     for entry in run_file.label:
         plans.append(label(semantic, into=into, **entry.model_dump(), **at))
         volumes[entry.name] = plans[-1].output
+    for cut in run_file.split:
+        plans.append(split(semantic, into=into, **cut.model_dump(), **at))
+        volumes[cut.name] = plans[-1].output
     for linked in run_file.link:
         slices = _on_voxels(linked.slices, linked.level, raw, linked.name)
         opened.append(slices)
@@ -105,7 +109,8 @@ def plan_run(run_file: RunFile) -> Plan:
     made = reduce(add, plans)
     if not made.stages:
         raise ConfigError(
-            "nothing to do: the run file has neither segment, label, link, distance, contacts nor evaluate"
+            "nothing to do: the run file has neither segment, label, split, link, distance, contacts "
+            "nor evaluate"
         )
     _check_outputs(made, opened)
     return made

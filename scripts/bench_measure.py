@@ -153,12 +153,13 @@ def measured(at: Path, tool: str, what: str, package: str, objects: int) -> dict
 
 
 def agrees(at: Path, tool: str, what: str) -> bool:
-    """Whether a tool has our numbers: voxels exactly, PyRadiomics' features within 1e-6."""
+    """Whether a tool has our numbers: voxels, or PyRadiomics' features within 1e-6."""
     ours = np.load(at / f"chunkflow_liver-{what}.npz")
     found = np.load(at / f"{tool}-{what}.npz")
     if not np.array_equal(ours["label"], found["label"]):
         return False
     if "voxels" in found.files and "voxels" in ours.files:
-        return bool(np.array_equal(ours["voxels"], found["voxels"]))
+        # nyxus gives a volume in float32, about 2e-6 too small
+        return bool(np.allclose(ours["voxels"], found["voxels"], rtol=1e-5 if tool == "nyxus" else 0, atol=0))
     shared = [name for name in found.files if name in ours.files and name != "label"]
     return all(np.allclose(found[name], ours[name], rtol=1e-6, atol=2e-8, equal_nan=True) for name in shared)

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 Array = np.ndarray[Any, Any]
+CUBES = (16.0, 16.0, 16.0)
 
 
 def turned(seed: int) -> Array:
@@ -55,3 +56,37 @@ def star(length_nm: float, axes: Array) -> Array:
     away = np.linspace(0, length_nm, int(length_nm / 4) + 1)[:, None]
     ways = [np.cos(a) * axes[0] + np.sin(a) * axes[1] for a in np.arange(3) * 2 * np.pi / 3]
     return np.concatenate([away * way for way in ways])
+
+
+def dumbbell(neck_nm: float, seed: int, voxel_nm: Any = CUBES) -> tuple[Array, Array]:
+    """Two bodies of 340 nm with a neck between them, and the place of the neck."""
+    along, line = straight(900.0, turned(seed))
+    mask, line = tube(line, 170 - (170 - neck_nm / 2) / (1 + (along / 120) ** 2) ** 2, voxel_nm)
+    return mask, line[len(line) // 2]
+
+
+def scene(seed: int = 0) -> tuple[Array, Array, Array, list[Array]]:
+    """Two dumbbells and a rod one behind the other along x, a ring of ER round the first neck, two cells."""
+    parts = [
+        dumbbell(110, seed)[0],
+        dumbbell(130, seed + 1)[0],
+        tube(straight(900.0, turned(seed))[1], 140.0, CUBES)[0],
+    ]
+    middles = [dumbbell(110, seed)[1], dumbbell(130, seed + 1)[1]]
+    shape = (
+        max(p.shape[0] for p in parts),
+        max(p.shape[1] for p in parts),
+        sum(p.shape[2] for p in parts) + 4,
+    )
+    labels, at, places = np.zeros(shape, np.uint32), 0, []
+    for i, part in enumerate(parts):
+        labels[: part.shape[0], : part.shape[1], at : at + part.shape[2]][part] = (3, 7, 12)[i]
+        if i < 2:
+            places.append(middles[i] + np.array([0, 0, at * 16.0]))
+        at += part.shape[2]
+    points = (np.indices(shape).reshape(3, -1).T + 0.5) * 16.0
+    ring = np.linalg.norm(points - places[0], axis=1).reshape(shape) < 150
+    er = (ring & (labels == 0)).astype(np.uint8)
+    cells = np.ones(shape, np.uint16)
+    cells[:, :, parts[0].shape[2] :] = 5
+    return labels, er, cells, places

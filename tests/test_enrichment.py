@@ -90,6 +90,7 @@ def test_no_contact_is_missing_and_not_depleted():
     some = within_objects(Observed(density, narrow, label, np.zeros(12, int)), **FEW)
     assert (some["objects"], some["missing"]) == (1, 2)
     assert some["ratio"] == math.inf
+    assert math.isnan(some["difference_low"])
     assert 0 < some["p_value"] <= 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def images(shape, seed):
     return labels, parents.astype(np.uint64) * np.uint64(2**60 + 1)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(shape=shapes, seed=seeds, block=blocks)
 def test_the_table_does_not_depend_on_the_grid(shape, seed, block):
     labels, parents = images(shape, seed)
@@ -146,6 +147,24 @@ def test_parents_that_do_not_fit_are_refused(tmp_path, listing):
     with pytest.raises(ConfigError, match="radius_nm must be positive and finite, got -1"):
         cf.measure(mitos, features=["surroundings"], settings={"radius_nm": -1}, **at)
     assert listing() == before
+
+
+def test_a_block_of_small_touching_objects_fits_its_estimate(tmp_path):
+    """Cubes of 8 voxels in half of the volume, in parents of 12 voxels."""
+    z, y, x = np.indices((96, 96, 96)) // 8
+    labels = ((z + y + x) % 2 * (1 + x + 12 * (y + 12 * z))).astype(np.uint32)
+    parents = (np.indices(labels.shape) // 12).sum(0).astype(np.uint32)
+    mitos, cells = (
+        write(tmp_path, labels, "mitos", kind="label"),
+        write(tmp_path, parents, "cells", kind="label"),
+    )
+    plan = cf.measure(mitos, parents=cells, name="t", work=tmp_path / "work")
+    stage = next(s for s in plan.maps if s.name == "t/parents")
+    tracemalloc.start()
+    stage.function(stage.grid[0], labels, parents)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak <= stage.working * labels.size
 
 
 def test_a_broken_run_goes_on_to_the_same_bytes(tmp_path):

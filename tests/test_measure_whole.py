@@ -69,7 +69,7 @@ def plan(labels, raw, work, block=None, **options):
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(shape=shapes, seed=seeds, block=blocks)
 def test_every_object_is_seen_whole_and_once_for_any_grid(shape, seed, block):
     labels, raw = images(shape, seed)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
+from scipy.ndimage import find_objects
 from scipy.spatial import ConvexHull
 from skimage.measure import euler_number, marching_cubes
 from strategies import (
@@ -47,7 +49,7 @@ def hull(mask):
     return found.volume, found.area
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(shape=shapes, seed=seeds, block=blocks)
 def test_the_table_does_not_depend_on_the_grid(shape, seed, block):
     labels = components(semantic(shape, seed, 1), 26).astype(np.uint32)
@@ -185,3 +187,18 @@ def test_a_crop_fits_its_estimate(filled):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak <= SKELETON.working * mask.size + SKELETON.fixed
+
+
+def test_real_mitochondria_have_the_form_that_scikit_image_finds(em_data, tmp_path):
+    labels = tifffile.imread(em_data / "urocell_labels/mito_instance_fib1-1-0-3.tif")
+    volume = write(tmp_path, labels, "mitos", kind="label")
+    features = ["basic", "shape", "morphology"]
+    plan = cf.measure(volume, features=features, name="t", work=tmp_path / "work", block=(64, 128, 256))
+    found = table(plan)
+    assert found["label"] == np.unique(labels[labels > 0]).tolist()
+    for i, box in enumerate(find_objects(labels)):
+        mask = np.pad(labels[box] == found["label"][i], 1)
+        volume_nm3, area_nm2 = hull(mask)
+        assert found["euler_number"][i] == euler_number(mask, 3)
+        assert found["shape_MeshVolume"][i] * 1e9 / found["solidity"][i] == pytest.approx(volume_nm3)
+        assert found["shape_SurfaceArea"][i] * 1e6 * found["convexity"][i] == pytest.approx(area_nm2)

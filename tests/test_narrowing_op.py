@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from solids import straight, tube, turned
+from solids import CUBES, dumbbell, scene
 from strategies import VOXEL_NM, done, resumed_equals_whole, write
 
 import chunkflow_liver as cf
@@ -14,42 +14,8 @@ from chunkflow_liver.engine.execute import peak_mib, reset_peak
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.store.table import Table
 
-CUBES = (16.0, 16.0, 16.0)
 FEW = {"permutations": 99, "draws": 50}
 PARTS = ("", "-objects", "-windows", "-cells", "-tests")
-
-
-def dumbbell(neck_nm, seed, voxel_nm=CUBES):
-    along, line = straight(900.0, turned(seed))
-    mask, line = tube(line, 170 - (170 - neck_nm / 2) / (1 + (along / 120) ** 2) ** 2, voxel_nm)
-    return mask, line[len(line) // 2]
-
-
-def scene(seed=0):
-    """Two dumbbells and a rod one behind the other along x, a ring of ER round the first neck, two cells."""
-    parts = [
-        dumbbell(110, seed)[0],
-        dumbbell(130, seed + 1)[0],
-        tube(straight(900.0, turned(seed))[1], 140.0, CUBES)[0],
-    ]
-    middles = [dumbbell(110, seed)[1], dumbbell(130, seed + 1)[1]]
-    shape = (
-        max(p.shape[0] for p in parts),
-        max(p.shape[1] for p in parts),
-        sum(p.shape[2] for p in parts) + 4,
-    )
-    labels, at, places = np.zeros(shape, np.uint32), 0, []
-    for i, part in enumerate(parts):
-        labels[: part.shape[0], : part.shape[1], at : at + part.shape[2]][part] = (3, 7, 12)[i]
-        if i < 2:
-            places.append(middles[i] + np.array([0, 0, at * 16.0]))
-        at += part.shape[2]
-    points = (np.indices(shape).reshape(3, -1).T + 0.5) * 16.0
-    ring = np.linalg.norm(points - places[0], axis=1).reshape(shape) < 150
-    er = (ring & (labels == 0)).astype(np.uint8)
-    cells = np.ones(shape, np.uint16)
-    cells[:, :, parts[0].shape[2] :] = 5
-    return labels, er, cells, places
 
 
 def plan(folder, work, block=None, near=None, **options):

@@ -143,6 +143,19 @@ def test_instances_are_linked_and_refined_as_by_hand(project, array, tmp_path):
     assert sorted(i for i in ids["final"] if i) == list(range(1, int(large.read().max()) + 1))
 
 
+def test_objects_are_split_as_by_hand(project, array, tmp_path):
+    project["split"] = [{"name": "parts", "classes": ["mitochondrion"], "depth_nm": 4, "cap_nm": 20}]
+    project["measure"] = [{"name": "t", "instances": "parts"}]
+    plan = cf.plan_run(parse(project, tmp_path, "run.yaml"))
+    done(plan)
+    at = {"work": tmp_path / "hand", "block": (5, 7, 3)}
+    classes = cf.open_volume(tmp_path / "classes.ome.zarr")
+    hand = cf.split(classes, classes=[2], depth_nm=4, cap_nm=20, name="parts", **at)
+    found = cf.open_volume(tmp_path / "work/results.ome.zarr/labels/parts").read()
+    np.testing.assert_array_equal(found, done(hand).read())
+    assert cf.read_table(tmp_path / "work/tables/t.parquet").num_rows == found.max()
+
+
 def test_distances_and_contacts_have_their_options(project, tmp_path):
     project["distance"] = [
         {"name": "to-mitos", "instances": "mitos", "cap_nm": 20, "signed": True, "nearest": True},

@@ -199,6 +199,22 @@ def test_the_page_tells_no_paths_of_this_machine(page, finished):
     assert "../raw.ome.zarr" in page.text
 
 
+def test_what_clean_up_and_edits_did_is_said(tmp_path):
+    labels = np.zeros((6, 8, 8), np.uint16)
+    labels[2:5, 2:5, 2:5], labels[3, 6, 6], labels[0, 0, 0] = 9, 4, 2
+    labels[2, 6:8, 1:3] = 6
+    at = {"work": tmp_path / "work"}
+    volume = cf.write_volume(tmp_path / "found.ome.zarr", labels, voxel_nm=VOXEL_NM, kind="label")
+    keep = cf.Keep(min_volume_um3=2 * 512e-9, border=False)
+    clean = cf.refine(volume, keep=keep, name="clean", **at)
+    final = cf.edit(clean.output, [("delete", 1)], name="final", **at)
+    cf.run(clean + final, progress=False)
+    text = Page(report(tmp_path / "work")).text
+    assert "1 of 4 objects of found stay in clean; 2 touch the end of the volume, 1 are too small." in text
+    assert "Edits that make final of clean: 1 delete." in text
+    assert "clean-ids" in text
+
+
 def test_names_are_text_never_markup(work):
     entries = json.loads((work / "products.json").read_text())
     for entry in entries:

@@ -19,6 +19,7 @@ from chunkflow_liver.config.sections import (
     Section,
     Segment,
     Semantic,
+    Split,
 )
 
 NARROWING_TABLES = ("", "-objects", "-windows", "-cells", "-tests")
@@ -35,6 +36,7 @@ class RunFile(Section):
     segment: Segment | None = None
     semantic: Semantic | None = None
     label: tuple[Label, ...] = ()
+    split: tuple[Split, ...] = ()
     link: tuple[Link, ...] = ()
     refine: tuple[Refine, ...] = ()
     measure: tuple[Measure, ...] = ()
@@ -53,6 +55,7 @@ class RunFile(Section):
             "label images": [
                 *([self.segment.name] if self.segment else []),
                 *(entry.name for entry in self.label),
+                *(f"{entry.name}{end}" for entry in self.split for end in ("", "-blocks")),
                 *(entry.name for entry in self.link),
                 *(entry.name for entry in self.refine),
                 *(f"{entry.name}-exact" for entry in self.distance),
@@ -61,6 +64,7 @@ class RunFile(Section):
             ],
             "distance images": [entry.name for entry in self.distance],
             "tables": [
+                *(f"{entry.name}-seams" for entry in self.split),
                 *(f"{entry.name}-ids" for entry in self.refine),
                 *(entry.name for entry in self.measure),
                 *(f"{c.name}{end}" for c in self.contacts for end in ("", "-objects", "-sites")),
@@ -77,6 +81,7 @@ class RunFile(Section):
             if twice:
                 raise ValueError(f"two {what} are called {twice[0]!r}; rename one of them")
         labels = {entry.name for entry in self.label} | {entry.name for entry in self.link}
+        labels |= {entry.name for entry in self.split}
         for wish in self.refine:
             if wish.instances not in labels:
                 raise ValueError(

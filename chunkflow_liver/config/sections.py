@@ -93,6 +93,26 @@ class Label(Section):
     dtype: Literal["uint32", "uint64"] | None = None
 
 
+class Split(Section):
+    """Instances of classes, cut at their necks."""
+
+    name: Name
+    classes: tuple[str | int, ...]
+    depth_nm: Nm
+    cap_nm: Nm
+    mode: Literal["volume", "slices"] = "volume"
+    boundary: str | int | None = None
+    distance_smooth_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    mask_smooth_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    opening_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    fill_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    halo_nm: Nm | None = None
+    iou: Annotated[float, Field(gt=0, le=1)] = 0.1
+    iomin: Annotated[float, Field(gt=0, le=1)] = 0.3
+    branches: bool = True
+    min_volume_um3: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+
+
 class Link(Section):
     """Instances in 3D from an image of instances of single slices."""
 

@@ -27,7 +27,8 @@ class Product:
     """A result that a person looks at: what it is, its name, and where it lies.
 
     `kind` is one of 'raw', 'semantic', 'instances', 'distance', 'exact', 'instance table',
-    'contact table', 'contact objects', 'contact sites', 'profile', 'shells', 'evaluation'.
+    'contact table', 'contact objects', 'contact sites', 'profile', 'shells', 'evaluation',
+    'id table', 'edit log'.
     """
 
     kind: str

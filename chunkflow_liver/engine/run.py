@@ -236,6 +236,8 @@ def _run_fold(stage: Fold, journal: Journal) -> None:
     with _scratch(stage, journal.work) as extra:
         columns = stage.function(journal.records(stage.over), **stage.artefacts, **stage.params, **extra)
         stage.output.write(columns, plain(stage.provenance))
+        # Some network file systems keep files that are still mapped.
+        del columns
     journal.append({"stage": stage.name, "finished": True, "seconds": round(time.monotonic() - start, 3)})
     log.info("%s: done in %.1f s", stage.name, time.monotonic() - start)
 

@@ -145,7 +145,7 @@ def near_surface(
     if not _any(own, bounds):
         return
     unit = whole_unit(voxel_nm)
-    meeting = _Meeting(other, unit, unit.squares(gap_nm), reach, same)
+    meeting = _Meeting(other, unit, unit.squares(gap_nm), reach, None if same else _only(other))
     squares = None
     if not same and other.any():
         squares = squares_to(other != 0, unit, meeting.limit, trim, between=True)
@@ -170,6 +170,12 @@ def near_surface(
 
 def _any(own: Array, bounds: Sequence[tuple[int, int]]) -> bool:
     return bool(own[tuple(slice(a, b) for a, b in bounds)].any())
+
+
+def _only(other: Array) -> Any:
+    """The label of the only object, or None."""
+    label = other.max(initial=0)
+    return label if label and ((other == 0) | (other == label)).all() else None
 
 
 def _surface(own: Array, bounds: Sequence[tuple[int, int]]) -> Array:
@@ -231,12 +237,14 @@ class _Meeting:
     unit: Unit
     limit: int
     reach: Zyx
-    same: bool
+    single: Any
 
     def nearest(self, at: Array, near: Array, square: Array) -> Found:
         """The labels within the gap of voxels `near`, whose nearest label is at `square`."""
         if not len(near):
             return []
+        if self.single is not None:
+            return [(near, np.full(len(near), self.single, self.other.dtype), square[near])]
         smallest, largest = self._around(at[:, near])
         alone = smallest == largest
         only = near[alone]

@@ -65,8 +65,11 @@ def distance_nm(mask: Array, voxel_nm: Nm, cap_nm: float, trim: Trim = WHOLE) ->
         unit = whole_unit(voxel_nm)
         limit = unit.squares(cap_nm)
         squares = squares_to(mask, unit, limit, trim)
-        distance = np.sqrt(squares, dtype=np.float32 if limit < 1 << 24 else np.float64) * unit.nm
-        return np.where(squares > limit, np.float32(np.inf), distance.astype(np.float32, copy=False))
+        # Whole numbers up to 2**24 are exact in float32.
+        distance = np.sqrt(squares, dtype=np.float32 if limit < 1 << 24 else np.float64)
+        distance *= unit.nm
+        np.copyto(distance, np.inf, where=squares > limit)
+        return distance.astype(np.float32, copy=False)
     return _capped(_transform(mask, voxel_nm)[trim], cap_nm)
 
 
@@ -145,10 +148,22 @@ def exact_nm(distance: Array, box: Box, volume: Box, voxel_nm: Nm, cap_nm: float
     """
     xp = namespace(distance)
     exact = xp.isfinite(distance) if not np.isfinite(cap_nm) else xp.ones(distance.shape, bool)
-    needed = xp.minimum(xp.abs(distance), xp.float32(cap_nm))
     for axis, size in enumerate(voxel_nm):
-        index = xp.arange(box.start[axis], box.stop[axis])
-        steps = xp.minimum(index - volume.start[axis] + 1, volume.stop[axis] - index)
-        outside = (steps * (size * _TIE)).astype(xp.float32)
-        exact &= needed <= outside.reshape([-1 if a == axis else 1 for a in range(3)])
+        index = np.arange(box.start[axis], box.stop[axis])
+        outside = np.minimum(index - volume.start[axis] + 1, volume.stop[axis] - index) * (size * _TIE)
+        # Only where the volume's end is nearer than the cap can it matter.
+        for part in _ends(outside.astype(np.float32) < cap_nm):
+            at = (*(slice(None),) * axis, part)
+            ends = xp.asarray(outside[part].astype(np.float32)).reshape(
+                [-1 if a == axis else 1 for a in range(3)]
+            )
+            exact[at] &= xp.minimum(xp.abs(distance[at]), xp.float32(cap_nm)) <= ends
     return exact
+
+
+def _ends(near: Array) -> list[slice]:
+    """The first and the last voxels that are near an end; one slice where they meet."""
+    if near.all():
+        return [slice(None)]
+    inner = np.flatnonzero(~near)
+    return [s for s in (slice(0, int(inner[0])), slice(int(inner[-1]) + 1, None)) if near[s].any()]

@@ -86,9 +86,10 @@ def within_objects(seen: Observed, *, permutations: int, draws: int, seed: int) 
         The entries of `EFFECT`. `objects` (informative ones) in `cells`, `missing` (objects that have
         both kinds of window but no contact in any: 0/0), `mean_narrow`, `mean_control` (means over
         objects of the mean density of their windows), `difference` and `ratio` of these two with 95 %
-        intervals, `standardised` (mean over standard deviation of the objects' differences),
-        `share_greater` (objects with more contact at narrowings, of those with any difference),
-        `p_value` (two-sided, never 0). What cannot be said is NaN; a ratio to 0 is inf.
+        intervals (NaN for fewer than 3 objects, of which draws say nothing), `standardised` (mean over
+        standard deviation of the objects' differences), `share_greater` (objects with more contact at
+        narrowings, of those with any difference), `p_value` (two-sided, never 0). What cannot be said
+        is NaN; a ratio to 0 is inf.
 
     Notes
     -----
@@ -173,6 +174,7 @@ def between_objects(seen: Observed, *, permutations: int, draws: int, seed: int)
         mean = np.add.reduceat(value[kept][rows], first) / counts[pairs.ravel()]
         means[i] = mean.reshape(-1, 2).mean(0)
     sizes = {"objects": int(kept.sum()), "cells": len(group) // 2}
+    means = means if kept.sum() > 4 else means[:0]
     return found | sizes | _intervals(found["mean_narrow"], found["mean_control"], means)
 
 
@@ -245,7 +247,9 @@ def _effect(
         means[i] = narrow[rows].mean(), control[rows].mean()
     difference = narrow - control
     apart = np.abs(difference) > _TIE
-    return _intervals(float(narrow.mean()), float(control.mean()), means) | {
+    return _intervals(
+        float(narrow.mean()), float(control.mean()), means if len(narrow) > 2 else means[:0]
+    ) | {
         "objects": len(narrow),
         "cells": len(starts),
         "standardised": _over(float(difference.mean()), float(difference.std(ddof=1)))
@@ -263,12 +267,12 @@ def _drawn(starts: Array, counts: Array, rng: np.random.Generator) -> tuple[Arra
 
 
 def _intervals(narrow: float, control: float, means: Array) -> dict[str, float]:
-    """Difference and ratio of two means, and the middle 95 % of those of the draws."""
+    """Difference and ratio of two means, and the middle 95 % of those of the draws; NaN without draws."""
     apart = means[:, 0] - means[:, 1]
     # Draws without any contact have no ratio; those with contact on one side only have an infinite one.
     some = means[(means > 0).any(1)]
     ratios = np.divide(some[:, 0], some[:, 1], out=np.full(len(some), np.inf), where=some[:, 1] > 0)
-    low, high = np.quantile(apart, [0.025, 0.975])
+    low, high = np.quantile(apart, [0.025, 0.975]) if len(apart) else (math.nan, math.nan)
     found = {"difference_low": float(low), "difference_high": float(high)}
     for name, share in (("ratio_low", 0.025), ("ratio_high", 0.975)):
         # The draw itself, not a value between two: one of them may be infinite.

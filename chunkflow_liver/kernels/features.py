@@ -149,6 +149,8 @@ class View:
         start = [a - b for a, b in zip(seen.start, wanted.start, strict=True)]
         stop = [b - a for a, b in zip(seen.stop, wanted.stop, strict=True)]
         inside = self.labels[seen.relative_to(self.block.read).slices]
+        if not any(start + stop):
+            return inside
         return np.pad(inside, list(zip(start, stop, strict=True)))
 
     def rank(self, label: Array) -> Array:

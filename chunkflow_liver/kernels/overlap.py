@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from chunkflow_liver.errors import InputError
+from chunkflow_liver.kernels.components import PlaneRuns
 from chunkflow_liver.xp import Array, on_host
 
 Overlap = Mapping[str, np.ndarray[Any, Any]]
@@ -39,13 +41,28 @@ def overlap(a: Array, b: Array) -> dict[str, np.ndarray[Any, Any]]:
     # Runs of equal pairs are far fewer than voxels, so only their starts are sorted.
     change = np.flatnonzero((flat_a[1:] != flat_a[:-1]) | (flat_b[1:] != flat_b[:-1])) + 1
     start = np.concatenate([np.zeros(1, change.dtype), change])
-    length = np.diff(start, append=flat_a.size)
-    part = {
-        "a": flat_a[start].astype(np.uint64),
-        "b": flat_b[start].astype(np.uint64),
-        "voxels": length.astype(np.int64),
-    }
-    return _added([part])
+    return _met(flat_a[start], flat_b[start], start, flat_a.size)
+
+
+def overlap_runs(a: PlaneRuns, b: PlaneRuns, size: int) -> dict[str, np.ndarray[Any, Any]]:
+    """`overlap` of two labellings that are given as runs, as `plane_runs` makes them.
+
+    Parameters
+    ----------
+    a, b : tuple of ndarray
+        Starts and values of the runs of the same voxels in the same order; zeros included.
+    size : int
+        Number of voxels.
+    """
+    start = np.union1d(a[0], b[0])
+    value_a, value_b = (values[np.searchsorted(begin, start, side="right") - 1] for begin, values in (a, b))
+    return _met(value_a, value_b, start.astype(np.int64), size) if size else _added([])
+
+
+def _met(a: Array, b: Array, start: Array, size: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Overlap of runs on which neither labelling changes."""
+    length = np.diff(start, append=size)
+    return _added([{"a": a.astype(np.uint64), "b": b.astype(np.uint64), "voxels": length.astype(np.int64)}])
 
 
 def merge_overlaps(parts: Iterable[Overlap]) -> dict[str, np.ndarray[Any, Any]]:
@@ -170,6 +187,36 @@ def instance_scores(found: Overlap, threshold: float) -> dict[str, np.ndarray[An
         "f1": np.array([_ratio(2 * matched, n_a + n_b)]),
         "mean_iou": np.array([float(iou[hit].mean()) if matched else float("nan")]),
     }
+
+
+def variation_of_information(found: Overlap) -> tuple[float, float]:
+    """How much a partition is split and merged against the truth, in bits; 0 and 0 where they agree.
+
+    Parameters
+    ----------
+    found : dict
+        Overlap of predicted (a) and true (b) instances; what is background in the truth is left out.
+
+    Returns
+    -------
+    split, merge : float
+        The conditional entropies H(a | b) and H(b | a) [1]_.
+
+    References
+    ----------
+    .. [1] Meila, 2007, doi:10.1016/j.jmva.2006.11.013
+    """
+    inside = found["b"] > 0
+    a, b, n = found["a"][inside], found["b"][inside], found["voxels"][inside]
+    if not len(n):
+        return 0.0, 0.0
+    total = int(n.sum())
+    entropies = []
+    for labels in (b, a):
+        known, size = _sizes(labels, n)
+        share = n / size[np.searchsorted(known, labels)]
+        entropies.append(math.fsum((-n * np.log2(share) / total).tolist()) + 0.0)
+    return entropies[0], entropies[1]
 
 
 def _sizes(labels: Array, voxels: Array) -> tuple[Array, Array]:

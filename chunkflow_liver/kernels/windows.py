@@ -82,6 +82,8 @@ class Track:
 
     Attributes
     ----------
+    at : tuple of ndarray of shape (n,), int64
+        Their indices in the array.
     branch : ndarray of shape (n,), int64
     position_nm : ndarray of shape (n,), float64
         Along the branch.
@@ -91,6 +93,7 @@ class Track:
         Whether the other class comes within the gap.
     """
 
+    at: tuple[Array, ...]
     branch: Array
     position_nm: Array
     area_nm2: Array
@@ -124,10 +127,8 @@ def surface_track(
 
     Notes
     -----
-    Faces on the end of the volume do not count. The gap between the boxes of two voxels is the distance
-    between their centres after one of them has grown by one voxel on all sides.
+    Faces on the end of the volume do not count.
     """
-    from scipy.ndimage import binary_dilation
     from scipy.spatial import cKDTree
 
     area = np.zeros(mask.shape)
@@ -140,14 +141,26 @@ def surface_track(
         area[high] += (step > 0) * (volume / size)
     at = np.nonzero(area)
     contact = np.zeros(len(at[0]), bool)
-    if other is not None and other.any():
-        grown = binary_dilation(other, np.ones((3, 3, 3), bool))
-        contact = np.isfinite(distance_nm(grown, voxel_nm, gap_nm)[at])
+    if other is not None:
+        contact = contact_mask(other, voxel_nm, gap_nm)[at]
     points = (np.stack(at, 1) + 0.5) * np.array(voxel_nm) + start_nm
     owner = np.repeat(np.arange(len(line.branches)), [len(b.points_nm) for b in line.branches])
     nearest = cKDTree(np.concatenate([b.points_nm for b in line.branches])).query(points)[1]
     position = np.concatenate([b.position_nm for b in line.branches])
-    return Track(owner[nearest], position[nearest], area[at], contact)
+    return Track(at, owner[nearest], position[nearest], area[at], contact)
+
+
+def contact_mask(other: Array, voxel_nm: Nm, gap_nm: float) -> Array:
+    """Voxels within a gap of the other class, itself included, bool.
+
+    Notes
+    -----
+    The gap between the boxes of two voxels is the distance between their centres after one of them has
+    grown by one voxel on all sides.
+    """
+    from scipy.ndimage import binary_dilation
+
+    return np.isfinite(distance_nm(binary_dilation(other, np.ones((3, 3, 3), bool)), voxel_nm, gap_nm))
 
 
 def windows(line: Centreline, track: Track, narrow: dict[str, Array], near: Near) -> dict[str, Array]:

@@ -125,7 +125,7 @@ def distance(
     number = None if to is None else labels.class_number(to)
     _check(options, number, cap_nm)
     if cap_nm is None:
-        return _uncapped(labels, number, name, work_folder(work), block, into, options)
+        return _uncapped(labels, to, name, work_folder(work), block, into, options)
     outputs = _outputs(labels, name, work, block, into, options)
     halo = voxels(cap_nm, labels.voxel_nm)
     grid = BlockGrid(labels.box, block or outputs[0].write_unit, halo, halo)
@@ -275,7 +275,7 @@ def _stored(distance: Array, options: DistanceOptions) -> Array:
 
 def _uncapped(
     labels: Volume,
-    number: int | None,
+    to: str | int | None,
     name: str,
     work: PathLike,
     block: Zyx | None,
@@ -289,6 +289,7 @@ def _uncapped(
             f"{labels.url} is too large for exact distances of any length in steps of {unit.nm} nm; give "
             "a cap_nm"
         )
+    number = None if to is None else labels.class_number(to)
     block = block or labels.write_unit
     source, stages = labels, list[Stage]()
     for axis in range(2):
@@ -313,7 +314,7 @@ def _uncapped(
     }
     grid = BlockGrid(labels.box, lines)
     stages.append(Map(f"{name}/distance", _last_lines, grid, (source,), outputs, params=params, working=72.0))
-    return _plan(tuple(stages), outputs, (number, None), options, work)
+    return _plan(tuple(stages), outputs, (to, None), options, work)
 
 
 def _lines(shape: Zyx, block: Zyx, axis: int) -> Zyx:

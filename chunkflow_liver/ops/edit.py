@@ -112,7 +112,7 @@ def edit(
     cut = block or output.write_unit
     grid = BlockGrid(output.box, cut, high=(1, 1, 1) if split else (0, 0, 0))
     inputs = (instances,) if pieces is None else (instances, checked_labels(pieces, "pieces"))
-    changes = arrays_at(work, name, "changes")
+    changes, log = arrays_at(work, name, "changes"), table_at(work, f"{name}-edits")
     params: dict[str, Any] = {"split": split, "divide": divide}
     stages: tuple[Stage, ...] = (
         Map(f"{name}/find", _find, grid, inputs, params=params, working=40.0),
@@ -128,7 +128,7 @@ def edit(
             f"{name}/log",
             _log,
             f"{name}/find",
-            table_at(work, f"{name}-edits"),
+            log,
             params={"rows": rows},
             artefacts={"changes": changes},
             provenance={"operation": "edit", "instances": instances.name},
@@ -146,7 +146,8 @@ def edit(
         *pyramid(output, name),
     )
     about = (("instances", instances.name), ("edits", len(rows)))
-    return Plan(stages, work_folder(work), output, (Product("instances", name, output, about),))
+    products = (Product("instances", name, output, about), Product("edit log", f"{name}-edits", log, about))
+    return Plan(stages, work_folder(work), output, products)
 
 
 def read_edits(path: PathLike) -> list[list[str]]:

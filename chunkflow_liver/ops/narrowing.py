@@ -141,6 +141,7 @@ def narrowing(
     provenance = {"operation": "narrowing", "axis": axis, "voxel_nm": list(instances.voxel_nm), **settings}
     made: tuple[Stage, ...] = (*stages, found)
     about = (("instances", instances.name), ("axis", axis), *sorted(settings.items()))
+    about += (("er", er.name),) if er is not None else ()
     products = []
     for part, function, kind in PARTS[: None if er is not None else 2]:
         table = table_at(work, f"{name}{part}")

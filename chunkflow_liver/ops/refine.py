@@ -176,7 +176,8 @@ def refine(
         *pyramid(output, name),
     )
     about = (("instances", instances.name), *settings.items())
-    return Plan(stages, work_folder(work), output, (Product("instances", name, output, about),))
+    products = (Product("instances", name, output, about), Product("id table", f"{name}-ids", table, about))
+    return Plan(stages, work_folder(work), output, products)
 
 
 def _largest(dtype: str) -> int:

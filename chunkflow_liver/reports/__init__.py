@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from chunkflow_liver.engine.plan import Plan
 from chunkflow_liver.errors import OutputError
 from chunkflow_liver.reports.findings import findings
+from chunkflow_liver.reports.narrowings import narrowings
 from chunkflow_liver.reports.provenance import provenance
 from chunkflow_liver.reports.slices import WIDTH, gradient, pictures
+from chunkflow_liver.reports.surroundings import surroundings
 from chunkflow_liver.reports.words import by, length, one, percent
 from chunkflow_liver.reports.work import read_work
 
@@ -41,7 +43,8 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
 
     Notes
     -----
-    The page holds everything it shows and loads nothing. Pictures come from levels of the pyramid with
+    The page holds everything it shows and loads nothing; figures of narrowings lie in `figures` beside it,
+    too, as SVG. Pictures come from levels of the pyramid with
     at most `planes.MOST_VOXELS` voxels per plane, voxel statistics from at most `samples.MOST_VOXELS`
     voxels, tables show their first 200 rows: memory does not grow with the volume, only (by a few
     columns) with the number of objects.
@@ -49,14 +52,22 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
     work = read_work(Path(run.work if isinstance(run, Plan) else run).absolute())
     drawn = pictures(work)
     found = findings(work, drawn)
+    surroundings(work, found)
+    narrow = narrowings(work)
     made = provenance(work)
     page = _template("page.html.j2").render(
         title=f"Report of {work.path.name}",
         drawn=drawn,
         found=found,
+        narrow=narrow,
         made=made,
         warnings=[*made.warnings, *found.warnings],
-        missing=list(dict.fromkeys(work.local(m) for m in (*drawn.problems, *found.missing))),
+        missing=list(
+            dict.fromkeys(
+                work.local(m)
+                for m in (*drawn.problems, *found.missing, *(m for n in narrow for m in n.missing))
+            )
+        ),
         gradient=gradient(),
         width=WIDTH,
         script=_source("page.js"),
@@ -73,6 +84,9 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
         target.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(page, encoding="utf-8")
         os.replace(partial, target)
+        for name, svg in (file for n in narrow for file in n.files.items()):
+            (target.parent / "figures").mkdir(exist_ok=True)
+            (target.parent / "figures" / name).write_text(svg, encoding="utf-8")
     except OSError as err:
         raise OutputError(f"cannot write the report to {target}: {err}; choose another place") from err
     return target

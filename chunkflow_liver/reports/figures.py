@@ -1,10 +1,10 @@
-"""Histograms as SVG that takes the colour of the page's text."""
+"""Figures as SVG that takes the colour of the page's text."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,28 +46,11 @@ def histogram(series: Sequence[Bars], *, x: str, y: str, log: bool = False, name
     series = [s for s in series if len(s.heights) and np.nansum(s.heights) > 0]
     if not series:
         return ""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-    settings = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": name,
-        "font.size": 10,
-        "axes.edgecolor": INK,
-        "text.color": INK,
-        "axes.labelcolor": INK,
-        "xtick.color": INK,
-        "ytick.color": INK,
-    }
-    with mpl.rc_context(settings):
-        figure = Figure(figsize=(WIDTH_INCHES, HEIGHT_INCHES), layout="constrained")
-        canvas = FigureCanvasSVG(figure)
+    def draw(figure: Any) -> None:
+        from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
         axes = figure.add_subplot()
-        # A white ground of matplotlib would cover a dark page.
-        figure.patch.set_visible(False)
-        axes.patch.set_visible(False)
         for s in series:
             axes.stairs(
                 s.heights,
@@ -89,15 +72,57 @@ def histogram(series: Sequence[Bars], *, x: str, y: str, log: bool = False, name
             axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel(x)
         axes.set_ylabel(y)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.8)
-        axes.set_axisbelow(True)
+        bare(axes)
+
+    return inline(sketch(draw, name=name))
+
+
+def sketch(draw: Callable[[Any], None], *, name: str, height_inches: float = HEIGHT_INCHES) -> str:
+    """What `draw` does to an empty matplotlib figure, as SVG with `INK` for the colour of text.
+
+    Parameters
+    ----------
+    draw : callable
+        Gets the figure; nothing is drawn on the screen.
+    name : str
+        Keeps the ids in the SVG apart from those of other figures in one page.
+    height_inches : float
+        Of a figure that is `WIDTH_INCHES` wide.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    settings = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": name,
+        "font.size": 10,
+        "axes.edgecolor": INK,
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+    }
+    with mpl.rc_context(settings):
+        figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
+        canvas = FigureCanvasSVG(figure)
+        # A white ground of matplotlib would cover a dark page.
+        figure.patch.set_visible(False)
+        draw(figure)
         out = io.StringIO()
         canvas.print_svg(out, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return _inline(out.getvalue())
+    return out.getvalue()
 
 
-def _inline(svg: str) -> str:
+def bare(axes: Any) -> None:
+    """Axes without a frame or a ground, with faint lines at the ticks of y."""
+    axes.patch.set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def inline(svg: str) -> str:
     """The <svg> element by itself, in the page's colour and font, as wide as its place."""
     svg = svg[svg.index("<svg ") :].replace(INK, "currentColor")
     svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)

@@ -12,6 +12,7 @@ import numpy as np
 from chunkflow_liver.engine.plan import Product
 from chunkflow_liver.errors import ChunkflowLiverError
 from chunkflow_liver.geometry import NM_PER_UM
+from chunkflow_liver.reports.changes import edited_text, refined_text
 from chunkflow_liver.reports.figures import Bars, even_edges, histogram, log_edges
 from chunkflow_liver.reports.gallery import Gallery, gallery
 from chunkflow_liver.reports.samples import choose, fits, levels_of, surface, together
@@ -73,7 +74,8 @@ def findings(work: Work, drawn: Pictures) -> Findings:
     """What tables and samples of the volumes say; what is not there is listed as missing."""
     found = Findings()
     tables: dict[str, list[Stored]] = {}
-    for kind in ("instance table", "contact table", "evaluation"):
+    kinds = ("instance table", "contact table", "evaluation", "id table", "edit log")
+    for kind in kinds:
         for product in work.of(kind):
             try:
                 tables.setdefault(kind, []).append(stored(product))
@@ -95,7 +97,9 @@ def findings(work: Work, drawn: Pictures) -> Findings:
         except ChunkflowLiverError as err:
             found.missing.append(f"No statistics of {layer.name!r}: {err}.")
     _intensity(work, tables.get("instance table", []), drawn, found)
-    for kind in ("instance table", "contact table", "evaluation"):
+    found.sentences += [refined_text(t) for t in tables.get("id table", [])]
+    found.sentences += [edited_text(t) for t in tables.get("edit log", [])]
+    for kind in kinds:
         found.previews += [first_rows(t) for t in tables.get(kind, [])]
     return found
 
@@ -210,7 +214,7 @@ def _contacts(table: Stored, work: Work, instances: Sequence[Stored], found: Fin
                         name=f"contact{len(found.figures)}",
                     ),
                     f"Surface of {a} within {length(gap)} of {one(b)}, one value per pair. The area is that "
-                    "of voxel faces, on average 1.5 times that of a smooth surface.",
+                    "of the marching-cubes mesh.",
                 )
             )
         largest = extremes(table, "area_a_um2", table.names, title="The largest contacts")

@@ -162,7 +162,8 @@ def _layer(work: Work, product: Product, problems: list[str]) -> Layer | None:
         cap_nm = float(about.get("cap_nm", 0.0))
         if product.kind == "distance" and not cap_nm:
             coarse = levels[-1].read(levels[-1].box)
-            cap_nm = float(np.max(coarse, initial=0.0, where=np.isfinite(coarse)))
+            # Without a cap the colours end at a round number beyond the largest distance.
+            cap_nm = 10.0 * np.ceil(np.max(coarse, initial=0.0, where=np.isfinite(coarse)) / 10.0)
         return Layer(
             product.kind,
             product.name,

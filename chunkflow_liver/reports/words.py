@@ -7,7 +7,15 @@ from typing import Any
 
 THIN = "\u202f"
 SIGNS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
-UNITS = {"_per_um3": "1/µm³", "_deg": "°", "_um3": "µm³", "_um2": "µm²", "_um": "µm", "_nm": "nm"}
+UNITS = {
+    "_per_um3": "1/µm³",
+    "_per_um": "1/µm",
+    "_deg": "°",
+    "_um3": "µm³",
+    "_um2": "µm²",
+    "_um": "µm",
+    "_nm": "nm",
+}
 UNIT_SIGNS = {
     "nanometer": "nm",
     "micrometer": "µm",

@@ -47,7 +47,7 @@ def write_properties(
 
     Notes
     -----
-    Metadata are one JSON document that every reader loads whole: `MAX_METADATA_BYTES` (4 MiB) is about 20,000
+    Metadata are one JSON document that every reader loads whole: `MAX_METADATA_BYTES` (4 MiB) is about 12,000
     objects with ten columns. More go into neuroglancer's segment properties (`export` to
     `<name>.segment_properties`) or stay in the table. A missing value is left out of its object.
     """

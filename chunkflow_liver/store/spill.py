@@ -34,8 +34,9 @@ class Spill:
         TypeError
             If their type does not fit `dtype` without loss.
         """
+        fitting = np.asarray(values).astype(self.dtype, casting="safe")
         with self.path.open("ab") as file:
-            np.asarray(values).astype(self.dtype, casting="safe").tofile(file)
+            fitting.tofile(file)
 
     def __len__(self) -> int:
         size = self.path.stat().st_size if self.path.exists() else 0

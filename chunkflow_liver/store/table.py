@@ -20,6 +20,7 @@ from chunkflow_liver.errors import InputError, OutputError
 Columns = Mapping[str, np.ndarray[Any, Any]]
 UNITS = {
     "_per_um3": "micrometer^-3",
+    "_per_um": "micrometer^-1",
     "_deg": "degree",
     "_nm": "nanometer",
     "_um": "micrometer",

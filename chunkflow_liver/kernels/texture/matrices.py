@@ -198,19 +198,18 @@ def tone_features(of: Array, count: int, level: Array, n: Array, difference: Arr
     p = n / voxels[of]
     total = entries.sum(difference)
     weighted = entries.sum(p * difference)
-    sums = {k: np.zeros(count) for k in ("contrast", "busyness", "complexity", "strength")}
     levels = np.bincount(of, minlength=count)
     begin = np.cumsum(levels) - levels
-    squares = np.cumsum(levels * levels)
+    sums = {k: np.zeros(len(of)) for k in ("contrast", "busyness", "complexity", "strength")}
+    pairs = np.cumsum(levels[of])
     first = 0
-    while first < count:
-        # All pairs of levels of as many objects as fit.
-        done = squares[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(squares, done + _PAIRS, side="right")))
-        k = levels[first:last]
-        owner = np.repeat(np.arange(first, last), k * k)
-        place = np.arange(len(owner)) - np.repeat(np.cumsum(k * k) - k * k, k * k)
-        a, b = (begin[owner] + part for part in np.divmod(place, levels[owner]))
+    while first < len(of):
+        # A level with all levels of its object, for as many levels as fit.
+        done = pairs[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(pairs, done + _PAIRS, side="right")))
+        k = levels[of[first:last]]
+        a = np.repeat(np.arange(first, last), k)
+        b = begin[of[a]] + np.arange(len(a)) - np.repeat(np.cumsum(k) - k, k)
         gap = i[a] - i[b]
         terms = {
             "contrast": p[a] * p[b] * gap * gap,
@@ -219,8 +218,9 @@ def tone_features(of: Array, count: int, level: Array, n: Array, difference: Arr
             "strength": (p[a] + p[b]) * gap * gap,
         }
         for name, values in terms.items():
-            sums[name][first:last] = np.bincount(owner - first, values, last - first)
+            sums[name][first:last] = np.bincount(a - first, values, last - first)
         first = last
+    sums = {name: entries.sum(values) for name, values in sums.items()}
     return {
         "Coarseness": np.where(weighted > 0, _ratio(np.ones(count), weighted), 1e6),
         "Contrast": _ratio(sums["contrast"] * total / voxels, (levels * (levels - 1)).astype(np.float64)),

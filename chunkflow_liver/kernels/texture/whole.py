@@ -30,6 +30,7 @@ from chunkflow_liver.kernels.texture.pairs import direction_lengths
 from chunkflow_liver.xp import Array, on_host
 
 RUN_OFFSETS = half_offsets((1,))
+_SLAB = 1 << 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,7 @@ class Packed:
     Attributes
     ----------
     canvas : ndarray of shape (N,), int32
-        Gray level of every voxel of all boxes, flattened; 0 is background.
+        `base[object] + level` of every voxel of all boxes, flattened; 0 is background.
     at, of : ndarray of shape (V,), int64
         Place in `canvas`, and object, of every voxel of an object; ascending.
     begin : ndarray of shape (L,), int64
@@ -47,7 +48,7 @@ class Packed:
     shape : ndarray of shape (L, 3), int64
         Of each box with its margin.
     base, levels : ndarray of shape (L,), int64
-        `base[object] + level` numbers the levels of all objects; how many each of them has.
+        What was added to the levels of an object to tell them from others'; how many levels it has.
     """
 
     canvas: Array
@@ -114,7 +115,7 @@ def zone_rows(crops: Sequence[Crop]) -> Rows:
         known += count
     voxels = np.bincount(zone, minlength=known)
     number = np.zeros(known, np.int64)
-    number[zone] = packed.base[packed.of] + packed.canvas[packed.at]
+    number[zone] = packed.canvas[packed.at]
     reach = int(voxels.max(initial=0)) + 1
     key, n = np.unique(number * reach + voxels, return_counts=True)
     number, size = np.divmod(key, reach)
@@ -153,32 +154,43 @@ def _pack(crops: Sequence[Crop]) -> Packed:
     settings = crops[0].settings
     _, levels = level_range(Ranges(np.arange(len(crops), dtype=np.uint64), low, high), settings)
     start, width = bins(low, high, settings)
-    canvas[at] = gray_levels(value, start[of], width[of], settings)
-    return Packed(canvas, at, of, begin, shape, np.cumsum(levels) - levels, levels)
+    base = np.cumsum(levels) - levels
+    canvas[at] = base[of] + gray_levels(value, start[of], width[of], settings)
+    return Packed(canvas, at, of, begin, shape, base, levels)
 
 
 def _runs(packed: Packed, offset: Zyx) -> Array:
     """Runs along `offset`: number of the level, length, and how many; int64 of shape (3, R)."""
     z, y, x = offset
-    step = ((z * packed.shape[:, 1] + y) * packed.shape[:, 2] + x)[packed.of]
-    level = packed.canvas[packed.at]
-    before = packed.canvas[packed.at - step]
-    many = np.bincount(packed.of[before > 0], minlength=len(packed.begin)) > 0
+    steps = (z * packed.shape[:, 1] + y) * packed.shape[:, 2] + x
+    total = int(packed.levels.sum()) + 1
+    many = np.zeros(len(packed.begin), bool)
+    ended: list[Array] = []
+    slab = max(_SLAB, total)
+    for first in range(0, len(packed.at), slab):
+        at, of = packed.at[first : first + slab], packed.of[first : first + slab]
+        step, number = steps[of], packed.canvas[at]
+        before = packed.canvas[at - step]
+        if not many.all():
+            many[of[before > 0]] = True
+        alive = before != number
+        length = 0
+        while alive.any():
+            at, step, number = at[alive], step[alive], number[alive]
+            at += step
+            alive = packed.canvas[at] == number
+            if length == len(ended):
+                ended.append(np.zeros(total, np.int64))
+            ended[length] += np.bincount(number[~alive], minlength=total)
+            length += 1
     if not many.all():
         many[_gapped(packed, np.flatnonzero(~many), offset)] = True
-    alive = (before != level) & many[packed.of]
-    at, step, level = packed.at[alive], step[alive], level[alive]
-    number = (packed.base[packed.of] + packed.canvas[packed.at])[alive]
+    # Number 0 is background.
+    kept = np.concatenate([[False], np.repeat(many, packed.levels)])
     found = [np.zeros((3, 0), np.int64)]
-    length = 1
-    while len(at):
-        at = at + step
-        goes_on = packed.canvas[at] == level
-        ended = np.bincount(number[~goes_on])
-        seen = np.flatnonzero(ended)
-        found.append(np.stack([seen, np.full(len(seen), length), ended[seen]]))
-        at, step, level, number = (a[goes_on] for a in (at, step, level, number))
-        length += 1
+    for length, counted in enumerate(ended, 1):
+        seen = np.flatnonzero(counted * kept)
+        found.append(np.stack([seen, np.full(len(seen), length), counted[seen]]))
     return np.concatenate(found, axis=1)
 
 

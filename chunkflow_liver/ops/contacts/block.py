@@ -87,7 +87,8 @@ def contact_block(
 def _objects(labels: Array, number: int | None) -> Array:
     """Labels of objects: all of them, or one class."""
     if number is not None:
-        return np.where(labels == number, np.uint32(number), np.uint32(0))
+        kind = np.min_scalar_type(number).type
+        return np.where(labels == number, kind(number), kind(0))
     return labels.view(np.uint8) if labels.dtype == bool else labels
 
 

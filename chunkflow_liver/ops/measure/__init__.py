@@ -52,7 +52,9 @@ def measure(
         (the label that most voxels of the instance have, the smallest of equals; 0 is none) and
         `parent_share` (the part of its voxels that have it).
     features : sequence of str
-        Groups of columns: 'basic' and those of `ops.measure.groups`.
+        Groups of columns: 'basic'; sums over blocks: 'shape', 'firstorder', 'morphology', 'glcm', 'gldm',
+        'ngtdm'; from every object whole: 'skeleton', 'glrlm', 'glszm'; from all objects together:
+        'surroundings'. Their columns stand at the functions of `ops.measure.groups`.
     settings : mapping, optional
         How grey values become bins and textures are taken, in PyRadiomics' words: `bin_width` (25) or
         `bin_count`, `distances`, `symmetrical_glcm`, `weighting_norm`, `gldm_a`; `radius_nm` (2000) of
@@ -77,6 +79,8 @@ def measure(
         bbox_x_max` (voxels, half-open), `axis_major_nm, axis_middle_nm, axis_minor_nm` (4 sqrt of the
         eigenvalues of the voxels' covariance), `major_z, major_y, major_x` (unit vector),
         `intensity_mean, intensity_sd, intensity_min, intensity_max`, `touches_border`; sorted by label.
+        Other groups add theirs (`shape_MeshVolume`, `firstorder_Entropy`, `glcm_Contrast` ...) with
+        their units in the columns' metadata.
 
     Raises
     ------

@@ -53,7 +53,7 @@ def join(
     last = _last_blocks(basic, BlockGrid(Box.of(shape), block))
     groups = {name: GROUPS[name] for name in features if name in GROUPS}
     options = Settings.of(settings)
-    described = _Described(basic["label"])
+    waits, described = np.ones(len(basic["label"]), bool), dict[str, Array]()
     empty = _nothing({name: column[:0] for name, column in basic.items()}, voxel_nm, options, raw)
     waiting = {name: [group.sums(empty)] for name, group in groups.items()}
     rows, limit = 0, ROWS
@@ -63,11 +63,12 @@ def join(
             rows += _rows(waiting[name][-1])
         if index is not None and rows < limit:
             continue
-        done = described.take(last, index)
+        done = np.flatnonzero(waits & (True if index is None else last <= index))
+        waits[done] = False
         here = {name: column[done] for name, column in basic.items()}
         for name, group in groups.items():
             complete, open_ = _split(group.merge(waiting[name]), here["label"])
-            described.put(done, group.describe(complete, here, voxel_nm, options))
+            _fill(described, group.describe(complete, here, voxel_nm, options), done, len(waits))
             waiting[name] = [open_]
         rows = sum(_rows(part) for parts in waiting.values() for part in parts)
         # What stays open is merged again each time: wait for as many rows as there are of it.
@@ -77,27 +78,13 @@ def join(
         k: v for f in features if f in AMONG for k, v in AMONG[f](basic, shape, voxel_nm, options).items()
     }
     added = {str(name): np.asarray(part[str(name)]) for part in more.values() for name in part["columns"]}
-    return {**first, **described.columns, **among, **{k: v for k, v in added.items() if k != "label"}}
+    return {**first, **described, **among, **{k: v for k, v in added.items() if k != "label"}}
 
 
-class _Described:
-    """Columns that are filled object by object."""
-
-    def __init__(self, label: Array) -> None:
-        self.columns: dict[str, Array] = {}
-        self._waits = np.ones(len(label), bool)
-
-    def take(self, last: Array, index: int | None) -> Array:
-        """Rows of the objects that are complete after block `index` (None: all) and not yet taken."""
-        done = self._waits & (True if index is None else last <= index)
-        self._waits &= ~done
-        return np.flatnonzero(done)
-
-    def put(self, rows: Array, columns: Rows) -> None:
-        for name, values in columns.items():
-            if name not in self.columns:
-                self.columns[name] = np.zeros(len(self._waits), values.dtype)
-            self.columns[name][rows] = values
+def _fill(described: Rows, columns: Rows, rows: Array, objects: int) -> None:
+    """Put `columns` into the given rows of `described`, whose columns have a row for every object."""
+    for name, values in columns.items():
+        described.setdefault(name, np.zeros(objects, values.dtype))[rows] = values
 
 
 def _until_end(records: Records) -> Iterator[tuple[int | None, Mapping[str, Array]]]:

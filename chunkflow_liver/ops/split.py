@@ -1,0 +1,132 @@
+"""Touching objects of a class become instances: a watershed per block, joined where blocks overlap."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from chunkflow_liver.engine.plan import Plan
+from chunkflow_liver.errors import ConfigError, InputError
+from chunkflow_liver.geometry import voxels, zyx
+from chunkflow_liver.kernels.slice_links import Rule
+from chunkflow_liver.kernels.watershed import Necks, split_block
+from chunkflow_liver.ops.blockwise import Instances, Rules, stitched
+from chunkflow_liver.ops.place import PathLike, checked_labels
+from chunkflow_liver.store.volume import Volume
+
+WORKING = 90.0
+LINKS = Rule(iou=0.1, share=0.9, distance_nm=0.0, gap=0)
+"""How the objects of slices are linked; over no gap, because a block would have to see it."""
+JOINING = ("iou", "iomin", "branches", "min_volume_um3")
+
+
+def split(
+    semantic: Volume,
+    *,
+    classes: Sequence[str | int],
+    depth_nm: float,
+    cap_nm: float,
+    boundary: Volume | str | int | None = None,
+    mode: Literal["volume", "slices"] = "volume",
+    name: str,
+    work: PathLike,
+    **options: Any,
+) -> Plan:
+    """Plan the objects of classes, cut where a neck is thinner than the bodies on both its sides.
+
+    Parameters
+    ----------
+    semantic : Volume
+        Class of every voxel, 0 is background.
+    classes : sequence of str or int
+        Classes to take apart, each on its own.
+    depth_nm : float
+        How much thinner a neck must be, in nm: half the width of either body less half the width of the
+        neck. Smaller cuts more.
+    cap_nm : float
+        Half the width of the widest neck that is cut, in nm.
+    boundary : Volume, str or int, optional
+        A volume that is high on the walls between objects (a membrane probability): objects meet on its
+        ridges. Or a class of `semantic`: distances are measured to it alone, so that other classes inside
+        an object make no neck.
+    mode : {'volume', 'slices'}
+        'slices' takes every slice (along z) apart by itself and links the objects of slices as `link`
+        does: for stacks of slices much thicker than pixels are wide.
+    name : str
+        Name of the label image.
+    work : path
+        Work folder.
+    **options
+        `distance_smooth_nm` (0), `mask_smooth_nm` (0), `opening_nm` (0), `fill_nm` (0): smoothing of
+        distances and mask, opening, largest hole that is filled (see `kernels.watershed.Necks`). `halo_nm`:
+        how far beyond its block a task sees; by default what distances need and `cap_nm` on top, twice;
+        give the length of the largest object to get to the last voxel what one block for everything
+        would give. `iou` (0.1), `iomin` (0.3), `branches` (True) and `min_volume_um3` (0): as for `stitch`.
+        `block`, `into`: as for `label`.
+
+    Returns
+    -------
+    Plan
+        Its `output` is the label volume (uint32), ids 1..n in the raster order of first voxels. Every voxel
+        of the classes is in an object. The table `<name>-seams` says how well blocks agreed.
+
+    Raises
+    ------
+    ConfigError, InputError
+        If classes, lengths or volumes cannot be used.
+    """
+    checked_labels(semantic, "classes")
+    numbers = sorted({semantic.class_number(c) for c in classes})
+    if not (numbers and numbers[0] > 0):
+        raise ConfigError(f"classes {list(classes)} are no objects: name one or more, and not 0, background")
+    if mode not in ("volume", "slices"):
+        raise ConfigError(f"mode must be 'volume' or 'slices', got {mode!r}")
+    halo_nm, block, into = (options.pop(k, None) for k in ("halo_nm", "block", "into"))
+    rules = Rules(**{"branches": True} | {k: options.pop(k) for k in JOINING if k in options})
+    unknown = sorted(set(options) - set(Necks.__dataclass_fields__))
+    if unknown:
+        known = sorted({*Necks.__dataclass_fields__, *JOINING, "halo_nm", "block", "into"})
+        raise ConfigError(f"no options {unknown}; there are {known}")
+    necks = Necks(depth_nm=depth_nm, cap_nm=cap_nm, **options)
+    for option, value in vars(necks).items():
+        least = 0 if option in ("depth_nm", "cap_nm") else -1
+        if not (math.isfinite(value) and value > least and value >= 0):
+            raise ConfigError(f"{option} must be {'above 0' if least == 0 else '0 or more'}, got {value!r}")
+    halo = voxels(2 * (necks.reach_nm + cap_nm) if halo_nm is None else halo_nm, semantic.voxel_nm)
+    if any(a < b for a, b in zip(halo, voxels(necks.reach_nm, semantic.voxel_nm), strict=True)):
+        raise ConfigError(
+            f"halo_nm {halo_nm!r} is less than the {necks.reach_nm:g} nm that distances, smoothing, "
+            "opening and holes reach; give more, or smaller lengths"
+        )
+    names = {n: c for c, n in semantic.classes}
+    found = Instances(
+        split_block,
+        {
+            "classes": numbers,
+            "necks": necks,
+            "walls": _walls(semantic, boundary, numbers),
+            "slices": LINKS if mode == "slices" else None,
+        },
+        tuple((names.get(n, str(n)), n) for n in numbers),
+        halo,
+        zyx([-(-n // 2) for n in halo]),
+        WORKING,
+    )
+    sources = (semantic, boundary) if isinstance(boundary, Volume) else (semantic,)
+    if isinstance(boundary, Volume) and boundary.shape != semantic.shape:
+        raise InputError(
+            f"{semantic.url} has {semantic.shape} voxels and the boundary {boundary.url} {boundary.shape}: "
+            "choose the level that matches"
+        )
+    return stitched(sources, found, rules, like=semantic, name=name, work=work, block=block, into=into)
+
+
+def _walls(semantic: Volume, boundary: Volume | str | int | None, numbers: list[int]) -> int | None:
+    """Number of the class that distances are measured to, if it is one."""
+    if boundary is None or isinstance(boundary, Volume):
+        return None
+    number = semantic.class_number(boundary)
+    if number in numbers:
+        raise ConfigError(f"the boundary {boundary!r} is one of the classes that are taken apart")
+    return number

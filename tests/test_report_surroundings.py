@@ -1,0 +1,52 @@
+"""The page shows contacts, sites, profiles and shells, and says what it lacks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from strategies import write
+
+import chunkflow_liver as cf
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    small = np.random.default_rng(2).random((6, 6, 6))
+    array = np.kron(np.digitize(small, [0.6, 0.8]), np.ones((4, 4, 4))).astype(np.uint8)
+    volume, at = write(folder, array), {"work": folder / "work", "block": (16, 16, 16)}
+    mitos = cf.label(volume, classes=["mitochondrion"], name="mitos", **at)
+    plan = mitos + cf.contacts(mitos.output, volume, to="er", gap_nm=20, name="c", sites=True, **at)
+    plan += cf.profiles(mitos.output, volume, to="er", cap_nm=60, shells_nm=[20, 40], name="p", **at)
+    plan += cf.distance(volume, to="er", cap_nm=None, name="all", **at)
+    options = cf.DistanceOptions(signed=True, nearest=True, quantum_nm=0.5)
+    plan += cf.distance(mitos.output, cap_nm=40, name="near", options=options, **at)
+    cf.run(plan, progress=False)
+    return plan
+
+
+def test_every_table_has_its_figure_and_its_rows(plan):
+    page = cf.report(plan).read_text(encoding="utf-8")
+    for title in (
+        "Share of the surface in contact (c-objects)",
+        "Contact sites (c-sites)",
+        "Distance of surfaces to ER (p)",
+        "ER around mitos (p-shells)",
+        "Distance to instances",
+    ):
+        assert title in page
+    for name in ("c-objects", "c-sites", "p-shells"):
+        assert f"{name} <span" in page or f">{name}<" in page
+    assert "distance to ER" in page
+
+
+def test_a_table_that_is_gone_is_listed_as_missing(plan, tmp_path):
+    path = plan.work / "tables/c-sites.parquet"
+    kept = path.read_bytes()
+    path.unlink()
+    try:
+        assert "Contact sites: table &#39;c-sites&#39; is not written yet" in cf.report(
+            plan, to=tmp_path / "page.html"
+        ).read_text(encoding="utf-8")
+    finally:
+        path.write_bytes(kept)

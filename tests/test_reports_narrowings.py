@@ -1,0 +1,113 @@
+"""The report says what was found at narrowings, and draws it; the figures lie beside it as SVG."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+from solids import CUBES, ellipsoid, scene, turned
+from strategies import done, write
+
+import chunkflow_liver as cf
+from chunkflow_liver.kernels.sections import signed_nm
+from chunkflow_liver.reports.renderings import BODY, CONTACT, NECK, rendering
+
+FEW = {"permutations": 99, "draws": 20}
+
+
+def run(folder, labels, er):
+    classes = np.where(labels > 0, 2, er).astype(np.uint8)
+    volume = write(folder, classes, voxel_nm=CUBES, classes=[("er", 1), ("mitochondrion", 2)])
+    at = {"work": folder / "work"}
+    mitos = cf.label(volume, classes=["mitochondrion"], name="mitos", **at)
+    necks = cf.narrowing(mitos.output, er=volume, near=cf.Near(window_nm=120, **FEW), name="necks", **at)
+    # The classes are a result to look at as they would be in a run file's plan.
+    plan = mitos + necks
+    semantic = cf.Plan((), plan.work, volume, (product("semantic", volume),))
+    done(semantic + plan)
+    return folder / "work"
+
+
+def product(kind, volume):
+    from chunkflow_liver.engine.plan import Product
+
+    return Product(kind, volume.name, volume, (("classes", list(volume.classes)),))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("necks")
+    labels, er, _, _ = scene()
+    work = run(folder, labels, er)
+    cf.report(work)
+    return work
+
+
+def test_the_page_says_what_was_found_and_tested(finished):
+    page = (finished / "report.html").read_text()
+    section = page[page.index('<section id="narrowings">') :]
+    text = " ".join(re.sub(r"<[^>]+>", " ", section).split())
+    assert re.search(r"2 narrowings in 2 of 3 objects \(67\s%\)", text)
+    assert re.search(r"within 30\snm of ER, elsewhere on the same objects [\d.]+\s%", text)
+    assert re.search(r"p = [\d.]+ by 99 permutations of places within 1 objects", text)
+    assert "1 objects without any contact say nothing" in text
+    assert "necks-tests" in text
+    assert "necks-cells" in text
+
+
+def test_figures_lie_beside_the_page_as_svg(finished):
+    files = {p.name: p for p in (finished / "figures").iterdir()}
+    assert {"necks-widths.svg", "necks-paired.svg", "necks-enrichment.svg"} < files.keys()
+    objects = [name for name in files if name.startswith("necks-object-")]
+    assert len(objects) == 2
+    for name, path in files.items():
+        root = ElementTree.fromstring(path.read_text())
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        pictures = root.findall(".//{http://www.w3.org/2000/svg}image")
+        assert len(pictures) == (name in objects)
+        assert "currentColor" not in path.read_text()
+
+
+def test_the_same_run_gives_the_same_page(finished, tmp_path):
+    again = cf.report(finished, to=tmp_path / "again.html")
+    assert again.read_bytes() == (finished / "report.html").read_bytes()
+
+
+def test_without_narrowings_the_page_says_so(tmp_path):
+    blob = np.pad(ellipsoid((200, 150, 120), CUBES, turned(0)), 2).astype(np.uint32)
+    page = cf.report(run(tmp_path, blob, np.zeros(blob.shape, np.uint8))).read_text()
+    assert "0 narrowings in 0 of 1 objects" in page
+    assert "there is nothing to test" in " ".join(page.split())
+
+
+def test_a_table_that_is_gone_is_listed(finished, tmp_path):
+    table = finished / "tables/necks-objects.parquet"
+    table.rename(tmp_path / "away")
+    try:
+        page = cf.report(finished, to=tmp_path / "page.html").read_text()
+    finally:
+        (tmp_path / "away").rename(table)
+    assert "Narrowings &#39;necks&#39;: table &#39;necks-objects&#39; is not written yet" in page
+
+
+def test_a_rendering_shows_the_silhouette_and_the_colours():
+    """An ellipsoid from the side of its two longest axes: an ellipse of known area, half of it in contact."""
+    axes = turned(2)
+    mask = ellipsoid((300, 200, 120), CUBES, axes)
+    half = np.zeros(mask.shape, bool)
+    points = np.stack(np.indices(mask.shape), -1) * 16.0
+    half[(points - points.mean((0, 1, 2))) @ axes[0] > 0] = True
+    picture, pixel = rendering(signed_nm(mask, CUBES), half, np.zeros(mask.shape, bool), CUBES)
+    seen = picture[..., 3] > 0
+    assert seen.sum() * pixel**2 == pytest.approx(np.pi * 300 * 200, rel=0.03)
+    warm = picture[..., 0] > picture[..., 2]
+    assert (seen & warm).sum() / seen.sum() == pytest.approx(0.5, abs=0.05)
+    assert warm[:, : warm.shape[1] // 3][seen[:, : warm.shape[1] // 3]].mean() in (
+        pytest.approx(0, abs=0.05),
+        pytest.approx(1, abs=0.05),
+    )
+    neck, _ = rendering(signed_nm(mask, CUBES), np.zeros(mask.shape, bool), mask, CUBES)
+    assert (neck[seen][:, 2] > neck[seen][:, 0]).all()
+    assert BODY != CONTACT != NECK

@@ -1,0 +1,176 @@
+"""Instances found block by block become those of the whole volume."""
+
+from __future__ import annotations
+
+import tempfile
+
+import block_functions as functions
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+from strategies import blocks, done, numbered, resumed_equals_whole, seeds, table, write
+
+import chunkflow_liver as cf
+from chunkflow_liver.errors import ConfigError, InputError, RunIncompleteError
+from chunkflow_liver.ops.blockwise import Rules
+
+NM = (16.0, 8.0, 8.0)
+
+
+def plan(labels, folder, function=functions.same, **options):
+    """Stitching of `labels` (written as an image) with a halo of 32 nm."""
+    volume = write(folder, labels, name="truth", kind="label", voxel_nm=NM)
+    return cf.stitch(
+        volume, function, **{"halo_nm": 32.0, "name": "cells", "work": f"{folder}/work"} | options
+    )
+
+
+@settings(max_examples=10, deadline=None)
+@given(shape=st.tuples(*[st.integers(1, 10)] * 3), seed=seeds, block=blocks, count=st.integers(1, 20))
+@example(shape=(12, 12, 12), seed=4, block=(3, 4, 5), count=15)
+def test_cells_that_every_block_sees_alike_are_whole_again(shape, seed, block, count):
+    truth = functions.voronoi(shape, count, seed)
+    truth[truth % 5 == 1] = 0
+    with tempfile.TemporaryDirectory() as folder:
+        found = done(plan(truth, folder, block=block, halo_nm=64.0)).read()
+    np.testing.assert_array_equal(found, numbered(truth))
+
+
+def test_cells_with_walls_that_wobble_from_block_to_block_are_neither_merged_nor_split(tmp_path):
+    """250 cells over 48 blocks; each block draws walls anew, off by half a voxel."""
+    truth = functions.voronoi((48, 80, 80), 250, 1)
+    made = plan(
+        truth, tmp_path, functions.wobbling, params={"voxels": 0.5}, halo_nm=128.0, block=(24, 24, 24)
+    )
+    found = done(made).read()
+    pairs, voxels = np.unique(np.stack([truth.ravel(), found.ravel()]), axis=1, return_counts=True)
+    order = np.argsort(-voxels)
+    of_cell = dict(reversed([(int(t), int(f)) for t, f in pairs[:, order].T]))
+    of_found = dict(reversed([(int(f), int(t)) for t, f in pairs[:, order].T]))
+    assert len(set(of_cell.values())) == 250
+    assert len(of_found) == 250
+    seams = cf.read_table(tmp_path / "work/tables/cells-seams.parquet").to_pandas()
+    assert seams["matched"].sum() > 300
+    assert (seams["score"].dropna() <= 1).all()
+    assert list(seams["axis"].unique()) != []
+
+
+def test_a_hand_worked_volume(tmp_path):
+    """Two rods along x over two blocks, the ids of which swap; one object at the end of the second block."""
+    truth = np.zeros((2, 3, 12), np.uint8)
+    truth[0, 0, 1:9], truth[0, 2, 2:12], truth[1, 2, 11] = 3, 1, 2
+    made = plan(truth, tmp_path, block=(2, 3, 6), min_volume_um3=2 * 1024e-9)
+    wanted = np.zeros(truth.shape, int)
+    wanted[0, 0, 1:9], wanted[0, 2, 2:12] = 1, 2
+    np.testing.assert_array_equal(done(made).read(), wanted)
+    (row,) = cf.read_table(tmp_path / "work/tables/cells-seams.parquet").to_pylist()
+    assert (row["block_a"], row["block_b"], row["axis"]) == (0, 1, "x")
+    assert [row[f"{a}_{end}"] for a in "zyx" for end in ("start", "stop")] == [0, 2, 0, 3, 4, 8]
+    assert (row["matched"], row["unmatched"], row["ambiguous"], row["vetoed"]) == (2, 0, 0, 0)
+    assert (row["score"], row["iou_min"], row["iou_median"], row["iou_9"]) == (1, 1, 1, 2)
+    assert (row["z"], row["y"], row["x"]) == (0, 0, 4)
+    assert (row["z_nm"], row["y_nm"], row["x_nm"]) == (0, 0, 32)
+
+
+def test_two_legs_of_a_bow_are_one_object_only_with_branches(tmp_path):
+    """A bow whose legs end in block 0, where they are two objects; block 1 sees that they are one."""
+    truth = np.zeros((1, 7, 12), np.uint8)
+    truth[0, 1, 0:9] = truth[0, 5, 0:9] = truth[0, 1:6, 8] = 1
+    at = {"function": functions.components, "block": (1, 7, 6), "halo_nm": 16.0}
+    apart = plan(truth, tmp_path / "strict", **at)
+    assert len(np.unique(done(apart).read())) == 3
+    joined = plan(truth, tmp_path / "branches", branches=True, **at)
+    np.testing.assert_array_equal(done(joined).read(), truth)
+
+
+@pytest.mark.parametrize("fill", [0, 1])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 8), (7, 1, 5), (9, 9, 9)])
+def test_empty_full_and_flat_volumes_are_stitched(shape, fill, tmp_path):
+    truth = np.full(shape, fill, np.uint8)
+    np.testing.assert_array_equal(done(plan(truth, tmp_path, block=(4, 4, 4))).read(), truth)
+
+
+def test_an_object_in_two_blocks_that_meet_in_a_corner_is_one(tmp_path):
+    truth = np.zeros((4, 6, 6), np.uint8)
+    truth[1, 2, 2] = truth[2, 3, 3] = 5
+    found = done(plan(truth, tmp_path, block=(2, 3, 3))).read()
+    np.testing.assert_array_equal(found, truth > 0)
+
+
+def test_a_broken_run_goes_on_to_the_same_bytes(tmp_path):
+    truth = functions.voronoi((6, 9, 9), 12, 5)
+    volume = write(tmp_path, truth, name="truth", kind="label", voxel_nm=NM)
+
+    def make(work):
+        return cf.stitch(
+            volume, functions.same, halo_nm=32.0, branches=True, name="cells", work=work, block=(3, 9, 9)
+        )
+
+    resumed_equals_whole(make, tmp_path / "first", "cells/blocks", 1)
+    resumed_equals_whole(make, tmp_path / "second", "cells/apply", 1)
+
+
+def test_what_measure_says_of_stitched_objects(tmp_path):
+    truth = functions.voronoi((6, 9, 9), 3, 5)
+    made = plan(truth, tmp_path, block=(3, 9, 9))
+    done(made)
+    columns = table(cf.measure(made.output, name="sizes", work=tmp_path / "work"))
+    assert columns["class"] == ["cells"] * 3
+    sizes = ndimage.sum_labels(np.ones(truth.shape), numbered(truth), [1, 2, 3])
+    assert columns["voxels"] == sizes.astype(int).tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"link": "touch"}, "link 'touch' does not exist here"),
+        ({"function": lambda a, voxel_nm: a}, "has no name that a worker could import"),
+        ({"function": None}, "has no name that a worker could import"),
+        ({"halo_nm": 0}, "halo_nm must be above 0"),
+        ({"halo_nm": float("nan")}, "halo_nm must be above 0"),
+        ({"iou": 0}, "iou is a share of voxels, above 0 and at most 1, got 0"),
+        ({"iomin": 1.5}, "iomin is a share of voxels, above 0 and at most 1, got 1.5"),
+        ({"min_volume_um3": -1}, "min_volume_um3 must be 0 or more, got -1"),
+        ({"iuo": 0.5}, r"no options \['iuo'\]; there are"),
+        ({"working": -1}, "working is bytes per voxel, 0 or more, got -1"),
+    ],
+)
+def test_what_cannot_be_stitched_is_refused(options, says, tmp_path, listing):
+    volume = write(tmp_path, np.ones((3, 4, 5), np.uint8), name="truth", kind="label")
+    before = listing()
+    given = {"function": functions.same, "halo_nm": 32.0, "name": "cells", "work": tmp_path / "work"}
+    with pytest.raises(ConfigError, match=says):
+        cf.stitch(volume, **given | options)
+    assert listing() == before
+
+
+def test_sources_that_do_not_fit_are_refused(tmp_path):
+    one = write(tmp_path, np.ones((3, 4, 5), np.uint8), name="one")
+    other = write(tmp_path, np.ones((3, 4, 6), np.uint8), name="other")
+    with pytest.raises(InputError, match="choose levels that match"):
+        cf.stitch([one, other], functions.same, halo_nm=9, name="cells", work=tmp_path / "work")
+    with pytest.raises(ConfigError, match="nothing to stitch"):
+        cf.stitch([], functions.same, halo_nm=9, name="cells", work=tmp_path / "work")
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (functions.real, "must return integer labels, got float32"),
+        (functions.negative, "must return labels of 0 or more, got -1"),
+        (functions.flat, "must return labels of the shape of its block"),
+    ],
+)
+def test_a_function_that_returns_no_labels_is_told_so(function, says, tmp_path):
+    with pytest.raises(RunIncompleteError, match=says):
+        done(plan(np.zeros((3, 4, 5), np.uint8), tmp_path, function))
+
+
+def test_planning_reads_no_voxels(tmp_path, monkeypatch):
+    volume = write(tmp_path, np.ones((3, 4, 5), np.uint8), name="truth", kind="label")
+    monkeypatch.setattr(cf.Volume, "read", lambda *_: pytest.fail("planning read voxels"))
+    made = cf.stitch(volume, functions.same, halo_nm=32, name="cells", work=tmp_path / "work")
+    assert "cells/blocks" in str(made)
+    assert Rules().iou < Rules().iomin
