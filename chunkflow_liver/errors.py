@@ -43,6 +43,10 @@ class DiskBudgetError(ChunkflowLiverError, OSError):
     """The outputs of a plan do not fit the free disk space."""
 
 
+class DeviceLostError(ChunkflowLiverError, RuntimeError):
+    """A GPU is in a state that this process cannot leave; another process can."""
+
+
 class JournalError(ChunkflowLiverError, RuntimeError):
     """A work folder belongs to another plan, or its journal cannot be read."""
 

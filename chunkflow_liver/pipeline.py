@@ -126,15 +126,18 @@ def _check_outputs(plan: Plan, opened: list[Volume]) -> None:
 def _semantic(run_file: RunFile, raw: Volume, into: str | None) -> tuple[list[Plan], Volume]:
     """The semantic volume: planned by a network, or one that exists."""
     if run_file.segment is not None:
-        options = run_file.segment.model_dump(exclude={"segmenter", "block"})
-        block = run_file.segment.block or run_file.block
-        plan = segment(raw, run_file.segment.segmenter, work=run_file.work, block=block, into=into, **options)
+        given = run_file.segment
+        options = given.model_dump(exclude={"segmenter", "block", "roi_nm", "mask"})
+        within = given.roi_nm if given.mask is None else open_volume(given.mask)
+        block = given.block or run_file.block
+        at: dict[str, Any] = {"work": run_file.work, "block": block, "into": into, "within": within}
+        plan = segment(raw, given.segmenter, **at, **options)
         return [plan], plan.output
-    given = run_file.semantic
-    if given is None:
+    there = run_file.semantic
+    if there is None:
         raise ConfigError("give either 'segment' or 'semantic'")
-    found = _on_voxels(given.path, given.level, raw, "semantic", given.missing_chunks)
-    classes = tuple((given.classes or dict(found.classes)).items())
+    found = _on_voxels(there.path, there.level, raw, "semantic", there.missing_chunks)
+    classes = tuple((there.classes or dict(found.classes)).items())
     semantic = replace(found, kind="label", classes=classes, source=raw.url)
     about = (("classes", classes),)
     products = (Product("raw", raw.name, raw), Product("semantic", semantic.name, semantic, about))

@@ -19,10 +19,10 @@ from bench_memory import watched
 
 import chunkflow_liver as cf
 from chunkflow_liver.engine.journal import read_rows
-from chunkflow_liver.geometry import Box, Zyx
+from chunkflow_liver.geometry import Box, Zyx, zyx
 from chunkflow_liver.segmenters.checkpoint import load_networks
 from chunkflow_liver.segmenters.model_folder import NnunetModel, read_model
-from chunkflow_liver.segmenters.windows import Frame
+from chunkflow_liver.segmenters.windows import Frame, Placement
 
 WORKERS = 2
 MOST_RATIO = 1.10
@@ -159,7 +159,7 @@ def agreement(case: Case, one: str, other: str) -> float:
 
 
 def frame_of(model: NnunetModel, shape: Zyx) -> Frame:
-    return Frame.of(Box.of(shape), model.transpose_forward, model.window, 0.5)
+    return Frame.of(zyx([shape[axis] for axis in model.transpose_forward]), model.window, 0.5)
 
 
 def bare(case: Case, device: str) -> dict[str, Any]:
@@ -241,16 +241,17 @@ def stream(case: Case, device: str, workers: int = 0) -> dict[str, Any]:
     rows = [r for stage, r in read_rows(plan.work) if stage == "cells/segment"]
     grid = next(stage.grid for stage in plan.maps if stage.name == "cells/segment")
     frame = frame_of(model, case.shape)
+    place = Placement(Box.of(case.shape), zyx(list(model.transpose_forward)))
+    boxes = [place.from_stored(block.write).shift(frame.content.start) for block in grid]
     return found | {
         "segment_cpu": sum(r["cpu"] for r in rows),
         "segment_seconds": sum(r["seconds"] for r in rows) / max(1, workers),
-        "windows": sum(windows_of(frame, block.write) for block in grid),
+        "windows": sum(windows_of(frame, box) for box in boxes),
     }
 
 
-def windows_of(frame: Frame, block: Box) -> int:
+def windows_of(frame: Frame, inside: Box) -> int:
     """Windows that one block needs."""
-    inside = frame.from_stored(block).clip(frame.content)
     meeting = (frame.meeting(axis, inside.start[axis], inside.stop[axis]) for axis in range(3))
     return math.prod(map(len, meeting))
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import pickle
 import warnings
@@ -15,11 +16,16 @@ from scipy.ndimage import gaussian_filter
 
 from chunkflow_liver.errors import SegmenterError
 from chunkflow_liver.geometry import BlockGrid, Box
+from chunkflow_liver.kernels.extremes import block_extremes, plane_extremes
 from chunkflow_liver.kernels.statistics import block_statistics, summarise
-from chunkflow_liver.segmenters import segmenter
+from chunkflow_liver.segmenters import Network, Source, kind_of
 from chunkflow_liver.segmenters.checkpoint import load_networks
-from chunkflow_liver.segmenters.model_folder import read_model
-from chunkflow_liver.segmenters.stream import Settings, segment_block, working_bytes
+from chunkflow_liver.segmenters.forward import prepare
+from chunkflow_liver.segmenters.model_folder import model_fingerprint, read_model
+from chunkflow_liver.segmenters.settings import Settings
+from chunkflow_liver.segmenters.spacing import nearest, plane_axis
+from chunkflow_liver.segmenters.stream import Member, segment_block, working_bytes
+from chunkflow_liver.segmenters.view import View
 
 torch.set_num_threads(1)
 
@@ -61,15 +67,25 @@ def em(channels: int = 1, *, dtype: str = "uint8", seed: int = 0) -> np.ndarray:
     return array.astype(dtype)
 
 
-def predicted(model, array, *, blocks=None, **how):
-    """The labels of our stream, over one block or over a list of them, with each voxel written once."""
-    networks = load_networks(model, "cpu")
+def member(model, array, how, *, read=None, voxel_nm=None, factor=(1, 1, 1)):
+    """The model on a volume that is in memory; with `voxel_nm`, resampled to its spacing."""
     statistics = summarise(block_statistics(array))
+    levels = {0: voxel_nm or (1.0, 1.0, 1.0)}
+    fit = nearest(levels, model, image="raw", units=None if voxel_nm else "voxel", accept=True)
+    axis = plane_axis(fit, model)
+    limits = None if axis is None else plane_extremes(block_extremes(array, axis), axis, statistics.crop)
+    view = View.of(model, statistics, fit, how.step, factor, limits)
+    read = read or (lambda box: array[(slice(None), *box.slices)])
+    return Member(view, prepare(load_networks(model, "cpu"), model, how), read)
+
+
+def predicted(model, array, *, blocks=None, voxel_nm=None, **how):
+    """The labels of our stream, over one block or over a list of them, with each voxel written once."""
+    how = Settings(**how)
+    one = member(model, array, how, voxel_nm=voxel_nm)
     labels, times = np.full(array.shape[1:], 255, model.dtype), np.zeros(array.shape[1:], int)
     for block in blocks or [Box.of(array.shape[1:])]:
-        read = lambda box: array[(slice(None), *box.slices)]  # noqa: E731
-        pieces = segment_block(read, array.shape[1:], block, model, networks, statistics, Settings(**how))
-        for box, piece in pieces:
+        for box, (piece,) in segment_block([one], array.shape[1:], block, how):
             assert block.contains(box)
             labels[box.slices] = piece
             times[box.slices] += 1
@@ -126,7 +142,21 @@ def test_labels_agree_for_every_dtype(dtype, tmp_path):
 
 
 def float64_labels(model, array):
-    """Whole-volume prediction in float64 from the definition: no stream, no separable weights."""
+    """Labels of the whole volume from scores in float64."""
+    scores = float64_scores(model, array)
+    if model.region_order is None:
+        found = scores.argmax(0)
+    else:
+        found = np.zeros(scores.shape[1:], int)
+        for head, number in zip(scores, model.region_order, strict=True):
+            found[head > 0] = number
+    labels = np.zeros(array.shape[1:], model.dtype)
+    labels[summarise(block_statistics(array)).crop.slices] = found
+    return labels
+
+
+def float64_scores(model, array):
+    """Scores (heads, *crop) in float64 from the definition: no stream, no separable weights."""
     order, padded, inner = normalised(model, array)
     window = (1, *model.window) if model.is_2d else model.window
     starts = [nnunet_starts(n, w) for n, w in zip(padded.shape[1:], window, strict=True)]
@@ -144,16 +174,7 @@ def float64_labels(model, array):
         total[(slice(None), *at)] += bell * (scores[:, None] if model.is_2d else scores)
         count[at] += bell
     scores = (total / count)[(slice(None), *inner)]
-    if model.region_order is None:
-        found = scores.argmax(0)
-    else:
-        found = np.zeros(scores.shape[1:], int)
-        for head, number in zip(scores, model.region_order, strict=True):
-            found[head > 0] = number
-    where = summarise(block_statistics(array)).crop
-    labels = np.zeros(array.shape[1:], model.dtype)
-    labels[where.slices] = found.transpose(np.argsort(order))
-    return labels
+    return scores.transpose(0, *(1 + np.argsort(order)))
 
 
 def mirrored(network, x, axes):
@@ -234,11 +255,13 @@ def test_labels_do_not_depend_on_the_blocks_with_a_batch(models, numerics):
 def test_summed_scores_are_the_bits_of_nnunet(tmp_path, monkeypatch):
     folder = write_model_folder(tmp_path, folds=(0, 1), scheme="CTNormalization", mirror=(0, 1))
     model, array = read_model(folder), em()
-    from chunkflow_liver.segmenters import sums
+    from chunkflow_liver.segmenters import outputs
 
     planes = []
-    labels = sums._labels
-    monkeypatch.setattr(sums, "_labels", lambda scores, m: planes.append(scores.clone()) or labels(scores, m))
+    classes = outputs.classes
+    monkeypatch.setattr(
+        outputs, "classes", lambda scores, m: planes.append(scores.clone()) or classes(scores, m)
+    )
     predicted(model, array, numerics="nnunet")
     image = (array[:, 2:15, 3:, :26].astype("float32").clip(20, 180) - np.float32(90)) / np.float32(35)
     wanted = referee(folder).predict_logits_from_preprocessed_data(torch.from_numpy(image))
@@ -249,16 +272,14 @@ def test_summed_scores_are_the_bits_of_nnunet(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["CT", "2d across x", "transposed 201"])
 def test_every_plane_is_read_once_per_block(models, name):
     array, seen = em(), np.zeros(SHAPE, int)
-    model = models[name]
 
     def read(box):
         seen[box.slices] += 1
         return array[(slice(None), *box.slices)]
 
-    statistics = summarise(block_statistics(array))
     how = Settings(mirroring=False, planes_ahead=4)
     block = Box((4, 10, 5), (14, 30, 25))
-    list(segment_block(read, SHAPE, block, model, load_networks(model, "cpu"), statistics, how))
+    list(segment_block([member(models[name], array, how, read=read)], SHAPE, block, how))
     assert seen.max() == 1
     assert seen[block.slices].min() == 1
 
@@ -272,8 +293,8 @@ def test_sums_and_raw_planes_fit_the_estimate_and_do_not_grow_with_the_depth(
     from chunkflow_liver.segmenters.sums import Sums
 
     model, held = models[name], []
-    monkeypatch.setattr(Planes, "advance", spy(Planes.advance, lambda planes: planes.held[0].nbytes, held))
-    monkeypatch.setattr(Sums, "take", spy(Sums.take, lambda sums: sums.total.nbytes, held))
+    monkeypatch.setattr(Planes, "advance", spy(Planes.advance, lambda planes: planes.held.nbytes, held))
+    monkeypatch.setattr(Sums, "add", spy(Sums.add, lambda sums: sums.total.nbytes, held))
     how = Settings(numerics=numerics, mirroring=False)
     peaks = []
     for repeat in (2, 4):
@@ -294,27 +315,21 @@ def spy(method, measure, held):
     return measured
 
 
-def test_pieces_are_no_deeper_than_a_window(models):
+def test_pieces_are_thin_and_in_order(models):
     array = np.zeros((1, 60, 20, 20), np.uint8)
     array[:, 20:36] = em()[:, :, 6:26, 6:26]
-    model, statistics = models["CT"], summarise(block_statistics(array))
-    pieces = segment_block(
-        lambda box: array[(slice(None), *box.slices)], (60, 20, 20), Box.of((60, 20, 20)), model,
-        load_networks(model, "cpu"), statistics, Settings(mirroring=False),
-    )  # fmt: skip
+    how = Settings(mirroring=False)
+    pieces = segment_block([member(models["CT"], array, how)], (60, 20, 20), Box.of((60, 20, 20)), how)
     boxes = [box for box, _ in pieces]
-    assert max(box.shape[0] for box in boxes) <= 8
+    assert max(box.shape[0] for box in boxes) <= 16
     assert [box.start[0] for box in boxes[1:]] == [box.stop[0] for box in boxes[:-1]]
 
 
 def test_nothing_outside_the_crop_is_read_and_it_is_background(models):
-    array = em()
-    statistics = summarise(block_statistics(array))
-    block = Box((0, 0, 26), SHAPE)
-    pieces = segment_block(
-        lambda box: pytest.fail(f"read {box}"), SHAPE, block, models["CT"], [], statistics, Settings()
-    )
-    assert sum(box.size for box, labels in pieces if not labels.any()) == block.size
+    how, block = Settings(), Box((0, 0, 26), SHAPE)
+    one = member(models["CT"], em(), how, read=lambda box: pytest.fail(f"read {box}"))
+    pieces = segment_block([one], SHAPE, block, how)
+    assert sum(box.size for box, (labels,) in pieces if not labels.any()) == block.size
 
 
 def test_an_empty_volume_is_predicted_like_nnunet(tmp_path):
@@ -333,19 +348,32 @@ def test_anisotropic_voxels_are_only_a_matter_of_the_model_spacing(tmp_path):
     )
 
 
+def network(model, **how):
+    fit = nearest({0: (1.0, 1.0, 1.0)}, model, image="raw", units="voxel")
+    return Network((Source("nnunet", model, model_fingerprint(model), fit),), Settings(**how))
+
+
+def through(segmenter, array, block=None):
+    """The pieces of a segmenter on a volume that is in memory."""
+    read = lambda box: array[(slice(None), *box.slices)]  # noqa: E731
+    shape = array.shape[1:]
+    statistics = summarise(block_statistics(array))
+    return segmenter([read], [(statistics, None)], shape, block or Box.of(shape))
+
+
 def test_a_segmenter_pickles_and_loads_its_networks_once(tmp_path, monkeypatch):
     folder, array = write_model_folder(tmp_path, mirror=None), em()
     model = read_model(folder)
-    made = segmenter("nnunet", model=model, statistics=summarise(block_statistics(array)), numerics="exact")
+    made = network(model)
     copy = pickle.loads(pickle.dumps(made))
     from chunkflow_liver.segmenters import nnunet
 
     loads = []
-    monkeypatch.setattr(nnunet, "load_networks", lambda *a: loads.append(a) or load_networks(*a))
+    kind = dataclasses.replace(nnunet.NNUNET, load=lambda *a: loads.append(a) or load_networks(*a))
+    monkeypatch.setattr(nnunet, "NNUNET", kind)
     labels = np.zeros(SHAPE, np.uint8)
-    whole = Box.of(labels.shape)
     for one in (made, copy, made):
-        for box, piece in one(lambda box: array[(slice(None), *box.slices)], labels.shape, whole):
+        for box, (piece,) in through(one, array):
             labels[box.slices] = piece
     assert len(loads) == 1
     np.testing.assert_array_equal(labels, predicted(model, array))
@@ -360,45 +388,35 @@ def test_statistics_of_one_block_alone_would_give_other_labels(models):
 
 
 def test_grad_mode_is_as_before_between_pieces(models):
-    array = em()
-    stream = segment_block(
-        lambda box: array[(slice(None), *box.slices)], SHAPE, Box.of(SHAPE), models["CT"],
-        load_networks(models["CT"], "cpu"), summarise(block_statistics(array)), Settings(mirroring=False),
-    )  # fmt: skip
-    for _ in stream:
+    how = Settings(mirroring=False)
+    for _ in segment_block([member(models["CT"], em(), how)], SHAPE, Box.of(SHAPE), how):
         assert not torch.is_inference_mode_enabled()
 
 
 def test_an_unknown_kind_is_refused():
-    with pytest.raises(SegmenterError, match=r"no segmenter 'unet'; there are \['nnunet'\]"):
-        segmenter("unet")
-
-
-def test_an_unknown_setting_is_refused(tmp_path):
-    folder = write_model_folder(tmp_path)
-    statistics = summarise(block_statistics(em()))
-    with pytest.raises(SegmenterError, match=r"no setting \['tta'\]; there are .*'mirroring'"):
-        segmenter("nnunet", model=folder, statistics=statistics, tta=True)
+    with pytest.raises(SegmenterError, match=r"no segmenter 'unet'; there are \['nnunet', 'torch'\]"):
+        kind_of("unet")
 
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SegmenterError, match=r"needs 'torch'; pip install 'chunkflow-liver\[nnunet\]'"):
-        segmenter("nnunet", model="", statistics=None)
+        kind_of("nnunet").read("")
 
 
 def test_a_model_that_changed_after_planning_is_refused(tmp_path):
     folder, array = write_model_folder(tmp_path), em()
-    made = segmenter("nnunet", model=folder, statistics=summarise(block_statistics(array)))
+    made = network(read_model(folder))
     write_model_folder(folder, seed=1)
     with pytest.raises(SegmenterError, match="has changed since the plan was made"):
-        next(made(lambda box: array, array.shape[1:], Box.of(array.shape[1:])))
+        next(through(made, array))
 
 
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        ({"numerics": "fast"}, "no numerics 'fast'"),
+        ({"numerics": "fast"}, "no numerics 'fast'; there are"),
+        ({"compile": "yes"}, "no compile 'yes'; there are"),
         ({"batch": 0}, "at least 1, got 0"),
         ({"step": 0.0}, "a window step is a share above 0"),
     ],

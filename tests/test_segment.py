@@ -115,9 +115,9 @@ def test_voxels_that_are_not_finite_stop_the_run_before_an_image_exists(bad, mod
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
-        ({"kind": "sam3"}, SegmenterError, r"no segmenter 'sam3'; there are \['nnunet'\]"),
+        ({"kind": "sam3"}, SegmenterError, r"no segmenter 'sam3'; there are \['nnunet', 'torch'\]"),
         ({"device": "tpu"}, ConfigError, "no device 'tpu'"),
-        ({"mirrors": True}, SegmenterError, r"nnunet has no setting \['mirrors'\]; there are"),
+        ({"mirrors": True}, SegmenterError, r"a segmentation has no setting \['mirrors'\]; there are"),
         ({"numerics": "fast"}, SegmenterError, "no numerics 'fast'; there are"),
         ({"batch": 0}, SegmenterError, "batch and planes_ahead are at least 1, got 0"),
         ({"step": 0}, ConfigError, "step is a share of the window, above 0 and at most 1, got 0"),
@@ -143,16 +143,16 @@ def test_a_gpu_that_is_not_there_is_refused(model, raw, tmp_path):
     assert not (tmp_path / "work").exists()
 
 
-@pytest.mark.parametrize(
-    ("voxel_nm", "says"),
-    [((4, 4, 5), "choose the level that matches, or say accept_spacing"), ((4, 8, 16), "that is too far")],
-)
-def test_a_voxel_size_the_model_never_saw_is_refused(voxel_nm, says, model, tmp_path):
-    raw = write(tmp_path, em()[0], "raw", voxel_nm=voxel_nm)
+def test_a_voxel_size_the_model_never_saw_is_refused(model, tmp_path):
+    raw = write(tmp_path, em()[0], "raw", voxel_nm=(4, 8, 16))
     at = {"model": model, "name": "cells", "work": tmp_path / "work"}
-    with pytest.raises(InputError, match=rf"level 0 has voxels of .* trained on \(4.0, 4.0, 4.0\).*{says}"):
+    with pytest.raises(
+        InputError, match=r"voxels of \(4, 8, 16\) nm.*trained on \(4, 4, 4\) nm.*4 times off"
+    ):
         cf.segment(raw, **at)
-    assert cf.segment(raw, accept_spacing=True, **at).output.voxel_nm == voxel_nm
+    assert cf.segment(raw, accept_spacing=True, **at).output.voxel_nm == (4, 8, 16)
+    plan = cf.segment(raw, spacing_units="voxel", **at)
+    assert "the model's spacing is ignored" in str(plan)
 
 
 def test_channels_must_be_images_of_one_shape(tmp_path):

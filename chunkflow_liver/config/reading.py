@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from chunkflow_liver.config.run_file import RunFile
+from chunkflow_liver.config.sections import Segment
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.store.location import absolute, is_local
 
@@ -68,7 +69,7 @@ def parse(content: dict[str, Any], folder: Path, where: str) -> RunFile:
     paths: dict[str, Any] = {"work": _from(folder, found.work)}
     paths["input"] = found.input.model_copy(update={"path": _from(folder, found.input.path)})
     if found.segment:
-        paths["segment"] = found.segment.model_copy(update={"model": _from(folder, found.segment.model)})
+        paths["segment"] = _segment_paths(found.segment, folder)
     if found.semantic:
         paths["semantic"] = found.semantic.model_copy(update={"path": _from(folder, found.semantic.path)})
     paths["link"] = tuple(e.model_copy(update={"slices": _from(folder, e.slices)}) for e in found.link)
@@ -78,6 +79,17 @@ def parse(content: dict[str, Any], folder: Path, where: str) -> RunFile:
         for m in found.measure
     )
     return found.model_copy(update=paths)
+
+
+def _segment_paths(section: Segment, folder: Path) -> Segment:
+    model = section.model
+    of: Any = (
+        _from(folder, model)
+        if isinstance(model, str)
+        else tuple(m.model_copy(update={"model": _from(folder, m.model)}) for m in model)
+    )
+    mask = None if section.mask is None else _from(folder, section.mask)
+    return section.model_copy(update={"model": of, "mask": mask})
 
 
 def _from(folder: Path, path: str) -> str:

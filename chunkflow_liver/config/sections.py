@@ -31,12 +31,21 @@ class Input(Section):
     missing_chunks: Literal["error", "fill"] = "error"
 
 
+class Member(Section):
+    """One of several models that are combined."""
+
+    model: str
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    configuration: str | None = None
+    folds: tuple[int | str, ...] | None = None
+
+
 class Segment(Section):
-    """A network that finds the classes."""
+    """A network that finds the classes, or several."""
 
     name: Name = "semantic"
     segmenter: str = "nnunet"
-    model: str
+    model: str | tuple[Member, ...]
     configuration: str | None = None
     folds: tuple[int | str, ...] | None = None
     mirroring: bool = True
@@ -45,8 +54,24 @@ class Segment(Section):
     device: str = "cpu"
     batch: Annotated[int, Field(ge=1)] = 1
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    layout: Literal["channels_first", "channels_last"] = "channels_first"
+    compile: Literal["off", "default", "graphs"] = "off"
+    combine: Literal["mean", "vote"] = "mean"
+    scores: tuple[str, ...] = ()
+    uncertainty: Literal["none", "entropy", "margin"] = "none"
+    spacing_units: Literal["nm", "um", "mm", "m", "voxel"] | None = None
     accept_spacing: bool = False
+    roi_nm: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
+    mask: str | None = None
     block: Block | None = None
+
+    @model_validator(mode="after")
+    def _one_region(self) -> Segment:
+        if self.roi_nm is not None and self.mask is not None:
+            raise ValueError("give either 'roi_nm' (two corners) or 'mask' (a label image), not both")
+        if not self.model:
+            raise ValueError("give a model, or several")
+        return self
 
 
 class Semantic(Section):

@@ -164,7 +164,8 @@ class Plan:
                     "read_bytes": s.read_bytes,
                     "written_bytes": s.written_bytes,
                     "task_bytes": s.task_bytes,
-                    "device": s.device,
+                    "device": s.device if not s.device_bytes else f"{s.device} ({size(s.device_bytes)})",
+                    "notes": list(s.notes),
                 }
             )
         return found
@@ -182,6 +183,7 @@ class Plan:
         text = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines]
         text.insert(1, "  ".join("-" * w for w in widths))
         blocks = sum(len(s.grid) for s in self.maps)
+        text += [f"{s.name}: {note}" for s in self.maps for note in s.notes]
         text.append(
             f"{len(self.stages)} stages, {blocks} blocks, at most {size(self.task_bytes)} per task, "
             f"about {size(self.expected_disk_bytes)} on disk, work folder {self.work}"

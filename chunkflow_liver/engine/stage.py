@@ -86,6 +86,10 @@ class Map:
         What stands for `params` in the fingerprint, where they hold paths.
     device : str
         'cpu' or 'cuda'.
+    device_bytes : int
+        Bytes of the device's own memory that a worker needs.
+    notes : tuple of str
+        What a person should know of this stage before it runs; printed with the plan.
     """
 
     name: str
@@ -100,6 +104,8 @@ class Map:
     streams: bool = False
     identity: Mapping[str, Any] | None = None
     device: str = "cpu"
+    device_bytes: int = 0
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for output in self.outputs:

@@ -1,12 +1,12 @@
-"""Semantic segmentation: a network streams over the volume, as if it had seen it whole."""
+"""Semantic segmentation: networks stream over the volume, as if they had seen it whole."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import re
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 
@@ -14,44 +14,51 @@ from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.pyramid import pyramid
 from chunkflow_liver.engine.stage import Fold, Map, Piece, Records, Result, Stage
 from chunkflow_liver.errors import ConfigError, InputError, SegmenterError
-from chunkflow_liver.geometry import Block, BlockGrid, Box, Zyx, zyx
+from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx, zyx
+from chunkflow_liver.kernels.extremes import block_extremes, merge_extremes, plane_extremes
 from chunkflow_liver.kernels.statistics import block_statistics, merge_statistics, summarise
-from chunkflow_liver.ops.place import PathLike, arrays_at, label_format, label_url, work_folder
-from chunkflow_liver.segmenters.model_folder import NnunetModel, model_fingerprint, read_model
-from chunkflow_liver.segmenters.registry import registry, segmenter
-from chunkflow_liver.segmenters.stream import Settings, working_bytes
+from chunkflow_liver.ops.models import ModelEntry, check_images, read_sources
+from chunkflow_liver.ops.place import PathLike, arrays_at, image_url, label_format, label_url, work_folder
+from chunkflow_liver.ops.region import Region, region_of
+from chunkflow_liver.segmenters import Network, Source
+from chunkflow_liver.segmenters.settings import Settings
+from chunkflow_liver.segmenters.spacing import plane_axis
+from chunkflow_liver.segmenters.stream import working_bytes
+from chunkflow_liver.segmenters.windows import Frame
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
-MOST_SPACING_RATIO = 1.5
-SAME_SPACING_RATIO = 1.1
 RING_BYTES = 1 << 30
 TORCH_BYTES = 900 << 20
 """torch with its CUDA libraries in memory, and oneDNN's work space; seen: 450-800 MiB."""
+CHOICES = ("configuration", "folds", "checkpoint", "spacing_units", "accept_spacing")
 
 
 def segment(
     raw: Volume | Sequence[Volume],
     kind: str = "nnunet",
     *,
-    model: PathLike,
+    model: ModelEntry | Sequence[ModelEntry],
     name: str,
     work: PathLike,
     block: Zyx | None = None,
     into: PathLike | None = None,
+    within: tuple[Nm, Nm] | Volume | None = None,
     **settings: Any,
 ) -> Plan:
-    """Plan the class of every voxel by a trained network.
+    """Plan the class of every voxel by one or several trained networks.
 
     Parameters
     ----------
     raw : Volume or sequence of Volume
-        Intensities, one volume per input channel of the model.
+        Intensities at the level that is written, one volume per input channel of the model. A channel
+        may lie on a coarser level; its voxels are then repeated.
     kind : str
-        Segmenter; 'nnunet' is any trained nnU-Net v2 folder.
-    model : path
-        Model folder (plans.json, dataset.json, fold_*).
+        Segmenter; 'nnunet' is any trained nnU-Net v2 folder, 'torch' any other network.
+    model : path, mapping, or sequence of these
+        Model folder (plans.json, dataset.json, fold_*), or YAML description of another network. Several
+        are combined; a mapping has `model`, and if wanted `weight`, `configuration`, `folds`.
     name : str
         Name of the label image.
     work : path
@@ -61,131 +68,159 @@ def segment(
         faces. Chosen by memory if not given.
     into : path or URL, optional
         Image group whose `labels` the result joins; the work folder's by default.
+    within : pair of corners or Volume, optional
+        Where work is wanted: first and opposite corner (z, y, x) in nm, or a mask that is not 0 there, on
+        any level. Labels inside are those of the whole run; outside is background. To tell what it saves,
+        the plan looks at the coarsest level of a mask; it reads no other voxel.
     **settings
-        `mirroring` (default True: average over all mirrored inputs that the training allows),
-        `numerics` ('exact' or 'nnunet'), `step` (0.5), `device` ('cpu', 'cuda'), `batch` (1),
-        `precision` ('auto': float32 on a CPU, float16 on a GPU; or 'bfloat16', faster on newer CPUs),
-        `configuration`, `folds`, `checkpoint` (what of the folder to use), `accept_spacing` (use the
-        model although its voxel size differs).
+        Fields of `Settings` (`mirroring`, `numerics`, `step`, `device`, `batch`, `precision`, `layout`,
+        `compile`, `combine`, `scores`: classes whose probabilities are kept, `uncertainty`), and
+        `configuration`, `folds`, `checkpoint` (what of the folder to use), `spacing_units` (of plans.json:
+        'nm', 'um', 'mm', 'm', or 'voxel' to ignore it), `accept_spacing` (resample voxels that are more
+        than 1.5 times off).
 
     Returns
     -------
     Plan
-        Its `output` is a label volume (uint8, or uint16 above 255 classes) with the model's classes.
+        Its `output` is a label volume (uint8, or uint16 above 255 classes) with the model's classes, on
+        the voxels of `raw`. The network sees the level nearest to the voxel size it was trained on,
+        resampled where that differs by more than 1 %. Scores are images `<name>-score-<class>` and
+        uncertainty `<name>-uncertainty`, uint8, 255 for 1.
 
     Raises
     ------
     SegmenterError, ModelSecurityError
-        If the folder cannot be used, or asks for code that is not on the allow-list.
+        If a model cannot be used, or asks for code that is not on the allow-list.
     ConfigError, InputError
-        If settings, channels or voxel size do not fit the model.
+        If settings, channels, region or voxel size do not fit.
     """
-    if kind not in registry:
-        raise SegmenterError(f"no segmenter {kind!r}; there are {sorted(registry)}")
     channels = (raw,) if isinstance(raw, Volume) else tuple(raw)
-    given = {k: settings.pop(k, None) for k in ("configuration", "folds", "checkpoint")}
-    choice = {k: v for k, v in given.items() if v is not None}
-    accept = bool(settings.pop("accept_spacing", False))
-    step = settings.get("step", 0.5)
-    if not 0 < step <= 1:
-        raise ConfigError(f"step is a share of the window, above 0 and at most 1, got {step!r}")
-    known = read_model(Path(model), **choice)
-    _check_channels(channels, known)
-    _check_spacing(channels[0], known, accept)
-    # Building the segmenter once here refuses wrong settings while nothing is written.
-    probe = summarise(merge_statistics([block_statistics(np.ones((len(channels), 1, 1, 1), np.uint8))]))
-    fingerprint = model_fingerprint(known)
-    segmenter(kind, model=known, statistics=probe, fingerprint=fingerprint, **settings)
-    _check_device(str(settings.get("device", "cpu")))
-    first = channels[0]
+    check_images(channels)
+    chosen = {k: settings.pop(k) for k in CHOICES if k in settings}
+    how = _settings(settings)
+    several = isinstance(model, Sequence) and not isinstance(model, str)
+    entries = cast(Sequence[ModelEntry], model if several else [model])
+    if not entries:
+        raise ConfigError("no model: give one, or several to be combined")
+    sources, seen = read_sources(entries, kind, channels, chosen)
+    network = Network(sources, how)
+    first, known = channels[0], sources[0].model
     classes = tuple((c, n) for c, n in known.classes.items() if n)
-    url = label_url(work, name, into)
     output = first.like(
-        url,
+        label_url(work, name, into),
         dtype=known.dtype,
         kind="label",
         block=block,
         classes=classes,
         zarr_format=label_format(into),
     )
-    grid = BlockGrid(output.box, block or _block_for(output, known))
-    scan = BlockGrid(output.box, zyx(list(output.write_unit)))
-    statistics = arrays_at(work, name, "statistics")
+    grid = BlockGrid(output.box, block or _block_for(output, sources))
+    kept = {
+        f"{name}-{what}": first.like(
+            image_url(work, f"{name}-{what}"), dtype="uint8", kind="image", block=grid.block
+        )
+        for what in _kept(how)
+    }
+    corners, mask = (None, within) if isinstance(within, Volume) else (within, None)
+    region = region_of(output, corners, mask)
+    scans, found, keys = _scans(name, work, sources, seen)
+    inputs = tuple(dict.fromkeys(v for group in seen for v in group)) + (() if mask is None else (mask,))
+    resident = _resident(grid, (output, *kept.values()), sources, how, [group[0].itemsize for group in seen])
     stages: tuple[Stage, ...] = (
-        Map(f"{name}/statistics", _statistics, scan, channels, working=12.0),
-        Fold(f"{name}/normalisation", _merge, f"{name}/statistics", statistics),
+        *scans,
         Map(
             f"{name}/segment",
             _segment,
             grid,
-            channels,
-            (output,),
-            params={"kind": kind, "model": known, "fingerprint": fingerprint, "settings": settings},
+            inputs,
+            (output, *kept.values()),
+            params={"network": network, "seen": seen, "keys": keys, "region": region},
             identity={
-                "kind": kind,
-                "model": fingerprint,
-                "configuration": known.configuration,
-                "settings": settings,
+                "sources": [
+                    [s.kind, s.fingerprint, s.model.name, s.fit, s.factor, s.weight] for s in sources
+                ],
+                "settings": how,
+                "region": None if region is None else region.box,
             },
-            artefacts={"statistics": statistics},
-            resident=_resident(grid, output, known, first.itemsize, Settings(**settings)),
+            artefacts=found,
+            resident=TORCH_BYTES + (resident if how.device == "cpu" else resident // 4),
+            device_bytes=0 if how.device == "cpu" else resident,
             streams=True,
-            device=str(settings.get("device", "cpu")),
+            device=how.device,
+            notes=_notes(sources, grid, how, region),
         ),
-        *pyramid(output, name),
+        *(stage for n, v in ((name, output), *kept.items()) for stage in pyramid(v, n)),
     )
-    about = (("classes", classes), ("model", known.configuration), ("fingerprint", fingerprint))
+    about = (
+        ("classes", classes),
+        ("model", ", ".join(s.model.name for s in sources)),
+        ("fingerprint", ", ".join(s.fingerprint for s in sources)),
+    )
     products = (
         *(Product("raw", c.name, c) for c in channels),
         Product("semantic", name, output, about),
+        *(Product("score", n, v) for n, v in kept.items()),
     )
     return Plan(stages, work_folder(work), output, products)
 
 
-def _check_channels(channels: tuple[Volume, ...], model: NnunetModel) -> None:
-    if len(channels) != len(model.channels):
-        raise ConfigError(
-            f"the model in {model.folder} was trained on {len(model.channels)} channel(s) {model.channels}, "
-            f"got {len(channels)}; give one volume per channel"
+def _settings(given: Mapping[str, Any]) -> Settings:
+    """Settings from keywords; scores may be one name, and are kept in the order given."""
+    step = given.get("step", 0.5)
+    if not 0 < step <= 1:
+        raise ConfigError(f"step is a share of the window, above 0 and at most 1, got {step!r}")
+    unknown = sorted(given.keys() - Settings.__dataclass_fields__.keys())
+    if unknown:
+        raise SegmenterError(
+            f"a segmentation has no setting {unknown}; there are {sorted(Settings.__dataclass_fields__)}"
         )
-    for c in channels:
-        if c.shape != channels[0].shape:
-            raise InputError(f"channels differ in shape: {channels[0].shape} and {c.shape} ({c.url})")
-        if c.kind == "label":
-            raise InputError(f"{c.url} is a label image; a network needs the image itself")
+    scores = given.get("scores", ())
+    scores = (scores,) if isinstance(scores, str) else tuple(scores)
+    if len(set(scores)) < len(scores):
+        raise ConfigError(f"a class is named twice in scores: {list(scores)}")
+    found = Settings(**{**given, "scores": scores})
+    if found.device != "cpu" and not re.fullmatch(r"cuda(:\d+)?", found.device):
+        raise ConfigError(f"no device {found.device!r}; there are 'cpu', 'cuda' and 'cuda:0', 'cuda:1', ...")
+    return found
 
 
-def _check_spacing(volume: Volume, model: NnunetModel, accept: bool) -> None:
-    """Refuse a voxel size that the network has never seen; axes a 2D network does not see are free."""
-    wanted = model.spacing_zyx
-    ratios = [max(v / w, w / v) for v, w in zip(volume.voxel_nm, wanted, strict=True) if w]
-    if ratios and max(ratios) > SAME_SPACING_RATIO and not accept:
-        hint = (
-            "choose the level that matches, or say accept_spacing to use it all the same"
-            if max(ratios) <= MOST_SPACING_RATIO
-            else "that is too far for the network to see what it learned: choose another level or "
-            "another model, or say accept_spacing if the spacing in plans.json is not in nm"
-        )
-        text = tuple(None if w is None else round(w, 3) for w in wanted)
-        raise InputError(
-            f"{volume.url} level {volume.level} has voxels of {volume.voxel_nm} nm, the model in "
-            f"{model.folder} was trained on {text} (nm, unless its folder says otherwise); {hint}"
-        )
+def _kept(how: Settings) -> list[str]:
+    """Ends of the names of the images beside the labels, in the order of a piece's arrays."""
+    names = [f"score-{re.sub('[^A-Za-z0-9_.-]+', '-', score)}" for score in how.scores]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"classes {list(how.scores)} would have images of one name; keep one of them")
+    return names + (["uncertainty"] if how.uncertainty != "none" else [])
 
 
-def _check_device(device: str) -> None:
-    if device != "cpu" and not re.fullmatch(r"cuda(:\d+)?", device):
-        raise ConfigError(f"no device {device!r}; there are 'cpu', 'cuda' and 'cuda:0', 'cuda:1', ...")
+def _scans(
+    name: str, work: PathLike, sources: Sequence[Source], seen: Sequence[tuple[Any, ...]]
+) -> tuple[list[Stage], dict[str, Arrays], list[str]]:
+    """Stages that find the statistics of what each model reads, where they are kept, and which is whose."""
+    stages: list[Stage] = []
+    found: dict[str, Arrays] = {}
+    keys = []
+    for source, channels in zip(sources, seen, strict=True):
+        axis = plane_axis(source.fit, source.model)
+        keys.append(f"level_{source.fit.level}" + ("" if axis is None else f"_planes_{'zyx'[axis]}"))
+        if keys[-1] in found:
+            continue
+        end = "" if not found else f"-{keys[-1]}"
+        found[keys[-1]] = arrays_at(work, name, f"statistics{end}")
+        grid = BlockGrid(Box.of(channels[0].shape), zyx(list(channels[0].write_unit)))
+        scan = f"{name}/statistics{end}"
+        stages.append(Map(scan, _statistics, grid, channels, params={"axis": axis}, working=14.0))
+        stages.append(Fold(f"{name}/normalisation{end}", _merge, scan, found[keys[-1]]))
+    return stages, found, keys
 
 
-def _block_for(output: Volume, model: NnunetModel) -> Zyx:
+def _block_for(output: Volume, sources: Sequence[Source]) -> Zyx:
     """Whole slices if their sums fit, about eight windows deep; y and x are halved otherwise."""
     unit = output.write_unit
-    window = model.window_zyx
+    window = [max(s.model.window_zyx[a] * s.factor[a] for s in sources) for a in range(3)]
     depth = min(output.shape[0], 8 * max(window[0], 8))
     sides = [-(-n // u) * u for n, u in zip((depth, *output.shape[1:]), unit, strict=True)]
-    planes = max(window[0], 1)
-    while model.heads * 4 * planes * sides[1] * sides[2] > RING_BYTES:
+    planes = sum(s.model.heads * 4 * max(s.model.window_zyx[0], 1) for s in sources)
+    while planes * sides[1] * sides[2] > RING_BYTES:
         axis = 1 if sides[1] >= sides[2] else 2
         if sides[axis] <= unit[axis]:
             break
@@ -193,47 +228,127 @@ def _block_for(output: Volume, model: NnunetModel) -> Zyx:
     return zyx(sides)
 
 
-def _resident(grid: BlockGrid, output: Volume, model: NnunetModel, itemsize: int, settings: Settings) -> int:
-    """Bytes of a worker: torch, what the stream holds, and the write units that are being filled."""
-    sides = zyx([min(b, n) for b, n in zip(grid.block, output.shape, strict=True)])
-    planes = output.write_unit[0] + max(output.write_unit[0], model.window_zyx[0])
-    buffers = output.itemsize * sides[1] * sides[2] * planes
-    return int(TORCH_BYTES + working_bytes(model, settings, sides, itemsize) + buffers)
+def _network_block(block: Zyx, source: Source) -> Zyx:
+    """About how many voxels a network is given for a block."""
+    fit = source.fit
+    scale = [v / n / f for v, n, f in zip(fit.voxel_nm, fit.network_nm, source.factor, strict=True)]
+    return zyx([max(1, math.ceil(n * s)) for n, s in zip(block, scale, strict=True)])
 
 
-def _statistics(block: Block, *channels: Array) -> Result:
-    return Result(record=block_statistics(np.stack(channels), block.write.start))
+def _resident(
+    grid: BlockGrid,
+    outputs: Sequence[Volume],
+    sources: Sequence[Source],
+    how: Settings,
+    itemsizes: Sequence[int],
+) -> int:
+    """Bytes that the streams hold, with the networks' weights and the write units that are being filled."""
+    sides = zyx([min(b, n) for b, n in zip(grid.block, grid.box.shape, strict=True)])
+    total = 0
+    for source, itemsize in zip(sources, itemsizes, strict=True):
+        block = _network_block(sides, source)
+        size = 8 if source.fit.resamples else itemsize
+        total += working_bytes(source.model, how, block, size) + 2 * source.weights_bytes
+    deepest = max(s.model.window_zyx[0] * s.factor[0] for s in sources)
+    planes = max(o.write_unit[0] + max(o.write_unit[0], deepest) for o in outputs)
+    buffers = sum(o.itemsize for o in outputs) * sides[1] * sides[2] * planes
+    return int(total + buffers)
+
+
+def _notes(
+    sources: Sequence[Source], grid: BlockGrid, how: Settings, region: Region | None
+) -> tuple[str, ...]:
+    """What was taken of the models, and how much work the blocks make of it."""
+    notes = []
+    for source in sources:
+        model, order = source.model, source.model.transpose_forward
+        whole = _network_block(grid.box.shape, source)
+        frame = Frame.of(zyx([whole[axis] for axis in order]), model.window, how.step)
+        computed = 1
+        for i, axis in enumerate(order):
+            scale = whole[axis] / grid.box.shape[axis]
+            cuts = range(0, grid.box.shape[axis], grid.block[axis])
+            computed *= sum(
+                len(frame.meeting(i, round(a * scale) + frame.content.start[i],
+                                  round(min(a + grid.block[axis], grid.box.shape[axis]) * scale)
+                                  + frame.content.start[i]))
+                for a in cuts
+            )  # fmt: skip
+        text = f"{model.name}: {source.fit}"
+        if source.factor != (1, 1, 1):
+            text += f", written {source.factor} times finer"
+        notes.append(text)
+        said = "x".join(map(str, model.window))
+        efficiency = frame.windows / max(1, computed)
+        notes.append(
+            f"{model.name}: {computed} windows of {said}, {computed / frame.windows:.3f} times those of the "
+            f"whole volume (efficiency of the cut {efficiency:.0%})"
+        )
+        if region is not None:
+            back = [order.index(axis) for axis in range(3)]
+            stored = Frame(
+                zyx([frame.window[i] for i in back]),
+                Box(zyx([frame.content.start[i] for i in back]), zyx([frame.content.stop[i] for i in back])),
+                cast(Any, tuple(frame.starts[i] for i in back)),
+                frame.is_2d,
+            )
+            share = region.share(stored, source.fit.network_nm)
+            notes.append(f"{model.name}: about {share:.0%} of the windows lie in what is wanted")
+    return tuple(notes)
+
+
+def _statistics(block: Block, *channels: Array, axis: int | None) -> Result:
+    stack = np.stack(np.broadcast_arrays(*channels))
+    record = block_statistics(stack, block.write.start)
+    return Result(record=record if axis is None else record | block_extremes(stack, axis, block.write.start))
 
 
 def _merge(records: Records) -> Columns:
-    merged = merge_statistics(record for _, record in records)
+    merged: dict[str, Any] = {}
+    planes: dict[str, Any] = {}
+    for _, record in records:
+        if "plane_at" in record:
+            planes = merge_extremes([p for p in (planes, record) if p])
+        merged = merge_statistics([p for p in (merged, record) if p])
     if int(np.sum(merged.get("nonfinite", 0))):
         found = summarise(merged)
         raise InputError(
             f"the volume has {found.nonfinite} voxels that are NaN or infinite, the first at (z, y, x) = "
             f"{found.nonfinite_at}; one would blank a whole window, so replace them first"
         )
-    return merged
+    return {k: v for k, v in merged.items() if not k.startswith("plane_")} | planes
 
 
 def _segment(
     block: Block,
-    *channels: Volume,
-    statistics: Arrays,
-    kind: str,
-    model: NnunetModel,
-    fingerprint: str,
-    settings: dict[str, Any],
+    *inputs: Any,
+    network: Network,
+    seen: Sequence[tuple[Any, ...]],
+    keys: Sequence[str],
+    region: Region | None,
+    **artefacts: Arrays,
 ) -> Iterator[Piece]:
-    found = summarise({name: np.asarray(statistics[name]) for name in statistics.names()})
-    predict = segmenter(kind, model=model, statistics=found, fingerprint=fingerprint, **settings)
+    found = []
+    for key, source in zip(keys, network.sources, strict=True):
+        kept = {name: np.asarray(artefacts[key][name]) for name in artefacts[key].names()}
+        planes = {name: kept.pop(name) for name in list(kept) if name.startswith("plane_")}
+        summary = summarise(kept)
+        axis = plane_axis(source.fit, source.model)
+        found.append((summary, None if axis is None else plane_extremes(planes, axis, summary.crop)))
+    reads = [_stacked(channels) for channels in seen]
+    whole = block.volume.shape
+    with _one_thread(network.settings.device):
+        for box, arrays in network(reads, found, whole, block.write, region):
+            yield Piece(box, arrays)
+
+
+def _stacked(channels: Sequence[Any]) -> Any:
+    """`read(box)` of all channels, (C, z, y, x)."""
 
     def read(box: Box) -> np.ndarray[Any, Any]:
         return np.stack([c.read(box) for c in channels])
 
-    with _one_thread(str(settings.get("device", "cpu"))):
-        for box, classes in predict(read, channels[0].shape, block.write):
-            yield Piece(box, (classes,))
+    return read
 
 
 @contextlib.contextmanager

@@ -99,6 +99,17 @@ class NnunetModel:
     score_spline: Spline
 
     @property
+    def name(self) -> str:
+        """Its configuration."""
+        return self.configuration
+
+    @property
+    def width(self) -> int:
+        """Channels of the widest layer at full resolution."""
+        widths = self.options.get("features_per_stage", 32)
+        return int(widths[0] if isinstance(widths, list | tuple) else widths)
+
+    @property
     def is_2d(self) -> bool:
         """Whether the network sees one plane at a time."""
         return len(self.window) == 2

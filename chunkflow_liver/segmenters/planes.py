@@ -1,103 +1,164 @@
-"""Raw voxels for the windows of one row after the other, normalised as nnU-Net does."""
+"""Voxels for the windows of one row after the other; the next planes are read while the network works."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
 
 from chunkflow_liver.errors import SegmenterError
 from chunkflow_liver.geometry import Box, Zyx
-from chunkflow_liver.kernels.statistics import Statistics
-from chunkflow_liver.segmenters.model_folder import NnunetModel
-from chunkflow_liver.segmenters.windows import Frame
+from chunkflow_liver.segmenters.view import View
 from chunkflow_liver.xp import Array
 
 Read = Callable[[Box], Array]
 Columns = list[tuple[tuple[int, int], tuple[int, int]]]
 
-SMALLEST_SD = 1e-8
-LIMITS_8_BIT = (0, 255)
+AS_THEY_ARE = ("uint8", "int8", "int16", "int32", "float32")
+"""Kinds of voxels that torch holds; others become float32 at once, as they do in nnU-Net."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Planes:
-    """Raw voxels of the planes that the current row of windows sees; every plane is read once.
+    """Voxels of the planes that the current row of windows sees.
 
-    `held` is one array of the planes from `top[0]` on, over the area `area` of the crop.
+    Raw voxels on the device of the network, or, where they are resampled, normalised ones. Every plane is
+    read once, if it is not resampled; a resampled one needs its neighbours too.
+
+    Attributes
+    ----------
+    read : callable
+        Gives the stored voxels of a box as an ndarray of shape (C, z, y, x).
+    view : View
+    area : Box
+        What of the network's voxels is wanted.
+    ahead : int
+        Planes to read at once at least.
+    device : str
+    top : int
+        First plane held.
+    held : Tensor of shape (C, planes, y, x)
+    coming : future and planes, optional
+        What is being read.
     """
 
     read: Read
-    frame: Frame
+    view: View
     area: Box
     ahead: int
-    held: list[np.ndarray[Any, Any]]
-    top: list[int]
+    device: str
+    top: int
+    held: Any = None
+    coming: tuple[Future[Any], tuple[int, int]] | None = None
+    reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
 
     @classmethod
-    def over(cls, read: Read, frame: Frame, columns: Columns, stop: int, ahead: int) -> Planes:
+    def over(
+        cls, read: Read, view: View, columns: Columns, rows: tuple[int, int], ahead: int, device: str
+    ) -> Planes:
+        """For windows in `columns`, of which the first and the last start at `rows`."""
         (_, y0), (_, x0) = columns[0]
         (_, y1), (_, x1) = columns[-1]
-        reach = Box((0, y0, x0), (stop, y1 + frame.window[1], x1 + frame.window[2]))
-        area = reach.clip(frame.content)
-        return cls(read, frame, area, ahead, [], [area.start[0]])
+        depth, height, width = view.frame.window
+        reach = Box((rows[0], y0, x0), (rows[1] + depth, y1 + height, x1 + width))
+        area = reach.clip(view.frame.content)
+        return cls(read, view, area, ahead, device, area.start[0])
+
+    def close(self) -> None:
+        """End the reading thread; what it was reading is dropped."""
+        self.reader.shutdown(wait=True, cancel_futures=True)
 
     def advance(self, start: int) -> None:
-        """Forget planes before `start`, and read those that a window starting there sees."""
-        have = self.top[0] + (self.held[0].shape[1] if self.held else 0)
+        """Forget planes before `start`, and have those that a window starting there sees."""
+        import torch
+
         keep = max(start, self.area.start[0])
-        need = min(start + self.frame.window[0], self.area.stop[0])
-        kept = [held[:, max(0, keep - self.top[0]) :] for held in self.held]
+        need = min(start + self.view.frame.window[0], self.area.stop[0])
+        parts, have = [], keep
+        if self.held is not None:
+            have = max(keep, self.top + self.held.shape[1])
+            parts.append(self.held[:, keep - self.top :])
+            self.held = None
+        if have < need and self.coming is not None:
+            future, (first, stop) = self.coming
+            self.coming = None
+            planes = future.result()
+            if first <= have < stop:
+                parts.append(planes[:, have - first :])
+                have = stop
         if have < need:
-            begin = max(have, keep)
-            end = min(max(need, begin + self.ahead), self.area.stop[0])
-            box = Box((begin, *self.area.start[1:]), (end, *self.area.stop[1:]))
-            stored = np.asarray(self.read(self.frame.to_stored(box)))
-            kept.append(stored.transpose(0, *(axis + 1 for axis in self.frame.order)))
-        self.held[:] = [np.concatenate(kept, axis=1)]
-        self.top[0] = keep
+            stop = min(max(need, have + self.ahead), self.area.stop[0])
+            parts.append(self._fetch(have, stop))
+            have = stop
+        self.held, self.top = (parts[0] if len(parts) == 1 else torch.cat(parts, 1)), keep
+        if have < self.area.stop[0] and self.coming is None:
+            stop = min(have + self.ahead, self.area.stop[0])
+            self.coming = (self.reader.submit(self._fetch, have, stop), (have, stop))
 
-    def window(self, start: Zyx, model: NnunetModel, statistics: Statistics) -> np.ndarray[Any, Any]:
-        """One normalised window, float32 of shape (C, *window), 0 where the volume was padded."""
-        box = Box(start, cast(Zyx, tuple(a + n for a, n in zip(start, self.frame.window, strict=True))))
+    def window(self, start: Zyx) -> tuple[Any, tuple[float, ...] | None]:
+        """One normalised window, and its values if it is all one value per channel and not padded.
+
+        Returns
+        -------
+        Tensor of shape (C, *window), float32
+            0 where the volume was padded.
+        tuple of float, optional
+        """
+        import torch
+
+        view = self.view
+        box = Box(start, cast(Zyx, tuple(a + n for a, n in zip(start, view.frame.window, strict=True))))
         content = box.clip(self.area)
-        origin = (self.top[0], *self.area.start[1:])
-        raw = self.held[0][(slice(None), *content.shift(cast(Zyx, tuple(-o for o in origin))).slices)]
-        if len(raw) != len(model.channels):
-            raise SegmenterError(
-                f"the volume has {len(raw)} channels, the model wants {len(model.channels)}: {model.channels}"
-            )
-        normal = np.stack([normalise(raw[c], c, model, statistics) for c in range(len(raw))])
-        if content == box:
-            return normal
-        padded = np.zeros((len(raw), *self.frame.window), np.float32)
+        held = Box((self.top, *self.area.start[1:]), self.area.stop)
+        raw = self.held[(slice(None), *content.relative_to(held).slices)]
+        whole = content == box
+        constant = tuple(_one_value(channel) for channel in raw) if whole else (None,)
+        if view.there.changes:
+            normal = raw
+        else:
+            normal = torch.stack([view.normalised(channel, c) for c, channel in enumerate(raw)])
+        known = None if None in constant else cast(tuple[float, ...], constant)
+        if whole:
+            return normal, known
+        padded = torch.zeros((len(raw), *view.frame.window), dtype=torch.float32, device=self.device)
         padded[(slice(None), *content.relative_to(box).slices)] = normal
-        return padded
+        return padded, None
 
+    def _fetch(self, first: int, stop: int) -> Any:
+        """Planes [first, stop) of the area, on the device."""
+        import torch
 
-def normalise(raw: Array, c: int, model: NnunetModel, statistics: Statistics) -> np.ndarray[Any, Any]:
-    """Channel `c` as float32, in the steps and roundings of nnU-Net, with the statistics of the volume."""
-    image: np.ndarray[Any, Any] = raw.astype(np.float32)
-    scheme = model.schemes[c]
-    if scheme == "ZScoreNormalization":
-        image -= np.float32(statistics.mean[c])
-        image /= np.float32(max(statistics.sd[c], SMALLEST_SD))
-    elif scheme == "CTNormalization":
-        known = model.intensities[c]
-        np.clip(image, known["percentile_00_5"], known["percentile_99_5"], out=image)
-        image -= known["mean"]
-        image /= max(known["std"], SMALLEST_SD)
-    elif scheme == "RescaleTo01Normalization":
-        least = np.float32(statistics.minimum[c])
-        image -= least
-        image /= max(np.float32(statistics.maximum[c]) - least, np.float32(SMALLEST_SD))
-    elif scheme == "RGBTo01Normalization":
-        if statistics.minimum[c] < LIMITS_8_BIT[0] or statistics.maximum[c] > LIMITS_8_BIT[1]:
+        view = self.view
+        wanted = Box((first, *self.area.start[1:]), (stop, *self.area.stop[1:]))
+        wanted = wanted.relative_to(view.frame.content)
+        source = view.there.need(wanted)
+        stored = np.asarray(self.read(view.source.to_stored(source)))
+        if len(stored) != len(view.model.channels):
             raise SegmenterError(
-                f"channel {c} ranges from {statistics.minimum[c]} to {statistics.maximum[c]}, but the model "
-                f"was trained on 8-bit images ({scheme}); rescale the volume to 0..255"
+                f"the volume has {len(stored)} channels, the model wants {len(view.model.channels)}: "
+                f"{view.model.channels}"
             )
-        image /= 255.0
-    return image
+        planes = stored.transpose(0, *(axis + 1 for axis in view.source.order))
+        if view.there.changes:
+            low, high = view.ranges(source)
+            channels = [view.normalised(_held(p), c).numpy() for c, p in enumerate(planes)]
+            planes = view.there.apply(np.stack(channels), source, wanted, low=low, high=high)
+        found = torch.from_numpy(_held(planes))
+        return found.pin_memory().to(self.device, non_blocking=True) if "cuda" in self.device else found
+
+
+def _held(voxels: Array) -> np.ndarray[Any, Any]:
+    kind = voxels.dtype.name if voxels.dtype.isnative else ""
+    kept: np.ndarray[Any, Any] = voxels if kind in AS_THEY_ARE else voxels.astype(np.float32)
+    return np.ascontiguousarray(kept)
+
+
+def _one_value(voxels: Any) -> float | None:
+    """The value of all voxels, None if they differ; the first few tell nearly always."""
+    first = voxels[0, 0, 0]
+    if bool((voxels[0, 0] != first).any()) or bool((voxels != first).any()):
+        return None
+    return float(first)

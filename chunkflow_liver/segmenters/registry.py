@@ -1,45 +1,56 @@
-"""Segmenters by name; what a segmenter needs is imported when it is asked for."""
+"""Kinds of trained networks by name; what a kind needs is imported when it is asked for."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol, cast
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
 
 from chunkflow_liver.errors import SegmenterError
-from chunkflow_liver.geometry import Box, Zyx
-from chunkflow_liver.xp import Array
+from chunkflow_liver.segmenters.model import Model
 
 
-class Segmenter(Protocol):
-    """Turns raw voxels into class numbers, one block at a time; pickles, and holds no network."""
+@dataclass(frozen=True)
+class Kind:
+    """How networks of one kind are read, loaded and told apart.
 
-    def __call__(self, read: Callable[[Box], Array], shape: Zyx, block: Box) -> Iterator[tuple[Box, Array]]:
-        """Pieces that tile `block`, each with its class numbers, for a volume of `shape`.
+    Attributes
+    ----------
+    read : callable
+        `read(source, **choice) -> Model`: what a folder or description says, checked; runs nothing of it.
+    load : callable
+        `load(model, device)`: the networks, one per file of weights, in eval mode.
+    fingerprint : callable
+        `fingerprint(model)`: a text that changes with anything that could change an answer.
+    """
 
-        `read` gives the raw voxels of any box of the volume, as an array of shape (C, z, y, x).
-        """
-        ...
+    read: Callable[..., Model]
+    load: Callable[[Any, str], list[Any]]
+    fingerprint: Callable[[Any], str]
 
 
-registry: dict[str, str] = {"nnunet": "chunkflow_liver.segmenters.nnunet:nnunet"}
-"""Kind to "module:factory"; a factory takes keyword arguments and returns a Segmenter."""
+registry: dict[str, str] = {
+    "nnunet": "chunkflow_liver.segmenters.nnunet:NNUNET",
+    "torch": "chunkflow_liver.segmenters.torch_model:TORCH",
+}
+"""Name to "module:Kind"."""
 
 
-def segmenter(kind: str, **options: Any) -> Segmenter:
-    """The segmenter of that kind.
+def kind_of(name: str) -> Kind:
+    """The kind of that name.
 
     Raises
     ------
     SegmenterError
         If there is no such kind, or a package it needs is not installed.
     """
-    if kind not in registry:
-        raise SegmenterError(f"no segmenter {kind!r}; there are {sorted(registry)}")
-    module, _, name = registry[kind].partition(":")
+    if name not in registry:
+        raise SegmenterError(f"no segmenter {name!r}; there are {sorted(registry)}")
+    module, _, found = registry[name].partition(":")
     try:
-        return cast(Segmenter, getattr(importlib.import_module(module), name)(**options))
+        return cast(Kind, getattr(importlib.import_module(module), found))
     except ModuleNotFoundError as err:
         raise SegmenterError(
-            f"segmenter {kind!r} needs {err.name!r}; pip install 'chunkflow-liver[{kind}]'"
+            f"segmenter {name!r} needs {err.name!r}; pip install 'chunkflow-liver[nnunet]'"
         ) from err

@@ -130,7 +130,7 @@ class Resampling:
             if self.source_shape[axis] == self.target_shape[axis]:
                 ends.append((start, stop))
                 continue
-            index, _ = self._taps(axis, start, stop)
+            index, _ = self.taps(axis, start, stop)
             ends.append((int(index.min()), int(index.max()) + 1))
         return Box(cast(Zyx, tuple(a for a, _ in ends)), cast(Zyx, tuple(b for _, b in ends)))
 
@@ -200,7 +200,7 @@ class Resampling:
         front = np.moveaxis(values, axis, 0)
         if self.source_shape[axis] == self.target_shape[axis]:
             return values[_along_axis(axis, start - source.start[axis], stop - source.start[axis])]
-        index, weight = self._taps(axis, start, stop)
+        index, weight = self.taps(axis, start, stop)
         rows, taps = index.shape
         # Row by row in the order of the taps: unlike BLAS, the same bits for every number of columns.
         matrix = csr_array(
@@ -213,7 +213,7 @@ class Resampling:
             made[:, a : a + COLUMNS] = matrix @ flat[:, a : a + COLUMNS]
         return np.moveaxis(made.reshape(rows, *front.shape[1:]), 0, axis)
 
-    def _taps(self, axis: int, start: int, stop: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    def taps(self, axis: int, start: int, stop: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Source voxels and weights of target voxels [start, stop), both of shape (voxels, taps)."""
         n, order = self.source_shape[axis], self.orders[axis]
         at = n / self.target_shape[axis] * (np.arange(start, stop) + 0.5) - 0.5

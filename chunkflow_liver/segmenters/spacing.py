@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chunkflow_liver.errors import ConfigError, InputError, SegmenterError
-from chunkflow_liver.geometry import Nm, Zyx
-from chunkflow_liver.segmenters.model_folder import NM_PER, VOXEL, NnunetModel
+from chunkflow_liver.geometry import Nm, Zyx, zyx
+from chunkflow_liver.segmenters.model import Model
+from chunkflow_liver.segmenters.model_folder import NM_PER, VOXEL
 from chunkflow_liver.segmenters.resampling import NNUNET_FUNCTION, Resampling, resampled_shape
 
 SAME_RATIO = 1.01
@@ -70,7 +71,7 @@ class Fit:
 
 def nearest(
     levels: Mapping[int, Nm],
-    model: NnunetModel,
+    model: Model,
     *,
     image: str,
     units: str | None = None,
@@ -82,7 +83,7 @@ def nearest(
     ----------
     levels : mapping of int to Nm
         Voxel size (z, y, x) of every level to choose from; of one, if the user chose.
-    model : NnunetModel
+    model : Model
     image : str
         Where the levels lie, for messages.
     units : {"nm", "um", "mm", "m", "voxel"}, optional
@@ -146,7 +147,7 @@ def nearest(
     return fit
 
 
-def spacing_unit(model: NnunetModel, units: str | None) -> str:
+def spacing_unit(model: Model, units: str | None) -> str:
     """What the model's spacing is in: as the folder says, as the user says, or nm."""
     if units is None:
         return model.units or "nm"
@@ -160,7 +161,7 @@ def spacing_unit(model: NnunetModel, units: str | None) -> str:
     return units
 
 
-def resamplings(fit: Fit, crop: Zyx, model: NnunetModel) -> tuple[Resampling, Resampling]:
+def resamplings(fit: Fit, crop: Zyx, model: Model, factor: Zyx = (1, 1, 1)) -> tuple[Resampling, Resampling]:
     """How raw voxels come to the network's spacing, and scores back; both along the network's axes.
 
     Parameters
@@ -168,18 +169,22 @@ def resamplings(fit: Fit, crop: Zyx, model: NnunetModel) -> tuple[Resampling, Re
     fit : Fit
     crop : Zyx
         Voxels of the cropped volume along the network's axes.
-    model : NnunetModel
+    model : Model
+    factor : Zyx
+        How much finer the voxels are, along the network's axes, to which scores come back.
     """
     there = tuple(fit.voxel_nm[axis] for axis in model.transpose_forward)
     wanted = tuple(fit.network_nm[axis] for axis in model.transpose_forward)
     seen = resampled_shape(crop, there, wanted) if fit.resamples else crop
+    fine = zyx([n * f for n, f in zip(crop, factor, strict=True)])
+    written = tuple(v / f for v, f in zip(there, factor, strict=True))
     return (
         Resampling.between(crop, seen, there, wanted, model.raw_spline),
-        Resampling.between(seen, crop, wanted, there, model.score_spline),
+        Resampling.between(seen, fine, wanted, written, model.score_spline),
     )
 
 
-def plane_axis(fit: Fit, model: NnunetModel) -> int | None:
+def plane_axis(fit: Fit, model: Model) -> int | None:
     """Stored axis whose planes are resampled one by one, each clipped to its own range; mostly None."""
     raw, _ = resamplings(fit, (1, 1, 1), model)
     if not fit.resamples or raw.separate is None:
@@ -187,7 +192,7 @@ def plane_axis(fit: Fit, model: NnunetModel) -> int | None:
     return model.transpose_forward[raw.separate]
 
 
-def _in_nm(model: NnunetModel, unit: str) -> tuple[float | None, ...]:
+def _in_nm(model: Model, unit: str) -> tuple[float | None, ...]:
     return tuple(None if v is None else v * NM_PER[unit] for v in model.spacing_zyx)
 
 

@@ -42,61 +42,24 @@ def window_starts(length: int, window: int, step: float) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class Frame:
-    """The network's view of a volume: its axes in the network's order, cropped, padded, cut in windows.
+class Placement:
+    """Where the network's axes lie in a stored volume.
 
     Attributes
     ----------
     crop : Box
         What of the stored volume the network sees, in stored axes.
-    order : tuple of int
+    order : Zyx
         Stored axis that is network axis i.
-    window : Zyx
-        Along the network's axes; 1 first for a 2D network.
-    pad : Zyx
-        Voxels added before the crop, half of what a too thin axis lacks, rounded down.
-    shape : Zyx
-        Of the cropped and padded volume, along the network's axes.
-    starts : tuple of tuple of int
-        First voxels of the windows along every network axis.
-    is_2d : bool
-        Whether every plane along network axis 0 is segmented by itself.
     """
 
     crop: Box
     order: Zyx
-    window: Zyx
-    pad: Zyx
-    shape: Zyx
-    starts: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
-    is_2d: bool
-
-    @classmethod
-    def of(cls, crop: Box, order: tuple[int, ...], window: tuple[int, ...], step: float) -> Frame:
-        """The frame of a volume whose non-zero voxels lie in `crop`."""
-        if not 0 < step <= 1:
-            raise SegmenterError(f"a window step is a share above 0 and at most 1 of the window, got {step}")
-        is_2d = len(window) == 2
-        seen = cast(Zyx, (1, *window) if is_2d else window)
-        cropped = [crop.shape[axis] for axis in order]
-        shape = [max(n, w) for n, w in zip(cropped, seen, strict=True)]
-        starts = [window_starts(n, w, step) for n, w in zip(shape, seen, strict=True)]
-        if is_2d:
-            starts[0] = tuple(range(shape[0]))
-        return cls(
-            crop=crop,
-            order=cast(Zyx, order),
-            window=seen,
-            pad=cast(Zyx, tuple((n - c) // 2 for n, c in zip(shape, cropped, strict=True))),
-            shape=cast(Zyx, tuple(shape)),
-            starts=cast(Any, tuple(starts)),
-            is_2d=is_2d,
-        )
 
     @property
-    def content(self) -> Box:
-        """The crop in the network's coordinates: what is not padding."""
-        return self.from_stored(self.crop)
+    def shape(self) -> Zyx:
+        """Of the crop, along the network's axes."""
+        return cast(Zyx, tuple(self.crop.shape[axis] for axis in self.order))
 
     @property
     def back(self) -> Zyx:
@@ -104,23 +67,60 @@ class Frame:
         return cast(Zyx, tuple(self.order.index(axis) for axis in range(3)))
 
     def from_stored(self, box: Box) -> Box:
-        """A box of the stored volume in the network's coordinates."""
+        """A box of the stored volume along the network's axes, from the first voxel of the crop."""
         ends = [
-            tuple(
-                end[axis] - self.crop.start[axis] + pad
-                for axis, pad in zip(self.order, self.pad, strict=True)
-            )
-            for end in (box.start, box.stop)
+            tuple(end[axis] - self.crop.start[axis] for axis in self.order) for end in (box.start, box.stop)
         ]
         return Box(cast(Zyx, ends[0]), cast(Zyx, ends[1]))
 
     def to_stored(self, box: Box) -> Box:
-        """A box in the network's coordinates as one of the stored volume."""
+        """A box along the network's axes as one of the stored volume."""
         ends = [
-            tuple(end[i] - self.pad[i] + self.crop.start[axis] for axis, i in enumerate(self.back))
+            tuple(end[i] + self.crop.start[axis] for axis, i in enumerate(self.back))
             for end in (box.start, box.stop)
         ]
         return Box(cast(Zyx, ends[0]), cast(Zyx, ends[1]))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The voxels that the network is given, padded where they are too few, and cut in windows.
+
+    Attributes
+    ----------
+    window : Zyx
+        What the network sees at once; 1 along the axis a 2D network does not see.
+    content : Box
+        What is not padding; half of what a too thin axis lacks, rounded down, lies before it.
+    starts : tuple of tuple of int
+        First voxels of the windows along every network axis.
+    is_2d : bool
+        Whether every plane along network axis 0 is segmented by itself.
+    """
+
+    window: Zyx
+    content: Box
+    starts: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+    is_2d: bool
+
+    @classmethod
+    def of(cls, shape: Zyx, window: tuple[int, ...], step: float) -> Frame:
+        """The frame of a volume of `shape` voxels along the network's axes."""
+        if not 0 < step <= 1:
+            raise SegmenterError(f"a window step is a share above 0 and at most 1 of the window, got {step}")
+        is_2d = len(window) == 2
+        seen = cast(Zyx, (1, *window) if is_2d else window)
+        padded = [max(n, w) for n, w in zip(shape, seen, strict=True)]
+        starts = [window_starts(n, w, step) for n, w in zip(padded, seen, strict=True)]
+        if is_2d:
+            starts[0] = tuple(range(padded[0]))
+        pad = cast(Zyx, tuple((n - c) // 2 for n, c in zip(padded, shape, strict=True)))
+        return cls(seen, Box.of(shape).shift(pad), cast(Any, tuple(starts)), is_2d)
+
+    @property
+    def windows(self) -> int:
+        """Number of windows of the whole volume."""
+        return math.prod(map(len, self.starts))
 
     def meeting(self, axis: int, start: int, stop: int) -> list[tuple[int, int]]:
         """Number and first voxel of the windows along `axis` that reach into [start, stop)."""

@@ -1,0 +1,183 @@
+"""The models of a segmentation: read, checked, each with the level of the image that it wants."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from chunkflow_liver.errors import ChunkflowLiverError, ConfigError, InputError, SegmenterError
+from chunkflow_liver.geometry import Box, Zyx, zyx
+from chunkflow_liver.ops.place import PathLike
+from chunkflow_liver.segmenters import Source, kind_of
+from chunkflow_liver.segmenters.model import Model
+from chunkflow_liver.segmenters.spacing import Fit, nearest
+from chunkflow_liver.store.images import inspect
+from chunkflow_liver.store.volume import Volume
+
+ModelEntry = PathLike | Mapping[str, Any]
+CHOICES = ("configuration", "folds", "checkpoint")
+MOST_YAML_BYTES = 1 << 20
+
+
+def read_sources(
+    entries: Sequence[ModelEntry], kind: str, raw: tuple[Volume, ...], options: Mapping[str, Any]
+) -> tuple[tuple[Source, ...], tuple[tuple[Volume | Repeated, ...], ...]]:
+    """Every model with the level it reads, and the channels at that level.
+
+    Parameters
+    ----------
+    entries : sequence of path or mapping
+        Each a model folder or a YAML description, or a mapping with `model` and what differs for it:
+        `weight`, `configuration`, `folds`, `checkpoint`.
+    kind : str
+        Of folders; a description in YAML is of kind 'torch'.
+    raw : tuple of Volume
+        Channels, at the level that is written.
+    options : mapping
+        `spacing_units` and `accept_spacing`, and what of `CHOICES` holds for all models.
+
+    Returns
+    -------
+    tuple of Source
+    tuple of tuple of Volume or Repeated
+        Channels per source, on the same voxels.
+    """
+    sources, channels = [], []
+    for entry in entries:
+        own: dict[str, Any] = {"model": entry}
+        if isinstance(entry, Mapping):
+            own = {key: value for key, value in entry.items() if value is not None}
+        unknown = sorted(own.keys() - {"model", "weight", *CHOICES})
+        if unknown or "model" not in own:
+            raise ConfigError(
+                f"a model of several is given by 'model' and, if wanted, 'weight' and {list(CHOICES)}; "
+                f"got {sorted(own)}"
+            )
+        weight = float(own.pop("weight", 1.0))
+        if not 0 < weight < float("inf"):
+            raise ConfigError(f"the weight of model {own['model']} must be above 0, got {weight}")
+        path = Path(own.pop("model"))
+        choice = {k: v for k in CHOICES if (v := own.get(k, options.get(k))) is not None}
+        of = "torch" if path.suffix in (".yaml", ".yml") else kind
+        known = kind_of(of)
+        model = known.read(_described(path), path, **choice) if of == "torch" else known.read(path, **choice)
+        _check_channels(raw, model)
+        fit, seen = _fit(raw, model, options.get("spacing_units"), bool(options.get("accept_spacing")))
+        factor = _factor(seen[0].volume if isinstance(seen[0], Repeated) else seen[0], raw[0]) or (1, 1, 1)
+        sources.append(Source(of, model, known.fingerprint(model), fit, factor, weight))
+        channels.append(seen)
+    return tuple(sources), tuple(channels)
+
+
+def _described(path: Path) -> Mapping[str, Any]:
+    """The mapping in a model's YAML file."""
+    if not path.is_file():
+        raise SegmenterError(f"there is no model description {path}")
+    if path.stat().st_size > MOST_YAML_BYTES:
+        raise SegmenterError(f"{path} has {path.stat().st_size} bytes; a description has at most 1 MiB")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError) as err:
+        raise SegmenterError(f"{path} is not readable YAML: {err}") from err
+    if not isinstance(content, dict):
+        raise SegmenterError(f"{path} holds a {type(content).__name__}; wanted keys and values")
+    return content
+
+
+def _check_channels(channels: tuple[Volume, ...], model: Model) -> None:
+    if len(channels) != len(model.channels):
+        raise ConfigError(
+            f"the model in {model.folder} was trained on {len(model.channels)} channel(s) {model.channels}, "
+            f"got {len(channels)}; give one volume per channel"
+        )
+
+
+def check_images(channels: tuple[Volume, ...]) -> None:
+    """Refuse channels that do not lie on the same voxels, or on whole multiples of them."""
+    first = channels[0]
+    for c in channels:
+        if c.kind == "label":
+            raise InputError(f"{c.url} is a label image; a network needs the image itself")
+        if c.shape != first.shape and _factor(c, first) is None:
+            raise InputError(
+                f"channels differ in shape: {first.shape} and {c.shape} ({c.url}); a channel may be on a "
+                "coarser level, if its voxels are whole multiples of those of the first"
+            )
+
+
+def _fit(
+    raw: tuple[Volume, ...], model: Model, units: str | None, accept: bool
+) -> tuple[Fit, tuple[Volume | Repeated, ...]]:
+    """The level of the pyramid that fits the model, and the channels there."""
+    per_channel = [_levels(channel, raw[0]) for channel in raw]
+    shared = set.intersection(*(set(found) for found in per_channel))
+    levels = {n: per_channel[0][n].voxel_nm for n in sorted(shared)}
+    fit = nearest(levels, model, image=raw[0].url, units=units, accept=accept)
+    first = per_channel[0][fit.level]
+    return fit, (first, *(_at(found[fit.level], first) for found in per_channel[1:]))
+
+
+def _levels(channel: Volume, first: Volume) -> dict[int, Volume]:
+    """By the number of the level of `first` that they lie on: this channel and its coarser levels."""
+    if channel.shape != first.shape:
+        # A channel from a coarser level stays what it is: it is read at the voxels of the first.
+        return {first.level: channel}
+    found = {first.level: channel}
+    volumes: list[Volume] = []
+    if channel.exists():
+        with contextlib.suppress(ChunkflowLiverError):
+            volumes = inspect(channel.url)[1]
+    for volume in volumes:
+        coarser = replace(volume, at=channel.at, complete=channel.complete)
+        if coarser.level > channel.level and _factor(coarser, channel) is not None:
+            found[first.level + coarser.level - channel.level] = coarser
+    return found
+
+
+def _factor(coarse: Volume, fine: Volume) -> Zyx | None:
+    """Voxels of `fine` in one of `coarse` along each axis, if that is a whole number everywhere."""
+    ratio = [c / f for c, f in zip(coarse.voxel_nm, fine.voxel_nm, strict=True)]
+    factor = [max(1, round(r)) for r in ratio]
+    whole = all(abs(r - f) <= 0.01 * f for r, f in zip(ratio, factor, strict=True))
+    covers = all((n - 1) * f < m <= n * f for n, f, m in zip(coarse.shape, factor, fine.shape, strict=True))
+    return zyx(factor) if whole and covers else None
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A coarser level read at the voxels of a finer one of `shape`: every voxel is repeated."""
+
+    volume: Volume
+    factor: Zyx
+    shape: Zyx
+
+    @property
+    def itemsize(self) -> int:
+        return self.volume.itemsize
+
+    def identity(self) -> str:
+        return f"{self.volume.identity()} x {self.factor}"
+
+    def read(self, box: Box) -> np.ndarray[Any, Any]:
+        """Voxels of `box`, which is in the finer voxels."""
+        low = zyx([a // f for a, f in zip(box.start, self.factor, strict=True)])
+        high = zyx([-(-b // f) for b, f in zip(box.stop, self.factor, strict=True)])
+        found = self.volume.read(Box(low, high))
+        for axis, f in enumerate(self.factor):
+            at = np.arange(box.start[axis], box.stop[axis]) // f - low[axis]
+            found = found.take(at, axis)
+        return found
+
+
+def _at(channel: Volume, first: Volume) -> Volume | Repeated:
+    """A channel at the voxels of the first."""
+    factor = _factor(channel, first)
+    if factor is None or channel.shape == first.shape:
+        return channel
+    return Repeated(channel, factor, first.shape)

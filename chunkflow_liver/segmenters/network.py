@@ -1,0 +1,124 @@
+"""The segmenter: one or several trained networks, the statistics of the volume, and how to predict."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chunkflow_liver.errors import SegmenterError
+from chunkflow_liver.geometry import Box, Zyx
+from chunkflow_liver.kernels.statistics import Statistics
+from chunkflow_liver.segmenters.forward import Forward, prepare
+from chunkflow_liver.segmenters.model import Model
+from chunkflow_liver.segmenters.planes import Read
+from chunkflow_liver.segmenters.registry import kind_of
+from chunkflow_liver.segmenters.settings import Settings
+from chunkflow_liver.segmenters.spacing import Fit
+from chunkflow_liver.segmenters.stream import Inside, Member, Pieces, segment_block
+from chunkflow_liver.segmenters.view import View
+
+MOST_LOADED = 8
+_LOADING = threading.Lock()
+_loaded: OrderedDict[tuple[Any, ...], Forward] = OrderedDict()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model, where its voxels come from, and its weight; all plain data.
+
+    Attributes
+    ----------
+    kind : str
+        A key of `registry`.
+    model : Model
+    fingerprint : str
+        Of the model when the plan was made; a worker that finds another one refuses.
+    fit : Fit
+        The level it reads, and whether that is resampled.
+    factor : Zyx
+        How many voxels are written for one of that level.
+    weight : float
+    """
+
+    kind: str
+    model: Model
+    fingerprint: str
+    fit: Fit
+    factor: Zyx = (1, 1, 1)
+    weight: float = 1.0
+
+    @property
+    def weights_bytes(self) -> int:
+        """Of the files of weights."""
+        return sum(path.stat().st_size for path in self.model.weights)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A segmenter that pickles; the networks are loaded once per process, see `segment_block`."""
+
+    sources: tuple[Source, ...]
+    settings: Settings
+
+    def __post_init__(self) -> None:
+        first = self.sources[0].model
+        for source in self.sources[1:]:
+            model = source.model
+            if dict(model.classes) != dict(first.classes) or model.region_order != first.region_order:
+                raise SegmenterError(
+                    f"models that are combined must have the same classes: {first.folder} has "
+                    f"{dict(first.classes)}, {model.folder} has {dict(model.classes)}"
+                )
+            if tuple(model.transpose_forward) != tuple(first.transpose_forward):
+                raise SegmenterError(
+                    "models that are combined must visit the volume along the same axis: "
+                    f"transpose_forward is {first.transpose_forward} in {first.folder} and "
+                    f"{model.transpose_forward} in {model.folder}; retrain one, or run them one by one"
+                )
+        unknown = sorted(set(self.settings.scores) - set(first.classes))
+        if first.region_order is not None:
+            unknown = sorted(set(self.settings.scores) - (set(first.classes) - {"background"}))
+        if unknown:
+            raise SegmenterError(f"no scores of classes {unknown}; the model has {sorted(first.classes)}")
+
+    def __call__(
+        self,
+        reads: Sequence[Read],
+        statistics: Sequence[tuple[Statistics, tuple[Any, Any] | None]],
+        shape: Zyx,
+        block: Box,
+        inside: Inside | None = None,
+    ) -> Pieces:
+        """Pieces of `block`; `reads` and `statistics` (with the limits of planes) are one per source."""
+        members = [
+            Member(
+                View.of(s.model, found, s.fit, self.settings.step, s.factor, limits),
+                self.forward(s),
+                read,
+                s.weight,
+            )
+            for s, read, (found, limits) in zip(self.sources, reads, statistics, strict=True)
+        ]
+        yield from segment_block(members, shape, block, self.settings, inside)
+
+    def forward(self, source: Source) -> Forward:
+        """The networks of a source, loaded and prepared by the first block of this process."""
+        how = self.settings
+        key = (source.fingerprint, how.device, how.precision, how.layout, how.compile, how.batch)
+        with _LOADING:
+            if key not in _loaded:
+                kind = kind_of(source.kind)
+                found = kind.fingerprint(source.model)
+                if found != source.fingerprint:
+                    raise SegmenterError(
+                        f"{source.model.folder} has changed since the plan was made: its fingerprint was "
+                        f"{source.fingerprint[:12]}, now it is {found[:12]}; make the plan again"
+                    )
+                _loaded[key] = prepare(kind.load(source.model, how.device), source.model, how)
+                while len(_loaded) > max(MOST_LOADED, len(self.sources)):
+                    _loaded.popitem(last=False)
+            _loaded.move_to_end(key)
+            return _loaded[key]

@@ -1,0 +1,82 @@
+"""How to predict, and what to keep of a prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from chunkflow_liver.errors import SegmenterError
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "numerics": ("exact", "nnunet"),
+    "precision": ("auto", "float32", "bfloat16", "float16"),
+    "layout": ("channels_first", "channels_last"),
+    "compile": ("off", "default", "graphs"),
+    "combine": ("mean", "vote"),
+    "uncertainty": ("none", "entropy", "margin"),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to predict.
+
+    Attributes
+    ----------
+    mirroring : bool
+        Average over all mirrored inputs that the training allows: 8 times the work in 3D.
+    step : float
+        Largest distance of windows, as a share of the window.
+    numerics : {"exact", "nnunet"}
+        "exact": float32 sums with weights that add up to 1. "nnunet": float16 sums, rounded where
+        nnU-Net rounds, to reproduce its results to the bit.
+    device : str
+        For torch: "cpu", "cuda", "cuda:1".
+    batch : int
+        Inputs per forward pass, mirrored ones included. The last pass of a block is filled up, so that
+        this number alone (and not the block) decides the bits.
+    precision : {"auto", "float32", "bfloat16", "float16"}
+        Of the network's arithmetic; sums are not touched. "auto" is what nnU-Net does: float32 on a CPU,
+        float16 on a GPU. bfloat16 is several times faster on CPUs that have it (AMX, AVX512-BF16), slower
+        on others, and moves scores by about 1 %.
+    planes_ahead : int
+        Planes to read at once at least, where the network needs fewer; read while it works.
+    layout : {"channels_first", "channels_last"}
+        How activations lie in memory. Which is faster depends on network and device; measure.
+    compile : {"off", "default", "graphs"}
+        torch.compile, and with "graphs" CUDA graphs as well; compared with the plain network at start.
+    combine : {"mean", "vote"}
+        Of several models: mean of their probabilities, or majority of their classes (the smallest of
+        equally many).
+    uncertainty : {"none", "entropy", "margin"}
+        A map to keep: entropy of the probabilities as a share of the largest possible, or 1 minus the
+        distance of the two largest probabilities.
+    scores : tuple of str
+        Classes whose probabilities are kept.
+    """
+
+    mirroring: bool = True
+    step: float = 0.5
+    numerics: Literal["exact", "nnunet"] = "exact"
+    device: str = "cpu"
+    batch: int = 1
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    planes_ahead: int = 16
+    layout: Literal["channels_first", "channels_last"] = "channels_first"
+    compile: Literal["off", "default", "graphs"] = "off"
+    combine: Literal["mean", "vote"] = "mean"
+    uncertainty: Literal["none", "entropy", "margin"] = "none"
+    scores: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise SegmenterError(f"no {name} {getattr(self, name)!r}; there are {list(known)}")
+        if self.batch < 1 or self.planes_ahead < 1:
+            raise SegmenterError(
+                f"batch and planes_ahead are at least 1, got {self.batch} and {self.planes_ahead}"
+            )
+
+    @property
+    def exact(self) -> bool:
+        return self.numerics == "exact"
