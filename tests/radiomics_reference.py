@@ -34,10 +34,11 @@ def pyradiomics(
     kinds = {
         name: next(v for k, v in vars(m).items() if k.startswith("Radiomics")) for name, m in modules.items()
     }
-    box = tuple(slice(w.min(), w.max() + 1) for w in np.nonzero(labels == label))
-    mask = sitk.GetImageFromArray((labels[box] == label).astype(np.uint8))
-    values = np.zeros(labels.shape) if raw is None else raw.astype(np.float64)
-    image = sitk.GetImageFromArray(values[box])
+    own = labels == label
+    rims = [np.flatnonzero(own.any(tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    box = tuple(slice(rim[0], rim[-1] + 1) for rim in rims)
+    mask = sitk.GetImageFromArray(own[box].astype(np.uint8))
+    image = sitk.GetImageFromArray((own if raw is None else raw)[box].astype(np.float64))
     for made in (mask, image):
         made.SetSpacing([size / 1000 for size in voxel_nm[::-1]])
     features = kinds[module](image, sitk.Cast(mask, sitk.sitkUInt32), label=1, **settings)

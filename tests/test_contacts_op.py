@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -297,6 +298,29 @@ def test_a_broken_run_goes_on_to_the_same_bytes(tmp_path):
         return cells + cf.contacts(cells.output, volume, to="er", gap_nm=9, name="c", sites=True, **at)
 
     resumed_equals_whole(plan, tmp_path, "c/contacts", 1)
+
+
+@pytest.mark.parametrize("gap_nm", [8.0, 40.0])
+def test_a_task_on_pure_noise_fits_its_estimate(gap_nm, tmp_path):
+    """Every voxel is a surface and a contact."""
+    array = np.random.default_rng(0).integers(0, 3, (64, 64, 64)).astype(np.uint8)
+    volume = write(tmp_path, array, voxel_nm=(8.0, 8.0, 8.0))
+    at = {"gap_nm": gap_nm, "work": tmp_path / "w", "block": (64, 64, 64)}
+    stage = cf.contacts(volume, volume, of="er", to="mitochondrion", name="c", sites=True, **at).maps[0]
+    tracemalloc.start()
+    try:
+        stage.function(stage.grid[0], array, **stage.params)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak <= array.size * stage.working + stage.resident
+
+
+def test_planning_reads_no_voxels(tmp_path, monkeypatch):
+    volume = write(tmp_path, semantic((5, 5, 5), 1))
+    monkeypatch.setattr(type(volume), "read", None)
+    plan = cf.contacts(volume, volume, to="er", gap_nm=20, name="c", sites=True, work=tmp_path / "w")
+    assert "c/contacts" in str(plan)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::R
 def agrees(found, labels, voxel_nm=VOXEL_NM):
     """Every object's row has PyRadiomics' numbers, within 1e-6 of each (lengths of 1e-9 um are 0)."""
     for row, label in enumerate(found["label"]):
-        wanted = pyradiomics("shape", labels, label, voxel_nm=voxel_nm)
+        box = tuple(slice(found[f"bbox_{a}_min"][row], found[f"bbox_{a}_max"][row]) for a in "zyx")
+        wanted = pyradiomics("shape", labels[box], label, voxel_nm=voxel_nm)
         assert set(wanted) == {name.removeprefix("shape_") for name in UNITS}
         got = {name: found[f"shape_{name}"][row] for name in wanted}
         wanted = {k: 0.0 if np.isnan(v) and k in ("Elongation", "Flatness") else v for k, v in wanted.items()}

@@ -28,7 +28,7 @@ class Product:
 
     `kind` is one of 'raw', 'semantic', 'instances', 'distance', 'exact', 'instance table',
     'contact table', 'contact objects', 'contact sites', 'profile', 'shells', 'evaluation',
-    'id table', 'edit log'.
+    'id table', 'edit log', 'seam table'.
     """
 
     kind: str

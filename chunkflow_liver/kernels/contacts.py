@@ -267,9 +267,10 @@ class _Meeting:
         stop = np.minimum(boxes["high"] + self.reach, window.shape)
         transforms = (stop - start).prod(axis=1).sum() * _VOXEL_COST
         transforms += len(start) * (_OBJECT_COST + 6.0 * len(some))
-        offsets = _offsets(self.unit, self.limit)
-        if len(some) * len(offsets) * _LOOKUP_COST < transforms:
-            found = _looked_up(window, place, self.reach, offsets, barred)
+        # About as many offsets as fill the ellipsoid of the gap.
+        ball = math.prod(2 * r + 1 for r in self.reach) * math.pi / 6
+        if len(some) * ball * _LOOKUP_COST < transforms:
+            found = _looked_up(window, place, self.reach, _offsets(self.unit, self.limit), barred)
         else:
             found = self._transformed(window, place, (boxes["label"], start, stop), barred)
         return [(some[voxel], met, square) for voxel, met, square in found]

@@ -113,7 +113,8 @@ def describe_firstorder(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Setti
     Names, definitions and numbers of PyRadiomics 3.0.1 on float64 images [1]_; on uint8 ones its
     arithmetic wraps around under NumPy 2. Images of at most 16 bits: exact. All others: percentiles and
     their differences are within (maximum - minimum) / 4096, one of `STEPS` steps, the robust deviation
-    is that of the same steps, the rest is exact to rounding. A flat object has skewness and kurtosis 0.
+    is that of the same steps, the rest is exact to rounding (the mean absolute deviation of float64
+    values is about the mean of their float32 ones). A flat object has skewness and kurtosis 0.
 
     References
     ----------
@@ -253,7 +254,9 @@ def _powers(view: View, rank: Array, values: Array) -> Rows:
 
 def _scale(objects: Rows) -> tuple[Array, Array]:
     """Mean and largest distance from it, 1 where that is 0, of every object."""
-    ranges, mean = Ranges.of(objects), objects["intensity_mean"]
+    ranges = Ranges.of(objects)
+    # The mean of 'basic' is that of float32 values, which may lie beside all of the float64 ones.
+    mean = np.clip(objects["intensity_mean"], ranges.minimum, ranges.maximum)
     reach = np.maximum(ranges.maximum - mean, mean - ranges.minimum)
     return mean, np.where(reach > 0, reach, 1.0)
 
@@ -267,7 +270,7 @@ def _from_powers(moments: Rows, objects: Rows) -> tuple[Array, list[Array], Arra
         * (2.0**-_HALF / n)
         for name in MOMENTS
     )
-    # The mean of 'basic' is that of float32 values; `one` is what float64 values have beyond it.
+    # `one` is how far the mean of float64 values is from the one that was known.
     m2 = np.maximum(two - one**2, 0.0)
     m3 = three - 3 * one * two + 2 * one**3
     m4 = four - 4 * one * three + 6 * one**2 * two - 3 * one**4

@@ -13,6 +13,7 @@ from chunkflow_liver.errors import OutputError
 from chunkflow_liver.reports.findings import findings
 from chunkflow_liver.reports.narrowings import narrowings
 from chunkflow_liver.reports.provenance import provenance
+from chunkflow_liver.reports.seams import seams
 from chunkflow_liver.reports.slices import WIDTH, gradient, pictures
 from chunkflow_liver.reports.surroundings import surroundings
 from chunkflow_liver.reports.words import by, length, one, percent
@@ -54,12 +55,14 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
     found = findings(work, drawn)
     surroundings(work, found)
     narrow = narrowings(work)
+    joined = seams(work, found.missing)
     made = provenance(work)
     page = _template("page.html.j2").render(
         title=f"Report of {work.path.name}",
         drawn=drawn,
         found=found,
         narrow=narrow,
+        joined=joined,
         made=made,
         warnings=[*made.warnings, *found.warnings],
         missing=list(
