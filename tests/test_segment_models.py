@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -267,3 +270,28 @@ def test_all_mirrorings_share_batches(tmp_path):
     assert (one == five).mean() > 0.9999
     blocks = [b.write for b in BlockGrid(Box.of(SHAPE), (7, 19, 17))]
     np.testing.assert_array_equal(predicted(model, em(), batch=5, blocks=blocks), five)
+
+
+PEAK = """
+import sys, torch, chunkflow_liver as cf
+from chunkflow_liver.engine.journal import read_rows
+torch.set_num_threads(1)
+plan = cf.segment(
+    cf.open_volume(sys.argv[1]), model=sys.argv[2], name="x", work=sys.argv[3], spacing_units="voxel",
+    mirroring=False, batch=int(sys.argv[4]), scores=["class 1"],
+)
+cf.run(plan, progress=False)
+rows = [r for stage, r in read_rows(plan.work) if stage == "x/segment"]
+print(max(r["peak_mib"] for r in rows) * 2**20, plan.task_bytes)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_process_needs_no_more_memory_than_the_plan_says(batch, tmp_path):
+    rng = np.random.default_rng(0)
+    raw = write(tmp_path, rng.integers(1, 255, (48, 256, 256), np.uint8), "raw", voxel_nm=VOXEL_NM)
+    folder = write_model_folder(tmp_path / "model", window=(16, 96, 96), mirror=None)
+    code = [sys.executable, "-c", PEAK, raw.url, str(folder), str(tmp_path / "w"), str(batch)]
+    peak, estimate = subprocess.run(code, capture_output=True, text=True, check=True).stdout.split()[-2:]
+    assert float(peak) <= float(estimate) <= 3 * float(peak)

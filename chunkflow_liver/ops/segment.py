@@ -298,7 +298,7 @@ def _notes(
 
 
 def _statistics(block: Block, *channels: Array, axis: int | None) -> Result:
-    stack = np.stack(np.broadcast_arrays(*channels))
+    stack = np.stack(channels)
     record = block_statistics(stack, block.write.start)
     return Result(record=record if axis is None else record | block_extremes(stack, axis, block.write.start))
 
@@ -327,7 +327,7 @@ def _segment(
     keys: Sequence[str],
     region: Region | None,
     **artefacts: Arrays,
-) -> Iterator[Piece]:
+) -> Iterator[Piece | Result]:
     found = []
     for key, source in zip(keys, network.sources, strict=True):
         kept = {name: np.asarray(artefacts[key][name]) for name in artefacts[key].names()}
@@ -340,6 +340,10 @@ def _segment(
     with _one_thread(network.settings.device):
         for box, arrays in network(reads, found, whole, block.write, region):
             yield Piece(box, arrays)
+    used = [network.forward(source) for source in network.sources]
+    if any(forward.halved for forward in used):
+        # Kept with the block: with other batches the last bits of its scores may differ.
+        yield Result(record={"windows_at_once": np.array([forward.most for forward in used])})
 
 
 def _stacked(channels: Sequence[Any]) -> Any:

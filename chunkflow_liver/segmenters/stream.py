@@ -14,6 +14,7 @@ from chunkflow_liver.errors import SegmenterError
 from chunkflow_liver.geometry import Box, Zyx, zyx
 from chunkflow_liver.segmenters import outputs
 from chunkflow_liver.segmenters.forward import Forward
+from chunkflow_liver.segmenters.model import Model
 from chunkflow_liver.segmenters.planes import Columns, Planes, Read
 from chunkflow_liver.segmenters.predict import Windows, predictions
 from chunkflow_liver.segmenters.resampling import Resampling
@@ -87,12 +88,12 @@ def segment_block(
         yield box, tuple(arrays if inside is None else _only(arrays, inside(box), settings))
 
 
-def working_bytes(view_of: Any, settings: Settings, block: Zyx, itemsize: int) -> int:
+def working_bytes(model: Model, settings: Settings, block: Zyx, itemsize: int) -> int:
     """Most memory that one member of `segment_block` holds for one block, without the networks' weights.
 
     Parameters
     ----------
-    view_of : Model
+    model : Model
     settings : Settings
     block : Zyx
         Voxels of the block along the stored axes, as the network sees them.
@@ -106,7 +107,6 @@ def working_bytes(view_of: Any, settings: Settings, block: Zyx, itemsize: int) -
         one piece of labels, the windows of one batch, and 8 times the widest layer of the network for its
         activations (6.2 to 7.2 were measured).
     """
-    model = view_of
     depth, *across = (block[axis] for axis in model.transpose_forward)
     window = (1, *model.window) if model.is_2d else model.window
     area = math.prod(across)
