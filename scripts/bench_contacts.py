@@ -31,6 +31,7 @@ PEERS = ["cellmap-analyze>=0.6"]
 
 OURS = """
 import json, sys, time
+import pandas, scipy.sparse.csgraph  # what writing tables and joining sites import
 import chunkflow_liver as cf
 from chunkflow_liver.engine.journal import read_rows
 a, b, work, gap, block = sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4]), int(sys.argv[5])

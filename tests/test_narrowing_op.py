@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from solids import CUBES, dumbbell, scene
 from strategies import VOXEL_NM, done, resumed_equals_whole, write
 
@@ -218,3 +219,19 @@ def test_other_voxels_are_refused(whole, tmp_path):
     floats = smaller.like(f"{tmp_path}/floats", dtype="float32", kind="image")
     with pytest.raises(InputError, match="holds float32 voxels; instances must be integers"):
         cf.narrowing(floats, name="necks", work=tmp_path / "work")
+
+
+def test_narrowings_of_real_mitochondria_lie_inside_them(em_data, tmp_path):
+    """UroCell: every instance has one row, and every narrowing is a place of its own object."""
+    labels = tifffile.imread(em_data / "urocell_labels/mito_instance_fib1-1-0-3.tif")[:, :, :160]
+    voxel_nm = (15.0, 16.0, 16.0)
+    volume = write(tmp_path, labels.astype(np.uint16), "mitos", kind="label", voxel_nm=voxel_nm)
+    done(cf.narrowing(volume, name="necks", work=tmp_path / "work", block=(128, 128, 160)))
+    found = tables(tmp_path / "work", ("", "-objects"))
+    counts = np.bincount(labels.ravel())
+    assert found["-objects"]["voxels"] == counts[1:][counts[1:] > 0].tolist()
+    narrow = found[""]
+    assert len(narrow["label"]) > 2
+    at = (np.array([narrow[f"{a}_nm"] for a in "zyx"]).T / voxel_nm).astype(int)
+    assert labels[tuple(at.T)].tolist() == narrow["label"]
+    assert all(w <= 0.8 * f for w, f in zip(narrow["width_nm"], narrow["flank_width_nm"], strict=True))

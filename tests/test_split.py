@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -228,6 +229,28 @@ def test_what_cannot_be_split_is_refused(options, error, says, tmp_path, listing
     with pytest.raises(error, match=says):
         cf.split(volume, **given | options)
     assert listing() == before
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_a_task_fits_its_estimate(noise, tmp_path):
+    """On balls and on pure noise, where every voxel pair is a pass between basins."""
+    rng = np.random.default_rng(0)
+    array = rng.random((48, 48, 48)) < 0.7
+    if not noise:
+        array = balls((48, 48, 48), rng.random((60, 3)) * 48, 60.0, (8.0, 8.0, 8.0))
+    volume = write(tmp_path, array.astype(np.uint8), voxel_nm=(8.0, 8.0, 8.0))
+    at = {"depth_nm": 8, "cap_nm": 64, "distance_smooth_nm": 8, "opening_nm": 8, "mask_smooth_nm": 8}
+    stage = cf.split(
+        volume, classes=["er"], name="parts", work=tmp_path / "w", block=(48, 48, 48), **at
+    ).maps[0]
+    stage.function(stage.grid[0], np.zeros(array.shape, np.uint8), **stage.params)
+    tracemalloc.start()
+    try:
+        stage.function(stage.grid[0], array.astype(np.uint8), **stage.params)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak <= array.size * stage.working
 
 
 def test_planning_reads_no_voxels(tmp_path, monkeypatch):

@@ -28,6 +28,7 @@ class Product:
 
     `kind` is one of 'raw', 'semantic', 'instances', 'distance', 'exact', 'instance table',
     'contact table', 'contact objects', 'contact sites', 'profile', 'shells', 'evaluation',
+    'narrowing table', 'narrowing objects', 'narrowing windows', 'narrowing cells', 'narrowing tests',
     'id table', 'edit log', 'seam table'.
     """
 

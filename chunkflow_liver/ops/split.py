@@ -15,7 +15,7 @@ from chunkflow_liver.ops.blockwise import Instances, Rules, stitched
 from chunkflow_liver.ops.place import PathLike, checked_labels
 from chunkflow_liver.store.volume import Volume
 
-WORKING = 90.0
+WORKING = 110.0
 LINKS = Rule(iou=0.1, share=0.9, distance_nm=0.0, gap=0)
 """How the objects of slices are linked; over no gap, because a block would have to see it."""
 JOINING = ("iou", "iomin", "branches", "min_volume_um3")
