@@ -97,7 +97,31 @@ def labels(raw, path, work, **options):
     return done(cf.segment(raw, model=path, name="cells", work=work, **options)).read()
 
 
-@pytest.mark.parametrize("how", ["scripted", "exported", "code"])
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A file of torch.export, made once: that takes seconds."""
+    folder = tmp_path_factory.mktemp("exported")
+    saved(folder, "exported")
+    return folder / "net.pt2"
+
+
+def test_an_exported_network_gives_what_one_pass_gives(exported, raw, tmp_path):
+    path = described(tmp_path, weights=str(exported))
+    found = labels(raw, path, tmp_path / "work")
+    np.testing.assert_array_equal(found, plainly(network(), fixed()))
+
+
+def test_an_exported_network_says_which_batch_it_takes(exported, raw, tmp_path):
+    path = described(tmp_path, weights=str(exported))
+    plan = cf.segment(raw, model=path, name="cells", work=tmp_path / "work", batch=2)
+    says = (
+        r"cannot take inputs of \(2, 1, 9, 20, 22\).*an exported network takes the batch it was exported with"
+    )
+    with pytest.raises(cf.errors.RunIncompleteError, match=says):
+        cf.run(plan, progress=False, retries=0)
+
+
+@pytest.mark.parametrize("how", ["scripted", "code"])
 def test_one_window_gives_what_one_pass_gives_however_it_was_saved(how, raw, tmp_path):
     wanted = plainly(network(), fixed())
     assert set(np.unique(wanted)) == {0, 1, 2}
@@ -281,7 +305,11 @@ def test_a_described_network_has_no_folds(raw, tmp_path):
             lambda f: torch.save(network().state_dict(), f / "net.pt"),
             "is not a readable TorchScript file: .*state dict needs 'network: module:function'",
         ),
-        ("exported", lambda f: (f / "net.pt2").write_bytes(b"?"), "is not a torch.export file that torch 2"),
+        (
+            "scripted.pt2",
+            lambda f: (f / "net.pt2").write_bytes(b"?"),
+            "is not a torch.export file that torch 2",
+        ),
         ("code", lambda f: (f / "net.pth").write_bytes(b"?"), "is not a file that torch.save wrote"),
         ("code", lambda f: torch.save([1], f / "net.pth"), "holds list; wanted names and tensors"),
         (
@@ -306,8 +334,9 @@ def test_a_described_network_has_no_folds(raw, tmp_path):
 def test_files_that_are_not_what_they_should_be_are_refused(how, spoil, text, tmp_path):
     from chunkflow_liver.segmenters.torch_files import load_torch
 
-    path = described(tmp_path, **saved(tmp_path, how))
+    said = saved(tmp_path, how.removesuffix(".pt2"))
     spoil(tmp_path)
+    path = described(tmp_path, **(said if how != "scripted.pt2" else {"weights": "net.pt2"}))
     model = read_torch(yaml.safe_load(path.read_text()), path)
     with pytest.raises((SegmenterError, ModelSecurityError), match=text):
         load_torch(model, "cpu")

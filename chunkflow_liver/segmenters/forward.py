@@ -116,7 +116,7 @@ class Forward:
             raise SegmenterError(
                 f"the network in {self.model.folder} cannot take inputs of {tuple(inputs.shape)}, (inputs, "
                 f"channels, window), on {self.device}: {type(err).__name__}: {text[:500]}; an exported "
-                "network takes the batch it was exported with: set batch to that, or export it with a free one"
+                "network takes the batch it was exported with: set batch to that, or export it for any"
             ) from err
         wanted = (len(inputs), self.model.heads, *self.model.window)
         if not isinstance(scores, torch.Tensor) or tuple(scores.shape) != wanted:
