@@ -158,8 +158,7 @@ def check_devices(plan: Plan, client: Client | None = None) -> None:
     MemoryBudgetError
         If a stage needs more memory than the smallest of them has.
     """
-    stages = [stage for stage in plan.maps if stage.device.startswith("cuda")]
-    if not stages:
+    if not (stages := [stage for stage in plan.maps if stage.device.startswith("cuda")]):
         return
     have = {"this machine": cuda_devices()} if client is None else client.run(cuda_devices)
     for stage in stages:
@@ -188,8 +187,8 @@ def cuda_devices() -> tuple[int, ...]:
         return ()
     if not torch.cuda.is_available():
         return ()
-    count = torch.cuda.device_count()
-    return tuple(int(torch.cuda.get_device_properties(n).total_memory) for n in range(count))
+    numbers = range(torch.cuda.device_count())
+    return tuple(int(torch.cuda.get_device_properties(n).total_memory) for n in numbers)
 
 
 def _refuse_foreign(plan: Plan, journal: Journal) -> None:
