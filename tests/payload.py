@@ -13,6 +13,7 @@ import numpy as np
 
 from chunkflow_liver.engine.plan import Plan
 from chunkflow_liver.engine.stage import Fold, Map, Piece, Records, Result
+from chunkflow_liver.errors import DeviceLostError
 from chunkflow_liver.geometry import Block, BlockGrid, Zyx
 from chunkflow_liver.store.location import absolute
 from chunkflow_liver.store.table import Table
@@ -29,8 +30,14 @@ def calls(folder: Path) -> list[int]:
 
 
 def add(block: Block, raw: Any, *, count: str, by: int = 1, seconds: float = 0.0) -> Result:
-    """`raw` + `by`; fails at block n while a file 'fail-n' exists, at every one while 'fail' does."""
+    """`raw` + `by`; fails at block n while a file 'fail-n' exists, at every one while 'fail' does.
+
+    Takes a file 'lost' away, and then says once that its device is lost.
+    """
     note(count, block.index)
+    if os.path.exists(f"{count}.lost"):
+        os.remove(f"{count}.lost")
+        raise DeviceLostError("the device was told to be lost")
     if os.path.exists(f"{count}.fail-{block.index}") or os.path.exists(f"{count}.fail"):
         raise ZeroDivisionError(f"block {block.index} was told to fail")
     time.sleep(seconds)

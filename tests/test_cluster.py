@@ -127,6 +127,21 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(client, store, tmp_path)
     assert read_table(tmp_path / "there/out.parquet").equals(read_table(tmp_path / "here/out.parquet"))
 
 
+def test_a_worker_whose_device_is_lost_is_replaced(client, store, tmp_path):
+    here = run(plan_of(store, tmp_path / "here"), progress=False)
+    plan = plan_of(store, tmp_path / "there")
+    before = set(client.run(os.getpid).values())
+    flag = Path(f"{tmp_path}/there-out-calls.lost")
+    flag.touch()
+    # No retries: a block whose worker ended is dask's to give to another one, and no failure of its own.
+    run(plan, client, progress=False, retries=0)
+    assert not flag.exists()
+    assert stored(plan.output) == stored(here.output)
+    assert read_table(tmp_path / "there/out.parquet").equals(read_table(tmp_path / "here/out.parquet"))
+    client.wait_for_workers(2, timeout=60)
+    assert len(set(client.run(os.getpid).values()) - before) == 1
+
+
 def test_workers_that_are_slow_to_end_do_not_fail_a_run(monkeypatch, caplog):
     class Slow:
         def close(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chunkflow_liver.engine.execute import Assembly, execute, peak_mib, reset_peak
+from chunkflow_liver.engine.execute import MOST_WAITING, Assembly, Writer, execute, peak_mib, reset_peak
 from chunkflow_liver.engine.stage import PROCESS_BYTES, Fold, Map, Piece, Result, describe, fingerprint, plain
-from chunkflow_liver.errors import BlockError, GridError
+from chunkflow_liver.errors import BlockError, DeviceLostError, GridError
 from chunkflow_liver.geometry import BlockGrid, Box
 from chunkflow_liver.store.create import create
 from chunkflow_liver.store.table import Arrays, Table
@@ -183,6 +185,64 @@ def test_a_block_whose_pieces_do_not_make_it_up_fails(store, tmp_path, bad, says
     (failure,) = execute(stage, [0], tmp_path / "records")["failed"]
     with pytest.raises(AssertionError, match=says):
         raise AssertionError(failure["error"])
+
+
+def test_pieces_are_written_while_the_next_ones_are_made_and_few_wait():
+    done, free = [], threading.Event()
+
+    def slow(piece):
+        free.wait(30)
+        done.append(piece)
+
+    with Writer() as writer:
+        for piece in range(MOST_WAITING):
+            writer.do(slow, piece)
+        assert done == []
+        threading.Timer(0.1, free.set).start()
+        writer.do(slow, MOST_WAITING)
+        assert done[:1] == [0]
+    assert done == list(range(MOST_WAITING + 1))
+
+
+def test_an_error_of_the_writing_thread_fails_the_block(store, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("the disk is full")
+
+    stage = streamed(store, tmp_path, order=0)
+    monkeypatch.setattr(Assembly, "add", full)
+    (failure,) = execute(stage, [0], tmp_path / "records")["failed"]
+    assert "OSError: the disk is full" in failure["error"]
+
+
+def test_nothing_is_written_after_a_block_failed():
+    done, begun = [], threading.Event()
+
+    def slow(piece):
+        begun.set()
+        time.sleep(0.1)
+        done.append(piece)
+
+    def block():
+        with Writer() as writer:
+            writer.do(slow, 1)
+            writer.do(slow, 2)
+            begun.wait(30)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        block()
+    assert done == [1]
+    time.sleep(0.2)
+    assert done == [1]
+
+
+def test_a_lost_device_is_a_failed_block_where_nobody_replaces_the_process(store, tmp_path):
+    def lost(*_, **__):
+        raise DeviceLostError("cuda is in a state that this process cannot leave")
+
+    stage = replace(streamed(store, tmp_path, order=0), function=lost)
+    (failure,) = execute(stage, [0], tmp_path / "records")["failed"]
+    assert "DeviceLostError: cuda is in a state" in failure["error"]
 
 
 def test_a_block_without_pieces_is_not_done(store, tmp_path):

@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import os
 import resource
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from chunkflow_liver.engine.stage import Map, Piece, Result
-from chunkflow_liver.errors import BlockError, GridError
+from chunkflow_liver.errors import BlockError, DeviceLostError, GridError
 from chunkflow_liver.geometry import Block, BlockGrid, Box
 from chunkflow_liver.store.volume import Volume, forget_handles
 from chunkflow_liver.xp import Array, on_host
 
+log = logging.getLogger(__name__)
+
 KEPT_BYTES, GLIBC_BYTES = 1 << 30, 128 << 10
 """Below what size freed memory is kept: while blocks run here, and glibc's default."""
+MOST_WAITING = 2
+"""Pieces that wait to be written while the next one is made."""
+DEVICE_LOST = 70
+"""Exit status of a worker whose device is lost."""
 
 
 def execute(stage: Map, indices: Sequence[int], folder: Path) -> dict[str, Any]:
     """Run the blocks of one batch; a block that fails is reported and the others go on.
+
+    A worker whose device is lost ends: no later block could use it. Its nanny starts another process, and
+    dask gives the batch to a worker that lives.
 
     Returns
     -------
@@ -47,6 +59,10 @@ def execute(stage: Map, indices: Sequence[int], folder: Path) -> dict[str, Any]:
             record = _block(stage, block)
         except Exception as err:  # noqa: BLE001 - the one place: block and box are added, and reported
             text = f"stage {stage.name!r}, block {index} ({block.write}): {type(err).__name__}: {err}"
+            if isinstance(err, DeviceLostError) and _replaceable():
+                log.error("%s; this worker ends, and another one does the block", text)
+                logging.shutdown()
+                os._exit(DEVICE_LOST)
             failed.append({"block": index, "error": text, "traceback": traceback.format_exc()})
             continue
         records.update({f"{index}.{name}": values for name, values in record.items()})
@@ -73,12 +89,14 @@ def _block(stage: Map, block: Block) -> Any:
     if stage.streams:
         assemblies = [Assembly(output) for output in stage.outputs]
         record: Any = {}
-        for piece in stage.function(block, *stage.inputs, **extra):
-            if isinstance(piece, Result):
-                record = piece.record
-                continue
-            for assembly, array in zip(assemblies, piece.outputs, strict=True):
-                assembly.add(Piece(piece.box, (array,)))
+        with Writer() as writer:
+            for piece in stage.function(block, *stage.inputs, **extra):
+                if isinstance(piece, Result):
+                    record = piece.record
+                    continue
+                for assembly, array in zip(assemblies, piece.outputs, strict=True):
+                    # On the host before the next piece is made: that may use the device's memory again.
+                    writer.do(assembly.add, Piece(piece.box, (on_host(array),)))
         for assembly in assemblies:
             assembly.close(block)
         return record
@@ -87,6 +105,43 @@ def _block(stage: Map, block: Block) -> Any:
     for output, array in zip(stage.outputs, result.outputs, strict=True):
         output.write(block.write, array)
     return result.record
+
+
+def _replaceable() -> bool:
+    """Whether this is a process of a dask worker that a nanny watches over."""
+    if "distributed" not in sys.modules:
+        return False
+    from distributed import get_worker
+
+    try:
+        return get_worker().nanny is not None
+    except ValueError:
+        return False
+
+
+class Writer:
+    """A thread that writes pieces in order while the next ones are made; its errors fail the block."""
+
+    def __init__(self) -> None:
+        self.thread = ThreadPoolExecutor(1, "chunkflow-liver-write")
+        self.waiting: deque[Future[None]] = deque()
+
+    def do(self, function: Callable[[Piece], None], piece: Piece) -> None:
+        """Have `function(piece)` called later; waits while too many pieces wait."""
+        while len(self.waiting) >= MOST_WAITING:
+            self.waiting.popleft().result()
+        self.waiting.append(self.thread.submit(function, piece))
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, failed: object, *_: object) -> None:
+        try:
+            while self.waiting and failed is None:
+                self.waiting.popleft().result()
+        finally:
+            # After a failure nothing more is begun; what is under way ends before the block is tried again.
+            self.thread.shutdown(wait=True, cancel_futures=True)
 
 
 class Assembly:
@@ -99,7 +154,7 @@ class Assembly:
         self.written = 0
 
     def add(self, piece: Piece) -> None:
-        values = on_host(piece.outputs[0])
+        values = piece.outputs[0]
         if values.shape != piece.box.shape or not np.can_cast(values.dtype, self.output.dtype, "safe"):
             raise GridError(
                 f"a piece of {values.dtype} voxels of shape {values.shape} does not fit {piece.box} of "

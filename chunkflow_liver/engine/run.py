@@ -25,7 +25,7 @@ from chunkflow_liver.engine.journal import Journal, read_made, record_folder
 from chunkflow_liver.engine.plan import Plan, makes
 from chunkflow_liver.engine.progress import Progress
 from chunkflow_liver.engine.stage import Fold, Map, handle_key, plain
-from chunkflow_liver.errors import ClusterError, OutputError, RunIncompleteError
+from chunkflow_liver.errors import ClusterError, MemoryBudgetError, OutputError, RunIncompleteError
 from chunkflow_liver.store.create import create, finish
 from chunkflow_liver.store.volume import forget_handles
 
@@ -149,30 +149,46 @@ def run(
 
 
 def check_devices(plan: Plan, client: Client | None = None) -> None:
-    """Refuse a plan that needs a CUDA device which the workers (or this process) do not have.
+    """Refuse a plan whose CUDA device the workers (or this process) do not have, or that is too small.
 
     Raises
     ------
     ClusterError
+        If there is no such device.
+    MemoryBudgetError
+        If a stage needs more memory than the smallest of them has.
     """
-    if not any(stage.device.startswith("cuda") for stage in plan.maps):
+    if not (stages := [stage for stage in plan.maps if stage.device.startswith("cuda")]):
         return
     have = {"this machine": cuda_devices()} if client is None else client.run(cuda_devices)
-    without = [str(name) for name, n in have.items() if n == 0]
-    if without or not have:
-        raise ClusterError(
-            f"the plan needs a CUDA device, and {without[0] if without else 'the cluster'} has none that "
-            "torch can use; choose device 'cpu', or run with --cluster cuda where there is one"
-        )
+    for stage in stages:
+        number = int(stage.device.partition(":")[2] or 0)
+        without = [str(name) for name, devices in have.items() if len(devices) <= number]
+        if without or not have:
+            raise ClusterError(
+                f"the plan needs a CUDA device ({stage.device!r}), and "
+                f"{without[0] if without else 'the cluster'} has none that torch can use; "
+                "choose device 'cpu', or run with --cluster cuda where there is one"
+            )
+        smallest, place = min((devices[number], str(name)) for name, devices in have.items())
+        if stage.device_bytes > smallest:
+            raise MemoryBudgetError(
+                f"stage {stage.name!r} needs {stage.device_bytes / 2**30:.2f} GiB of device memory for "
+                f"blocks of {stage.grid.block}, but {stage.device} of {place} has {smallest / 2**30:.2f} "
+                "GiB; try a smaller block or batch, a GPU with more memory, or device 'cpu'"
+            )
 
 
-def cuda_devices() -> int:
-    """Number of CUDA devices that torch can use in this process."""
+def cuda_devices() -> tuple[int, ...]:
+    """Bytes of memory of every CUDA device that torch can use in this process."""
     try:
         import torch
     except ImportError:
-        return 0
-    return int(torch.cuda.device_count()) if torch.cuda.is_available() else 0
+        return ()
+    if not torch.cuda.is_available():
+        return ()
+    numbers = range(torch.cuda.device_count())
+    return tuple(int(torch.cuda.get_device_properties(n).total_memory) for n in numbers)
 
 
 def _refuse_foreign(plan: Plan, journal: Journal) -> None:
