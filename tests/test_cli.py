@@ -93,7 +93,7 @@ def test_every_verb_explains_itself(verb):
 def test_a_run_from_plan_to_tables(run_file, array, tmp_path):
     before = contents(tmp_path)
     code, said, _ = command("validate", run_file)
-    assert (code, said) == (0, f"{run_file}: 7 stages, no problem found\n")
+    assert (code, said) == (0, f"{run_file}: 10 stages, no problem found\n")
     code, said, _ = command("plan", run_file)
     assert code == 0
     assert "mitos/apply" in said

@@ -134,7 +134,7 @@ def test_too_little_disk_is_refused(tmp_path, monkeypatch):
     plan.check()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**30))
     with pytest.raises(
-        DiskBudgetError, match=rf"the outputs need about 2\.\d\d GiB in .*, but {tmp_path} has 1.00 GiB free"
+        DiskBudgetError, match=rf"the outputs need about 4\.\d\d GiB in .*, but {tmp_path} has 1.00 GiB free"
     ):
         plan.check()
 

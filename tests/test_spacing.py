@@ -46,7 +46,7 @@ def test_axes_that_a_2d_network_does_not_see_are_free(tmp_path):
     model = read_model(write_model_folder(tmp_path, window=(16, 16), spacing=(16.0, 16.0), mirror=None))
     fit = nearest(PYRAMID, model, image="raw")
     assert str(fit) == (
-        "level 2 ((40, 16, 16) nm) for a model of (any, 16, 16) nm (no unit in plans.json, nm assumed): "
+        "level 2 ((40, 16, 16) nm) for a model of (any, 16, 16) nm (no unit declared, nm assumed): "
         "not resampled"
     )
     assert fit.network_nm == (40.0, 16.0, 16.0)
@@ -64,7 +64,7 @@ def test_a_declared_unit_is_taken_and_said(unit, tmp_path):
         nearest(PYRAMID, model, image="raw")
     clean = import_model(tmp_path / "model", tmp_path / "clean", units=unit)
     assert str(nearest(PYRAMID, clean, image="raw")).endswith(
-        "model of (40, 8, 8) nm (nm in plans.json): not resampled"
+        "model of (40, 8, 8) nm (nm declared): not resampled"
     )
 
 

@@ -21,6 +21,7 @@ from chunkflow_liver.ops.models import ModelEntry, check_images, read_sources
 from chunkflow_liver.ops.place import PathLike, arrays_at, image_url, label_format, label_url, work_folder
 from chunkflow_liver.ops.region import Region, region_of
 from chunkflow_liver.segmenters import Network, Source
+from chunkflow_liver.segmenters.forward import sticky
 from chunkflow_liver.segmenters.settings import Settings
 from chunkflow_liver.segmenters.spacing import plane_axis
 from chunkflow_liver.segmenters.stream import working_bytes
@@ -337,7 +338,7 @@ def _segment(
         found.append((summary, None if axis is None else plane_extremes(planes, axis, summary.crop)))
     reads = [_stacked(channels) for channels in seen]
     whole = block.volume.shape
-    with _one_thread(network.settings.device):
+    with _one_thread(network.settings.device), sticky(network.settings.device):
         for box, arrays in network(reads, found, whole, block.write, region):
             yield Piece(box, arrays)
     used = [network.forward(source) for source in network.sources]

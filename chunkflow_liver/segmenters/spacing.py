@@ -63,7 +63,7 @@ class Fit:
         level = f"level {self.level} ({_sizes(self.voxel_nm)} nm)"
         if self.wanted_nm is None:
             return f"{level} as it is: the model's spacing is ignored"
-        said = f"{self.unit} in plans.json" if self.declared else "no unit in plans.json, nm assumed"
+        said = f"{self.unit} declared" if self.declared else "no unit declared, nm assumed"
         model = f"model of {_sizes(self.wanted_nm)} nm ({said})"
         how = f"resampled, up to {self.ratio:.3g} x" if self.resamples else "not resampled"
         return f"{level} for a {model}: {how}"

@@ -111,7 +111,7 @@ def working_bytes(model: Model, settings: Settings, block: Zyx, itemsize: int) -
     window = (1, *model.window) if model.is_2d else model.window
     area = math.prod(across)
     reach = math.prod(n + 2 * (w - 1) for n, w in zip(across, window[1:], strict=True))
-    per_voxel = model.heads * 4 if settings.exact else (model.heads * len(model.weights) + 1) * 2
+    per_voxel = model.heads * 4 if settings.exact else (model.heads * max(1, len(model.weights)) + 1) * 2
     planes = min(window[0], depth)
     # Kinds that torch lacks are held as float32.
     held = itemsize if itemsize in (1, 4) else 4
@@ -119,7 +119,8 @@ def working_bytes(model: Model, settings: Settings, block: Zyx, itemsize: int) -
     flips = 2 ** len(model.mirror_axes) if settings.mirroring else 1
     waiting = settings.batch + flips
     network = (8 * model.width + 3 * model.heads) * settings.batch + 2 * len(model.channels) * waiting
-    pieces = PIECE_PLANES * area * (2 + len(settings.scores) + 1)
+    # One that is made, and two that wait to be written.
+    pieces = 3 * PIECE_PLANES * area * (2 + len(settings.scores) + 1)
     combined = area * model.heads * 4 * 4
     return int(planes * area * per_voxel + pieces + combined + raw + network * math.prod(window) * 4)
 
