@@ -330,7 +330,7 @@ CASES = {
     ),
     "a model of other voxels": Bad(
         with_model(spacing=(40.0, 6.0, 6.0)),
-        r"voxels of \(8.0, 8.0, 8.0\) nm, the model .* trained on",
+        r"voxels of \(16, 16, 16\) nm, the nearest of 2 .* trained on",
         ("run file", "plan"),
     ),
     "a malicious model": Bad(malicious, "plans.json.*os.system", ("run file", "plan")),

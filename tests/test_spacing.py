@@ -59,7 +59,7 @@ def test_a_declared_unit_is_taken_and_said(unit, tmp_path):
     model = read_model(write_model_folder(tmp_path / "model", spacing=spacing, mirror=None))
     fit = nearest(PYRAMID, model, image="raw", units=unit)
     assert (fit.level, fit.resamples) == (1, False)
-    assert f"({unit} in plans.json)" in str(fit)
+    assert f"({unit} declared)" in str(fit)
     with pytest.raises(InputError, match=rf"\(nm assumed\).*'{unit}' would fit: say spacing_units='{unit}'"):
         nearest(PYRAMID, model, image="raw")
     clean = import_model(tmp_path / "model", tmp_path / "clean", units=unit)

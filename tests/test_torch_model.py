@@ -343,7 +343,7 @@ def test_files_that_are_not_what_they_should_be_are_refused(how, spoil, text, tm
 
 
 def test_the_example_explains_every_key():
-    text = (Path(__file__).parents[1] / "configs/torch_model.yaml").read_text()
+    text = (Path(__file__).parents[1] / "configs/models/torch_model.yaml").read_text()
     for key in KEYS:
         assert re.search(rf"^(# )?{key}:", text, re.M), key
     content = yaml.safe_load(text)

@@ -120,7 +120,7 @@ def read_torch(content: Mapping[str, Any], where: Path, **choice: Any) -> TorchM
     Parameters
     ----------
     content : mapping
-        Of the YAML file; `configs/torch_model.yaml` explains every key.
+        Of the YAML file; `configs/models/torch_model.yaml` explains every key.
     where : Path
         The YAML file; paths in it are relative to its folder.
     **choice
