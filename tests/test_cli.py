@@ -207,6 +207,48 @@ def test_a_run_with_lost_chunks_says_what_is_left(run_file, tmp_path):
     assert "failed" not in command("status", tmp_path / "work")[1]
 
 
+def test_verify_prints_how_a_box_agrees(run_file, tmp_path, array):
+    assert command("run", run_file)[0] == 0
+    before = contents(tmp_path)
+    code, said, told = command("verify", run_file, "mitos", "--box", 0, 10, 0, 12, 0, 9)
+    assert (code, told) == (0, "")
+    lines = dict(line.split(maxsplit=1) for line in said.splitlines())
+    assert lines["box"] == "z 0:10, y 0:12, x 0:9"
+    assert lines["voxels"] == str(10 * 12 * 9)
+    count = str(components(array, 26, [2]).max())
+    assert (lines["objects_blocks"], lines["objects_unblocked"]) == (count, count)
+    assert (lines["f1"], lines["agreement"], lines["identical"]) == ("1", "1", "True")
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("mitos", "--box", 0, 11, 0, 12, 0, 9), "error: the box z 0:11, y 0:12, x 0:9 is not inside"),
+        (("mitos", "--box", 4, 4, 0, 12, 0, 9), "error: the box z 4:4, y 0:12, x 0:9 is not inside"),
+        (("cells", "--box", 0, 1, 0, 1, 0, 1), "error: the plan has no instances 'cells' of label"),
+        (("mitos", "--box", 0, 1, 0, 1), "--box"),
+        (("mitos", "--box", 0, "a", 0, 1, 0, 1), "--box"),
+        (("mitos",), "--box"),
+    ],
+    ids=str,
+)
+def test_a_box_that_cannot_be_verified_is_refused(arguments, says, run_file, listing):
+    before = listing()
+    code, said, told = command("verify", run_file, *arguments)
+    assert (code, said) == (2, "")
+    assert says in told
+    assert listing() == before
+
+
+def test_verify_before_the_run_says_that_nothing_is_there(run_file, listing):
+    before = listing()
+    code, said, told = command("verify", run_file, "mitos", "--box", 0, 1, 0, 1, 0, 1)
+    assert (code, said) == (2, "")
+    assert "does not exist (yet): run its plan first" in told
+    assert listing() == before
+
+
 def test_a_changed_run_file_is_refused_until_asked_for(run_file, tmp_path):
     assert command("run", run_file)[0] == 0
     run_file.write_text(run_file.read_text().replace("gap_nm: 10", "gap_nm: 25"))

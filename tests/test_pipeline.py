@@ -154,6 +154,9 @@ def test_objects_are_split_as_by_hand(project, array, tmp_path):
     found = cf.open_volume(tmp_path / "work/results.ome.zarr/labels/parts").read()
     np.testing.assert_array_equal(found, done(hand).read())
     assert cf.read_table(tmp_path / "work/tables/t.parquet").num_rows == found.max()
+    project["split"][0]["seeds_from"] = 1
+    with pytest.raises(InputError, match="has no level 1 coarser than 0; there is none"):
+        planned(tmp_path, project)
 
 
 def test_distances_and_contacts_have_their_options(project, tmp_path):

@@ -85,6 +85,62 @@ def test_two_legs_of_a_bow_are_one_object_only_with_branches(tmp_path):
     np.testing.assert_array_equal(done(joined).read(), truth)
 
 
+def pieces(truth, folder, block, **options):
+    """Every block finds face-connected components of its own; what becomes of them."""
+    at = {"function": functions.components, "block": block, "halo_nm": 32.0, "branches": True}
+    return done(plan(truth, folder, **at | options)).read()
+
+
+def helix(shape, phase, *, radius, pitch):
+    """A wire around the z axis, a voxel thick, joined across faces."""
+    out = np.zeros(shape, np.uint8)
+    middle, last = np.array(shape[1:]) / 2 - 0.5, None
+    for t in np.linspace(0, shape[0] - 1, 4000):
+        angle = 2 * np.pi * t / pitch + phase
+        y, x = middle + radius * np.array([np.sin(angle), np.cos(angle)])
+        at = (round(t), round(y), round(x))
+        for axis in range(3 if last else 0):
+            # Step by step along single axes, so that faces meet.
+            out[(*at[:axis], *last[axis:])] = 1
+        out[at], last = 1, at
+    return out
+
+
+def test_two_helices_through_all_blocks_are_two_objects(tmp_path):
+    """Wires that wind around each other; a block sees up to six pieces of them that do not meet in it."""
+    shape, block = (30, 24, 24), (10, 12, 12)
+    truth = np.maximum(
+        helix(shape, 0.0, radius=8, pitch=12), 2 * helix(shape, np.pi, radius=8, pitch=12)
+    ).astype(np.uint8)
+    assert ndimage.label(truth > 0)[1] == 2
+    for corner in np.ndindex(3, 2, 2):
+        here = tuple(slice(c * b, (c + 1) * b) for c, b in zip(corner, block, strict=True))
+        assert truth[here].any()
+    np.testing.assert_array_equal(pieces(truth, tmp_path, block), numbered(truth))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_two_combs_with_their_teeth_between_each_other_are_two_objects(axis, tmp_path):
+    """Teeth are joined by a spine in the last block along them, or in the first."""
+    truth = np.zeros((3, 26, 26), np.uint8)
+    truth[1, 1:26:4, 2:25], truth[1, 1:26, 24] = 1, 1
+    truth[1, 3:26:4, 0:23], truth[1, 3:24, 0] = 2, 2
+    assert ndimage.label(truth)[1] == 2
+    truth = np.moveaxis(truth, 2, axis)
+    block = tuple(min(8, n) for n in truth.shape)
+    np.testing.assert_array_equal(pieces(truth, tmp_path, block), numbered(truth))
+
+
+@pytest.mark.parametrize("branches", [False, True])
+def test_voxels_of_a_checkerboard_stay_apart(branches, tmp_path):
+    """Face-connected, every second voxel is an object, and all touch at edges."""
+    truth = (np.indices((7, 8, 9)).sum(0) % 2).astype(np.uint8)
+    wanted = numbered(np.asarray(ndimage.label(truth)[0]))
+    assert wanted.max() == truth.sum()
+    found = pieces(truth, tmp_path, (3, 4, 4), branches=branches)
+    np.testing.assert_array_equal(found, wanted)
+
+
 @pytest.mark.parametrize("fill", [0, 1])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 8), (7, 1, 5), (9, 9, 9)])
 def test_empty_full_and_flat_volumes_are_stitched(shape, fill, tmp_path):

@@ -106,6 +106,7 @@ class Split(Section):
     mask_smooth_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     opening_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     fill_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    seeds_from: Annotated[int, Field(ge=1)] | None = None
     halo_nm: Nm | None = None
     iou: Annotated[float, Field(gt=0, le=1)] = 0.1
     iomin: Annotated[float, Field(gt=0, le=1)] = 0.3

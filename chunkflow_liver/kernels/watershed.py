@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from chunkflow_liver.geometry import Nm
+from chunkflow_liver.geometry import Nm, Zyx
 from chunkflow_liver.kernels.components import label_block
 from chunkflow_liver.kernels.distance import distance_nm
 from chunkflow_liver.kernels.slice_links import Rule, link_slices
@@ -64,6 +64,7 @@ def split_block(
     necks: Necks,
     walls: int | None = None,
     slices: Rule | None = None,
+    coarse: tuple[Array, Zyx] | None = None,
 ) -> Array:
     """Objects of classes, taken apart at their necks.
 
@@ -84,39 +85,75 @@ def split_block(
         between the walls belong to the object for the flood, not in the result.
     slices : Rule, optional
         Take every slice apart by itself, and link the objects of slices by this rule.
+    coarse : tuple of ndarray and Zyx, optional
+        The classes at a coarser level, of which seeds are taken, and how many voxels of `semantic` lie in
+        one of its voxels, counted from the first voxel of both.
 
     Returns
     -------
     ndarray of shape (Z, Y, X), uint32
         Objects; every voxel of the classes is in one, and the holes that were filled.
     """
+    how: dict[str, Any] = {"voxel_nm": voxel_nm, "classes": classes, "necks": necks, "walls": walls}
     if slices is not None:
-        planes = range(len(semantic))
-        given = [(semantic[z : z + 1], None if boundary is None else boundary[z : z + 1]) for z in planes]
-        kwargs: dict[str, Any] = {"voxel_nm": voxel_nm, "classes": classes, "necks": necks, "walls": walls}
-        return link_slices(np.concatenate([split_block(*pair, **kwargs) for pair in given]), slices, voxel_nm)
+        planes = [
+            split_block(
+                semantic[z : z + 1],
+                None if boundary is None else boundary[z : z + 1],
+                coarse=None if coarse is None else (coarse[0][z : z + 1], coarse[1]),
+                **how,
+            )
+            for z in range(len(semantic))
+        ]
+        return link_slices(np.concatenate(planes), slices, voxel_nm)
     out = np.zeros(semantic.shape, np.uint32)
     for number in classes:
-        mask = semantic == number
+        mask, domain, outside = _domain(semantic, number, voxel_nm=voxel_nm, necks=necks, walls=walls)
         if not mask.any():
             continue
-        if necks.fill_nm:
-            mask |= _holes(mask, necks.fill_nm, voxel_nm) & (semantic == 0)
-        if walls is None:
-            objects = split_mask(mask, voxel_nm=voxel_nm, necks=necks, boundary=boundary)
-        else:
-            # What other classes lie inside an object must not stand in the way of the flood.
-            domain = mask | ((semantic > 0) & (semantic != walls))
-            objects = split_mask(
-                domain, voxel_nm=voxel_nm, necks=necks, outside=semantic == walls, boundary=boundary
-            )
+        seeds = None
+        if coarse is not None:
+            array, factor = coarse
+            nm: Any = tuple(v * f for v, f in zip(voxel_nm, factor, strict=True))
+            _, there, beyond = _domain(array, number, voxel_nm=nm, necks=necks, walls=walls)
+            seeds = _repeated(_seeds(there, beyond, voxel_nm=nm, necks=necks), factor, mask.shape)
+        objects = split_mask(
+            domain, voxel_nm=voxel_nm, necks=necks, outside=outside, boundary=boundary, seeds=seeds
+        )
         inside = mask & (out == 0)
         out[inside] = objects[inside] + out.max()
     return out
 
 
+def split_seeded(
+    semantic: Array, coarse: Array, boundary: Array | None = None, *, factor: Zyx, **how: Any
+) -> Array:
+    """`split_block` with the seeds of a coarser level, every voxel of which is repeated `factor` times."""
+    at = tuple(slice(None, None, f) for f in factor)
+    return split_block(semantic, boundary, coarse=(coarse[at], factor), **how)
+
+
+def _domain(
+    semantic: Array, number: int, *, voxel_nm: Nm, necks: Necks, walls: int | None
+) -> tuple[Array, Array, Array | None]:
+    """A class with its holes filled, what is flooded, and what distances are measured to if not the rest."""
+    mask = semantic == number
+    if necks.fill_nm and mask.any():
+        mask |= _holes(mask, necks.fill_nm, voxel_nm) & (semantic == 0)
+    if walls is None:
+        return mask, mask, None
+    # What other classes lie inside an object must not stand in the way of the flood.
+    return mask, mask | ((semantic > 0) & (semantic != walls)), semantic == walls
+
+
 def split_mask(
-    mask: Array, *, voxel_nm: Nm, necks: Necks, outside: Array | None = None, boundary: Array | None = None
+    mask: Array,
+    *,
+    voxel_nm: Nm,
+    necks: Necks,
+    outside: Array | None = None,
+    boundary: Array | None = None,
+    seeds: Array | None = None,
 ) -> Array:
     """The connected components of a mask, taken apart at their necks.
 
@@ -130,6 +167,9 @@ def split_mask(
         What distances are measured to; everything outside `mask` by default.
     boundary : ndarray, optional
         Height on which objects meet; the negative distance by default.
+    seeds : ndarray of integer, optional
+        Where objects begin, instead of at the maxima of the distance. A connected component without any
+        is one object; a seed in several components begins one in each.
 
     Returns
     -------
@@ -148,25 +188,67 @@ def split_mask(
     ----------
     .. [1] Beucher and Meyer, 1993, The morphological approach to segmentation.
     """
+    from skimage.segmentation import watershed
+
+    if seeds is None:
+        height = _heights(mask, voxel_nm, necks, outside)
+        peaks, united = _basins(mask, height, voxel_nm, necks)
+        if boundary is None:
+            return np.asarray(united, np.uint32)
+        relief, markers = boundary, np.where(peaks > 0, united, 0)
+    else:
+        markers = _rooted(seeds, mask)
+        relief = -_heights(mask, voxel_nm, necks, outside) if boundary is None else boundary
+    return np.asarray(watershed(relief, markers, connectivity=3, mask=mask), np.uint32)
+
+
+def _basins(mask: Array, height: Array, voxel_nm: Nm, necks: Necks) -> tuple[Array, Array]:
+    """Peaks 1..n of a height, and the basins around them, united where no neck parts them."""
     from skimage.morphology import local_maxima
     from skimage.segmentation import watershed
 
-    finest = min(voxel_nm)
-    height = _heights(mask, voxel_nm, necks, ~mask if outside is None else outside)
     # Without an outside all around it, a plateau that fills the array would be no maximum.
     inner = np.pad(np.where(mask, height, -1), 1, constant_values=-1)
     tops = local_maxima(inner, connectivity=3)[1:-1, 1:-1, 1:-1]
     peaks, _ = label_block(tops & mask, classes=None, connectivity=26)
     basins = watershed(-height, peaks, connectivity=3, mask=mask)
-    united = _united(basins, height, depth=max(1, round(necks.depth_nm / finest * STEPS)))
-    if boundary is not None:
-        seeds = np.where(peaks > 0, united, 0)
-        united = watershed(boundary, seeds, connectivity=3, mask=mask)
-    return np.asarray(united, np.uint32)
+    depth = max(1, round(necks.depth_nm / min(voxel_nm) * STEPS))
+    return peaks, _united(basins, height, depth=depth)
 
 
-def _heights(mask: Array, voxel_nm: Nm, necks: Necks, outside: Array) -> Array:
+def _seeds(mask: Array, outside: Array | None, *, voxel_nm: Nm, necks: Necks) -> Array:
+    """The peaks of a mask's distance, those of one object with one number."""
+    if not mask.any():
+        return np.zeros(mask.shape, np.uint32)
+    peaks, united = _basins(mask, _heights(mask, voxel_nm, necks, outside), voxel_nm, necks)
+    return np.where(peaks > 0, united, 0).astype(np.uint32)
+
+
+def _repeated(seeds: Array, factor: Zyx, shape: tuple[int, ...]) -> Array:
+    """Every voxel `factor` times along each axis, cut to `shape`."""
+    for axis, (f, side) in enumerate(zip(factor, shape, strict=True)):
+        seeds = seeds.take(np.arange(side) // f, axis)
+    return seeds
+
+
+def _rooted(seeds: Array, mask: Array) -> Array:
+    """Markers of which none lies in two connected components, at least one in each; uint32."""
+    whole, n = label_block(mask, classes=None, connectivity=26)
+    at = np.flatnonzero(mask & (seeds > 0))
+    part = whole.ravel()[at].astype(np.int64)
+    known, member = np.unique(part * (int(seeds.max(initial=0)) + 1) + seeds.ravel()[at], return_inverse=True)
+    markers = np.zeros(mask.size, np.uint32)
+    markers[at] = member + 1
+    bare = np.ones(n + 1, bool)
+    bare[part] = bare[0] = False
+    lone = np.flatnonzero(bare[whole])
+    markers[lone] = whole.ravel()[lone] + len(known)
+    return markers.reshape(mask.shape)
+
+
+def _heights(mask: Array, voxel_nm: Nm, necks: Necks, outside: Array | None) -> Array:
     """Smoothed and capped distance to the outside, in steps, int32."""
+    outside = ~mask if outside is None else outside
     finest = min(voxel_nm)
     if necks.mask_smooth_nm:
         sigma = [necks.mask_smooth_nm / v for v in voxel_nm]

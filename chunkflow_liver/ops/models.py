@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from chunkflow_liver.errors import ChunkflowLiverError, ConfigError, InputError, SegmenterError
-from chunkflow_liver.geometry import Box, Zyx, zyx
+from chunkflow_liver.ops.levels import Repeated, factor_between
 from chunkflow_liver.ops.place import PathLike
 from chunkflow_liver.segmenters import Source, kind_of
 from chunkflow_liver.segmenters.model import Model
@@ -69,7 +68,11 @@ def read_sources(
         model = known.read(_described(path), path, **choice) if of == "torch" else known.read(path, **choice)
         _check_channels(raw, model)
         fit, seen = _fit(raw, model, options.get("spacing_units"), bool(options.get("accept_spacing")))
-        factor = _factor(seen[0].volume if isinstance(seen[0], Repeated) else seen[0], raw[0]) or (1, 1, 1)
+        factor = factor_between(seen[0].volume if isinstance(seen[0], Repeated) else seen[0], raw[0]) or (
+            1,
+            1,
+            1,
+        )
         sources.append(Source(of, model, known.fingerprint(model), fit, factor, weight))
         channels.append(seen)
     return tuple(sources), tuple(channels)
@@ -104,7 +107,7 @@ def check_images(channels: tuple[Volume, ...]) -> None:
     for c in channels:
         if c.kind == "label":
             raise InputError(f"{c.url} is a label image; a network needs the image itself")
-        if c.shape != first.shape and _factor(c, first) is None:
+        if c.shape != first.shape and factor_between(c, first) is None:
             raise InputError(
                 f"channels differ in shape: {first.shape} and {c.shape} ({c.url}); a channel may be on a "
                 "coarser level, if its voxels are whole multiples of those of the first"
@@ -135,49 +138,14 @@ def _levels(channel: Volume, first: Volume) -> dict[int, Volume]:
             volumes = inspect(channel.url)[1]
     for volume in volumes:
         coarser = replace(volume, at=channel.at, complete=channel.complete)
-        if coarser.level > channel.level and _factor(coarser, channel) is not None:
+        if coarser.level > channel.level and factor_between(coarser, channel) is not None:
             found[first.level + coarser.level - channel.level] = coarser
     return found
 
 
-def _factor(coarse: Volume, fine: Volume) -> Zyx | None:
-    """Voxels of `fine` in one of `coarse` along each axis, if that is a whole number everywhere."""
-    ratio = [c / f for c, f in zip(coarse.voxel_nm, fine.voxel_nm, strict=True)]
-    factor = [max(1, round(r)) for r in ratio]
-    whole = all(abs(r - f) <= 0.01 * f for r, f in zip(ratio, factor, strict=True))
-    covers = all((n - 1) * f < m <= n * f for n, f, m in zip(coarse.shape, factor, fine.shape, strict=True))
-    return zyx(factor) if whole and covers else None
-
-
-@dataclass(frozen=True)
-class Repeated:
-    """A coarser level read at the voxels of a finer one of `shape`: every voxel is repeated."""
-
-    volume: Volume
-    factor: Zyx
-    shape: Zyx
-
-    @property
-    def itemsize(self) -> int:
-        return self.volume.itemsize
-
-    def identity(self) -> str:
-        return f"{self.volume.identity()} x {self.factor}"
-
-    def read(self, box: Box) -> np.ndarray[Any, Any]:
-        """Voxels of `box`, which is in the finer voxels."""
-        low = zyx([a // f for a, f in zip(box.start, self.factor, strict=True)])
-        high = zyx([-(-b // f) for b, f in zip(box.stop, self.factor, strict=True)])
-        found = self.volume.read(Box(low, high))
-        for axis, f in enumerate(self.factor):
-            at = np.arange(box.start[axis], box.stop[axis]) // f - low[axis]
-            found = found.take(at, axis)
-        return found
-
-
 def _at(channel: Volume, first: Volume) -> Volume | Repeated:
     """A channel at the voxels of the first."""
-    factor = _factor(channel, first)
+    factor = factor_between(channel, first)
     if factor is None or channel.shape == first.shape:
         return channel
     return Repeated(channel, factor, first.shape)

@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from chunkflow_liver.engine.plan import Plan
-from chunkflow_liver.errors import ConfigError, InputError
-from chunkflow_liver.geometry import voxels, zyx
+from chunkflow_liver.errors import ConfigError, GridError, InputError
+from chunkflow_liver.geometry import Zyx, voxels, zyx
 from chunkflow_liver.kernels.slice_links import Rule
-from chunkflow_liver.kernels.watershed import Necks, split_block
+from chunkflow_liver.kernels.watershed import Necks, split_block, split_seeded
 from chunkflow_liver.ops.blockwise import Instances, Rules, stitched
+from chunkflow_liver.ops.levels import Repeated, coarser_level, factor_between
 from chunkflow_liver.ops.place import PathLike, checked_labels
 from chunkflow_liver.store.volume import Volume
 
 WORKING = 110.0
 LINKS = Rule(iou=0.1, share=0.9, distance_nm=0.0, gap=0)
 """How the objects of slices are linked; over no gap, because a block would have to see it."""
+OTHERS = ("halo_nm", "block", "into", "seeds_from")
 JOINING = ("iou", "iomin", "branches", "min_volume_um3")
 
 
@@ -74,7 +76,9 @@ def split(
     Raises
     ------
     ConfigError, InputError
-        If classes, lengths or volumes cannot be used.
+        If classes, lengths, levels or volumes cannot be used.
+    GridError
+        If a block cuts through voxels of the level of `seeds_from`.
     """
     checked_labels(semantic, "classes")
     numbers = sorted({semantic.class_number(c) for c in classes})
@@ -82,11 +86,12 @@ def split(
         raise ConfigError(f"classes {list(classes)} are no objects: name one or more, and not 0, background")
     if mode not in ("volume", "slices"):
         raise ConfigError(f"mode must be 'volume' or 'slices', got {mode!r}")
-    halo_nm, block, into = (options.pop(k, None) for k in ("halo_nm", "block", "into"))
+    halo_nm, block, into, level = (options.pop(k, None) for k in OTHERS)
+    coarse = None if level is None else _coarse(semantic, level, mode)
     rules = Rules(**{"branches": True} | {k: options.pop(k) for k in JOINING if k in options})
     unknown = sorted(set(options) - set(Necks.__dataclass_fields__))
     if unknown:
-        known = sorted({*Necks.__dataclass_fields__, *JOINING, "halo_nm", "block", "into"})
+        known = sorted({*Necks.__dataclass_fields__, *JOINING, *OTHERS})
         raise ConfigError(f"no options {unknown}; there are {known}")
     necks = Necks(depth_nm=depth_nm, cap_nm=cap_nm, **options)
     for option, value in vars(necks).items():
@@ -99,27 +104,62 @@ def split(
             f"halo_nm {halo_nm!r} is less than the {necks.reach_nm:g} nm that distances, smoothing, "
             "opening and holes reach; give more, or smaller lengths"
         )
+    if coarse is not None:
+        halo = zyx([-(-n // f) * f for n, f in zip(halo, coarse.factor, strict=True)])
     names = {n: c for c, n in semantic.classes}
+    how: dict[str, Any] = {
+        "classes": numbers,
+        "necks": necks,
+        "walls": _walls(semantic, boundary, numbers),
+        "slices": LINKS if mode == "slices" else None,
+    }
     found = Instances(
-        split_block,
-        {
-            "classes": numbers,
-            "necks": necks,
-            "walls": _walls(semantic, boundary, numbers),
-            "slices": LINKS if mode == "slices" else None,
-        },
+        split_block if coarse is None else split_seeded,
+        how if coarse is None else how | {"factor": coarse.factor},
         tuple((names.get(n, str(n)), n) for n in numbers),
         halo,
         zyx([-(-n // 2) for n in halo]),
         WORKING,
     )
-    sources = (semantic, boundary) if isinstance(boundary, Volume) else (semantic,)
     if isinstance(boundary, Volume) and boundary.shape != semantic.shape:
         raise InputError(
             f"{semantic.url} has {semantic.shape} voxels and the boundary {boundary.url} {boundary.shape}: "
             "choose the level that matches"
         )
-    return stitched(sources, found, rules, like=semantic, name=name, work=work, block=block, into=into)
+    sources = (semantic, coarse, boundary if isinstance(boundary, Volume) else None)
+    there = [source for source in sources if source is not None]
+    plan = stitched(there, found, rules, like=semantic, name=name, work=work, block=block, into=into)
+    if coarse is not None:
+        _check_blocks(plan.maps[0].grid.block, coarse)
+    return plan
+
+
+def _coarse(semantic: Volume, given: Volume | int, mode: str) -> Repeated:
+    """The level that seeds are found on, read at the voxels of `semantic`."""
+    level = given if isinstance(given, Volume) else coarser_level(semantic, given)
+    checked_labels(level, "classes")
+    factor = factor_between(level, semantic)
+    if factor is None or max(factor) == 1:
+        raise InputError(
+            f"seeds cannot be taken from {level.url} (level {level.level}), {level.shape} voxels of "
+            f"{level.voxel_nm} nm: they must be whole multiples of the {semantic.voxel_nm} nm of "
+            f"{semantic.url}, over the same {semantic.shape} voxels"
+        )
+    if mode == "slices" and factor[0] > 1:
+        raise ConfigError(
+            f"mode 'slices' takes single slices apart, and level {level.level} of {level.url} joins "
+            f"{factor[0]} of them; choose a level of the same slices"
+        )
+    return Repeated(level, factor, semantic.shape)
+
+
+def _check_blocks(block: Zyx, coarse: Repeated) -> None:
+    """Refuse blocks that would each see another part of a coarse voxel."""
+    if any(b % f and b < n for b, f, n in zip(block, coarse.factor, coarse.shape, strict=True)):
+        raise GridError(
+            f"blocks of {block} cut through voxels of the level that seeds are found on, which are "
+            f"{coarse.factor} voxels large; use a multiple of that on every axis"
+        )
 
 
 def _walls(semantic: Volume, boundary: Volume | str | int | None, numbers: list[int]) -> int | None:

@@ -10,9 +10,10 @@ from chunkflow_liver.engine.plan import Plan
 from chunkflow_liver.engine.run import worker_memory
 from chunkflow_liver.engine.stage import PROCESS_BYTES, Fold, Map
 from chunkflow_liver.errors import ConfigError, MemoryBudgetError
-from chunkflow_liver.geometry import Box
+from chunkflow_liver.geometry import Box, zyx
 from chunkflow_liver.kernels.components import label_block
 from chunkflow_liver.kernels.overlap import instance_scores, overlap, variation_of_information
+from chunkflow_liver.ops.levels import Repeated
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
@@ -56,7 +57,7 @@ def verify(plan: Plan, box: Box, *, name: str) -> dict[str, Any]:
         raise ConfigError(f"the plan has no instances {name!r} of label, split or stitch; it has {known}")
     if box.size <= 0 or not output.box.contains(box):
         raise ConfigError(f"the box {box} is not inside {output.url}, which has {output.shape} voxels")
-    region = box.grow(stage.grid.low, stage.grid.high).clip(output.box)
+    region = _read(stage, box, output.box)
     need = PROCESS_BYTES + region.size * (sum(i.itemsize for i in stage.inputs) + max(stage.working, MOST))
     if need > (have := worker_memory(None)):
         raise MemoryBudgetError(
@@ -88,6 +89,17 @@ def verify(plan: Plan, box: Box, *, name: str) -> dict[str, Any]:
         "agreement": int(met["voxels"][best].sum()) / total if total else 1.0,
         "identical": bool(best.sum() == pairs.sum()),
     }
+
+
+def _read(stage: Map, box: Box, volume: Box) -> Box:
+    """The box with the halo of the operation, in whole voxels of the coarsest level that it reads."""
+    region = box.grow(stage.grid.low, stage.grid.high)
+    for source in stage.inputs:
+        factor = source.factor if isinstance(source, Repeated) else (1, 1, 1)
+        low = zyx([a // f * f for a, f in zip(region.start, factor, strict=True)])
+        high = zyx([-(-b // f) * f for b, f in zip(region.stop, factor, strict=True)])
+        region = Box(low, high)
+    return region.clip(volume)
 
 
 def _unblocked(stage: Map, region: Box) -> Array:
