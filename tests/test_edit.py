@@ -84,7 +84,7 @@ def test_a_hand_worked_list_through_the_command_line(tmp_path):
     file.write_text("action,label,other\nsplit,40,\nmerge,7,3\n\ndelete,9\n")
     order = ("edit", volume.url, "--edits", file, "--name", "corrected", "--work", tmp_path / "work")
     code, said, told = command(*order)
-    assert (code, said.strip()) == (0, f"{tmp_path}/work/results.ome.zarr/labels/corrected"), told
+    assert (code, said.strip()) == (0, str(tmp_path / "work" / "results.ome.zarr/labels/corrected")), told
     wanted = labels.copy()
     wanted[0, 0, 6:8], wanted[0, 2, 0:4], wanted[1, 0, 10] = 41, 3, 0
     np.testing.assert_array_equal(cf.open_volume(said.strip()).read(), wanted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,7 +112,7 @@ def refined(labels, shape, keep, block):
         volume = write(folder, labels, "instances", kind="label")
         plan = cf.refine(volume, shapes=shape, keep=keep, name="clean", work=f"{folder}/work", block=block)
         found = done(plan).read()
-        return found, cf.read_table(f"{folder}/work/tables/clean-ids.parquet").to_pydict()
+        return found, cf.read_table(Path(folder) / "work" / "tables/clean-ids.parquet").to_pydict()
 
 
 lengths = st.sampled_from([0.0, 8.0, 16.0, 17.9])

@@ -1,84 +1,29 @@
-"""The command line: one verb per job, heavy imports only inside the verbs."""
+"""Verbs that plan, run and look at work."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import sys
-from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chunkflow_liver.errors import ChunkflowLiverError, ConfigError, RunIncompleteError
+from chunkflow_liver.cli.app import (
+    REFUSED,
+    Cluster,
+    ClusterKind,
+    MemoryGib,
+    RunFilePath,
+    Scheduler,
+    VoxelNm,
+    Workers,
+    app,
+    models,
+)
+from chunkflow_liver.errors import ConfigError
 
 if TYPE_CHECKING:
     from chunkflow_liver.engine.plan import Plan
-
-REFUSED, INCOMPLETE, INTERRUPTED = 2, 6, 130
-
-app = typer.Typer(
-    name="chunkflow-liver",
-    help="Volume electron microscopy out of core: OME-Zarr in; instances, measurements and a report out.",
-    no_args_is_help=True,
-    invoke_without_command=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-models = typer.Typer(help="Model folders.", no_args_is_help=True)
-app.add_typer(models, name="model")
-
-
-class ClusterKind(StrEnum):
-    local = "local"
-    cuda = "cuda"
-    slurm = "slurm"
-
-
-RunFilePath = Annotated[Path, typer.Argument(metavar="RUN_FILE", help="Run file (YAML), see configs/.")]
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        min=1, help="Worker processes; without it (and without --cluster) the run stays in this process."
-    ),
-]
-Scheduler = Annotated[str | None, typer.Option(help="Address or scheduler file of a running dask cluster.")]
-Cluster = Annotated[
-    ClusterKind | None, typer.Option(help="Start a cluster: CPU processes, GPUs or SLURM jobs.")
-]
-MemoryGib = Annotated[float | None, typer.Option(min=0.01, help="Memory of each worker in GiB.")]
-VoxelNm = Annotated[
-    tuple[float, float, float] | None, typer.Option("--voxel-nm", metavar="Z Y X", help="Voxel size in nm.")
-]
-
-
-@app.callback()
-def options(
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
-    debug: Annotated[bool, typer.Option(help="Show tracebacks.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Say which version this is.")] = False,
-) -> None:
-    """Set up logging: our own messages on stderr, results on stdout."""
-    if version:
-        from importlib.metadata import version as version_of
-
-        typer.echo(version_of("chunkflow-liver"))
-        raise typer.Exit
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    log = logging.getLogger("chunkflow_liver")
-    log.handlers = [handler]
-    log.setLevel(logging.DEBUG if verbose else logging.INFO)
-    log.propagate = False
-    if debug:
-        global _debug
-        _debug = True
-
-
-_debug = False
 
 
 @app.command()
@@ -127,56 +72,6 @@ def convert(
     )
     _run(plan, workers=workers, redo=redo)
     typer.echo(plan.output.url)
-
-
-@app.command()
-def export(
-    source: Annotated[str, typer.Argument(help="OME-Zarr image or label image, or a table (.parquet).")],
-    to: Annotated[
-        Path,
-        typer.Argument(
-            help="File to make: .tif, .nii or .nii.gz; of a table .csv, .h5ad, .spatialdata.zarr or "
-            ".segment_properties."
-        ),
-    ],
-    level: Annotated[int, typer.Option(help="Level of the pyramid, 0 the finest.")] = 0,
-) -> None:
-    """Write one level of an image as a TIFF or NIfTI file, or a table for other programs."""
-    from chunkflow_liver.ops.convert import export as write
-    from chunkflow_liver.store.images import open_volume
-    from chunkflow_liver.store.table import Table
-
-    found = Table(source) if source.endswith(".parquet") else open_volume(source, level=level)
-    typer.echo(write(found, to))
-
-
-@app.command()
-def mesh(
-    labels: Annotated[str, typer.Argument(help="Label image of instances.")],
-    table: Annotated[Path, typer.Argument(help="Table of the same instances (.parquet).")],
-    to: Annotated[Path, typer.Argument(help="Folder for one file per instance.")],
-    label: Annotated[list[int], typer.Option(help="Instance to export; repeat.")],
-    ending: Annotated[str, typer.Option(help=".ply or .obj")] = ".ply",
-) -> None:
-    """Write closed surface meshes of instances, in nm."""
-    from chunkflow_liver.ops.meshes import export_mesh
-    from chunkflow_liver.store.images import open_volume
-
-    for path in export_mesh(open_volume(labels), table, to, ids=label, ending=ending):
-        typer.echo(path)
-
-
-@app.command()
-def properties(
-    table: Annotated[Path, typer.Argument(help="Table of instances (.parquet).")],
-    labels: Annotated[str, typer.Argument(help="Label image of the same instances.")],
-    column: Annotated[list[str] | None, typer.Option(help="Column to write; repeat. All by default.")] = None,
-) -> None:
-    """Write measurements into the metadata of a label image, where viewers show them."""
-    from chunkflow_liver.store.images import open_volume
-    from chunkflow_liver.store.properties import write_properties
-
-    typer.echo(write_properties(table, open_volume(labels), columns=column or None).url)
 
 
 @app.command()
@@ -394,26 +289,3 @@ def _classes(texts: list[str]) -> list[tuple[str, int]]:
             raise ConfigError(f"class {name!r} needs a number from 1, got {number!r}")
         found.append((name, int(number)))
     return found
-
-
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Errors as one message and an exit status, not as a traceback."""
-    try:
-        yield
-    except ChunkflowLiverError as err:
-        if _debug:
-            raise
-        sys.stderr.write(f"error: {err}\n")
-        sys.exit(INCOMPLETE if isinstance(err, RunIncompleteError) else REFUSED)
-    except SystemExit as leaving:
-        # typer makes a status of Ctrl-C, and says nothing.
-        if leaving.code == INTERRUPTED:
-            sys.stderr.write("interrupted: what is done is kept, run the same command again to go on\n")
-        raise
-
-
-def main() -> None:
-    """Entry point of `chunkflow-liver`."""
-    with _told():
-        app(standalone_mode=True)

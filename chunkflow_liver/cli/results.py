@@ -1,0 +1,60 @@
+"""Verbs that turn results into files for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chunkflow_liver.cli.app import app
+
+
+@app.command()
+def export(
+    source: Annotated[str, typer.Argument(help="OME-Zarr image or label image, or a table (.parquet).")],
+    to: Annotated[
+        Path,
+        typer.Argument(
+            help="File to make: .tif, .nii or .nii.gz; of a table .csv, .h5ad, .spatialdata.zarr or "
+            ".segment_properties."
+        ),
+    ],
+    level: Annotated[int, typer.Option(help="Level of the pyramid, 0 the finest.")] = 0,
+) -> None:
+    """Write one level of an image as a TIFF or NIfTI file, or a table for other programs."""
+    from chunkflow_liver.ops.convert import export as write
+    from chunkflow_liver.store.images import open_volume
+    from chunkflow_liver.store.table import Table
+
+    found = Table(source) if source.endswith(".parquet") else open_volume(source, level=level)
+    typer.echo(write(found, to))
+
+
+@app.command()
+def mesh(
+    labels: Annotated[str, typer.Argument(help="Label image of instances.")],
+    table: Annotated[Path, typer.Argument(help="Table of the same instances (.parquet).")],
+    to: Annotated[Path, typer.Argument(help="Folder for one file per instance.")],
+    label: Annotated[list[int], typer.Option(help="Instance to export; repeat.")],
+    ending: Annotated[str, typer.Option(help=".ply or .obj")] = ".ply",
+) -> None:
+    """Write closed surface meshes of instances, in nm."""
+    from chunkflow_liver.ops.meshes import export_mesh
+    from chunkflow_liver.store.images import open_volume
+
+    for path in export_mesh(open_volume(labels), table, to, ids=label, ending=ending):
+        typer.echo(path)
+
+
+@app.command()
+def properties(
+    table: Annotated[Path, typer.Argument(help="Table of instances (.parquet).")],
+    labels: Annotated[str, typer.Argument(help="Label image of the same instances.")],
+    column: Annotated[list[str] | None, typer.Option(help="Column to write; repeat. All by default.")] = None,
+) -> None:
+    """Write measurements into the metadata of a label image, where viewers show them."""
+    from chunkflow_liver.store.images import open_volume
+    from chunkflow_liver.store.properties import write_properties
+
+    typer.echo(write_properties(table, open_volume(labels), columns=column or None).url)
