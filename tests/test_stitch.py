@@ -14,7 +14,8 @@ from strategies import blocks, done, numbered, resumed_equals_whole, seeds, tabl
 
 import chunkflow_liver as cf
 from chunkflow_liver.errors import ConfigError, InputError, RunIncompleteError
-from chunkflow_liver.ops.blockwise import Rules
+from chunkflow_liver.ops.blockwise import Rules, _final
+from chunkflow_liver.store.create import new_volume
 
 NM = (16.0, 8.0, 8.0)
 
@@ -168,6 +169,28 @@ def test_a_broken_run_goes_on_to_the_same_bytes(tmp_path):
     resumed_equals_whole(make, tmp_path / "second", "cells/apply", 1)
 
 
+def test_ids_have_64_bits_only_where_32_might_not_do(tmp_path):
+    """By default if a volume has more voxels than 32 bits count, unless objects are known to be larger."""
+    at = {"name": "cells", "work": tmp_path / "work", "halo_nm": 32.0}
+    large = new_volume(f"{tmp_path}/large.ome.zarr", (2000, 2000, 2000), "uint8", (10, 10, 10), kind="label")
+    for options, wanted in (
+        ({}, "uint64"),
+        ({"min_volume_um3": 2e-6}, "uint32"),
+        ({"dtype": "uint32"}, "uint32"),
+    ):
+        made = cf.stitch(large, functions.same, **at | options)
+        assert made.output.dtype == made.output.pyramid()[1].dtype == wanted
+    truth = functions.voronoi((6, 9, 9), 12, 5)
+    wide = done(plan(truth, tmp_path, block=(3, 9, 9), dtype="uint64")).read()
+    assert wide.dtype == np.uint64
+    np.testing.assert_array_equal(wide, numbered(truth))
+    # The join counts before it numbers.
+    roots = np.arange(300)
+    rows = {"voxels": [np.ones(300, int)], "first": [roots], "value": [roots * 0]}
+    with pytest.raises(InputError, match="300 instances do not fit uint8 ids; ask for dtype='uint64'"):
+        _final(roots, rows, 0, "uint8")
+
+
 def test_what_measure_says_of_stitched_objects(tmp_path):
     truth = functions.voronoi((6, 9, 9), 3, 5)
     made = plan(truth, tmp_path, block=(3, 9, 9))
@@ -189,6 +212,7 @@ def test_what_measure_says_of_stitched_objects(tmp_path):
         ({"iou": 0}, "iou is a share of voxels, above 0 and at most 1, got 0"),
         ({"iomin": 1.5}, "iomin is a share of voxels, above 0 and at most 1, got 1.5"),
         ({"min_volume_um3": -1}, "min_volume_um3 must be 0 or more, got -1"),
+        ({"dtype": "int8"}, "ids are 'uint32' or 'uint64', got dtype 'int8'"),
         ({"iuo": 0.5}, r"no options \['iuo'\]; there are"),
         ({"working": -1}, "working is bytes per voxel, 0 or more, got -1"),
     ],

@@ -112,6 +112,7 @@ class Split(Section):
     iomin: Annotated[float, Field(gt=0, le=1)] = 0.3
     branches: bool = True
     min_volume_um3: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    dtype: Literal["uint32", "uint64"] | None = None
 
 
 class Link(Section):

@@ -22,6 +22,7 @@ from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import NM_PER_UM, Block, BlockGrid, Nm, Zyx
 from chunkflow_liver.kernels.seam_table import Seams, View
 from chunkflow_liver.kernels.seams import AFTER, BEFORE, owned_objects, shared_box, touching, views
+from chunkflow_liver.ops.numbering import id_dtype
 from chunkflow_liver.ops.place import PathLike, arrays_at, label_format, label_url, table_at, work_folder
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
@@ -42,12 +43,15 @@ class Rules:
         their block are kept apart; a branch that another block shows to belong to an object is joined.
     min_volume_um3 : float
         Objects below this volume are removed, after joining.
+    dtype : {'uint32', 'uint64'}, optional
+        Type of the ids; by default uint32 unless more objects than it counts could lie in the volume.
     """
 
     iou: float = 0.1
     iomin: float = 0.3
     branches: bool = False
     min_volume_um3: float = 0.0
+    dtype: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("iou", "iomin"):
@@ -56,6 +60,8 @@ class Rules:
                 raise ConfigError(f"{name} is a share of voxels, above 0 and at most 1, got {value!r}")
         if not (math.isfinite(self.min_volume_um3) and self.min_volume_um3 >= 0):
             raise ConfigError(f"min_volume_um3 must be 0 or more, got {self.min_volume_um3!r}")
+        if self.dtype not in (None, "uint32", "uint64"):
+            raise ConfigError(f"ids are 'uint32' or 'uint64', got dtype {self.dtype!r}")
 
 
 @dataclass(frozen=True)
@@ -100,16 +106,21 @@ def stitched(
     Returns
     -------
     Plan
-        Its `output` is the label volume (uint32), ids 1..n in the raster order of first voxels; the table
+        Its `output` is the label volume, ids 1..n in the raster order of first voxels; the table
         of seams is `tables/<name>-seams.parquet`.
     """
+    voxel_um3 = math.prod(like.voxel_nm) / NM_PER_UM**3
+    min_voxels = math.ceil(round(rules.min_volume_um3 / voxel_um3, 9))
     output = like.like(
-        label_url(work, name, into), dtype="uint32", kind="label", block=block, zarr_format=label_format(into)
+        label_url(work, name, into),
+        dtype=rules.dtype or id_dtype(math.prod(like.shape) // max(1, min_voxels)),
+        kind="label",
+        block=block,
+        zarr_format=label_format(into),
     )
     parts = like.like(label_url(work, f"{name}-blocks"), dtype="uint32", kind="label", block=block, levels=1)
     grid = BlockGrid(output.box, block or output.write_unit, found.halo, found.halo)
     merged, seams = arrays_at(work, name, "instances"), table_at(work, f"{name}-seams")
-    voxel_um3 = math.prod(like.voxel_nm) / NM_PER_UM**3
     params: dict[str, Any] = {
         "function": found.function,
         "params": {"voxel_nm": like.voxel_nm, **found.params},
@@ -140,7 +151,8 @@ def stitched(
                 "grid": grid,
                 "reach": found.reach,
                 "rules": rules,
-                "min_voxels": math.ceil(round(rules.min_volume_um3 / voxel_um3, 9)),
+                "min_voxels": min_voxels,
+                "dtype": output.dtype,
                 "names": list(found.classes),
             },
         ),
@@ -224,6 +236,7 @@ def _join(
     reach: Zyx,
     rules: Rules,
     min_voxels: int,
+    dtype: str,
     names: list[tuple[str, int]],
 ) -> Columns:
     """Final id of every object of every block; voxels and class of every final id; the seams."""
@@ -262,7 +275,7 @@ def _join(
         "class_number": np.array([n for _, n in names], np.int64),
     }
     known |= {f"seam_{k}": v for k, v in table.items()}
-    return known | _final(roots, columns, min_voxels)
+    return known | _final(roots, columns, min_voxels, dtype)
 
 
 def _view(record: Any, i: int, offset: int) -> View:
@@ -276,7 +289,7 @@ def _view(record: Any, i: int, offset: int) -> View:
     return View(runs, record["own"][first:last], record["crossing"][first:last], offset)
 
 
-def _final(roots: Array, columns: dict[str, list[Any]], min_voxels: int) -> dict[str, Any]:
+def _final(roots: Array, columns: dict[str, list[Any]], min_voxels: int, dtype: str) -> dict[str, Any]:
     """Ids 1..n of the groups, in the order of their first voxels; 0 for those that are too small."""
     voxels, first, value = (np.concatenate([*columns[k], np.zeros(0, np.int64)]) for k in columns)
     groups, member = np.unique(roots, return_inverse=True)
@@ -288,10 +301,12 @@ def _final(roots: Array, columns: dict[str, list[Any]], min_voxels: int) -> dict
     np.maximum.at(kind, member, value)
     order = np.argsort(start)
     order = order[size[order] >= max(1, min_voxels)]
-    if len(order) > np.iinfo(np.uint32).max:
-        raise InputError(f"{len(order)} instances do not fit uint32 ids; raise min_volume_um3")
-    final = np.zeros(len(groups), np.uint32)
-    final[order] = np.arange(1, len(order) + 1, dtype=np.uint32)
+    if len(order) > np.iinfo(dtype).max:
+        raise InputError(
+            f"{len(order)} instances do not fit {dtype} ids; ask for dtype='uint64', or raise min_volume_um3"
+        )
+    final = np.zeros(len(groups), dtype)
+    final[order] = np.arange(1, len(order) + 1, dtype=dtype)
     return {"final": final[member], "voxels": size[order], "value": kind[order]}
 
 
@@ -309,6 +324,6 @@ def _seams(records: Records, *, merged: Arrays, voxel_nm: Nm, origin_nm: Nm) -> 
 
 def _apply(block: Block, parts: Array, *, merged: Arrays) -> Result:
     begin, end = merged["offsets"][block.index : block.index + 2]
-    final = np.zeros(end - begin + 1, np.uint32)
-    final[1:] = merged["final"][begin:end]
+    of_block = merged["final"][begin:end]
+    final = np.concatenate([np.zeros(1, of_block.dtype), of_block])
     return Result((final[parts],))

@@ -20,7 +20,7 @@ WORKING = 110.0
 LINKS = Rule(iou=0.1, share=0.9, distance_nm=0.0, gap=0)
 """How the objects of slices are linked; over no gap, because a block would have to see it."""
 OTHERS = ("halo_nm", "block", "into", "seeds_from")
-JOINING = ("iou", "iomin", "branches", "min_volume_um3")
+JOINING = ("iou", "iomin", "branches", "min_volume_um3", "dtype")
 
 
 def split(
@@ -64,13 +64,13 @@ def split(
         distances and mask, opening, largest hole that is filled (see `kernels.watershed.Necks`). `halo_nm`:
         how far beyond its block a task sees; by default what distances need and `cap_nm` on top, twice;
         give the length of the largest object to get to the last voxel what one block for everything
-        would give. `iou` (0.1), `iomin` (0.3), `branches` (True) and `min_volume_um3` (0): as for `stitch`.
-        `block`, `into`: as for `label`.
+        would give. `iou` (0.1), `iomin` (0.3), `branches` (True), `min_volume_um3` (0), `dtype`: as for
+        `stitch`. `block`, `into`: as for `label`.
 
     Returns
     -------
     Plan
-        Its `output` is the label volume (uint32), ids 1..n in the raster order of first voxels. Every voxel
+        Its `output` is the label volume, ids 1..n in the raster order of first voxels. Every voxel
         of the classes is in an object. The table `<name>-seams` says how well blocks agreed.
 
     Raises

@@ -55,7 +55,8 @@ def stitch(
         Image group whose `labels` the result joins; the work folder's by default.
     **joining
         `link` ('overlap', the only one: components that touch are `label`'s), `iou` (0.1), `iomin` (0.3),
-        `branches` (False), `min_volume_um3` (0), `working` (bytes per voxel that the function needs, 64).
+        `branches` (False), `min_volume_um3` (0), `working` (bytes per voxel that the function needs, 64),
+        `dtype` of the ids ('uint32' unless more objects than it counts could lie in the volume, or 'uint64').
         Two objects that fit each other best are joined if shared voxels reach `iou` of their union and
         `iomin` of the smaller one. Two objects of one block are never joined; with `branches` only those
         that touch each other are kept apart, so that a branch follows its stem in the next block.
@@ -63,7 +64,7 @@ def stitch(
     Returns
     -------
     Plan
-        Its `output` is the label volume (uint32), ids 1..n in the raster order of first voxels. The table
+        Its `output` is the label volume, ids 1..n in the raster order of first voxels. The table
         `<name>-seams` has one row per two neighbouring blocks: how many objects were matched and not.
 
     Raises
