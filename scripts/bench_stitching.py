@@ -1,4 +1,7 @@
-"""Instances joined over seams: cells and real neurons with walls redrawn per block; mitochondria split."""
+"""Instances joined over seams: cells and real neurons with walls redrawn per block; mitochondria split.
+
+`uv run scripts/bench_stitching.py FOLDER` draws the worst seam of the cells and of FIB-25 into FOLDER.
+"""
 
 from __future__ import annotations
 
@@ -90,15 +93,21 @@ def since(start: tuple[float, float]) -> tuple[float, float]:
     return now[0] - start[0], now[1] - start[1]
 
 
+def joined(folder: Path, case: str, truth: Array, nm: tuple[float, float, float], **how: Any) -> cf.Plan:
+    """The plan that redraws walls in every block and stitches; the truth is written first."""
+    sys.modules.setdefault("bench_stitching", sys.modules[__name__])
+    name = case.replace(" ", "-")
+    volume = cf.write_volume(folder / f"{name}.ome.zarr", truth, voxel_nm=nm, kind="label")
+    params = {"nm": how.pop("noise_nm")}
+    return cf.stitch(volume, redrawn, params=params, name=name, work=folder / "work", **how)
+
+
 def stitched(
     folder: Path, case: str, truth: Array, nm: tuple[float, float, float], **how: Any
 ) -> Iterator[Any]:
     """Walls redrawn in every block and stitched; next to it the same redrawing without blocks."""
-    sys.modules.setdefault("bench_stitching", sys.modules[__name__])
-    volume = cf.write_volume(folder / f"{case.replace(' ', '-')}.ome.zarr", truth, voxel_nm=nm, kind="label")
-    noise = how.pop("noise_nm")
-    name = case.replace(" ", "-")
-    plan = cf.stitch(volume, redrawn, params={"nm": noise}, name=name, work=folder / "work", **how)
+    noise, name = how["noise_nm"], case.replace(" ", "-")
+    plan = joined(folder, case, truth, nm, **how)
     start = clock()
     cf.run(plan, progress=False)
     spent = since(start)
@@ -152,25 +161,108 @@ def mitochondria(folder: Path) -> Iterator[dict[str, Any]]:
         yield row(case, "skimage", truth, found, since(start))
 
 
+CELLS: dict[str, Any] = {"halo_nm": 128.0, "block": (48, 48, 48)}
+FIB25: dict[str, Any] = {"noise_nm": 10.0, "halo_nm": 200.0, "block": (96, 96, 96), "branches": True}
+
+
 def bench(folder: Path) -> Iterator[dict[str, Any]]:
     """3,000 cells in 64 blocks; real neurons in blocks; mitochondria."""
     for noise in (4.0, 8.0):
         yield from stitched(
-            folder, f"3000 cells {noise:g} nm", voronoi(192, 3000), (8.0, 8.0, 8.0),
-            noise_nm=noise, halo_nm=128.0, block=(48, 48, 48),
-        )  # fmt: skip
+            folder, f"3000 cells {noise:g} nm", voronoi(192, 3000), (8.0, 8.0, 8.0), noise_nm=noise, **CELLS
+        )
     if not DATA.is_dir():
         return
     import tifffile
 
     neurons = tifffile.imread(DATA / "fib25_medulla/sample2_neurons_gt.tif")
-    yield from stitched(
-        folder, "fib25 neurons", neurons, (10.0, 10.0, 10.0),
-        noise_nm=10.0, halo_nm=200.0, block=(96, 96, 96), branches=True,
-    )  # fmt: skip
+    yield from stitched(folder, "fib25 neurons", neurons, (10.0, 10.0, 10.0), **FIB25)
     slices = tifffile.imread(DATA / "snemi3d_subset/neurons_gt_z0-24.tif")
     yield from stitched(
         folder, "snemi3d neurons", slices, (30.0, 6.0, 6.0),
         noise_nm=6.0, halo_nm=180.0, block=(16, 192, 192), branches=True,
     )  # fmt: skip
     yield from mitochondria(folder)
+
+
+def named(found: Array, truth: Array) -> Array:
+    """The objects with the labels of the truth that they share most voxels with; each label once."""
+    met = overlap(found, truth)
+    inside = (met["a"] > 0) & (met["b"] > 0)
+    a, b, voxels = (met[k][inside].astype(np.int64) for k in ("a", "b", "voxels"))
+    lookup = np.arange(int(found.max()) + 1, dtype=np.int64) + 10_000_000
+    lookup[0] = 0
+    taken: set[int] = set()
+    for i in np.argsort(-voxels, kind="stable").tolist():
+        if lookup[a[i]] >= 10_000_000 and int(b[i]) not in taken:
+            lookup[a[i]] = b[i]
+            taken.add(int(b[i]))
+    return lookup[found]
+
+
+def panel(ids: Array, seams: list[list[int]]) -> Array:
+    """Objects in colours, four pixels per voxel, with walls and, in black, the borders of blocks."""
+    from chunkflow_liver.reports.slices import instance_colours, label_colours
+
+    wide = ids.repeat(4, 0).repeat(4, 1)
+    rgb = label_colours(wide, instance_colours(np.unique(ids)))[..., :3].copy()
+    rgb[wide == 0] = 255
+    wall = np.zeros(wide.shape, bool)
+    wall[1:] |= wide[1:] != wide[:-1]
+    wall[:, 1:] |= wide[:, 1:] != wide[:, :-1]
+    rgb[wall] //= 2
+    for axis, places in enumerate(seams):
+        for place in places:
+            at = slice(4 * place - 1, 4 * place + 1)
+            rgb[(at, slice(None)) if axis == 0 else (slice(None), at)] = 0
+    return np.asarray(rgb, np.uint8)
+
+
+def picture(plan: cf.Plan, truth: Array, to: Path) -> str:
+    """Truth, objects of blocks, and stitched ones around the face of two blocks that agree least."""
+    from PIL import Image
+
+    stage, found, side = plan.maps[0], plan.output.read(), 80
+    table = cf.read_table(next(p.handle for p in plan.products if p.kind == "seam table")).to_pylist()
+    faces = [row for row in table if len(row["axis"]) == 1 and np.isfinite(row["score"])]
+    worst = min(faces, key=lambda row: row["score"])
+    parts = stage.outputs[0].read().astype(np.int64)
+    for block in stage.grid:
+        # Blocks number their objects on their own.
+        here = parts[block.write.slices]
+        here[here > 0] += 100_000 * (block.index + 1)
+    across = 1 if worst["axis"] == "z" else 0
+    axes = [a for a in range(3) if a != across]
+    corner = [min(max(0, worst["zyx"[a]] - side // 2), truth.shape[a] - side) for a in axes]
+    cut: list[Any] = [slice(c, c + side) for c in corner]
+    cut.insert(across, worst["zyx"[across]])
+    steps = [range(stage.grid.block[a], truth.shape[a], stage.grid.block[a]) for a in axes]
+    seams = [[n - c for n in s if 0 < n - c < side] for s, c in zip(steps, corner, strict=True)]
+    gap = np.full((4 * side, 12, 3), 255, np.uint8)
+    shown = [panel(truth[tuple(cut)].astype(np.int64), [[], []]), gap, panel(parts[tuple(cut)], seams), gap]
+    shown.append(panel(named(found, truth)[tuple(cut)], seams))
+    Image.fromarray(np.concatenate(shown, 1)).quantize(128).save(to, optimize=True)
+    kept = ("block_a", "block_b", "axis", "score", "matched", "unmatched", "z", "y", "x")
+    return f"{to.name}: worst of {len(faces)} faces: { {k: worst[k] for k in kept} }"
+
+
+def draw(to: Path) -> None:
+    """The pictures of the README; of real data only where its licence allows it (FIB-25: CC BY)."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, truth = Path(scratch), voronoi(192, 3000)
+        plan = joined(folder, "cells", truth, (8.0, 8.0, 8.0), noise_nm=8.0, **CELLS)
+        cf.run(plan, progress=False)
+        sys.stdout.write(picture(plan, truth, to / "stitching_cells.png") + "\n")
+        if DATA.is_dir():
+            import tifffile
+
+            truth = tifffile.imread(DATA / "fib25_medulla/sample2_neurons_gt.tif")
+            plan = joined(folder, "fib25", truth, (10.0, 10.0, 10.0), **FIB25)
+            cf.run(plan, progress=False)
+            sys.stdout.write(picture(plan, truth, to / "stitching_fib25.png") + "\n")
+
+
+if __name__ == "__main__":
+    draw(Path(sys.argv[1]))
