@@ -141,7 +141,7 @@ def test_models_of_other_classes_or_axes_are_not_combined(folders, raw, tmp_path
         plan(raw, [folders[0], turned], tmp_path / "work")
     with pytest.raises(ConfigError, match="no model: give one, or several"):
         plan(raw, [], tmp_path / "work")
-    with pytest.raises(ConfigError, match=r"weight of model .* must be above 0"):
+    with pytest.raises(ConfigError, match=r"weight of model .* must be a number above 0"):
         plan(raw, [{"model": folders[0], "weight": 0}], tmp_path / "work")
     with pytest.raises(ConfigError, match="a model of several is given by 'model'"):
         plan(raw, [{"modell": folders[0]}], tmp_path / "work")
@@ -295,3 +295,57 @@ def test_a_process_needs_no_more_memory_than_the_plan_says(batch, tmp_path):
     code = [sys.executable, "-c", PEAK, raw.url, str(folder), str(tmp_path / "w"), str(batch)]
     peak, estimate = subprocess.run(code, capture_output=True, text=True, check=True).stdout.split()[-2:]
     assert float(peak) <= float(estimate) <= 3 * float(peak)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["finer", "resampled"])
+def test_a_process_that_resamples_fits_its_estimate(how, tmp_path):
+    rng = np.random.default_rng(0)
+    voxel_nm, options = (8.0, 8.0, 8.0), {"labels": 8, "mirror": None, "window": (8, 64, 64)}
+    raw = write(tmp_path, rng.integers(1, 255, (32, 640, 640), np.uint8), "raw", voxel_nm=voxel_nm)
+    spacing = (32.0, 32.0, 32.0) if how == "finer" else (9.0, 9.0, 9.0)
+    folder = write_model_folder(tmp_path / "model", spacing=spacing, **options)
+    code = PEAK.replace('spacing_units="voxel"', 'spacing_units="nm"')
+    call = [sys.executable, "-c", code, raw.url, str(folder), str(tmp_path / "w"), "1"]
+    peak, estimate = subprocess.run(call, capture_output=True, text=True, check=True).stdout.split()[-2:]
+    assert float(peak) <= float(estimate) <= 3 * float(peak)
+
+
+def test_channels_of_other_voxels_or_other_pyramids_are_refused(tmp_path):
+    first = write(tmp_path, em()[0], "first", voxel_nm=(8.0, 8.0, 8.0))
+    second = write(tmp_path, em()[0], "second", voxel_nm=(16.0, 8.0, 8.0))
+    folder = write_model_folder(tmp_path / "model", channels=2, spacing=(8.0, 8.0, 8.0))
+    with pytest.raises(InputError, match=r"or in voxel size: \(8.0, 8.0, 8.0\) and \(16.0, 8.0, 8.0\) nm"):
+        cf.segment([first, second], model=folder, name="cells", work=tmp_path / "work")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"mirroring": "no"}, "mirroring is True or False, got 'no'"),
+        ({"accept_spacing": "no"}, "accept_spacing is True or False, got 'no'"),
+        ({"step": True}, "step is a share of the window, above 0 and at most 1, got True"),
+        ({"step": "0.5"}, "step is a share of the window"),
+        ({"batch": 1.5}, "batch and planes_ahead are whole numbers, got 1.5 and 16"),
+        ({"device": 3}, "device is a name like 'cpu' or 'cuda:0', got 3"),
+        ({"folds": [0, 0]}, r"a fold is named twice: \[0, 0\]"),
+        ({"folds": 0}, "folds is a list of folds to average, got 0"),
+        ({"within": ((0, 0, 0),)}, r"a mask \(a Volume\) or two corners"),
+        ({"within": "abc"}, r"a mask \(a Volume\) or two corners"),
+        ({"within": ((0, 0), (1, 1))}, r"a mask \(a Volume\) or two corners"),
+        ({"block": (0, 8, 8)}, "a block is three numbers of voxels"),
+        ({"block": (8, 8)}, "a block is three numbers of voxels"),
+    ],
+    ids=str,
+)
+def test_settings_of_another_type_are_refused_at_once(options, says, folders, raw, tmp_path, listing):
+    before = listing()
+    with pytest.raises(cf.errors.ChunkflowLiverError, match=says):
+        plan(raw, folders[0], tmp_path / "work", **options)
+    assert listing() == before
+
+
+@pytest.mark.parametrize("model", [None, 5])
+def test_a_model_that_is_no_path_is_refused(model, raw, tmp_path):
+    with pytest.raises(ConfigError, match="a model is the path of a folder or description"):
+        plan(raw, model, tmp_path / "work")

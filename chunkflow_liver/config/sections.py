@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from chunkflow_liver.store.location import NAME
 
@@ -40,12 +40,30 @@ class Member(Section):
     folds: tuple[int | str, ...] | None = None
 
 
+def _members(given: Any) -> Any:
+    """Of several models, each may be a path alone."""
+    if isinstance(given, list | tuple):
+        return tuple({"model": m} if isinstance(m, str) else m for m in given)
+    return [given] if isinstance(given, dict) else given
+
+
+def _path_or_members(given: Any) -> str:
+    return "path" if isinstance(given, str) else "members"
+
+
+Models = Annotated[
+    Annotated[str, Tag("path")] | Annotated[tuple[Member, ...], BeforeValidator(_members), Tag("members")],
+    Discriminator(_path_or_members),
+]
+"""One model by its path, or several."""
+
+
 class Segment(Section):
     """A network that finds the classes, or several."""
 
     name: Name = "semantic"
     segmenter: str = "nnunet"
-    model: str | tuple[Member, ...]
+    model: Models
     configuration: str | None = None
     folds: tuple[int | str, ...] | None = None
     mirroring: bool = True

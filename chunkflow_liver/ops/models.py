@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from chunkflow_liver.ops.levels import Repeated, factor_between
 from chunkflow_liver.ops.place import PathLike
 from chunkflow_liver.segmenters import Source, kind_of
 from chunkflow_liver.segmenters.model import Model
+from chunkflow_liver.segmenters.settings import is_number
 from chunkflow_liver.segmenters.spacing import Fit, nearest
 from chunkflow_liver.store.images import inspect
 from chunkflow_liver.store.volume import Volume
@@ -48,6 +50,9 @@ def read_sources(
         Channels per source, on the same voxels.
     """
     sources, channels = [], []
+    accept = options.get("accept_spacing", False)
+    if not isinstance(accept, bool):
+        raise ConfigError(f"accept_spacing is True or False, got {accept!r}")
     for entry in entries:
         own: dict[str, Any] = {"model": entry}
         if isinstance(entry, Mapping):
@@ -58,22 +63,24 @@ def read_sources(
                 f"a model of several is given by 'model' and, if wanted, 'weight' and {list(CHOICES)}; "
                 f"got {sorted(own)}"
             )
-        weight = float(own.pop("weight", 1.0))
-        if not 0 < weight < float("inf"):
-            raise ConfigError(f"the weight of model {own['model']} must be above 0, got {weight}")
+        weight = own.pop("weight", 1.0)
+        if not is_number(weight) or not 0 < weight < float("inf"):
+            raise ConfigError(f"the weight of model {own['model']} must be a number above 0, got {weight!r}")
+        if not isinstance(own["model"], str | os.PathLike):
+            raise ConfigError(f"a model is the path of a folder or description, got {own['model']!r}")
         path = Path(own.pop("model"))
         choice = {k: v for k in CHOICES if (v := own.get(k, options.get(k))) is not None}
         of = "torch" if path.suffix in (".yaml", ".yml") else kind
         known = kind_of(of)
         model = known.read(_described(path), path, **choice) if of == "torch" else known.read(path, **choice)
         _check_channels(raw, model)
-        fit, seen = _fit(raw, model, options.get("spacing_units"), bool(options.get("accept_spacing")))
+        fit, seen = _fit(raw, model, options.get("spacing_units"), accept)
         factor = factor_between(seen[0].volume if isinstance(seen[0], Repeated) else seen[0], raw[0]) or (
             1,
             1,
             1,
         )
-        sources.append(Source(of, model, known.fingerprint(model), fit, factor, weight))
+        sources.append(Source(of, model, known.fingerprint(model), fit, factor, float(weight)))
         channels.append(seen)
     return tuple(sources), tuple(channels)
 
@@ -107,10 +114,11 @@ def check_images(channels: tuple[Volume, ...]) -> None:
     for c in channels:
         if c.kind == "label":
             raise InputError(f"{c.url} is a label image; a network needs the image itself")
-        if c.shape != first.shape and factor_between(c, first) is None:
+        if factor_between(c, first) is None:
             raise InputError(
-                f"channels differ in shape: {first.shape} and {c.shape} ({c.url}); a channel may be on a "
-                "coarser level, if its voxels are whole multiples of those of the first"
+                f"channels differ in shape: {first.shape} and {c.shape} ({c.url}), or in voxel size: "
+                f"{first.voxel_nm} and {c.voxel_nm} nm; a channel may be on a coarser level, if its voxels "
+                "are whole multiples of those of the first"
             )
 
 
@@ -120,7 +128,12 @@ def _fit(
     """The level of the pyramid that fits the model, and the channels there."""
     per_channel = [_levels(channel, raw[0]) for channel in raw]
     shared = set.intersection(*(set(found) for found in per_channel))
-    levels = {n: per_channel[0][n].voxel_nm for n in sorted(shared)}
+    # Pyramids may be halved along different axes: only levels where all channels meet are of use.
+    levels = {
+        n: per_channel[0][n].voxel_nm
+        for n in sorted(shared)
+        if all(factor_between(found[n], per_channel[0][n]) is not None for found in per_channel)
+    }
     fit = nearest(levels, model, image=raw[0].url, units=units, accept=accept)
     first = per_channel[0][fit.level]
     return fit, (first, *(_at(found[fit.level], first) for found in per_channel[1:]))
@@ -146,6 +159,6 @@ def _levels(channel: Volume, first: Volume) -> dict[int, Volume]:
 def _at(channel: Volume, first: Volume) -> Volume | Repeated:
     """A channel at the voxels of the first."""
     factor = factor_between(channel, first)
-    if factor is None or channel.shape == first.shape:
-        return channel
-    return Repeated(channel, factor, first.shape)
+    if factor is None:
+        raise InputError(f"{channel.url} and {first.url} do not lie on the same voxels")
+    return channel if factor == (1, 1, 1) else Repeated(channel, factor, first.shape)

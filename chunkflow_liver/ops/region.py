@@ -10,6 +10,7 @@ import numpy as np
 
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Box, Nm, zyx
+from chunkflow_liver.segmenters.settings import is_number
 from chunkflow_liver.segmenters.windows import Frame
 from chunkflow_liver.store.images import inspect
 from chunkflow_liver.store.volume import Volume
@@ -114,6 +115,14 @@ def region_of(output: Volume, roi_nm: tuple[Nm, Nm] | None, mask: Volume | None)
         return None
     box = output.box
     if roi_nm is not None:
+        if not (
+            isinstance(roi_nm, tuple | list)
+            and [len(c) if isinstance(c, tuple | list) else 0 for c in roi_nm] == [3, 3]
+            and all(is_number(v) for corner in roi_nm for v in corner)
+        ):
+            raise ConfigError(
+                f"what is wanted is a mask (a Volume) or two corners (z, y, x) in nm, got {roi_nm!r}"
+            )
         low, high = roi_nm
         if not all(math.isfinite(v) for v in (*low, *high)) or any(
             a >= b for a, b in zip(low, high, strict=True)

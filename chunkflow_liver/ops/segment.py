@@ -167,9 +167,6 @@ def segment(
 
 def _settings(given: Mapping[str, Any]) -> Settings:
     """Settings from keywords; scores may be one name, and are kept in the order given."""
-    step = given.get("step", 0.5)
-    if not 0 < step <= 1:
-        raise ConfigError(f"step is a share of the window, above 0 and at most 1, got {step!r}")
     unknown = sorted(given.keys() - Settings.__dataclass_fields__.keys())
     if unknown:
         raise SegmenterError(
@@ -247,9 +244,16 @@ def _resident(
     sides = zyx([min(b, n) for b, n in zip(grid.block, grid.box.shape, strict=True)])
     total = 0
     for source, itemsize in zip(sources, itemsizes, strict=True):
-        block = _network_block(sides, source)
-        size = 8 if source.fit.resamples else itemsize
-        total += working_bytes(source.model, how, block, size) + 2 * source.weights_bytes
+        fit, block = source.fit, _network_block(sides, source)
+        scale = tuple(n / v for n, v in zip(fit.network_nm, fit.voxel_nm, strict=True))
+        total += 2 * source.weights_bytes + working_bytes(
+            source.model,
+            how,
+            block,
+            itemsize,
+            written=sides if fit.resamples or source.factor != (1, 1, 1) else None,
+            stored_per_voxel=cast(Nm, scale) if fit.resamples else None,
+        )
     deepest = max(s.model.window_zyx[0] * s.factor[0] for s in sources)
     planes = max(o.write_unit[0] + max(o.write_unit[0], deepest) for o in outputs)
     buffers = sum(o.itemsize for o in outputs) * sides[1] * sides[2] * planes

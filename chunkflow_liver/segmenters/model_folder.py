@@ -356,6 +356,10 @@ def _find(folder: Path, configuration: str | None) -> Path:
 
 
 def _folds(place: Path, wanted: Sequence[int | str] | None, checkpoint: str) -> tuple[str, ...]:
+    if wanted is not None and (isinstance(wanted, str) or not isinstance(wanted, Sequence)):
+        raise SegmenterError(f"folds is a list of folds to average, got {wanted!r}")
+    if wanted is not None and len(set(map(str, wanted))) < len(wanted):
+        raise SegmenterError(f"a fold is named twice: {list(wanted)}")
     there = {path.parent.name.removeprefix("fold_") for path in place.glob(f"fold_*/{_literal(checkpoint)}")}
     numbered = sorted((fold for fold in there if fold.isdecimal()), key=int)
     chosen = tuple(map(str, wanted)) if wanted is not None else tuple(numbered or sorted(there & {"all"}))

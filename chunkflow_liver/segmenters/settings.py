@@ -17,6 +17,11 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 
+def is_number(value: object) -> bool:
+    """Whether `value` is a number, and not True or False."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True)
 class Settings:
     """How to predict.
@@ -72,6 +77,16 @@ class Settings:
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise SegmenterError(f"no {name} {getattr(self, name)!r}; there are {list(known)}")
+        if not isinstance(self.mirroring, bool):
+            raise SegmenterError(f"mirroring is True or False, got {self.mirroring!r}")
+        if not isinstance(self.device, str):
+            raise SegmenterError(f"device is a name like 'cpu' or 'cuda:0', got {self.device!r}")
+        if not is_number(self.step) or not 0 < self.step <= 1:
+            raise SegmenterError(f"step is a share of the window, above 0 and at most 1, got {self.step!r}")
+        if not all(isinstance(n, int) and is_number(n) for n in (self.batch, self.planes_ahead)):
+            raise SegmenterError(
+                f"batch and planes_ahead are whole numbers, got {self.batch!r} and {self.planes_ahead!r}"
+            )
         if self.batch < 1 or self.planes_ahead < 1:
             raise SegmenterError(
                 f"batch and planes_ahead are at least 1, got {self.batch} and {self.planes_ahead}"

@@ -136,6 +136,11 @@ def nearest(
             f"{'said' if declared else 'assumed'}): {fit.ratio:.3g} times off, wanted at most {MOST_RATIO}; "
             f"{hint}"
         )
+    if model.score_spline.order > 1 and (fit.resamples or level != min(levels)):
+        raise SegmenterError(
+            f"the model in {model.folder} resamples scores by a spline of order {model.score_spline.order}; "
+            "only 0 and 1 (nnU-Net's default) are known here"
+        )
     for spline in (model.raw_spline, model.score_spline):
         if fit.resamples and spline.function != NNUNET_FUNCTION:
             raise SegmenterError(

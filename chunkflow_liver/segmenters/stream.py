@@ -17,7 +17,7 @@ from chunkflow_liver.segmenters.forward import Forward
 from chunkflow_liver.segmenters.model import Model
 from chunkflow_liver.segmenters.planes import Columns, Planes, Read
 from chunkflow_liver.segmenters.predict import Windows, predictions
-from chunkflow_liver.segmenters.resampling import Resampling
+from chunkflow_liver.segmenters.resampling import REACH, Resampling
 from chunkflow_liver.segmenters.settings import Settings
 from chunkflow_liver.segmenters.sums import Sums
 from chunkflow_liver.segmenters.view import View
@@ -88,7 +88,15 @@ def segment_block(
         yield box, tuple(arrays if inside is None else _only(arrays, inside(box), settings))
 
 
-def working_bytes(model: Model, settings: Settings, block: Zyx, itemsize: int) -> int:
+def working_bytes(
+    model: Model,
+    settings: Settings,
+    block: Zyx,
+    itemsize: int,
+    *,
+    written: Zyx | None = None,
+    stored_per_voxel: tuple[float, float, float] | None = None,
+) -> int:
     """Most memory that one member of `segment_block` holds for one block, without the networks' weights.
 
     Parameters
@@ -99,13 +107,19 @@ def working_bytes(model: Model, settings: Settings, block: Zyx, itemsize: int) -
         Voxels of the block along the stored axes, as the network sees them.
     itemsize : int
         Bytes of a raw voxel in one channel.
+    written : Zyx, optional
+        Voxels of the block as they are written, where scores are resampled to them.
+    stored_per_voxel : tuple of float, optional
+        Stored voxels per voxel of the network along the stored axes, where raw voxels are resampled.
 
     Returns
     -------
     int
         Bytes: sums of scores, raw planes (twice while new ones are joined, and those that are read ahead),
         one piece of labels, the windows of one batch, and 8 times the widest layer of the network for its
-        activations (6.2 to 7.2 were measured).
+        activations (6.2 to 7.2 were measured). Where scores are resampled, five planes of them as they are
+        written, and one head of a plane in float64; where raw voxels are, those that the planes read at
+        once are made of, with the reach of the spline.
     """
     depth, *across = (block[axis] for axis in model.transpose_forward)
     window = (1, *model.window) if model.is_2d else model.window
@@ -113,16 +127,30 @@ def working_bytes(model: Model, settings: Settings, block: Zyx, itemsize: int) -
     reach = math.prod(n + 2 * (w - 1) for n, w in zip(across, window[1:], strict=True))
     per_voxel = model.heads * 4 if settings.exact else (model.heads * max(1, len(model.weights)) + 1) * 2
     planes = min(window[0], depth)
-    # Kinds that torch lacks are held as float32.
-    held = itemsize if itemsize in (1, 4) else 4
+    # Kinds that torch lacks are held as float32, and so are resampled voxels.
+    held = itemsize if itemsize in (1, 4) and stored_per_voxel is None else 4
+    out = area if written is None else math.prod(written[axis] for axis in model.transpose_forward[1:])
+    resampled = 0
+    if written is not None:
+        resampled += 5 * 4 * model.heads * out + 6 * 8 * out
+    if stored_per_voxel is not None:
+        scale = [stored_per_voxel[axis] for axis in model.transpose_forward]
+        sides = (
+            max(window[0], settings.planes_ahead),
+            *(n + 2 * (w - 1) for n, w in zip(across, window[1:], strict=True)),
+        )
+        voxels = math.prod(n * s + 2 * REACH + 4 for n, s in zip(sides, scale, strict=True))
+        resampled += int(voxels * (len(model.channels) * (itemsize + 8) + 24))
     raw = 2 * (window[0] + 2 * settings.planes_ahead) * reach * held * len(model.channels)
     flips = 2 ** len(model.mirror_axes) if settings.mirroring else 1
     waiting = settings.batch + flips
     network = (8 * model.width + 3 * model.heads) * settings.batch + 2 * len(model.channels) * waiting
     # One that is made, and two that wait to be written.
-    pieces = 3 * PIECE_PLANES * area * (2 + len(settings.scores) + 1)
-    combined = area * model.heads * 4 * 4
-    return int(planes * area * per_voxel + pieces + combined + raw + network * math.prod(window) * 4)
+    pieces = 3 * PIECE_PLANES * out * (2 + len(settings.scores) + 1)
+    combined = out * model.heads * 4 * 4
+    return int(
+        planes * area * per_voxel + resampled + pieces + combined + raw + network * math.prod(window) * 4
+    )
 
 
 def _ends(a: int, b: int, block: Box) -> tuple[tuple[int, Zyx], tuple[int, Zyx]]:
@@ -300,7 +328,7 @@ def _written(view: View, start: Zyx) -> Box:
 def _resampled(
     planes: Iterator[tuple[int, Any]], back: Resampling, source: Box, part: Box
 ) -> Iterator[tuple[int, Any]]:
-    """Planes of `source` as planes of `part`, in float64 as nnU-Net does, and two of them at once."""
+    """Planes of `source` as planes of `part`: in float64 as nnU-Net does, head by head, kept as float32."""
     import torch
 
     same = back.source_shape[0] == back.target_shape[0]
@@ -309,22 +337,24 @@ def _resampled(
     t = 0
     for z, scores in planes:
         with torch.inference_mode():
-            held[z] = _across(scores.double(), back, source, part)
+            held[z] = torch.stack([_across(head.double(), back, source, part).float() for head in scores])
         while t < len(index) and (part.start[0] + t if same else int(index[t].max())) <= z:
             with torch.inference_mode():
                 if same:
                     total = held[part.start[0] + t]
                 else:
-                    taps = zip(index[t].tolist(), weight[t].tolist(), strict=True)
-                    total = sum(held[k] * w for k, w in taps)
-            yield part.start[0] + t, total.float()
+                    taps = list(zip(index[t].tolist(), weight[t].tolist(), strict=True))
+                    total = torch.empty_like(held[z])
+                    for head in range(len(total)):
+                        total[head] = sum(held[k][head].double() * w for k, w in taps)
+            yield part.start[0] + t, total
             t += 1
         for old in [k for k in held if t < len(index) and k < int(index[t].min())]:
             del held[old]
 
 
 def _across(scores: Any, back: Resampling, source: Box, part: Box) -> Any:
-    """Scores (heads, y, x) of one plane resampled along y and x."""
+    """One head's scores (y, x) of one plane resampled along y and x."""
     import torch
 
     for axis in (1, 2):
@@ -337,7 +367,7 @@ def _across(scores: Any, back: Resampling, source: Box, part: Box) -> Any:
             at = torch.as_tensor(index[:, k] - source.start[axis], device=scores.device)
             share = torch.as_tensor(weight[:, k], device=scores.device)
             share = share[:, None] if axis == 1 else share
-            term = scores.index_select(axis, at) * share
+            term = scores.index_select(axis - 1, at) * share
             total = term if total is None else total + term
         scores = total
     return scores

@@ -29,6 +29,8 @@ def units(shape: Zyx, voxel_nm: Nm, block: Zyx | None, zarr_format: ZarrFormat) 
     GridError
         If no chunk of a useful size divides the block.
     """
+    if block is not None and (len(block) != 3 or min(block) < 1):
+        raise GridError(f"a block is three numbers of voxels (z, y, x), at least 1, got {block}")
     finest = min(voxel_nm)
     chunk, shard = [], []
     for axis, (n, v) in enumerate(zip(shape, voxel_nm, strict=True)):
