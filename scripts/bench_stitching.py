@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import chunkflow_liver as cf
+from chunkflow_liver.kernels.downsample import mode
 from chunkflow_liver.kernels.overlap import instance_scores, overlap, variation_of_information
 
 DATA = Path(__file__).resolve().parents[2] / "shared/data"
@@ -146,13 +147,18 @@ def mitochondria(folder: Path) -> Iterator[dict[str, Any]]:
         found = cc3d.connected_components(mask, connectivity=26)
         yield row(case, "components", truth, found, since(start))
         volume = cf.write_volume(folder / f"{cube}.ome.zarr", mask, voxel_nm=nm, kind="label")
-        plan = cf.split(
-            volume, classes=[1], depth_nm=depth, cap_nm=cap, distance_smooth_nm=smooth,
-            name=f"split-{cube}", work=folder / "work", block=(128, 128, 128),
-        )  # fmt: skip
-        start = clock()
-        cf.run(plan, progress=False)
-        yield row(case, "chunkflow", truth, plan.output.read(), since(start), blocks=8)
+        coarse = mode(mask.view(np.uint8), (2, 2, 2))
+        half = cf.write_volume(
+            folder / f"{cube}-half.ome.zarr", coarse, voxel_nm=[2 * v for v in nm], kind="label"
+        )
+        for tool, name, seeds in (("chunkflow", "split", None), ("chunkflow, coarse seeds", "coarse", half)):
+            plan = cf.split(
+                volume, classes=[1], depth_nm=depth, cap_nm=cap, distance_smooth_nm=smooth, seeds_from=seeds,
+                name=f"{name}-{cube}", work=folder / "work", block=(128, 128, 128),
+            )  # fmt: skip
+            start = clock()
+            cf.run(plan, progress=False)
+            yield row(case, tool, truth, plan.output.read(), since(start), blocks=8)
         start = clock()
         distance = np.minimum(ndimage.distance_transform_edt(mask, nm), cap)
         distance = ndimage.gaussian_filter(distance, [smooth / v for v in nm])
