@@ -53,6 +53,14 @@ def test_components_are_verified_too(tmp_path):
     assert cf.verify(plan, cf.Box((2, 1, 3), (8, 7, 9)), name="all")["identical"]
 
 
+def test_a_box_of_which_nothing_is_left_is_refused(tmp_path):
+    volume = write(tmp_path, np.ones((6, 12, 12), np.uint8))
+    plan = cf.label(volume, name="all", work=tmp_path / "w", block=(3, 12, 12))
+    done(plan)
+    with pytest.raises(ConfigError, match=r"every object in the box .* nothing is left to compare"):
+        cf.verify(plan, cf.Box((1, 2, 2), (5, 8, 8)), name="all")
+
+
 def test_what_cannot_be_verified_is_refused(tmp_path, monkeypatch):
     plan = cells(tmp_path)
     with pytest.raises(

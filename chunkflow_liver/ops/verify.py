@@ -45,7 +45,8 @@ def verify(plan: Plan, box: Box, *, name: str) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        If the plan does not make such instances, or the box is empty or not inside the volume.
+        If the plan does not make such instances, the box is empty or not inside the volume, or all of its
+        objects go on beyond what is read.
     MemoryBudgetError
         If the region does not fit in memory.
     """
@@ -70,6 +71,11 @@ def verify(plan: Plan, box: Box, *, name: str) -> dict[str, Any]:
         whole = np.where(np.bincount(whole.ravel())[whole] >= small, whole, 0)
     cut = _cut(blocks, whole, region, output.box)
     inner = box.relative_to(region).slices
+    if (blocks[inner] > 0).any() and cut[inner][blocks[inner] > 0].all():
+        raise ConfigError(
+            f"every object in the box {box} goes on beyond what was read, {region}: nothing is left to "
+            "compare; choose a larger box"
+        )
     blocks, whole = (np.where(cut, 0, labels)[inner] for labels in (blocks, whole))
     met = overlap(blocks, whole)
     scores = instance_scores(met, 0.5)
