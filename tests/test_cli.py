@@ -81,6 +81,17 @@ def test_help_loads_nothing_heavy():
     assert not loaded & set(HEAVY)
 
 
+def test_the_package_runs_as_a_module():
+    found = subprocess.run(
+        [sys.executable, "-m", "chunkflow_liver", "--version"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert re.fullmatch(r"\d+\.\d+\S*\n", found.stdout)
+
+
 @pytest.mark.parametrize(
     "verb",
     ["demo", "convert", "export", "validate", "plan", "run", "status", "report", "model", "model import"],

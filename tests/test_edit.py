@@ -192,3 +192,22 @@ def test_other_files_other_shapes_and_planning(tmp_path, monkeypatch):
         cf.edit(volume, file, name="edited", work=tmp_path / "work")
     monkeypatch.setattr(cf.Volume, "read", lambda *_: pytest.fail("planning read voxels"))
     assert "edited/find" in str(cf.edit(volume, [("delete", 1)], name="edited", work=tmp_path / "work"))
+
+
+def test_a_result_of_the_run_is_not_replaced_by_edits_of_it(tmp_path):
+    """Also where the work is to be redone: what the edits were made from would be gone."""
+    at = {"work": tmp_path / "work"}
+    classes = write(tmp_path, np.ones((2, 3, 4), np.uint8), "classes", kind="label")
+    mitos = done(cf.label(classes, classes=1, name="mitos", **at))
+    other = write(tmp_path, np.full((2, 3, 4), 5, np.uint8), "other", kind="label")
+    edits = tmp_path / "edits.csv"
+    edits.write_text("action,label\ndelete,5\n")
+    order = ("edit", other.url, "--edits", edits, "--name", "mitos", "--work", tmp_path / "work")
+    before = (tmp_path / "work/run.json").read_bytes()
+    for redo in ((), ("--redo",)):
+        code, _, told = command(*order, *redo)
+        assert code == 2
+        assert "'mitos' is a result of this run" in told
+        assert "choose another name" in told
+    assert (tmp_path / "work/run.json").read_bytes() == before
+    assert (mitos.read() == 1).all()

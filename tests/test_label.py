@@ -356,3 +356,12 @@ def test_components_that_differ_between_the_passes_are_an_error(tmp_path):
     merged = {"offsets": np.array([0, 2]), "final": np.array([1, 2], np.uint32)}
     with pytest.raises(InputError, match="1 components where there were 2 when seams were compared"):
         _apply(block, labels, merged=merged, classes=None, connectivity=6)
+
+
+@pytest.mark.parametrize("one", ["er", 1])
+def test_a_single_class_needs_no_list(one, tmp_path):
+    volume = write(tmp_path, semantic((4, 5, 6), 3))
+    plans = [cf.label(volume, classes=c, name="er", work=tmp_path / "work") for c in (one, ["er"])]
+    assert plans[0].stages == plans[1].stages
+    with pytest.raises(InputError, match="has no class 'golgi'; it has"):
+        cf.label(volume, classes="golgi", name="golgi", work=tmp_path / "work")

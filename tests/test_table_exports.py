@@ -205,6 +205,25 @@ def test_properties_of_a_run_leave_it_finished(tmp_path):
     assert (tmp_path / "work/journal.jsonl").read_bytes() == before
 
 
+def test_properties_of_another_image_are_refused(tmp_path):
+    at = {"work": tmp_path / "work"}
+    classes = write(tmp_path, semantic((6, 7, 8), 3))
+    both = cf.label(classes, name="all", **at)
+    one = cf.label(classes, classes=["er"], name="er", **at)
+    table = cf.measure(both.output, name="t", **at)
+    done(both + one + table)
+    smaller = write(tmp_path, one.output.read()[:3], "smaller", kind="label")
+    for other in (one.output, smaller):
+        with pytest.raises(
+            InputError, match=r"voxels of instance \d+ at .* take the table that was measured on"
+        ):
+            write_properties(table.output, other)
+        assert cf.validate(other.url) == []
+    write_properties(table.output, both.output)
+    code, _, told = command("properties", table.output.path, one.output.url)
+    assert (code, "measured on this image" in told) == (2, True)
+
+
 def test_properties_that_no_reader_would_load_are_refused(table, tmp_path):
     classes = write(tmp_path, semantic((3, 4, 5), 1))
     mitos = write(tmp_path, COLUMNS["label"].reshape(1, 1, 3), "mitos", kind="label")

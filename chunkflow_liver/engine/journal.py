@@ -154,6 +154,21 @@ class Journal:
             for name, entry in self._planned().items()
         }
 
+    def check_maker(self, key: str, name: str, module: str) -> None:
+        """Refuse to make the handle `key` by the operation of `module` if another one planned it here.
+
+        Raises
+        ------
+        OutputError
+            Also where work is to be redone: that is for new settings, not for new results.
+        """
+        for stage, entry in self._planned().items():
+            maker = str(entry["description"].get("function", "")).rpartition(".")[0]
+            if maker != module and key in map(self._expanded, entry.get("makes", ())):
+                raise OutputError(
+                    f"{name!r} is a result of this run ({self.work}, stage {stage!r}); choose another name"
+                )
+
     def _expanded(self, key: str) -> str:
         """A stored key as it is now: what lies in the work folder moves with it."""
         return f"{self.work}/{key.removeprefix('/./')}" if key.startswith("/./") else key

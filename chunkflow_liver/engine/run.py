@@ -192,12 +192,12 @@ def cuda_devices() -> tuple[int, ...]:
 
 
 def _refuse_foreign(plan: Plan, journal: Journal) -> None:
-    """Refuse to replace an image that this work folder did not plan: another run's result."""
+    """Refuse to replace an image that another run, or another operation of this work folder, made."""
     ours = journal.planned_handles()
     for stage in plan.maps:
-        for output in stage.outputs:
-            known = handle_key(output) in ours.get(stage.name, ())
-            if output.level == 0 and not known and output.exists():
+        for output in (o for o in stage.outputs if o.level == 0 and o.exists()):
+            journal.check_maker(handle_key(output), output.name, stage.function.__module__)
+            if handle_key(output) not in ours.get(stage.name, ()):
                 raise OutputError(
                     f"{output.url} exists, and this work folder ({journal.work}) did not make it; "
                     "choose another name, or remove it"

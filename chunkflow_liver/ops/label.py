@@ -31,6 +31,7 @@ from chunkflow_liver.ops.place import (
     PathLike,
     arrays_at,
     checked_labels,
+    class_list,
     label_format,
     label_url,
     work_folder,
@@ -47,7 +48,7 @@ MOST_LOCAL = 2**32 - 1
 def label(
     semantic: Volume,
     *,
-    classes: Sequence[str | int] | None = None,
+    classes: str | int | Sequence[str | int] | None = None,
     connectivity: int = 26,
     min_volume_um3: float = 0.0,
     dtype: str | None = None,
@@ -62,8 +63,9 @@ def label(
     ----------
     semantic : Volume
         Class of every voxel, 0 is background.
-    classes : sequence of str or int, optional
-        Classes whose components are instances, each class on its own; all classes by default.
+    classes : str, int or sequence of them, optional
+        Classes (names or numbers) whose components are instances, each class on its own; all classes by
+        default.
     connectivity : {6, 18, 26}
         Voxels join across faces; faces and edges; faces, edges and corners.
     min_volume_um3 : float
@@ -100,11 +102,10 @@ def label(
     if dtype not in (None, "uint32", "uint64"):
         raise ConfigError(f"ids are 'uint32' or 'uint64', got dtype {dtype!r}")
     checked_labels(semantic, "classes")
-    numbers = None if classes is None else sorted({semantic.class_number(c) for c in classes})
+    named = None if classes is None else class_list(classes)
+    numbers = None if named is None else sorted({semantic.class_number(c) for c in named})
     if numbers is not None and not (numbers and numbers[0] > 0):
-        raise ConfigError(
-            f"classes {list(classes or ())} are no objects: name one or more, and not 0, background"
-        )
+        raise ConfigError(f"classes {named} are no objects: name one or more, and not 0, background")
     names = {n: c for c, n in semantic.classes}
     picked = [(names.get(n, str(n)), n) for n in numbers or sorted(names)]
     voxel_um3 = math.prod(semantic.voxel_nm) / NM_PER_UM**3

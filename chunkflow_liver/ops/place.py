@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -59,3 +60,8 @@ def checked_labels(volume: Volume, what: str) -> Volume:
     if np.dtype(volume.dtype).kind not in "bui":
         raise InputError(f"{volume.url} holds {volume.dtype} voxels; {what} must be integers")
     return volume
+
+
+def class_list(classes: str | int | Sequence[str | int]) -> list[str | int]:
+    """Classes as a list, of which a single one may be given as its name or number alone."""
+    return [classes] if isinstance(classes, str | int) else list(classes)

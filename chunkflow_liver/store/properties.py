@@ -8,7 +8,11 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from chunkflow_liver.errors import ConfigError, InputError
+from chunkflow_liver.geometry import Box, zyx
 from chunkflow_liver.store.create import FORMATS
 from chunkflow_liver.store.location import write_key
 from chunkflow_liver.store.ngff import MAX_METADATA_BYTES, load_json
@@ -17,6 +21,10 @@ from chunkflow_liver.store.volume import Volume, forget_handles
 
 RENAMED = {"class": "class_name"}
 """'class' in properties names the classes of a semantic image."""
+CHECKED = 64
+"""Objects that are looked up in the image before anything is written."""
+LARGEST_CHECKED = 1 << 24
+"""Voxels of the largest bounding box that is read for that."""
 
 
 def write_properties(
@@ -41,7 +49,8 @@ def write_properties(
     Raises
     ------
     InputError
-        If the table or the image is missing, a column does not exist, or the image has classes.
+        If the table or the image is missing, a column does not exist, the image has classes, or the table
+        was measured on another image.
     ConfigError
         If the metadata would be larger than readers accept.
 
@@ -50,6 +59,9 @@ def write_properties(
     Metadata are one JSON document that every reader loads whole: `MAX_METADATA_BYTES` (4 MiB) is about 12,000
     objects with ten columns. More go into neuroglancer's segment properties (`export` to
     `<name>.segment_properties`) or stay in the table. A missing value is left out of its object.
+
+    Of a table with bounding boxes (the features 'basic') at most `CHECKED` objects, from small to large, are
+    looked up in the image.
     """
     found = read_table(table)
     names = [c for c in found.column_names if c != "label"] if columns is None else list(columns)
@@ -65,6 +77,7 @@ def write_properties(
     document = load_json(labels.url, key)
     if document is None:
         raise InputError(f"{labels.url} is not written yet: run its plan first")
+    _refuse_other_image(found, labels)
     attributes = document["attributes"] if labels.zarr_format == FORMATS["0.5"] else document
     ome = attributes.get("ome", attributes)
     rows = found.select(["label", *names]).to_pylist()
@@ -81,6 +94,32 @@ def write_properties(
     write_key(labels.url, key, data)
     forget_handles()
     return labels
+
+
+def _refuse_other_image(table: pa.Table, labels: Volume) -> None:
+    """Refuse a table whose objects are not where it says, or not as large."""
+    sides = [f"bbox_{a}_{end}" for end in ("min", "max") for a in "zyx"]
+    if not {"voxels", *sides} <= set(table.column_names) or not len(table):
+        return
+    corners = np.stack([table[c].to_numpy() for c in sides], axis=1)
+    size = np.prod(corners[:, 3:] - corners[:, :3], axis=1)
+    order = np.argsort(size, kind="stable")
+    order = order[: max(1, int(np.count_nonzero(size <= LARGEST_CHECKED)))]
+    few = np.linspace(0, len(order) - 1, min(CHECKED, len(order))).astype(np.int64)
+    outside = np.flatnonzero((corners[:, 3:] > labels.shape).any(axis=1))[:1]
+    for i in [*outside.tolist(), *order[few].tolist()]:
+        label, wanted = table["label"][i].as_py(), table["voxels"][i].as_py()
+        box = Box(zyx(corners[i, :3].tolist()), zyx(corners[i, 3:].tolist()))
+        inside = labels.box.contains(box)
+        # Of a box too large to read, being inside must do.
+        if inside and box.size > LARGEST_CHECKED:
+            continue
+        there = int(np.count_nonzero(labels.read(box) == label)) if inside else 0
+        if there != wanted:
+            raise InputError(
+                f"{labels.url} has {there} voxels of instance {label} at {box}, where the table has "
+                f"{wanted}: take the table that was measured on this image"
+            )
 
 
 def _entry(row: dict[str, Any]) -> dict[str, Any]:
