@@ -418,7 +418,7 @@ def test_a_model_that_changed_after_planning_is_refused(tmp_path):
         ({"numerics": "fast"}, "no numerics 'fast'; there are"),
         ({"compile": "yes"}, "no compile 'yes'; there are"),
         ({"batch": 0}, "at least 1, got 0"),
-        ({"step": 0.0}, "a window step is a share above 0"),
+        ({"step": 0.0}, "step is a share of the window, above 0 and at most 1, got 0.0"),
     ],
 )
 def test_bad_settings_are_refused(models, how, says):

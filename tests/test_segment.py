@@ -120,7 +120,7 @@ def test_voxels_that_are_not_finite_stop_the_run_before_an_image_exists(bad, mod
         ({"mirrors": True}, SegmenterError, r"a segmentation has no setting \['mirrors'\]; there are"),
         ({"numerics": "fast"}, SegmenterError, "no numerics 'fast'; there are"),
         ({"batch": 0}, SegmenterError, "batch and planes_ahead are at least 1, got 0"),
-        ({"step": 0}, ConfigError, "step is a share of the window, above 0 and at most 1, got 0"),
+        ({"step": 0}, SegmenterError, "step is a share of the window, above 0 and at most 1, got 0"),
         ({"folds": [4]}, SegmenterError, "has no checkpoint_final.pth for fold 4"),
         ({"configuration": "2d"}, SegmenterError, "no configuration '2d'"),
         ({"model": "nowhere"}, SegmenterError, "nowhere"),

@@ -70,7 +70,7 @@ def cluster(
             # dask would wait for the file to appear, for ever.
             raise ClusterError(f"no dask scheduler file at {scheduler!r}; start the scheduler first")
         try:
-            client = Client(**{key: scheduler}, timeout=30)
+            client = Client(**{key: scheduler}, timeout=30, set_as_default=False)
         except (OSError, ValueError) as err:
             raise ClusterError(f"no dask scheduler answers at {scheduler!r} within 30 s: {err}") from err
         with client:
@@ -81,7 +81,8 @@ def cluster(
     with dask.config.set(WORKER_ENVIRONMENT):
         made = _start(kind, workers, memory_gib, options)
     try:
-        with Client(made) as client:
+        # Not the default of this process: a client that fails would leave dask without a scheduler.
+        with Client(made, set_as_default=False) as client:
             log.info("dashboard at %s", client.dashboard_link)
             yield client
     finally:
