@@ -149,7 +149,7 @@ def test_workers_that_are_slow_to_end_do_not_fail_a_run(monkeypatch, caplog):
 
     monkeypatch.setattr(sys.modules["chunkflow_liver.engine.cluster"], "_start", lambda *_: Slow())
     monkeypatch.setattr(
-        "distributed.Client", lambda _: contextlib.nullcontext(SimpleNamespace(dashboard_link=""))
+        "distributed.Client", lambda *_, **how: contextlib.nullcontext(SimpleNamespace(dashboard_link=""))
     )
     with cluster("local"):
         pass

@@ -13,7 +13,7 @@ from chunkflow_liver.kernels.slice_links import Rule
 from chunkflow_liver.kernels.watershed import Necks, split_block, split_seeded
 from chunkflow_liver.ops.blockwise import Instances, Rules, stitched
 from chunkflow_liver.ops.levels import Repeated, coarser_level, factor_between
-from chunkflow_liver.ops.place import PathLike, checked_labels
+from chunkflow_liver.ops.place import PathLike, checked_labels, class_list
 from chunkflow_liver.store.volume import Volume
 
 WORKING = 110.0
@@ -26,7 +26,7 @@ JOINING = ("iou", "iomin", "branches", "min_volume_um3", "dtype")
 def split(
     semantic: Volume,
     *,
-    classes: Sequence[str | int],
+    classes: str | int | Sequence[str | int],
     depth_nm: float,
     cap_nm: float,
     boundary: Volume | str | int | None = None,
@@ -41,7 +41,7 @@ def split(
     ----------
     semantic : Volume
         Class of every voxel, 0 is background.
-    classes : sequence of str or int
+    classes : str, int, or sequence of these
         Classes to take apart, each on its own.
     depth_nm : float
         How much thinner a neck must be, in nm: half the width of either body less half the width of the
@@ -80,6 +80,7 @@ def split(
     GridError
         If a block cuts through voxels of the level of `seeds_from`.
     """
+    classes = class_list(classes)
     checked_labels(semantic, "classes")
     numbers = sorted({semantic.class_number(c) for c in classes})
     if not (numbers and numbers[0] > 0):
