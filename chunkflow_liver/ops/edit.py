@@ -15,7 +15,7 @@ from chunkflow_liver.engine.pyramid import pyramid
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Block, BlockGrid, Zyx
-from chunkflow_liver.kernels.components import component_table, label_block, plane_pairs, plane_runs
+from chunkflow_liver.kernels.components import component_table, label_block
 from chunkflow_liver.kernels.extents import block_extents
 from chunkflow_liver.kernels.overlap import merge_overlaps, overlap
 from chunkflow_liver.kernels.relabel import relabel
@@ -30,11 +30,11 @@ from chunkflow_liver.ops.place import (
     table_at,
     work_folder,
 )
+from chunkflow_liver.ops.seams import Seams, seam_record
 from chunkflow_liver.store.table import Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
-AXES = "zyx"
 COLUMNS = ("action", "label", "other")
 ACTIONS = ("merge", "split", "divide", "delete")
 CONNECTIVITY = 26
@@ -214,10 +214,7 @@ def _find(
         record["part_voxels"] = table["voxels"]
         record["part_first"] = _in_volume(table["first"], labels.shape, block)
         record["part_label"] = labels.ravel()[table["first"]].astype(np.uint64)
-        for axis, a in enumerate(AXES):
-            record[f"low_{a}"], record[f"low_{a}_label"] = plane_runs(np.take(parts, 0, axis))
-            if block.read.stop[axis] > block.write.stop[axis]:
-                record[f"high_{a}"], record[f"high_{a}_label"] = plane_runs(np.take(parts, -1, axis))
+        record |= seam_record(block, parts, block.read.stop)
     if divide and pieces is not None:
         both = overlap(_picked(own, divide), pieces[block.trim])
         inside = both["a"] > 0
@@ -240,8 +237,7 @@ def _decide(
     named = np.unique(np.array([i for _, *ids in rows for i in ids if i], np.uint64))
     voxels, largest = np.zeros(len(named), np.int64), 0
     pieces: list[Any] = []
-    high: dict[tuple[int, int], Any] = {}
-    steps = (counts[1] * counts[2], counts[2], 1)
+    seams = Seams(counts)
     for index, record in records:
         here = np.isin(record["label"], named)
         np.add.at(voxels, np.searchsorted(named, record["label"][here]), record["voxels"][here])
@@ -251,14 +247,8 @@ def _decide(
         empty = np.zeros(0, np.int64)
         parts = (record.get(f"part_{k}", empty) for k in ("voxels", "first", "label"))
         offset = numbering.add(*parts)
-        at = np.unravel_index(index, counts)
-        for axis, a in enumerate(AXES):
-            before = high.pop((axis, index - steps[axis]), None) if at[axis] else None
-            if before is not None:
-                found = plane_pairs(before[1], (record[f"low_{a}"], record[f"low_{a}_label"]))
-                numbering.join(found + np.array([before[0] - 1, offset - 1]))
-            if f"high_{a}" in record:
-                high[axis, index] = (offset, (record[f"high_{a}"], record[f"high_{a}_label"]))
+        for pairs in seams.meet(index, offset, record):
+            numbering.join(pairs)
     missing = named[voxels == 0].tolist()
     if missing:
         raise InputError(f"the edits name ids that the instances do not have: {missing[:10]}")

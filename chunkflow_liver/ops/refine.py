@@ -22,7 +22,6 @@ from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import NM_PER_UM, Block, BlockGrid, Box, Nm, Zyx, voxels, zyx
 from chunkflow_liver.kernels.clean import Shapes, check_not_negative
-from chunkflow_liver.kernels.components import plane_pairs, plane_runs
 from chunkflow_liver.kernels.extents import block_extents, merge_extents
 from chunkflow_liver.kernels.holes import background, enclosing, surroundings
 from chunkflow_liver.kernels.relabel import relabel
@@ -37,11 +36,11 @@ from chunkflow_liver.ops.place import (
     table_at,
     work_folder,
 )
+from chunkflow_liver.ops.seams import Seams, seam_record
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
-AXES = "zyx"
 REASONS = ("", "vanished", "border", "small", "large", "flat")
 """Why an object is gone; the first that holds, in this order."""
 
@@ -208,10 +207,7 @@ def _objects(block: Block, labels: Array, *, shapes: Shapes, voxel_nm: Nm) -> Re
         mine = spaces[block.write.relative_to(box).slices]
         record |= {f"space_{k}": v for k, v in around.items()}
         record["space_voxels"] = np.bincount(mine.ravel(), minlength=n + 1)[1:]
-        for axis, a in enumerate(AXES):
-            record[f"low_{a}"], record[f"low_{a}_label"] = plane_runs(np.take(spaces, 0, axis))
-            if box.stop[axis] > block.write.stop[axis]:
-                record[f"high_{a}"], record[f"high_{a}_label"] = plane_runs(np.take(spaces, -1, axis))
+        record |= seam_record(block, spaces, box.stop)
     return Result(record=record)
 
 
@@ -234,8 +230,7 @@ def _choose(
     spaces: list[Any] = []
     pairs: list[Any] = [np.zeros((0, 2), np.int64)]
     offsets = [0]
-    high: dict[tuple[int, int], Any] = {}
-    steps = (counts[1] * counts[2], counts[2], 1)
+    seams = Seams(counts)
     for index, record in records:
         parts.append(record)
         offset = offsets[-1]
@@ -243,14 +238,7 @@ def _choose(
         if "space_open" not in record:
             continue
         spaces.append({k: record[f"space_{k}"] for k in ("lowest", "highest", "open", "voxels")})
-        at = np.unravel_index(index, counts)
-        for axis, a in enumerate(AXES):
-            before = high.pop((axis, index - steps[axis]), None) if at[axis] else None
-            if before is not None:
-                found = plane_pairs(before[1], (record[f"low_{a}"], record[f"low_{a}_label"]))
-                pairs.append(found + np.array([before[0] - 1, offset - 1]))
-            if f"high_{a}" in record:
-                high[axis, index] = (offset, (record[f"high_{a}"], record[f"high_{a}_label"]))
+        pairs += seams.meet(index, offset, record)
     table = _objects_of(parts)
     hole = np.zeros(0, np.uint64)
     if spaces:
