@@ -41,7 +41,7 @@ class View:
 
 
 @dataclass
-class Seams:
+class SeamTable:
     """Collects seam after seam; `iou`, `iomin` and `branches` are the rules of joining."""
 
     iou: float

@@ -20,7 +20,7 @@ from chunkflow_liver.engine.pyramid import pyramid
 from chunkflow_liver.engine.stage import Fold, Map, Readable, Records, Result, Stage
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import NM_PER_UM, Block, BlockGrid, Nm, Zyx
-from chunkflow_liver.kernels.seam_table import Seams, View
+from chunkflow_liver.kernels.seam_table import SeamTable, View
 from chunkflow_liver.kernels.seams import AFTER, BEFORE, owned_objects, shared_box, touching, views
 from chunkflow_liver.ops.numbering import id_dtype
 from chunkflow_liver.ops.place import PathLike, arrays_at, label_format, label_url, table_at, work_folder
@@ -240,7 +240,7 @@ def _join(
     names: list[tuple[str, int]],
 ) -> Columns:
     """Final id of every object of every block; voxels and class of every final id; the seams."""
-    seams = Seams(rules.iou, rules.iomin, rules.branches)
+    seams = SeamTable(rules.iou, rules.iomin, rules.branches)
     _, ny, nx = grid.counts
     waiting: dict[tuple[int, Zyx], View] = {}
     offsets, columns, apart = [0], {k: [] for k in ("voxels", "first", "value")}, []  # type: Any, Any, Any
