@@ -8,7 +8,11 @@ class ChunkflowLiverError(Exception):
 
 
 class ConfigError(ChunkflowLiverError, ValueError):
-    """A run file or an argument is not usable."""
+    """A run file or an argument is not usable; `problems` lists what is wrong where it is more than one."""
+
+    def __init__(self, text: str = "", problems: tuple[str, ...] = ()) -> None:
+        super().__init__(text)
+        self.problems = problems
 
 
 class InputError(ChunkflowLiverError, ValueError):

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import reduce
 from operator import add
 from typing import Any
 
-from chunkflow_liver.config import RunFile
+from chunkflow_liver.config import LISTS, Place, RunFile, problems_of
+from chunkflow_liver.config.sections import (
+    Contacts,
+    Distance,
+    Evaluate,
+    Label,
+    Link,
+    Measure,
+    Narrowing,
+    Profiles,
+    Refine,
+    Split,
+)
 from chunkflow_liver.engine.plan import Plan, Product
-from chunkflow_liver.errors import ConfigError
+from chunkflow_liver.errors import ChunkflowLiverError, ConfigError
 from chunkflow_liver.kernels.clean import Shapes
 from chunkflow_liver.kernels.narrowing import Neck
 from chunkflow_liver.kernels.windows import Near
@@ -38,82 +52,202 @@ def plan_run(run_file: RunFile) -> Plan:
     Raises
     ------
     ChunkflowLiverError
-        Whatever cannot work is refused here, before anything is written.
+        Whatever cannot work is refused here, before anything is written; a ConfigError with `problems`
+        if there are several.
     """
-    raw = open_volume(**run_file.input.model_dump())
-    at: dict[str, Any] = {"work": run_file.work, "block": run_file.block}
-    into = raw.url if run_file.into_source else None
-    if into is not None and raw.level != 0:
-        raise ConfigError(
-            f"into_source needs level 0, because labels have the levels of their image; got {raw.level}"
-        )
-    plans, semantic = _semantic(run_file, raw, into)
-    opened = [raw] if run_file.segment else [raw, semantic]
-    volumes = {semantic.name: semantic}
-    for entry in run_file.label:
-        plans.append(label(semantic, into=into, **entry.model_dump(), **at))
-        volumes[entry.name] = plans[-1].output
-    for cut in run_file.split:
-        plans.append(split(semantic, into=into, **cut.model_dump(), **at))
-        volumes[cut.name] = plans[-1].output
-    for linked in run_file.link:
-        slices = _on_voxels(linked.slices, linked.level, raw, linked.name)
-        opened.append(slices)
-        plans.append(link(slices, into=into, **linked.model_dump(exclude={"slices", "level"}), **at))
-        volumes[linked.name] = plans[-1].output
-    for wish in run_file.refine:
-        shapes = Shapes(**wish.model_dump(include={f.name for f in fields(Shapes)}))
-        keep = Keep(**wish.model_dump(include={f.name for f in fields(Keep)}, exclude_none=True))
-        source = volumes[wish.instances]
-        plans.append(refine(source, shapes=shapes, keep=keep, into=into, name=wish.name, **at))
-        volumes[wish.name] = plans[-1].output
-    for distance_entry in run_file.distance:
-        source = semantic if distance_entry.instances is None else volumes[distance_entry.instances]
-        kinds = distance_entry.model_dump(exclude={"name", "to", "instances", "cap_nm"})
-        asked = distance_entry.model_dump(include={"name", "to", "cap_nm"})
-        plans.append(distance(source, into=into, options=DistanceOptions(**kinds), **asked, **at))
-    for contact in run_file.contacts:
-        other = semantic if contact.other is None else volumes[contact.other]
-        own = semantic if contact.instances is None else volumes[contact.instances]
-        options = contact.model_dump(exclude={"instances", "other"})
-        plans.append(contacts(own, other, **options, **at))
-    for profile in run_file.profiles:
-        parents = None if profile.parents is None else volumes[profile.parents]
-        options = profile.model_dump(exclude={"instances", "parents"})
-        plans.append(profiles(volumes[profile.instances], semantic, parents=parents, **options, **at))
-    for table in run_file.measure:
-        parents = None if table.parents is None else volumes[table.parents]
-        options = table.model_dump(exclude={"instances", "parents"})
-        plans.append(measure(volumes[table.instances], raw=raw, parents=parents, **options, **at))
-    for narrow in run_file.narrowing:
-        near = Near(**narrow.model_dump(include={f.name for f in fields(Near)}, exclude_none=True))
-        neck = Neck(**narrow.model_dump(include={f.name for f in fields(Neck)}))
-        plans.append(
-            narrowing(
-                volumes[narrow.instances],
-                er=None if narrow.to is None else semantic,
-                near=near,
-                axis=narrow.axis,
-                neck=neck,
-                parents=None if narrow.parents is None else volumes[narrow.parents],
-                name=narrow.name,
-                **at,
+    found = _Problems(run_file)
+    plans, made = _begin(run_file, found)
+    for section in LISTS:
+        for i, entry in enumerate(getattr(run_file, section)):
+            with found.at(section, i):
+                plan = PLANNERS[section](entry, made)
+                plans.append(plan)
+                if section in ("label", "split", "link", "refine"):
+                    made.volumes[entry.name] = plan.output
+    found.tell()
+    with found.at():
+        plan = reduce(add, plans)
+        if not plan.stages:
+            raise ConfigError(
+                "nothing to do: the run file has neither segment, label, split, link, distance, contacts "
+                "nor evaluate"
             )
-        )
-    for check in run_file.evaluate:
-        if check.found not in volumes:
-            raise ConfigError(f"{check.name!r} compares {check.found!r}; this run makes {sorted(volumes)}")
-        truth = open_volume(check.truth, level=raw.level)
-        opened.append(truth)
-        plans.append(evaluate(volumes[check.found], truth, iou=check.iou, name=check.name, **at))
-    made = reduce(add, plans)
-    if not made.stages:
-        raise ConfigError(
-            "nothing to do: the run file has neither segment, label, split, link, distance, contacts "
-            "nor evaluate"
-        )
-    _check_outputs(made, opened)
-    return made
+        _check_outputs(plan, made.opened)
+    found.tell()
+    return plan
+
+
+class _NotPlanned(Exception):
+    """What an entry needs was refused before."""
+
+
+class _Problems:
+    """What is wrong with a run file, collected: one mistake does not hide another."""
+
+    def __init__(self, run_file: RunFile) -> None:
+        self.run_file = run_file
+        self.found: list[tuple[Place, ChunkflowLiverError]] = []
+
+    @contextlib.contextmanager
+    def at(self, *place: str | int) -> Iterator[None]:
+        """Keep what is refused within, with its place; what needs something refused is passed over."""
+        try:
+            yield
+        except _NotPlanned:
+            pass
+        except ChunkflowLiverError as err:
+            self.found.append((place, err))
+
+    def texts(self) -> list[str]:
+        return [self.run_file.at(place, str(err)) for place, err in self.found]
+
+    def tell(self) -> None:
+        """Raise what was found: one error as it is, several as one."""
+        if len(self.found) == 1:
+            raise type(self.found[0][1])(self.texts()[0]) from self.found[0][1]
+        if self.found:
+            raise problems_of(self.run_file.file, self.texts()) from self.found[0][1]
+
+
+@dataclass
+class _Made:
+    """What later entries of a run file can name, and what all of them share."""
+
+    run_file: RunFile
+    images: dict[str, Volume] = field(default_factory=dict)
+    volumes: dict[str, Volume] = field(default_factory=dict)
+    opened: list[Volume] = field(default_factory=list)
+
+    @property
+    def raw(self) -> Volume:
+        return self._have(self.images, "raw")
+
+    @property
+    def semantic(self) -> Volume:
+        return self._have(self.images, "semantic")
+
+    @property
+    def into(self) -> str | None:
+        return self.raw.url if self.run_file.into_source else None
+
+    @property
+    def at(self) -> dict[str, Any]:
+        return {"work": self.run_file.work, "block": self.run_file.block}
+
+    def instances(self, name: str | None) -> Volume:
+        """The instances of that name; without one, the classes."""
+        return self.semantic if name is None else self._have(self.volumes, name)
+
+    def parents(self, name: str | None) -> Volume | None:
+        return None if name is None else self._have(self.volumes, name)
+
+    @staticmethod
+    def _have(volumes: dict[str, Volume], name: str) -> Volume:
+        if name not in volumes:
+            raise _NotPlanned
+        return volumes[name]
+
+
+def _begin(run_file: RunFile, found: _Problems) -> tuple[list[Plan], _Made]:
+    """The image and its classes, which all other entries need."""
+    made = _Made(run_file)
+    plans: list[Plan] = []
+    with found.at("input"):
+        made.images["raw"] = open_volume(**run_file.input.model_dump())
+        made.opened.append(made.raw)
+        if made.into is not None and made.raw.level != 0:
+            level = made.raw.level
+            raise ConfigError(
+                f"into_source needs level 0, because labels have the levels of their image; got {level}"
+            )
+    with found.at("semantic" if run_file.segment is None else "segment"):
+        plan, semantic = _semantic(run_file, made)
+        plans.append(plan)
+        made.images["semantic"] = made.volumes[semantic.name] = semantic
+        made.opened += [] if run_file.segment else [semantic]
+    return plans, made
+
+
+def _label(entry: Label, made: _Made) -> Plan:
+    return label(made.semantic, into=made.into, **entry.model_dump(), **made.at)
+
+
+def _split(entry: Split, made: _Made) -> Plan:
+    return split(made.semantic, into=made.into, **entry.model_dump(), **made.at)
+
+
+def _link(entry: Link, made: _Made) -> Plan:
+    slices = _on_voxels(entry.slices, entry.level, made.raw, entry.name)
+    made.opened.append(slices)
+    return link(slices, into=made.into, **entry.model_dump(exclude={"slices", "level"}), **made.at)
+
+
+def _refine(entry: Refine, made: _Made) -> Plan:
+    shapes = Shapes(**entry.model_dump(include={f.name for f in fields(Shapes)}))
+    keep = Keep(**entry.model_dump(include={f.name for f in fields(Keep)}, exclude_none=True))
+    source = made.instances(entry.instances)
+    return refine(source, shapes=shapes, keep=keep, into=made.into, name=entry.name, **made.at)
+
+
+def _distance(entry: Distance, made: _Made) -> Plan:
+    kinds = DistanceOptions(**entry.model_dump(exclude={"name", "to", "instances", "cap_nm"}))
+    asked = entry.model_dump(include={"name", "to", "cap_nm"})
+    return distance(made.instances(entry.instances), into=made.into, options=kinds, **asked, **made.at)
+
+
+def _contacts(entry: Contacts, made: _Made) -> Plan:
+    own, other = made.instances(entry.instances), made.instances(entry.other)
+    return contacts(own, other, **entry.model_dump(exclude={"instances", "other"}), **made.at)
+
+
+def _profiles(entry: Profiles, made: _Made) -> Plan:
+    options = entry.model_dump(exclude={"instances", "parents"})
+    own, parents = made.instances(entry.instances), made.parents(entry.parents)
+    return profiles(own, made.semantic, parents=parents, **options, **made.at)
+
+
+def _measure(entry: Measure, made: _Made) -> Plan:
+    options = entry.model_dump(exclude={"instances", "parents"})
+    own, parents = made.instances(entry.instances), made.parents(entry.parents)
+    return measure(own, raw=made.raw, parents=parents, **options, **made.at)
+
+
+def _narrowing(entry: Narrowing, made: _Made) -> Plan:
+    return narrowing(
+        made.instances(entry.instances),
+        er=None if entry.to is None else made.semantic,
+        near=Near(**entry.model_dump(include={f.name for f in fields(Near)}, exclude_none=True)),
+        axis=entry.axis,
+        neck=Neck(**entry.model_dump(include={f.name for f in fields(Neck)})),
+        parents=made.parents(entry.parents),
+        name=entry.name,
+        **made.at,
+    )
+
+
+def _evaluate(entry: Evaluate, made: _Made) -> Plan:
+    planned = {e.name for key in ("label", "split", "link", "refine") for e in getattr(made.run_file, key)}
+    if entry.found not in planned | made.volumes.keys() and "semantic" in made.images:
+        there = sorted(planned | made.volumes.keys())
+        raise ConfigError(f"{entry.name!r} compares {entry.found!r}; this run makes {there}")
+    truth = open_volume(entry.truth, level=made.raw.level)
+    made.opened.append(truth)
+    return evaluate(made.instances(entry.found), truth, iou=entry.iou, name=entry.name, **made.at)
+
+
+PLANNERS: Mapping[str, Callable[[Any, _Made], Plan]] = {
+    "label": _label,
+    "split": _split,
+    "link": _link,
+    "refine": _refine,
+    "distance": _distance,
+    "contacts": _contacts,
+    "profiles": _profiles,
+    "measure": _measure,
+    "narrowing": _narrowing,
+    "evaluate": _evaluate,
+}
+"""What plans an entry, by the key that it stands under."""
 
 
 def _check_outputs(plan: Plan, opened: list[Volume]) -> None:
@@ -123,25 +257,24 @@ def _check_outputs(plan: Plan, opened: list[Volume]) -> None:
         raise ConfigError(f"the run would write its own result over {min(lost)}, which it reads; rename it")
 
 
-def _semantic(run_file: RunFile, raw: Volume, into: str | None) -> tuple[list[Plan], Volume]:
+def _semantic(run_file: RunFile, made: _Made) -> tuple[Plan, Volume]:
     """The semantic volume: planned by a network, or one that exists."""
-    if run_file.segment is not None:
-        given = run_file.segment
+    given, there = run_file.segment, run_file.semantic
+    if given is not None:
         options = given.model_dump(exclude={"segmenter", "block", "roi_nm", "mask"})
         within = given.roi_nm if given.mask is None else open_volume(given.mask)
-        block = given.block or run_file.block
-        at: dict[str, Any] = {"work": run_file.work, "block": block, "into": into, "within": within}
-        plan = segment(raw, given.segmenter, **at, **options)
-        return [plan], plan.output
-    there = run_file.semantic
+        at: dict[str, Any] = {**made.at, "block": given.block or run_file.block, "into": made.into}
+        plan = segment(made.raw, given.segmenter, within=within, **at, **options)
+        return plan, plan.output
     if there is None:
         raise ConfigError("give either 'segment' or 'semantic'")
+    raw = made.raw
     found = _on_voxels(there.path, there.level, raw, "semantic", there.missing_chunks)
     classes = tuple((there.classes or dict(found.classes)).items())
     semantic = replace(found, kind="label", classes=classes, source=raw.url)
     about = (("classes", classes),)
     products = (Product("raw", raw.name, raw), Product("semantic", semantic.name, semantic, about))
-    return [Plan((), work_folder(run_file.work), semantic, products)], semantic
+    return Plan((), work_folder(run_file.work), semantic, products), semantic
 
 
 def _on_voxels(path: str, level: int | None, raw: Volume, what: str, missing_chunks: str = "error") -> Volume:

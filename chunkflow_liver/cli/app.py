@@ -86,7 +86,8 @@ def _told() -> Iterator[None]:
     except ChunkflowLiverError as err:
         if _debug:
             raise
-        sys.stderr.write(f"error: {err}\n")
+        several = getattr(err, "problems", ())
+        sys.stderr.write("".join(f"error: {text}\n" for text in several or (err,)))
         sys.exit(INCOMPLETE if isinstance(err, RunIncompleteError) else REFUSED)
     except SystemExit as leaving:
         # typer makes a status of Ctrl-C, and says nothing.

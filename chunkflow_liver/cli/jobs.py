@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,31 +78,38 @@ def convert(
 @app.command()
 def validate(
     path: Annotated[str, typer.Argument(help="OME-Zarr image, or a run file (.yaml).")],
-    deep: Annotated[bool, typer.Option(help="Also read every chunk.")] = False,
+    deep: Annotated[
+        bool, typer.Option(help="Also read every chunk, and look for classes that no voxel has.")
+    ] = False,
 ) -> None:
     """List every problem of an image or a run file; writes nothing."""
     if path.endswith((".yaml", ".yml")):
-        from chunkflow_liver.engine.run import check_devices
+        from chunkflow_liver.validation import validate_run
 
-        plan = _plan(Path(path))
-        plan.check()
-        check_devices(plan)
-        typer.echo(f"{path}: {len(plan.stages)} stages, no problem found")
+        found = validate_run(path, deep=deep)
+        _tell(found.problems)
+        typer.echo(f"{path}: {found.stages} stages, no problem found")
         return
-    from chunkflow_liver.store.images import open_volume
+    from chunkflow_liver.store.images import numbers_absent, open_volume
     from chunkflow_liver.store.images import validate as problems_of
 
-    problems = problems_of(path, deep=deep)
-    if problems:
-        for problem in problems:
-            typer.echo(f"problem: {problem}", err=True)
-        raise typer.Exit(REFUSED)
+    _tell(problems_of(path, deep=deep))
     volume = open_volume(path)
     what = volume.kind if volume.kind == "image" else f"label image, classes {dict(volume.classes)}"
+    absent = numbers_absent(volume, dict(volume.classes).values())[0] if deep else set()
+    empty = [name for name, number in volume.classes if number in absent]
     typer.echo(
         f"{path}: {what}, {volume.shape} voxels of {volume.voxel_nm} nm, {volume.dtype}, "
-        f"{volume.levels} level(s), no problem found"
+        f"{volume.levels} level(s), {f'no voxel of {empty}, ' if empty else ''}no problem found"
     )
+
+
+def _tell(problems: Sequence[str]) -> None:
+    """Every problem on a line of its own, and the status of a refusal if there are any."""
+    for problem in problems:
+        typer.echo(f"problem: {problem}", err=True)
+    if problems:
+        raise typer.Exit(REFUSED)
 
 
 @app.command()

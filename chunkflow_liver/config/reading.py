@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from chunkflow_liver.config.run_file import RunFile
+from chunkflow_liver.config.run_file import Place, RunFile, placed
 from chunkflow_liver.config.sections import Segment
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.store.location import absolute, is_local
@@ -49,23 +50,29 @@ def read_run_file(path: str | Path) -> RunFile:
     if file.stat().st_size > MAX_BYTES:
         raise ConfigError(f"{file} has {file.stat().st_size} bytes; a run file has at most {MAX_BYTES}")
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
+        loader = _Loader(file.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        content = None if node is None else loader.construct_document(node)
     except (yaml.YAMLError, ValueError, OSError) as err:
         raise ConfigError(f"{file} is not a usable run file: {err}") from err
     except RecursionError as err:
         raise ConfigError(f"{file} is nested too deeply to be a run file") from err
     if not isinstance(content, dict):
         raise ConfigError(f"{file} must hold keys and values, got {type(content).__name__}")
-    return parse(content, file.parent, str(file))
+    return parse(content, file.parent, str(file), dict(_lines(node)))
 
 
-def parse(content: dict[str, Any], folder: Path, where: str) -> RunFile:
-    """A run file from a mapping; relative paths are taken from `folder`."""
+def parse(
+    content: dict[str, Any], folder: Path, where: str, lines: Mapping[Place, int] | None = None
+) -> RunFile:
+    """A run file from a mapping; relative paths are taken from `folder`, `lines` say where values stand."""
+    lines = lines or {}
     try:
         found = RunFile.model_validate(content)
     except ValidationError as err:
-        lines = [_problem(dict(e)) for e in err.errors()]
-        raise ConfigError(f"{where} has {len(lines)} problem(s): " + "; ".join(lines)) from err
+        raise problems_of(where, [placed(*_problem(dict(e)), lines) for e in err.errors()]) from err
+    if wrong := found.name_problems():
+        raise problems_of(where, [placed(place, text, lines) for place, text in wrong])
     paths: dict[str, Any] = {"work": _from(folder, found.work)}
     paths["input"] = found.input.model_copy(update={"path": _from(folder, found.input.path)})
     if found.segment:
@@ -78,7 +85,26 @@ def parse(content: dict[str, Any], folder: Path, where: str) -> RunFile:
         m.model_copy(update={"settings": _from(folder, m.settings)}) if isinstance(m.settings, str) else m
         for m in found.measure
     )
-    return found.model_copy(update=paths)
+    found = found.model_copy(update=paths)
+    found.remember(where, lines)
+    return found
+
+
+def problems_of(where: str, texts: Sequence[str]) -> ConfigError:
+    """The error that tells all problems of a run file at once."""
+    return ConfigError(f"{where} has {len(texts)} problem(s): " + "; ".join(texts), tuple(texts))
+
+
+def _lines(node: Any, place: Place = ()) -> Iterator[tuple[Place, int]]:
+    """The line of every key and entry below a YAML node."""
+    entries: list[tuple[Any, Any, Any]] = []
+    if isinstance(node, yaml.MappingNode):
+        entries = [(key.value, key, value) for key, value in node.value]
+    elif isinstance(node, yaml.SequenceNode):
+        entries = [(i, value, value) for i, value in enumerate(node.value)]
+    for key, mark, value in entries:
+        yield (*place, key), mark.start_mark.line + 1
+        yield from _lines(value, (*place, key))
 
 
 def _segment_paths(section: Segment, folder: Path) -> Segment:
@@ -98,19 +124,20 @@ def _from(folder: Path, path: str) -> str:
     return absolute(folder / path)
 
 
-def _problem(error: dict[str, Any]) -> str:
-    place = ".".join(str(p) for p in error["loc"]) or "the file"
+def _problem(error: dict[str, Any]) -> tuple[Place, str]:
+    """Place and text of one of pydantic's errors."""
+    place: Place = error["loc"]
     if error["type"] == "extra_forbidden":
         model: Any = RunFile
-        for part in error["loc"][:-1]:
+        for part in place[:-1]:
             field = getattr(model, "model_fields", {}).get(part)
             if field is not None:
                 model = next((a for a in _models(field.annotation)), model)
         known = list(getattr(model, "model_fields", {}))
-        near = difflib.get_close_matches(str(error["loc"][-1]), known, 1)
-        return f"{place}: unknown key" + (f", did you mean {near[0]!r}?" if near else f"; known are {known}")
-    message = f"{place}: {error['msg'].removeprefix('Value error, ')}"
-    return message if isinstance(error["input"], dict) else f"{message} (got {error['input']!r:.80})"
+        near = difflib.get_close_matches(str(place[-1]), known, 1)
+        return place, "unknown key" + (f", did you mean {near[0]!r}?" if near else f"; known are {known}")
+    message = error["msg"].removeprefix("Value error, ")
+    return place, message if isinstance(error["input"], dict) else f"{message} (got {error['input']!r:.80})"
 
 
 def _models(annotation: Any) -> list[Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import model_validator
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import PrivateAttr
 
 from chunkflow_liver.config.sections import (
     Block,
@@ -24,6 +27,22 @@ from chunkflow_liver.config.sections import (
 
 NARROWING_TABLES = ("", "-objects", "-windows", "-cells", "-tests")
 """Ends of the names of what `narrowing` makes."""
+LISTS = (
+    "label",
+    "split",
+    "link",
+    "refine",
+    "distance",
+    "contacts",
+    "profiles",
+    "measure",
+    "narrowing",
+    "evaluate",
+)
+"""Keys of a run file that hold several entries, in the order in which they are planned."""
+
+Place = tuple[str | int, ...]
+"""Keys and numbers that lead to a value of the file."""
 
 
 class RunFile(Section):
@@ -47,56 +66,77 @@ class RunFile(Section):
     evaluate: tuple[Evaluate, ...] = ()
     report: bool = True
 
-    @model_validator(mode="after")
-    def _names(self) -> RunFile:
+    _file: str = PrivateAttr(default="the run file")
+    _lines: Mapping[Place, int] = PrivateAttr(default_factory=dict)
+
+    def remember(self, file: str, lines: Mapping[Place, int]) -> None:
+        """Which file this is, and where in it every entry stands."""
+        self._file, self._lines = file, lines
+
+    @property
+    def file(self) -> str:
+        return self._file
+
+    def at(self, place: Place, text: str) -> str:
+        """`text` with the place in the file that it is about."""
+        return placed(place, text, self._lines)
+
+    def name_problems(self) -> list[tuple[Place, str]]:
+        """Every name that does not fit the others, with its place."""
+        found: list[tuple[Place, str]] = []
         if (self.segment is None) == (self.semantic is None):
-            raise ValueError("give either 'segment' (a network) or 'semantic' (classes that exist)")
-        made = {
-            "label images": [
-                *([self.segment.name] if self.segment else []),
-                *(entry.name for entry in self.label),
-                *(f"{entry.name}{end}" for entry in self.split for end in ("", "-blocks")),
-                *(entry.name for entry in self.link),
-                *(entry.name for entry in self.refine),
-                *(f"{entry.name}-exact" for entry in self.distance),
-                *(f"{entry.name}-nearest" for entry in self.distance if entry.nearest),
-                *(entry.name for entry in self.contacts if entry.sites),
-            ],
-            "distance images": [entry.name for entry in self.distance],
-            "tables": [
-                *(f"{entry.name}-seams" for entry in self.split),
-                *(f"{entry.name}-ids" for entry in self.refine),
-                *(entry.name for entry in self.measure),
-                *(f"{c.name}{end}" for c in self.contacts for end in ("", "-objects", "-sites")),
-                *(entry.name for entry in self.profiles),
-                *(f"{p.name}-shells" for p in self.profiles if p.shells_nm),
-                *(f"{p.name}-parents" for p in self.profiles if p.parents),
-                *(f"{p.name}-parent-shells" for p in self.profiles if p.parents and p.shells_nm),
-                *(f"{entry.name}{part}" for entry in self.narrowing for part in NARROWING_TABLES),
-                *(entry.name for entry in self.evaluate),
-            ],
-        }
-        for what, names in made.items():
-            twice = [name for name in names if names.count(name) > 1]
-            if twice:
-                raise ValueError(f"two {what} are called {twice[0]!r}; rename one of them")
-        labels = {entry.name for entry in self.label} | {entry.name for entry in self.link}
-        labels |= {entry.name for entry in self.split}
-        for wish in self.refine:
+            found.append(((), "give either 'segment' (a network) or 'semantic' (classes that exist)"))
+        entries: list[tuple[Place, Any]] = [(("segment",), self.segment)] if self.segment else []
+        entries += [((key, i), entry) for key in LISTS for i, entry in enumerate(getattr(self, key))]
+        made: set[tuple[str, str]] = set()
+        for place, entry in entries:
+            for what, ends in makes(entry).items():
+                for name in (f"{entry.name}{end}" for end in ends):
+                    if (what, name) in made:
+                        found.append((place, f"two {what} are called {name!r}; rename one of them"))
+                    made.add((what, name))
+        labels = {e.name for e in self.label} | {e.name for e in self.link} | {e.name for e in self.split}
+        for i, wish in enumerate(self.refine):
             if wish.instances not in labels:
-                raise ValueError(
-                    f"{wish.name!r} refines instances {wish.instances!r}; "
-                    f"before it there are {sorted(labels)}"
-                )
+                there = f"before it there are {sorted(labels)}"
+                text = f"{wish.name!r} refines instances {wish.instances!r}; {there}"
+                found.append((("refine", i, "instances"), text))
             labels.add(wish.name)
-        wanted = [(m.name, i) for m in self.measure for i in (m.instances, m.parents) if i is not None]
-        wanted += [(d.name, d.instances) for d in self.distance if d.instances is not None]
-        wanted += [(p.name, i) for p in self.profiles for i in (p.instances, p.parents) if i is not None]
-        wanted += [(c.name, i) for c in self.contacts for i in (c.instances, c.other) if i is not None]
-        wanted += [(n.name, i) for n in self.narrowing for i in (n.instances, n.parents) if i is not None]
-        for name, instances in wanted:
-            if instances not in labels:
-                raise ValueError(
-                    f"{name!r} refers to instances {instances!r}; the run makes {sorted(labels)}"
-                )
-        return self
+        for place, entry in entries:
+            keys = () if isinstance(entry, Refine) else ("instances", "other", "parents")
+            for key in keys:
+                wanted = getattr(entry, key, None)
+                if wanted is not None and wanted not in labels:
+                    text = f"{entry.name!r} refers to instances {wanted!r}; the run makes {sorted(labels)}"
+                    found.append(((*place, key), text))
+        return found
+
+
+def makes(entry: Any) -> dict[str, tuple[str, ...]]:
+    """Ends of the names of what an entry makes, by what it is."""
+    images, maps, tables = "label images", "distance images", "tables"
+    match entry:
+        case Segment() | Label() | Link():
+            return {images: ("",)}
+        case Split():
+            return {images: ("", "-blocks"), tables: ("-seams",)}
+        case Refine():
+            return {images: ("",), tables: ("-ids",)}
+        case Distance():
+            return {images: ("-exact", *(("-nearest",) if entry.nearest else ())), maps: ("",)}
+        case Contacts():
+            return {images: ("",) if entry.sites else (), tables: ("", "-objects", "-sites")}
+        case Profiles():
+            kinds = [("", True), ("-shells", entry.shells_nm), ("-parents", entry.parents)]
+            kinds += [("-parent-shells", entry.parents and entry.shells_nm)]
+            return {tables: tuple(end for end, wanted in kinds if wanted)}
+        case Narrowing():
+            return {tables: NARROWING_TABLES}
+    return {tables: ("",)}
+
+
+def placed(place: Place, text: str, lines: Mapping[Place, int]) -> str:
+    """`text` after its place and, where it is known, with the line of that place or of what holds it."""
+    line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), None)
+    known = "" if line is None else f" (line {line})"
+    return f"{'.'.join(map(str, place)) or 'the file'}: {text}{known}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -16,6 +17,9 @@ from chunkflow_liver.geometry import Box, Nm, Zyx
 from chunkflow_liver.store.location import absolute, is_local, join, open_store, store_errors
 from chunkflow_liver.store.ngff import SPACE, ImageMetadata, array_problems, read_image
 from chunkflow_liver.store.volume import IMAGE_DTYPES, LABEL_DTYPES, Volume
+
+MOST_NUMBERS = 20
+"""Of the numbers in a label image so many are told."""
 
 
 def open_volume(
@@ -187,7 +191,9 @@ def _selection_problems(
     return problems
 
 
-def validate(path: str | os.PathLike[str], *, deep: bool = False, **selection: Any) -> list[str]:
+def validate(
+    path: str | os.PathLike[str], *, deep: bool = False, missing_chunks: str = "error", **selection: Any
+) -> list[str]:
     """Every problem of the image at `path`, as one line each; an empty list if it can be used.
 
     Chunks are looked at only where the metadata are right.
@@ -198,6 +204,8 @@ def validate(path: str | os.PathLike[str], *, deep: bool = False, **selection: A
         Image group.
     deep : bool
         Read every chunk of every level, and report those that are corrupt or not finite.
+    missing_chunks : {'error', 'fill'}
+        Whether a chunk that is not stored is a problem, as for `open_volume`.
     **selection
         `channel`, `timepoint`, `unit` as for `open_volume`.
     """
@@ -205,8 +213,9 @@ def validate(path: str | os.PathLike[str], *, deep: bool = False, **selection: A
         _, volumes, problems = inspect(path, **selection)
     except InputError as err:
         return [str(err)]
-    for volume in [] if problems else volumes:
-        missing = volume.missing()
+    for found in [] if problems else volumes:
+        volume = replace(found, complete=missing_chunks == "error")
+        missing = volume.missing() if volume.complete else []
         if missing:
             total = math.prod(-(-n // u) for n, u in zip(volume.shape, volume.write_unit, strict=True))
             problems.append(
@@ -219,13 +228,32 @@ def validate(path: str | os.PathLike[str], *, deep: bool = False, **selection: A
     return problems
 
 
+def numbers_absent(volume: Volume, numbers: Iterable[int]) -> tuple[set[int], list[int]]:
+    """Which of `numbers`, 0 left out, no voxel of a label image has, and the smallest numbers that are there.
+
+    Reads the image until all are found. At most `MOST_NUMBERS` others are told.
+    """
+    left = set(numbers) - {0}
+    seen: set[int] = set()
+    for box in _write_boxes(volume):
+        if not left:
+            break
+        seen.update(np.unique(volume.read(box)).tolist())
+        left -= seen
+        seen = set(heapq.nsmallest(MOST_NUMBERS, seen - {0}))
+    return left, sorted(seen)
+
+
+def _write_boxes(volume: Volume) -> Iterator[Box]:
+    unit = volume.write_unit
+    for at in np.ndindex(*(-(-n // u) for n, u in zip(volume.shape, unit, strict=True))):
+        start = cast(Zyx, tuple(i * u for i, u in zip(at, unit, strict=True)))
+        yield Box(start, cast(Zyx, tuple(s + u for s, u in zip(start, unit, strict=True)))).clip(volume.box)
+
+
 def _voxel_problems(volume: Volume) -> list[str]:
     problems = []
-    unit = volume.write_unit
-    counts = [-(-n // u) for n, u in zip(volume.shape, unit, strict=True)]
-    for at in np.ndindex(*counts):
-        start = cast(Zyx, tuple(i * u for i, u in zip(at, unit, strict=True)))
-        box = Box(start, cast(Zyx, tuple(s + u for s, u in zip(start, unit, strict=True)))).clip(volume.box)
+    for box in _write_boxes(volume):
         try:
             voxels = volume.read(box)
         except ChunkError as err:
@@ -233,7 +261,7 @@ def _voxel_problems(volume: Volume) -> list[str]:
             continue
         if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
             first = tuple(
-                int(i) + s for i, s in zip(np.argwhere(~np.isfinite(voxels))[0], start, strict=True)
+                int(i) + s for i, s in zip(np.argwhere(~np.isfinite(voxels))[0], box.start, strict=True)
             )
             count = int((~np.isfinite(voxels)).sum())
             problems.append(

@@ -1,0 +1,95 @@
+"""Everything that is wrong with a run file, as far as can be told before the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from chunkflow_liver.config import LISTS, Place, RunFile, read_run_file
+from chunkflow_liver.engine.plan import Plan
+from chunkflow_liver.engine.run import check_devices
+from chunkflow_liver.errors import ChunkflowLiverError, ConfigError
+from chunkflow_liver.pipeline import plan_run
+from chunkflow_liver.store.images import numbers_absent, validate
+from chunkflow_liver.store.volume import Volume
+
+CLASS_KEYS = ("classes", "boundary", "to", "of")
+"""Keys of an entry that name classes, by name or number."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """A run file, looked at: how many stages it has, and every problem found."""
+
+    stages: int
+    problems: tuple[str, ...]
+
+
+def validate_run(path: str | Path, *, deep: bool = False) -> Validation:
+    """Every problem of the run file at `path`; writes nothing.
+
+    Parameters
+    ----------
+    path : str or path
+        YAML file.
+    deep : bool
+        Also read every chunk of the images that the run reads, and look for classes without a voxel.
+    """
+    try:
+        run_file = read_run_file(path)
+        plan = plan_run(run_file)
+    except ChunkflowLiverError as err:
+        several = err.problems if isinstance(err, ConfigError) else ()
+        return Validation(0, several or (str(err),))
+    problems: list[str] = []
+    checks: tuple[Callable[[Plan], None], ...] = (Plan.check, check_devices)
+    for check in checks:
+        try:
+            check(plan)
+        except ChunkflowLiverError as err:
+            problems.append(str(err))
+    if deep:
+        damaged = list(_damage(plan))
+        problems += damaged or _absent_classes(run_file, plan)
+    return Validation(len(plan.stages), tuple(problems))
+
+
+def _damage(plan: Plan) -> Iterator[str]:
+    """Problems of the voxels of all images that exist and that the run reads."""
+    made = {output.url for stage in plan.maps for output in stage.outputs}
+    read = [p.handle for p in plan.products if isinstance(p.handle, Volume)]
+    read += [v for s in plan.maps for i in s.inputs if isinstance(v := getattr(i, "volume", i), Volume)]
+    for url, volume in {v.url: v for v in read if v.url not in made}.items():
+        at = dict(volume.at)
+        gaps = "error" if volume.complete else "fill"
+        selection = {"channel": at.get("c"), "timepoint": at.get("t")}
+        for problem in validate(url, deep=True, missing_chunks=gaps, **selection):
+            yield f"{url}: {problem}"
+
+
+def _absent_classes(run_file: RunFile, plan: Plan) -> list[str]:
+    """Classes that the run file gives or asks for, and that no voxel of the classes has."""
+    there = run_file.semantic
+    if there is None:
+        return []
+    semantic = next(p.handle for p in plan.products if p.kind == "semantic")
+    assert isinstance(semantic, Volume)
+    # Each number is told once, where it stands first.
+    wanted: dict[int, Place] = {}
+    for name, number in (there.classes or {}).items():
+        wanted.setdefault(number, ("semantic", "classes", name))
+    for section in LISTS:
+        for i, entry in enumerate(getattr(run_file, section)):
+            for key in CLASS_KEYS:
+                given = getattr(entry, key, None)
+                for of in given if isinstance(given, tuple) else (given,):
+                    if of is not None:
+                        wanted.setdefault(semantic.class_number(of), (section, i, key))
+    absent, seen = numbers_absent(semantic, wanted)
+    there_are = ", ".join(map(str, seen))
+    return [
+        run_file.at(place, f"no voxel of {semantic.url} has the class number {number}; there are {there_are}")
+        for number, place in wanted.items()
+        if number in absent
+    ]

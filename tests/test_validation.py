@@ -1,0 +1,143 @@
+"""A run file is told all that is wrong with it, with the line, before anything is written."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from strategies import command, write
+
+import chunkflow_liver as cf
+from chunkflow_liver.errors import ConfigError
+from chunkflow_liver.pipeline import plan_run
+from chunkflow_liver.store.images import numbers_absent
+from chunkflow_liver.validation import validate_run
+
+RUN = """\
+input: {path: raw.ome.zarr}
+work: work
+semantic:
+  path: semantic.ome.zarr
+  classes:
+    er: 1
+    mitochondrion: 2
+label:
+  - {name: mitos, classes: [mitochondrion]}
+  - {name: er-parts, classes: [er]}
+distance:
+  - name: er-distance
+    to: er
+    cap_nm: 50
+evaluate:
+  - {name: check, found: er-parts, truth: semantic.ome.zarr, iou: 0.5}
+"""
+
+
+@pytest.fixture
+def run_file(tmp_path):
+    array = np.random.default_rng(0).integers(0, 3, (4, 12, 9), dtype=np.uint8)
+    write(tmp_path, array.astype(np.uint16), "raw")
+    write(tmp_path, array)
+    (tmp_path / "run.yaml").write_text(RUN)
+    return tmp_path / "run.yaml"
+
+
+def change(run_file, *pairs):
+    text = run_file.read_text()
+    for old, new in pairs:
+        assert old in text
+        text = text.replace(old, new)
+    run_file.write_text(text)
+
+
+def test_a_good_run_file_has_no_problem(run_file, listing):
+    before = listing()
+    assert validate_run(run_file, deep=True).problems == ()
+    assert validate_run(run_file).stages == len(plan_run(cf.read_run_file(run_file)).stages)
+    assert listing() == before
+
+
+def test_one_mistake_does_not_hide_another(run_file, listing):
+    """What needs something refused is passed over; all else is told with its place and line."""
+    change(
+        run_file,
+        ("[mitochondrion]", "[golgi]"),
+        ("to: er", "to: nucleus"),
+        ("truth: semantic", "truth: nowhere"),
+    )
+    change(run_file, ("evaluate:", "measure:\n  - {name: table, instances: mitos}\nevaluate:"))
+    before = listing()
+    first, second, third = validate_run(run_file).problems
+    assert re.fullmatch(r"label\.0: .* has no class 'golgi'; it has .* \(line 9\)", first)
+    assert re.fullmatch(r"distance\.0: .* has no class 'nucleus'; .* \(line 12\)", second)
+    assert re.fullmatch(r"evaluate\.0: no such file or folder: .*nowhere.ome.zarr \(line 18\)", third)
+    with pytest.raises(ConfigError, match=r"run.yaml has 3 problem\(s\): label.0.*; distance.0.*; evaluate"):
+        plan_run(cf.read_run_file(run_file))
+    for verb in ("validate", "plan", "run"):
+        code, said, told = command(verb, run_file)
+        assert (code, said) == (2, "")
+        assert [line.split(": ")[1] for line in told.splitlines()] == ["label.0", "distance.0", "evaluate.0"]
+    assert listing() == before
+
+
+def test_names_that_do_not_fit_are_told_together(run_file):
+    change(
+        run_file,
+        ("name: er-parts", "name: mitos"),
+        ("evaluate:", "measure:\n  - {name: t, instances: x}\nevaluate:"),
+    )
+    assert validate_run(run_file).problems == (
+        "label.1: two label images are called 'mitos'; rename one of them (line 10)",
+        "measure.0.instances: 't' refers to instances 'x'; the run makes ['mitos'] (line 16)",
+    )
+
+
+def test_an_image_that_cannot_be_read_is_one_problem(run_file):
+    change(run_file, ("path: raw", "path: nowhere"))
+    assert len(problems := validate_run(run_file).problems) == 1
+    assert re.fullmatch(r"input: no such file or folder: .*nowhere.ome.zarr \(line 1\)", problems[0])
+
+
+def test_too_little_disk_is_told(run_file, monkeypatch):
+    import shutil
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 90, 10))
+    (problem,) = validate_run(run_file).problems
+    assert "GiB free; choose another work folder or fewer outputs" in problem
+
+
+def test_a_class_number_that_no_voxel_has_is_told(run_file):
+    change(run_file, ("mitochondrion: 2", "mitochondrion: 200\n    outside: 3"))
+    assert validate_run(run_file).problems == ()
+    first, second = validate_run(run_file, deep=True).problems
+    assert re.fullmatch(
+        r"semantic\.classes\.mitochondrion: no voxel of .*semantic.ome.zarr has the class number 200; "
+        r"there are 1, 2 \(line 7\)",
+        first,
+    )
+    assert first.replace("mitochondrion", "outside").replace("200", "3").replace("7", "8") == second
+    assert command("validate", run_file)[0] == 0
+    assert command("validate", run_file, "--deep")[0] == 2
+
+
+def test_background_may_be_missing(tmp_path):
+    volume = write(tmp_path, np.full((4, 12, 9), 2, np.uint8))
+    assert numbers_absent(volume, [0, 2])[0] == set()
+    assert numbers_absent(volume, [0, 1, 2]) == ({1}, [2])
+
+
+def test_a_damaged_chunk_of_any_image_that_is_read_is_told(run_file, tmp_path):
+    chunk = next(p for p in sorted((tmp_path / "raw.ome.zarr/0/c").rglob("*")) if p.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:-20])
+    assert validate_run(run_file).problems == ()
+    (problem,) = validate_run(run_file, deep=True).problems
+    assert re.match(r".*raw.ome.zarr: cannot read chunk", problem)
+
+
+def test_an_image_says_which_of_its_classes_have_no_voxel(tmp_path):
+    volume = write(tmp_path, np.full((4, 12, 9), 2, np.uint8))
+    code, said, _ = command("validate", volume.url, "--deep")
+    assert code == 0
+    assert "no voxel of ['er'], no problem found" in said
+    assert "no voxel" not in command("validate", volume.url)[1]
