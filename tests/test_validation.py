@@ -116,7 +116,7 @@ def test_a_class_number_that_no_voxel_has_is_told(run_file):
         r"there are 1, 2 \(line 7\)",
         first,
     )
-    assert first.replace("mitochondrion", "outside").replace("200", "3").replace("7", "8") == second
+    assert re.fullmatch(r"semantic\.classes\.outside: .* class number 3; there are 1, 2 \(line 8\)", second)
     assert command("validate", run_file)[0] == 0
     assert command("validate", run_file, "--deep")[0] == 2
 
@@ -139,5 +139,5 @@ def test_an_image_says_which_of_its_classes_have_no_voxel(tmp_path):
     volume = write(tmp_path, np.full((4, 12, 9), 2, np.uint8))
     code, said, _ = command("validate", volume.url, "--deep")
     assert code == 0
-    assert "no voxel of ['er'], no problem found" in said
+    assert "no voxel of ['er', 'lipid'], no problem found" in said
     assert "no voxel" not in command("validate", volume.url)[1]
