@@ -15,6 +15,7 @@ import typer
 from chunkflow_liver.errors import ChunkflowLiverError, RunIncompleteError
 
 REFUSED, INCOMPLETE, INTERRUPTED = 2, 6, 130
+GO_ON = "what is done is kept, run the same command again to go on"
 
 app = typer.Typer(
     name="chunkflow-liver",
@@ -78,6 +79,10 @@ def options(
 _debug = False
 
 
+class Interrupted(Exception):
+    """Ctrl-C during a run; the text says what is kept."""
+
+
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
     """Errors as one message and an exit status, not as a traceback."""
@@ -89,10 +94,13 @@ def _told() -> Iterator[None]:
         several = getattr(err, "problems", ())
         sys.stderr.write("".join(f"error: {text}\n" for text in several or (err,)))
         sys.exit(INCOMPLETE if isinstance(err, RunIncompleteError) else REFUSED)
+    except Interrupted as stopped:
+        sys.stderr.write(f"interrupted: {stopped}; {GO_ON}\n")
+        sys.exit(INTERRUPTED)
     except SystemExit as leaving:
         # typer makes a status of Ctrl-C, and says nothing.
         if leaving.code == INTERRUPTED:
-            sys.stderr.write("interrupted: what is done is kept, run the same command again to go on\n")
+            sys.stderr.write(f"interrupted: {GO_ON}\n")
         raise
 
 

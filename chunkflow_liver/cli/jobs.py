@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from chunkflow_liver.cli.app import (
     REFUSED,
     Cluster,
     ClusterKind,
+    Interrupted,
     MemoryGib,
     RunFilePath,
     Scheduler,
@@ -258,18 +260,23 @@ def _run(
 ) -> None:
     from chunkflow_liver.engine.cluster import cluster
     from chunkflow_liver.engine.run import run as run_plan
+    from chunkflow_liver.engine.status import saved_text
 
     # dask tells of every worker that takes its time to close; what fails, fails as an error of ours.
     logging.getLogger("distributed").setLevel(logging.ERROR)
 
-    if workers is None and scheduler is None and kind is None:
-        run_plan(plan, memory_gib=memory_gib, **settings)
-        return
-    chosen = str(kind or "local")
-    with cluster(
-        chosen, workers=workers, memory_gib=memory_gib, scheduler=scheduler, **(options or {})
-    ) as client:
-        run_plan(plan, client, **settings)
+    here = workers is None and scheduler is None and kind is None
+    chosen = {"workers": workers, "scheduler": scheduler, **(options or {})}
+    started = (
+        contextlib.nullcontext() if here else cluster(str(kind or "local"), memory_gib=memory_gib, **chosen)
+    )
+    if here:
+        settings["memory_gib"] = memory_gib
+    try:
+        with started as client:
+            run_plan(plan, client, **settings)
+    except KeyboardInterrupt:
+        raise Interrupted(saved_text(plan.work)) from None
 
 
 def _pair(text: str) -> tuple[str, str]:

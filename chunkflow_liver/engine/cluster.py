@@ -22,7 +22,8 @@ WORKER_ENVIRONMENT = {
         "OMP_NUM_THREADS": 1,
         "MKL_NUM_THREADS": 1,
         "OPENBLAS_NUM_THREADS": 1,
-    }
+    },
+    "distributed.worker.preload": ["chunkflow_liver.engine.worker"],
 }
 """Blocks allocate and free the same few megabytes over and over. dask's default gives each back to the
 kernel at once, and faulting them in again took 65 % of the CPU time of phantom blocks; keeping them makes

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
 from chunkflow_liver.engine.journal import read_finished, read_rows
 from chunkflow_liver.errors import InputError
+
+
+def saved_text(work: str | Path) -> str:
+    """What of a run is kept, in half a line: finished stages, and blocks of the one that was under way."""
+    path = Path(work) / "plan.json"
+    if not path.exists():
+        return "nothing was written yet"
+    planned = json.loads(path.read_text())["stages"]
+    finished = read_finished(Path(work))
+    rows = Counter(stage for stage, _ in read_rows(Path(work)))
+    text = f"{sum(s['stage'] in finished for s in planned)} of {len(planned)} stages"
+    begun = [s for s in planned if s["stage"] not in finished and rows[s["stage"]]]
+    parts = (f"{rows[s['stage']]} of {s['blocks']} blocks of {s['stage']}" for s in begun)
+    return " and ".join([text, *parts]) + f" are saved in {work}"
 
 
 def status_text(work: str | Path) -> str:
