@@ -15,7 +15,7 @@ from chunkflow_liver.kernels.seams import (
     BEFORE,
     compare,
     owned_objects,
-    place_in,
+    places_in,
     shared_box,
     sizes,
     touching,
@@ -88,7 +88,8 @@ def test_two_neighbours_see_the_same_box(shape, block, reach):
                     continue
                 runs = (view["starts"][begin:end], view["values"][begin:end])
                 flat = np.repeat(runs[1], np.diff(runs[0].astype(int), append=box.size))
-                z, y, x = place_in(box, np.arange(box.size)).T
+                bounds = np.broadcast_to((*box.start, *box.stop), (box.size, 6))
+                z, y, x = places_in(bounds, np.arange(box.size)).T
                 local = own.ids[box.relative_to(one.read).slices]
                 np.testing.assert_array_equal(
                     flat, local[z - box.start[0], y - box.start[1], x - box.start[2]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import tracemalloc
 
 import block_functions as functions
 import numpy as np
@@ -14,7 +15,10 @@ from strategies import blocks, done, numbered, resumed_equals_whole, seeds, tabl
 
 import chunkflow_liver as cf
 from chunkflow_liver.errors import ConfigError, InputError, RunIncompleteError
-from chunkflow_liver.ops.blockwise import Rules, _final
+from chunkflow_liver.kernels import union
+from chunkflow_liver.ops import numbering, seam_links, vetoes
+from chunkflow_liver.ops.blockwise import Rules
+from chunkflow_liver.store import sorting, spill
 from chunkflow_liver.store.create import new_volume
 
 NM = (16.0, 8.0, 8.0)
@@ -185,10 +189,44 @@ def test_ids_have_64_bits_only_where_32_might_not_do(tmp_path):
     assert wide.dtype == np.uint64
     np.testing.assert_array_equal(wide, numbered(truth))
     # The join counts before it numbers.
-    roots = np.arange(300)
-    rows = {"voxels": [np.ones(300, int)], "first": [roots], "value": [roots * 0]}
-    with pytest.raises(InputError, match="300 instances do not fit uint8 ids; ask for dtype='uint64'"):
-        _final(roots, rows, 0, "uint8")
+    many = {"voxels": np.ones(300, int), "first": np.arange(300), "value": np.zeros(300, int)}
+    join = next(s for s in plan(truth, tmp_path / "more", block=(6, 9, 9)).stages if s.name == "cells/join")
+    at = {**join.params, "dtype": "uint8", "scratch": tmp_path}
+    with pytest.raises(InputError, match="more than 255 instances, which uint8 ids cannot number; ask for"):
+        join.function(iter([(0, many)]), **at)
+
+
+@pytest.mark.parametrize("branches", [False, True])
+def test_memory_of_the_driver_does_not_grow_with_the_blocks(branches, tmp_path, monkeypatch):
+    """Three times the blocks and objects, in the same tables of a few hundred rows."""
+    for module, name in ((spill, "WAITING"), (sorting, "MOST"), (vetoes, "BATCH"), (seam_links, "BATCH")):
+        monkeypatch.setattr(module, name, 256)
+    for module in (numbering, union):
+        monkeypatch.setattr(module, "BATCH", 256)
+    monkeypatch.setattr(numbering, "BINS", 256)
+    peaks = []
+    for layers in (3, 5, 15):
+        truth = functions.voronoi((layers * 4, 16, 16), layers * 60, 1)
+        made = plan(
+            truth, tmp_path / str(layers), functions.wobbling, params={"voxels": 1.0}, block=(4, 8, 8),
+            branches=branches,
+        )  # fmt: skip
+        blocks, join = made.stages[:2]
+        records = [
+            (b.index, blocks.function(b, truth[b.read.slices], **blocks.params).record) for b in blocks.grid
+        ]
+        scratch = tmp_path / f"scratch-{layers}"
+        scratch.mkdir()
+        if layers > 3:
+            # The first time compiles loops.
+            tracemalloc.start()
+        found = join.function(iter(records), **join.params, scratch=scratch)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert found["seam_vetoed"].any()
+        assert len(found["final"]) > 100 * layers
+    # What grows is where the objects of each block begin, and handles of sorted parts.
+    assert peaks[2] < 1.25 * peaks[1]
 
 
 def test_what_measure_says_of_stitched_objects(tmp_path):

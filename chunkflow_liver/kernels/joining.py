@@ -1,103 +1,110 @@
-"""Which objects of different blocks are one, where some must never be."""
+"""Which objects of different blocks become one, where some must never be."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from chunkflow_liver.kernels.components import merge_pairs
 from chunkflow_liver.xp import Array
 
 
-def join(
-    n_nodes: int, pairs: Array, score: Array, *, block: Array, apart: Array | None = None
-) -> tuple[Array, Array]:
-    """Smallest node that each node is joined with, where a veto holds for whole groups.
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Groups of nodes that grow pair by pair; all arrays may be memory-mapped, and change in place.
+
+    Attributes
+    ----------
+    head, following, size : ndarray of shape (N,), int64
+        Group of every node, the next node of its group, and the number of nodes of every group; for a node
+        that was entered itself, itself, and 1.
+    """
+
+    head: Array
+    following: Array
+    size: Array
+
+    def enter(self, nodes: Array) -> None:
+        """Make a group of each of `nodes`."""
+        self.head[nodes] = nodes
+        self.following[nodes] = nodes
+        self.size[nodes] = 1
+
+    def join_blocks(self, pairs: Array, block: Array, slots: Array) -> Array:
+        """Join pairs of nodes in their order unless two nodes of one block would be in one group.
+
+        Parameters
+        ----------
+        pairs : ndarray of shape (K, 2), int64
+        block : ndarray of shape (N,), int64
+            Block of every node.
+        slots : ndarray of shape (M,), int64
+            Where nodes are found by group and block (see `enter_blocks`).
+
+        Returns
+        -------
+        ndarray of shape (K,), bool
+            Pairs that were refused.
+        """
+        from chunkflow_liver.kernels.veto_loops import join_blocks
+
+        arrays = (self.head, self.following, self.size, block, slots)
+        return join_blocks(pairs, *map(np.asarray, arrays)).astype(bool)
+
+    def join_apart(self, pairs: Array, apart: Array, begin: Array, further: Array) -> Array:
+        """Join pairs of nodes in their order unless two that must stay apart would be in one group.
+
+        Parameters
+        ----------
+        pairs : ndarray of shape (K, 2), int64
+        apart : ndarray of shape (V, 2), int64
+            Nodes that must stay apart.
+        begin, further : ndarray of shape (N,) and (2 V,), int64
+            The rows of `apart` by node (see `enter_apart`).
+
+        Returns
+        -------
+        ndarray of shape (K,), bool
+            Pairs that were refused.
+        """
+        from chunkflow_liver.kernels.veto_loops import join_apart
+
+        arrays = (self.head, self.following, self.size, apart, begin, further)
+        return join_apart(pairs, *map(np.asarray, arrays)).astype(bool)
+
+
+def enter_blocks(nodes: Array, groups: Groups, block: Array, slots: Array) -> None:
+    """Put nodes, each a group of its own, where they are found by group and block.
 
     Parameters
     ----------
-    n_nodes : int
-        Objects of all blocks, 0..n_nodes - 1.
-    pairs : ndarray of shape (K, 2), int64
-        Objects that are to be one.
-    score : ndarray of shape (K,), float64
-        How sure that is; surer pairs are joined first, ties in the order of nodes.
-    block : ndarray of shape (n_nodes,), integer
-        Block of every object.
-    apart : ndarray of shape (V, 2), int64, optional
-        Objects that must not become one. Without it no two objects of one block may.
-
-    Returns
-    -------
-    roots : ndarray of shape (n_nodes,), int64
-        Smallest node of every node's group.
-    refused : ndarray of shape (K,), bool
-        Pairs that would have joined, in one group, what must stay apart.
-
-    Notes
-    -----
-    Every pair is joined at once by arrays. Only the groups in which that breaks the veto are joined again
-    pair by pair; the result is that of joining all pairs one by one, whatever the order they come in.
+    nodes : ndarray of shape (K,), int64
+    groups : Groups
+    block : ndarray of shape (N,), int64
+        Block of every node.
+    slots : ndarray of shape (M,), int64
+        Zeros at first; M is a power of two, and at least twice the nodes of all calls.
     """
-    roots: Array = np.arange(n_nodes)
-    _unite(roots, pairs)
-    refused = np.zeros(len(pairs), bool)
-    wrong = _broken(roots, block, apart)
-    if not len(wrong) or not len(pairs):
-        return roots, refused
-    again = np.flatnonzero(np.isin(roots[pairs[:, 0]], wrong))
-    order = again[np.lexsort((pairs[again, 1], pairs[again, 0], -score[again]))]
-    keys, enemies = _veto(pairs[again], block, apart)
-    parent = {int(n): int(n) for n in np.unique(pairs[again])}
+    from chunkflow_liver.kernels.veto_loops import enter
 
-    def find(node: int) -> int:
-        while parent[node] != node:
-            parent[node] = parent[parent[node]]
-            node = parent[node]
-        return node
-
-    for i, first, second in zip(order.tolist(), *pairs[order].T.tolist(), strict=True):
-        a, b = find(first), find(second)
-        if a == b:
-            continue
-        if not keys[a].isdisjoint(enemies[b]):
-            refused[i] = True
-            continue
-        keep, gone = (a, b) if len(keys[a]) >= len(keys[b]) else (b, a)
-        parent[gone] = keep
-        keys[keep] |= keys.pop(gone)
-        if enemies is not keys:
-            enemies[keep] |= enemies.pop(gone)
-    undone = np.isin(roots, wrong)
-    roots[undone] = np.flatnonzero(undone)
-    _unite(roots, pairs[again[~refused[again]]])
-    return roots, refused
+    enter(nodes, *map(np.asarray, (groups.head, block, slots)))
 
 
-def _unite(roots: Array, pairs: Array) -> None:
-    """Give paired nodes, which are their own roots, the smallest node of their group."""
-    nodes, smallest = merge_pairs(pairs)
-    roots[nodes] = smallest
+def enter_apart(apart: Array, begin: Array, further: Array) -> None:
+    """Chain the rows of `apart` (V, 2) that each node is in; `begin` (N,) and `further` (2 V,) are zeros."""
+    from chunkflow_liver.kernels.veto_loops import thread
+
+    thread(*map(np.asarray, (apart, begin, further)))
 
 
-def _broken(roots: Array, block: Array, apart: Array | None) -> Array:
-    """Roots of the groups that break the veto."""
-    if apart is not None:
-        return np.unique(roots[apart[:, 0]][roots[apart[:, 0]] == roots[apart[:, 1]]])
+def met_in_a_block(roots: Array, block: Array) -> Array:
+    """Roots of the groups that have two nodes of one block.
+
+    Parameters
+    ----------
+    roots, block : ndarray of shape (N,), int64
+        Group and block of every node of some whole blocks.
+    """
     order = np.lexsort((block, roots))
     same = (roots[order][1:] == roots[order][:-1]) & (block[order][1:] == block[order][:-1])
     return np.unique(roots[order][1:][same])
-
-
-def _veto(pairs: Array, block: Array, apart: Array | None) -> tuple[dict[int, set[int]], dict[int, set[int]]]:
-    """What every node of `pairs` stands for, and what may not be in a group with it."""
-    nodes = np.unique(pairs).tolist()
-    if apart is None:
-        keys = {n: {int(block[n])} for n in nodes}
-        return keys, keys
-    keys = {n: {n} for n in nodes}
-    enemies: dict[int, set[int]] = {n: set() for n in nodes}
-    near = apart[np.isin(apart, nodes).all(axis=1)]
-    for a, b in near.tolist():
-        enemies[a].add(b)
-        enemies[b].add(a)
-    return keys, enemies

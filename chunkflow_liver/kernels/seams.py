@@ -198,13 +198,27 @@ def _flattened(ids: Array) -> Array:
     return ids.transpose(np.argsort(ids.shape, kind="stable")).reshape(1, -1)
 
 
-def place_in(box: Box, index: Array) -> Array:
-    """(z, y, x), shape (K, 3), of flat indices into the runs of a shared box, in voxels of the volume."""
-    order = np.argsort(box.shape, kind="stable")
-    at = np.stack(np.unravel_index(index, [box.shape[a] for a in order]), 1)
-    found = np.empty_like(at)
-    found[:, order] = at
-    return cast(Array, found + np.array(box.start))
+def places_in(boxes: Array, index: Array) -> Array:
+    """Voxels of the volume that flat indices into the runs of shared boxes stand for.
+
+    Parameters
+    ----------
+    boxes : ndarray of shape (K, 6), int64
+        First voxel of each box along z, y, x, and its end.
+    index : ndarray of shape (K,), integer
+
+    Returns
+    -------
+    ndarray of shape (K, 3), int64
+        (z, y, x)
+    """
+    shape = boxes[:, 3:] - boxes[:, :3]
+    order = np.argsort(shape, axis=1, kind="stable")
+    _, middle, last = np.take_along_axis(shape, order, 1).T
+    at = np.stack([index // (middle * last), index // last % middle, index % last], 1)
+    found = np.empty_like(boxes[:, :3])
+    np.put_along_axis(found, order, at, 1)
+    return cast(Array, found + boxes[:, :3])
 
 
 def compare(a: PlaneRuns, b: PlaneRuns, size: int) -> Columns:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,18 @@ from chunkflow_liver.engine.pyramid import pyramid
 from chunkflow_liver.engine.stage import Fold, Map, Readable, Records, Result, Stage
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import NM_PER_UM, Block, BlockGrid, Nm, Zyx
-from chunkflow_liver.kernels.seam_table import SeamTable, View
-from chunkflow_liver.kernels.seams import AFTER, BEFORE, owned_objects, shared_box, touching, views
-from chunkflow_liver.ops.numbering import id_dtype
+from chunkflow_liver.kernels.seam_table import View
+from chunkflow_liver.kernels.seams import BEFORE, owned_objects, shared_box, touching, views
+from chunkflow_liver.ops.numbering import Numbering, id_dtype
 from chunkflow_liver.ops.place import PathLike, arrays_at, label_format, label_url, table_at, work_folder
+from chunkflow_liver.ops.seam_links import SeamLinks
+from chunkflow_liver.store.aside import Aside
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
+
+SEEN = ("starts", "values", "own", "crossing")
+"""What a block records of the voxels that it shares with a neighbour."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +161,7 @@ def stitched(
                 "dtype": output.dtype,
                 "names": list(found.classes),
             },
+            spills=True,
         ),
         Fold(
             f"{name}/seams",
@@ -238,87 +245,72 @@ def _join(
     min_voxels: int,
     dtype: str,
     names: list[tuple[str, int]],
+    scratch: Path,
 ) -> Columns:
     """Final id of every object of every block; voxels and class of every final id; the seams."""
-    seams = SeamTable(rules.iou, rules.iomin, rules.branches)
+    numbering = Numbering(scratch, grid.box.size)
+    seams = SeamLinks(scratch / "seams", iou=rules.iou, iomin=rules.iomin, branches=rules.branches)
+    waiting = Aside(scratch / "waiting")
     _, ny, nx = grid.counts
-    waiting: dict[tuple[int, Zyx], View] = {}
-    offsets, columns, apart = [0], {k: [] for k in ("voxels", "first", "value")}, []  # type: Any, Any, Any
+    nothing = np.zeros(0, np.int64)
     for index, record in records:
-        offset, block = offsets[-1], grid[index]
-        offsets.append(offset + len(record["voxels"]))
-        for k, parts in columns.items():
-            if k in record:
-                parts.append(record[k])
+        offset, block = numbering.offsets[-1], grid[index]
+        numbering.add(*(record.get(k, nothing) for k in ("voxels", "first", "value")))
         if "touching" in record:
-            apart.append(record["touching"].astype(np.int64) - 1 + offset)
-        for i, step in enumerate((*BEFORE, *AFTER)):
+            seams.keep_apart(record["touching"].astype(np.int64) - 1 + offset)
+        if "bounds" in record:
+            later = (_part(record, i, f"{i - len(BEFORE)}-") for i in range(len(BEFORE), 2 * len(BEFORE)))
+            waiting.put(block.at[0], index, {k: v for part in later for k, v in part.items()})
+        waiting.forget(block.at[0] - 1)
+        for i, step in enumerate(BEFORE):
             shared, _ = shared_box(block, step, grid.block, reach)
             if not shared.size:
                 continue
-            view = _view(record, i, offset)
-            if i >= len(BEFORE):
-                waiting[index, step] = view
-                continue
             other = index + (step[0] * ny + step[1]) * nx + step[2]
-            back = AFTER[i]
-            axis = "".join(a for a, d in zip("zyx", step, strict=True) if d)
-            seams.add((other, index), axis, shared, waiting.pop((other, back)), view)
-    sizes = np.diff(offsets)
-    roots, table = seams.merge(
-        np.repeat(np.arange(len(sizes)), sizes),
-        np.concatenate([*apart, np.zeros((0, 2), np.int64)]) if rules.branches else None,
-    )
-    known: dict[str, Any] = {
-        "offsets": np.array(offsets),
+            there = {k: waiting.get(block.at[0] + step[0], other, f"{i}-{k}") for k in SEEN}
+            both = (_view(there, numbering.offsets[other]), _view(_part(record, i), offset))
+            seams.add((other, index), step, shared, both)
+    refused = seams.refused(numbering.offsets)
+    for pairs in seams.made(refused):
+        numbering.join(pairs)
+    return {
+        **numbering.finish(min_voxels=min_voxels, dtype=dtype),
+        **{f"seam_{k}": v for k, v in seams.table(refused).items()},
         "class_name": np.array([n for n, _ in names], str),
         "class_number": np.array([n for _, n in names], np.int64),
     }
-    known |= {f"seam_{k}": v for k, v in table.items()}
-    return known | _final(roots, columns, min_voxels, dtype)
 
 
-def _view(record: Any, i: int, offset: int) -> View:
-    """What a block without any object sees is nothing."""
+def _part(record: Any, i: int, prefix: str = "") -> dict[str, Array]:
+    """What a block sees of the voxels that it shares with its neighbour `i`; nothing if it has no object."""
     if "bounds" not in record:
-        nothing = np.zeros(1, np.uint32)
-        return View((nothing, nothing), nothing[:0], nothing[:0] > 0, offset)
+        return {}
     begin, end = record["bounds"][i : i + 2]
     first, last = record["own_bounds"][i : i + 2]
-    runs = (record["starts"][begin:end], record["values"][begin:end])
-    return View(runs, record["own"][first:last], record["crossing"][first:last], offset)
+    at = {"starts": slice(begin, end), "values": slice(begin, end)}
+    at |= {"own": slice(first, last), "crossing": slice(first, last)}
+    return {f"{prefix}{k}": record[k][at[k]] for k in SEEN}
 
 
-def _final(roots: Array, columns: dict[str, list[Any]], min_voxels: int, dtype: str) -> dict[str, Any]:
-    """Ids 1..n of the groups, in the order of their first voxels; 0 for those that are too small."""
-    voxels, first, value = (np.concatenate([*columns[k], np.zeros(0, np.int64)]) for k in columns)
-    groups, member = np.unique(roots, return_inverse=True)
-    size = np.zeros(len(groups), np.int64)
-    np.add.at(size, member, voxels)
-    start = np.full(len(groups), np.iinfo(np.int64).max)
-    np.minimum.at(start, member, first)
-    kind = np.zeros(len(groups), np.int64)
-    np.maximum.at(kind, member, value)
-    order = np.argsort(start)
-    order = order[size[order] >= max(1, min_voxels)]
-    if len(order) > np.iinfo(dtype).max:
-        raise InputError(
-            f"{len(order)} instances do not fit {dtype} ids; ask for dtype='uint64', or raise min_volume_um3"
-        )
-    final = np.zeros(len(groups), dtype)
-    final[order] = np.arange(1, len(order) + 1, dtype=dtype)
-    return {"final": final[member], "voxels": size[order], "value": kind[order]}
+def _view(part: Mapping[str, Array | None], offset: int) -> View:
+    starts, values, own, crossing = (part.get(k) for k in SEEN)
+    if starts is None or values is None or own is None or crossing is None:
+        nothing = np.zeros(1, np.uint32)
+        return View((nothing, nothing), nothing[:0], nothing[:0] > 0, offset)
+    return View((starts, values), own, crossing, offset)
 
 
 def _seams(records: Records, *, merged: Arrays, voxel_nm: Nm, origin_nm: Nm) -> Columns:
     """The table of seams, with axis and places in nm; the records were read by the fold before."""
-    table = {n.removeprefix("seam_"): merged[n] for n in merged.names() if n.startswith("seam_")}
     order = ["block_a", "block_b", "axis", *(f"{a}_{end}" for a in "zyx" for end in ("start", "stop"))]
     order += ["matched", "unmatched", "ambiguous", "vetoed", "score", "iou_min", "iou_median"]
     order += [f"iou_{i}" for i in range(10)]
-    found = {k: np.asarray(table[k]) for k in order}
+    found = {k: merged[f"seam_{k}"] for k in order}
+    names = ["".join(a for a, bit in zip("zyx", (4, 2, 1), strict=True) if n & bit) for n in range(8)]
+    found["axis"] = np.array(names)[found["axis"]]
     for a, v, o in zip("zyx", voxel_nm, origin_nm, strict=True):
-        found |= {a: np.asarray(table[a]), f"{a}_nm": np.asarray(table[a]) * v + o}
+        place = merged[f"seam_{a}"]
+        found |= {a: place, f"{a}_nm": place * v + o}
     return found
 
 

@@ -54,7 +54,8 @@ class Numbering:
         Parameters
         ----------
         voxels, first, value : ndarray of shape (n,), integer
-            Size of each piece, the index of its first voxel in the volume, and its class (any 64 bits).
+            Size of each piece, the index of its first voxel in the volume, and its class (any 64 bits; the
+            largest of the pieces is that of the object).
         """
         begin = self.offsets[-1]
         self.offsets.append(begin + len(voxels))
@@ -110,16 +111,18 @@ class Numbering:
         """
         self._spill()
         parents, voxels, first = self.parents.array(), self.voxels.array(), self.first.array()
+        value = self.value.array()
         flatten(parents)
         for part, roots in _parts(parents):
             below = np.flatnonzero(roots != np.arange(part.start, part.stop))
             np.add.at(voxels, roots[below], voxels[part][below])
             np.minimum.at(first, roots[below], first[part][below])
+            np.maximum.at(value, roots[below], value[part][below])
         final = Spill(self.scratch / "final", dtype)
         for _, roots in _parts(parents):
             final.append(np.zeros(len(roots), dtype))
         size, kind = Spill(self.scratch / "size", "int64"), Spill(self.scratch / "kind", "int64")
-        ids, value, last, most = final.array(), self.value.array(), 0, int(np.iinfo(dtype).max)
+        ids, last, most = final.array(), 0, int(np.iinfo(dtype).max)
         for objects in self._ordered(parents, voxels, first, max(1, min_voxels)):
             if last + len(objects) > most:
                 raise InputError(
