@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from skimage.measure import marching_cubes, mesh_surface_area
+from test_surface_areas import voxel_areas
 
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import BlockGrid, Box
 from chunkflow_liver.kernels import contacts, tallies
-from chunkflow_liver.kernels.contacts import area_step_nm2, halo_voxels, near_surface
-from chunkflow_liver.kernels.mesh import CORNERS, areas
+from chunkflow_liver.kernels.contacts import halo_voxels, near_surface
 from chunkflow_liver.kernels.squares import Unit, whole_unit
+from chunkflow_liver.kernels.surface_areas import area_step_nm2
 from chunkflow_liver.kernels.tallies import (
     OBJECT,
     PAIR,
@@ -37,28 +37,6 @@ def blobs(shape, seed, labels=3):
     rng = np.random.default_rng(seed)
     filled = rng.random(shape) < rng.choice([0.05, 0.3, 0.9])
     return (filled * rng.integers(1, labels + 1, shape)).astype(np.uint32)
-
-
-def voxel_areas(labels, voxel_nm):
-    """Surface of each voxel, cell by cell: the mesh in a cell is shared by the corners that it cuts off."""
-    area, mesh = np.zeros(labels.shape), areas(voxel_nm)
-    for first in np.ndindex(*(n - 1 for n in labels.shape)):
-        corners = [tuple(np.add(first, c)) for c in CORNERS]
-        values = [labels[c] for c in corners]
-        for label in set(values) - {0}:
-            code = sum(1 << k for k, value in enumerate(values) if value == label)
-            cut = [
-                c
-                for c, value in zip(corners, values, strict=True)
-                if value == label
-                and any(
-                    np.abs(np.subtract(c, d)).sum() == 1 and other != label
-                    for d, other in zip(corners, values, strict=True)
-                )
-            ]
-            for c in cut:
-                area[c] += mesh[code] / len(cut)
-    return area
 
 
 def brute_force(own, other, voxel_nm, gap_nm, same=False):
@@ -215,26 +193,58 @@ def test_two_slabs_are_worked_by_hand():
     near = everything(labels, labels, 12.0, same=True)
     assert list(near) == [(7, 9), (9, 7)]
     assert [row[0::2] for row in near.values()] == [(4, 12.0)] * 2
-    # Both layers are all of the object: its whole mesh.
+    # Both layers are all of the object: its whole surface.
     both = everything(labels, labels, 16.0, same=True)
-    vertices, faces, *_ = marching_cubes(labels == 7, 0.5, spacing=VOXEL_NM, method="lorensen")
-    assert both == {(7, 9): (8, mesh_surface_area(vertices, faces), 12.0)} | {
-        (9, 7): (8, mesh_surface_area(vertices, faces), 12.0)
-    }
+    area = voxel_areas(labels == 7, VOXEL_NM).sum()
+    assert both == {(7, 9): (8, area, 12.0)} | {(9, 7): (8, area, 12.0)}
 
 
 def test_a_flat_face_counts_with_its_full_area():
-    """Two half spaces 16 nm apart: 4 x 3 cells of 8 x 4 nm2 lie between 5 x 4 voxels of either face."""
+    """Two half spaces 16 nm apart: 5 x 4 faces of 8 x 4 nm2."""
     own, other = np.zeros((2, 4, 5, 9), np.uint8)
     own[:, :, :4], other[:, :, 5:] = 3, 5
-    assert everything(own, other, 16.0) == {(3, 5): (20, 12 * 32.0, 16.0)}
+    assert everything(own, other, 16.0) == {(3, 5): (20, 20 * 32.0, 16.0)}
+
+
+@pytest.mark.parametrize("voxel_nm", [(8.0, 8.0, 8.0), VOXEL_NM, (40.0, 8.0, 8.0)])
+def test_parallel_curved_surfaces_have_the_area_of_each_in_contact(voxel_nm):
+    """A ball in a hollow, and a rod in a tube along a tilted line, with a known gap all around."""
+    unit = max(voxel_nm)
+    half, gap = 11 * unit, 2.5 * unit
+    sides = [(np.arange(-(half // v) - 2, half // v + 3) + 0.3) * v for v in voxel_nm]
+    points = np.stack(np.meshgrid(*sides, indexing="ij"), -1)
+    away = np.linalg.norm(points, axis=-1)
+    found = areas_in_contact(away <= 6 * unit, away > 6 * unit + gap, voxel_nm, gap + unit)
+    assert found == pytest.approx([4 * np.pi * r**2 for r in (6 * unit, 6 * unit + gap)], rel=0.03)
+    line = np.array([0.6, 0.64, 0.48])
+    along = points @ line
+    away = np.sqrt(np.maximum(0, away**2 - along**2))
+    part = np.maximum(0, 1 - np.abs(along) / (6 * unit))
+    found = areas_in_contact(away <= 5 * unit, away > 5 * unit + gap, voxel_nm, gap + unit, part)
+    assert found == pytest.approx([2 * np.pi * r * 6 * unit for r in (5 * unit, 5 * unit + gap)], rel=0.03)
+
+
+def areas_in_contact(own, other, voxel_nm, gap_nm, weight=None):
+    """Area in nm2 of the surface of each that is within the gap of the other, weighted."""
+    found = []
+    for a, b in ((own, other), (other, own)):
+        area = 0.0
+        everywhere = (slice(None),) * 3
+        for near in near_surface(
+            a.view(np.uint8), b.view(np.uint8), voxel_nm=voxel_nm, gap_nm=gap_nm, trim=everywhere
+        ):
+            for voxel, _, _ in near.found:
+                here = 1 if weight is None else weight[tuple(near.at[:, voxel])]
+                area += (near.area[voxel] * here).sum()
+        found.append(area * area_step_nm2(voxel_nm))
+    return found
 
 
 def test_touching_by_a_corner_and_overlap_have_no_gap():
     own, other = np.zeros((2, 4, 4, 4), np.uint8)
     own[1, 1, 1] = 3
     other[2, 2, 2] = 5
-    voxel = 8 * areas(VOXEL_NM)[1]
+    voxel = 2 * (4 * 8 + 4 * 16 + 8 * 16)
     assert everything(own, other, 0.0) == {(3, 5): (1, voxel, 0.0)}
     assert everything(own, own * 2, 0.0) == {(3, 6): (1, voxel, 0.0)}
 
@@ -255,10 +265,10 @@ def test_gap_statistics_are_worked_by_hand():
     assert levels.T.tolist() == [[0.0, 8.0, 16.0, 16.0], [4.0] * 4]
 
 
-def test_the_halo_reaches_every_box_within_the_gap():
-    assert halo_voxels(30.0, VOXEL_NM) == (8, 4, 2)
-    assert halo_voxels(0.0, VOXEL_NM) == (1, 1, 1)
-    assert halo_voxels(29.5, (40.0, 5.9, 5.9)) == (1, 6, 6)
+def test_the_halo_reaches_every_box_within_the_gap_and_the_outlines():
+    assert halo_voxels(30.0, VOXEL_NM) == (17, 9, 5)
+    assert halo_voxels(200.0, VOXEL_NM) == (51, 26, 13)
+    assert halo_voxels(29.5, (8.0, 8.0, 8.0)) == (5, 5, 5)
 
 
 @pytest.mark.parametrize("gap_nm", [-1.0, np.inf, np.nan])

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from skimage.measure import marching_cubes, mesh_surface_area
 from strategies import (
     VOXEL_NM,
     blocks,
@@ -25,10 +24,10 @@ from strategies import (
     table,
     write,
 )
+from test_surface_areas import voxel_areas
 
 import chunkflow_liver as cf
 from chunkflow_liver.errors import ConfigError, InputError
-from chunkflow_liver.kernels.mesh import CORNERS, areas
 
 SHAPES = st.tuples(*[st.integers(1, 7)] * 3)
 COLUMNS = {
@@ -45,24 +44,6 @@ COLUMNS = {
     "gap_p90_nm": pa.float64(),
     "sites": pa.int64(),
 }
-
-
-def shares(labels):
-    """Area in um2 that each voxel stands for: that of its cells, shared by the corners that are cut off."""
-    found, mesh = np.zeros(labels.shape), areas(VOXEL_NM) / 1e6
-    for first in np.ndindex(*(n - 1 for n in labels.shape)):
-        cell = labels[tuple(slice(i, i + 2) for i in first)]
-        for label in np.unique(cell[cell > 0]):
-            cut = (cell == label) & (ndimage.convolve((cell == label) * 1, CROSS, mode="nearest") < 4)
-            code = sum(1 << k for k, corner in enumerate(CORNERS) if cell[corner] == label)
-            for corner in np.argwhere(cut):
-                found[tuple(first + corner)] += mesh[code] / cut.sum()
-    return found
-
-
-CROSS = ndimage.generate_binary_structure(3, 1) * 1
-# Outside a cell its own voxel is repeated: 4 + 3 of 7 where all three neighbours in it are the same.
-CROSS[1, 1, 1] = -2
 
 
 def gaps(own, other, gap_nm, same):
@@ -87,7 +68,7 @@ def gaps(own, other, gap_nm, same):
 def whole(own, other, gap_nm, same=False):
     """The three tables and the image of sites, from all pairs of voxels."""
     sides = [gaps(own, other, gap_nm, same), gaps(other, own, gap_nm, same)]
-    area = [shares(own), shares(other)]
+    area = [voxel_areas(labels, VOXEL_NM) / 1e6 for labels in (own, other)]
     rows, objects = {}, {}
     for i, (side, labels) in enumerate(zip(sides, (own, other), strict=True)):
         for at, met in side.items():
@@ -243,8 +224,7 @@ def test_a_hand_worked_pair(tmp_path):
     classes = write(tmp_path, array)
     plates = cf.label(classes, classes=["mitochondrion"], name="plates", **at)
     near = plates + cf.contacts(plates.output, classes, to="er", gap_nm=16, name="near", **at)
-    vertices, faces, *_ = marching_cubes(array == 2, 0.5, spacing=VOXEL_NM, method="lorensen")
-    area = pytest.approx(mesh_surface_area(vertices, faces) / 1e6, rel=1e-6)
+    area = pytest.approx(voxel_areas(array == 2, VOXEL_NM).sum() / 1e6, rel=1e-5)
     assert table(near) == {
         "label_a": [1],
         "label_b": [1],

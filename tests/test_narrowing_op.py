@@ -13,6 +13,7 @@ from strategies import VOXEL_NM, done, resumed_equals_whole, write
 import chunkflow_liver as cf
 from chunkflow_liver.engine.execute import peak_mib, reset_peak
 from chunkflow_liver.errors import ConfigError, InputError
+from chunkflow_liver.kernels.surface_areas import area_step_nm2, surface_areas, walled
 from chunkflow_liver.store.table import Table
 
 FEW = {"permutations": 99, "draws": 50}
@@ -84,32 +85,24 @@ def test_necks_contact_and_cells_are_those_of_the_scene(whole):
     assert 0 < tests["p_value"][0] <= 1
 
 
-def test_areas_are_those_of_the_exposed_faces(whole):
-    """The whole surface, and what of it lies within 30 nm of the ER, from all pairs of faces and voxels."""
+def test_areas_are_those_of_contacts(whole):
+    """The whole surface, and what of it lies within 30 nm of the ER, from all pairs of voxels."""
+    from scipy.spatial import cKDTree
+
     labels, er, _, _ = scene()
     objects = tables(whole / "work")["-objects"]
     near = np.argwhere(er) * 16.0
-    from scipy.spatial import cKDTree
-
     tree = cKDTree(near)
+    step = area_step_nm2((16.0, 16.0, 16.0)) / 1e6
     for row, label in enumerate(objects["label"]):
-        mask = np.pad(labels == label, 1)
-        faces = sum(np.abs(np.diff(mask.astype(int), axis=a)).sum() for a in range(3))
-        at_end = sum(mask[1:-1, 1:-1, 1:-1].take(e, a).sum() for a in range(3) for e in (0, -1))
-        assert objects["area_um2"][row] == pytest.approx((faces - at_end) * 256 / 1e6)
-        touched = 0.0
-        inner = mask[1:-1, 1:-1, 1:-1]
-        for at in np.argwhere(inner):
-            count = sum(
-                not inner[tuple(at + s)]
-                for s in np.vstack([np.eye(3, dtype=int), -np.eye(3, dtype=int)])
-                if ((at + s >= 0) & (at + s < inner.shape)).all()
-            )
-            if count:
-                close = near[tree.query_ball_point(at * 16.0, 100.0)]
-                gap = np.linalg.norm(np.maximum(np.abs(close - at * 16.0) - 16.0, 0), axis=1)
-                touched += count * bool(len(gap) and gap.min() <= 30.0)
-        assert objects["contact_um2"][row] == pytest.approx(touched * 256 / 1e6)
+        places, area = surface_areas(walled(labels == label), ((0, 0, 0), labels.shape), (16.0, 16.0, 16.0))
+        assert objects["area_um2"][row] == pytest.approx(area.sum() * step)
+        touched = 0
+        for at, here in zip(places.T, area, strict=True):
+            close = near[tree.query_ball_point(at * 16.0, 100.0)]
+            gap = np.linalg.norm(np.maximum(np.abs(close - at * 16.0) - 16.0, 0), axis=1)
+            touched += int(here) * bool(len(gap) and gap.min() <= 30.0)
+        assert objects["contact_um2"][row] == pytest.approx(touched * step)
 
 
 @pytest.mark.parametrize("block", [(16, 64, 48), (64, 16, 32)], ids=str)

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 from strategies import VOXEL_NM, blocks, components, done, resumed_equals_whole, seeds, semantic, table, write
-from test_contacts import voxel_areas
+from test_surface_areas import voxel_areas
 
 import chunkflow_liver as cf
 from chunkflow_liver.errors import ConfigError, InputError
@@ -116,8 +116,8 @@ def test_a_hand_worked_plate(tmp_path):
     at = {"work": tmp_path / "work", "block": (5, 5, 3)}
     own = write(tmp_path, (array == 2) * np.uint32(6), "own", kind="label")
     found = table(cf.profiles(own, volume, to="er", cap_nm=40, shells_nm=[16, 32, 64], name="p", **at))
-    # 4 x 4 cells of 8 x 4 nm2 on either side.
-    assert (found["label"], found["surface_um2"]) == ([6], [pytest.approx(2 * 16 * 32 / 1e6)])
+    # 5 x 5 faces of 8 x 4 nm2 on either side.
+    assert (found["label"], found["surface_um2"]) == ([6], [pytest.approx(2 * 25 * 32 / 1e6)])
     assert [found[k] for k in ("distance_mean_nm", "distance_p5_nm", "distance_p95_nm")] == [[32.0]] * 3
     within = (
         "within_10_nm_fraction",

@@ -14,23 +14,15 @@ import numpy as np
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Nm, Zyx, zyx
 from chunkflow_liver.kernels.extents import block_extents
-from chunkflow_liver.kernels.mesh import CORNERS, areas, cells
 from chunkflow_liver.kernels.squares import Trim, Unit, parabola, squares_to, whole_unit
+from chunkflow_liver.kernels.surface_areas import reach_voxels, surface_areas, walled
 from chunkflow_liver.xp import Array, on_host
 
 _SLAB = 1 << 18
 _LOOKUPS = 1 << 15
 _CELL = 4
-_AREA_BITS = 24
 # Cost of one look-up, one voxel of a transform, and one object, for choosing the cheaper way; in ns.
 _LOOKUP_COST, _VOXEL_COST, _OBJECT_COST = 10.0, 20.0, 2e5
-_NEIGHBOURS = tuple(
-    tuple(
-        k for k, other in enumerate(CORNERS) if sum(a != b for a, b in zip(corner, other, strict=True)) == 1
-    )
-    for corner in CORNERS
-)
-
 Found = list[tuple[Array, Array, Array]]
 """Groups of (surface voxel, label met, squared gap); a voxel meets a label once."""
 
@@ -60,21 +52,20 @@ class Near:
 def halo_voxels(gap_nm: float, voxel_nm: Nm) -> Zyx:
     """Halo that `near_surface` needs around the voxels it counts, in voxels along (z, y, x).
 
-    It reaches every voxel whose box is within `gap_nm`, and the neighbours of the counted voxels.
+    It reaches every voxel whose box is within `gap_nm`, and all that the areas look at.
     """
     if not (math.isfinite(gap_nm) and gap_nm >= 0) or min(voxel_nm) <= 0:
         raise ConfigError(
             f"contacts need a finite gap of 0 nm or more and positive voxel sizes, got {gap_nm} nm "
             f"and {voxel_nm}"
         )
-    unit = whole_unit(voxel_nm)
+    reach = _reach(whole_unit(voxel_nm), gap_nm)
+    return zyx([max(pair) for pair in zip(reach, reach_voxels(voxel_nm), strict=True)])
+
+
+def _reach(unit: Unit, gap_nm: float) -> Zyx:
+    """Offset, in voxels, of the farthest voxel within the gap."""
     return zyx([math.isqrt(unit.squares(gap_nm)) // size + 1 for size in unit.voxel])
-
-
-@cache
-def area_step_nm2(voxel_nm: Nm) -> float:
-    """Area of one step, in nm^2: the largest surface of a cell has 2**24, so that sums are exact."""
-    return float(areas(voxel_nm).max()) / (1 << _AREA_BITS)
 
 
 def near_surface(
@@ -121,20 +112,13 @@ def near_surface(
     sqrt(sum((max(abs(d_i) - 1, 0) * voxel_i)**2)) for an offset of d voxels: 0 where they touch, if
     only by a corner, or overlap. It is kept as a whole number of squared units.
 
-    The area is that of the marching-cubes mesh of the voxel's own object [1]_: the triangles of a
-    2 x 2 x 2 cell are shared equally among its corners that belong to the object and have an edge
-    of the cell that leaves it. All of these are surface voxels. Cells that reach over the volume's
-    border do not exist.
+    The area is that of `surface_areas`.
 
     An exact transform of `other` gives the gap to the nearest object, whatever the gap. Where a
     voxel can meet several objects, each has a transform of its own around it, or all offsets
     within the gap are looked up, whichever costs less.
-
-    References
-    ----------
-    .. [1] Lorensen and Cline, Marching Cubes, SIGGRAPH 1987, doi:10.1145/37401.37422
     """
-    reach = halo_voxels(gap_nm, voxel_nm)
+    halo_voxels(gap_nm, voxel_nm)
     own, other = on_host(own), on_host(other)
     if own.shape != other.shape:
         raise InputError(
@@ -145,19 +129,19 @@ def near_surface(
     if not _any(own, bounds):
         return
     unit = whole_unit(voxel_nm)
+    reach = _reach(unit, gap_nm)
     meeting = _Meeting(other, unit, unit.squares(gap_nm), reach, None if same else _only(other))
     squares = None
     if not same and other.any():
         squares = squares_to(other != 0, unit, meeting.limit, trim, between=True)
-    shares = _shares(voxel_nm)
+    outlined = walled(own)
     (z0, z1), (y0, y1), (x0, x1) = bounds
     depth = max(4 * reach[0], _SLAB // max(1, (y1 - y0) * (x1 - x0)))
     for first in range(z0, z1, depth):
-        planes = [(first, min(first + depth, z1)), (y0, y1), (x0, x1)]
-        at = _surface(own, planes)
+        planes = (first, y0, x0), (min(first + depth, z1), y1, x1)
+        at, area = surface_areas(outlined, planes, voxel_nm)
         if not at.shape[1]:
             continue
-        area = _voxel_areas(own, planes, shares)[tuple(at - np.array([[a] for a, _ in planes]))]
         label = own[tuple(at)]
         found: Found = []
         if same:
@@ -178,55 +162,10 @@ def _only(other: Array) -> Any:
     return label if label and ((other == 0) | (other == label)).all() else None
 
 
-def _surface(own: Array, bounds: Sequence[tuple[int, int]]) -> Array:
-    """Coordinates (3, M) of the object voxels in `bounds` with a face neighbour of another label."""
-    low = [max(0, a - 1) for a, _ in bounds]
-    wide = own[tuple(slice(a, b + 1) for a, (_, b) in zip(low, bounds, strict=True))]
-    surface = np.zeros(wide.shape, bool)
-    for axis in range(3):
-        before, after = _halves(axis)
-        differs = wide[before] != wide[after]
-        surface[before] |= differs
-        surface[after] |= differs
-    inner = tuple(slice(a - c, b - c) for c, (a, b) in zip(low, bounds, strict=True))
-    surface &= wide != 0
-    return np.array(np.nonzero(surface[inner])) + np.array([[a] for a, _ in bounds])
-
-
 def _halves(axis: int) -> tuple[Any, Any]:
     """Indices of all voxels with a successor along `axis`, and of their successors."""
     lead = (slice(None),) * axis
     return (*lead, slice(None, -1)), (*lead, slice(1, None))
-
-
-@cache
-def _shares(voxel_nm: Nm) -> Array:
-    """Steps of area (256, 8) that each corner gets of a cell of each code."""
-    shares = np.zeros((256, 8), np.int64)
-    area = areas(voxel_nm) / area_step_nm2(voxel_nm)
-    for code in range(256):
-        inside = [k for k in range(8) if code >> k & 1]
-        at = [k for k in inside if any(not code >> j & 1 for j in _NEIGHBOURS[k])]
-        if at:
-            shares[code, at] = round(area[code] / len(at))
-    return shares
-
-
-def _voxel_areas(own: Array, bounds: Sequence[tuple[int, int]], shares: Array) -> Array:
-    """Steps of area that each voxel in `bounds` stands for, int64."""
-    low = [max(0, a - 1) for a, _ in bounds]
-    wide = own[tuple(slice(a, b + 1) for a, (_, b) in zip(low, bounds, strict=True))]
-    area = np.zeros(wide.shape, np.int64)
-    flat = area.reshape(-1)
-    mixed = cells(wide)
-    _, ny, nx = wide.shape
-    first = (mixed.z * ny + mixed.y) * nx + mixed.x
-    for k, (z, y, x) in enumerate(CORNERS):
-        share = shares[mixed.code, k]
-        # A corner belongs to one label, so no voxel is met twice.
-        met = np.flatnonzero(share)
-        flat[first[met] + ((z * ny + y) * nx + x)] += share[met]
-    return area[tuple(slice(a - c, b - c) for c, (a, b) in zip(low, bounds, strict=True))]
 
 
 @dataclass(frozen=True, eq=False)

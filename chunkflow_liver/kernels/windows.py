@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from chunkflow_liver.errors import ConfigError
-from chunkflow_liver.geometry import Nm
+from chunkflow_liver.geometry import Nm, zyx
 from chunkflow_liver.kernels.centreline import Branch, Centreline
 from chunkflow_liver.kernels.distance import distance_nm
+from chunkflow_liver.kernels.surface_areas import area_step_nm2, surface_areas, walled
 from chunkflow_liver.xp import Array
 
 WINDOWS = {
@@ -88,7 +89,7 @@ class Track:
     position_nm : ndarray of shape (n,), float64
         Along the branch.
     area_nm2 : ndarray of shape (n,), float64
-        Faces towards voxels that are not the object's.
+        As in `surface_areas`.
     contact : ndarray of shape (n,), bool
         Whether the other class comes within the gap.
     """
@@ -127,19 +128,12 @@ def surface_track(
 
     Notes
     -----
-    Faces on the end of the volume do not count.
+    The end of the volume is no surface.
     """
     from scipy.spatial import cKDTree
 
-    area = np.zeros(mask.shape)
-    volume = math.prod(voxel_nm)
-    for axis, size in enumerate(voxel_nm):
-        step = np.diff(mask.astype(np.int8), axis=axis)
-        low = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))
-        high = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
-        area[low] += (step < 0) * (volume / size)
-        area[high] += (step > 0) * (volume / size)
-    at = np.nonzero(area)
+    places, steps = surface_areas(walled(mask), ((0, 0, 0), zyx(list(mask.shape))), voxel_nm)
+    at = tuple(places)
     contact = np.zeros(len(at[0]), bool)
     if other is not None:
         contact = contact_mask(other, voxel_nm, gap_nm)[at]
@@ -147,7 +141,7 @@ def surface_track(
     owner = np.repeat(np.arange(len(line.branches)), [len(b.points_nm) for b in line.branches])
     nearest = cKDTree(np.concatenate([b.points_nm for b in line.branches])).query(points)[1]
     position = np.concatenate([b.position_nm for b in line.branches])
-    return Track(at, owner[nearest], position[nearest], area[at], contact)
+    return Track(at, owner[nearest], position[nearest], steps * area_step_nm2(voxel_nm), contact)
 
 
 def contact_mask(other: Array, voxel_nm: Nm, gap_nm: float) -> Array:

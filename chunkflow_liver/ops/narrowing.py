@@ -174,7 +174,7 @@ def _block(
 ) -> Iterator[Result]:
     er = others[0] if given[0] else None
     parents = others[-1] if given[1] else None
-    halo = halo_voxels(near.gap_nm if er is not None else 0.0, voxel_nm)
+    halo = (0, 0, 0) if er is None else halo_voxels(near.gap_nm, voxel_nm)
     tables: dict[str, list[dict[str, Array]]] = {"narrow": [], "object": [], "window": []}
     for label, box in owned(block, objects):
         wide = box.grow(halo).clip(block.volume)

@@ -18,8 +18,9 @@ from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, plain
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import NM_PER_UM, Block, BlockGrid, Nm, voxels, zyx
-from chunkflow_liver.kernels.contacts import Near, area_step_nm2, halo_voxels, near_surface
+from chunkflow_liver.kernels.contacts import Near, halo_voxels, near_surface
 from chunkflow_liver.kernels.squares import nearest_of, whole_unit
+from chunkflow_liver.kernels.surface_areas import area_step_nm2
 from chunkflow_liver.kernels.tallies import (
     OBJECT,
     PAIR,
@@ -87,8 +88,8 @@ def profiles(
     Returns
     -------
     Plan
-        Its `output` is a `Table` with one row per instance that has a surface: `surface_um2` (marching
-        cubes), `exact_fraction` (share whose distance nothing outside the volume could change),
+        Its `output` is a `Table` with one row per instance that has a surface: `surface_um2` (as
+        in contacts), `exact_fraction` (share whose distance nothing outside the volume could change),
         `within_cap_fraction`, `distance_mean_nm` of the surface within the cap, percentiles of all
         of it (infinite beyond the cap), `within_10_nm_fraction` and so on for 20, 30 and 50 nm as
         far as the cap reaches. Distances are gaps between the boxes of voxels, as in `contacts`: 0

@@ -70,7 +70,7 @@ def contacts(
     Plan
         Its `output` is a `Table` with one row per pair, sorted by label_a, label_b: `voxels` (surface
         voxels of A within the gap of B), `voxels_b` (the same seen from B), `area_a_um2, area_b_um2` (the
-        marching-cubes surface that those voxels stand for), `gap_min_nm`, and over A's voxels
+        surface that those voxels stand for, see `surface_areas`), `gap_min_nm`, and over A's voxels
         `gap_mean_nm` and percentiles, `sites` (connected parts of A's surface whose nearest partner
         is B). Where objects overlap, one that lies inside the other may be near none of its surface:
         then that side counts 0 voxels, and gaps are missing if it is A. `<name>-objects` has one

@@ -8,9 +8,9 @@ import numpy as np
 
 from chunkflow_liver.engine.stage import Records
 from chunkflow_liver.geometry import NM_PER_UM, Nm, Zyx
-from chunkflow_liver.kernels.contacts import area_step_nm2
 from chunkflow_liver.kernels.sites import merge_sites
 from chunkflow_liver.kernels.squares import whole_unit
+from chunkflow_liver.kernels.surface_areas import area_step_nm2
 from chunkflow_liver.kernels.tallies import (
     OBJECT,
     PAIR,
