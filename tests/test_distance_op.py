@@ -166,6 +166,24 @@ def test_a_broken_uncapped_run_goes_on_to_the_same_bytes(tmp_path):
     resumed_equals_whole(plan, tmp_path, "er/along-y", 1)
 
 
+@pytest.mark.parametrize(
+    ("block", "stages"),
+    [
+        ((16, 16, 16), ["along-x", "along-y", "distance"]),
+        ((18, 20, 16), ["along-x", "distance"]),
+        (None, ["distance"]),
+    ],
+)
+@pytest.mark.parametrize("voxel_nm", [VOXEL_NM, (40.0, 5.91, 5.9)])
+def test_blocks_that_hold_more_lines_need_fewer_passes(block, stages, voxel_nm, tmp_path):
+    mask = np.random.default_rng(3).random((18, 20, 33)) > 0.995
+    volume = write(tmp_path, mask.astype(np.uint8), voxel_nm=voxel_nm)
+    plan = cf.distance(volume, to=1, cap_nm=None, name="er", work=tmp_path / "work", block=block)
+    assert [s.name for s in plan.stages] == [f"er/{stage}" for stage in stages]
+    wanted = ndimage.distance_transform_edt(~mask, sampling=voxel_nm)
+    np.testing.assert_allclose(done(plan).read(), wanted, rtol=1e-6)
+
+
 def test_a_hand_worked_volume(tmp_path):
     """One voxel of ER at (1, 1, 0): 4, 8 and 16 nm to its neighbours, 17.9 nm across y and x."""
     array = np.zeros((3, 3, 4), np.uint8)
@@ -236,7 +254,7 @@ def test_what_has_no_distance_is_refused(options, error, says, tmp_path, listing
 
 def test_a_volume_too_large_for_exact_squares_is_refused(tmp_path, monkeypatch):
     volume = write(tmp_path, semantic((3, 4, 5), 0))
-    monkeypatch.setattr("chunkflow_liver.ops.distance._EXACT", 100)
+    monkeypatch.setattr("chunkflow_liver.kernels.lines.LARGEST_SQUARE", 100)
     with pytest.raises(ConfigError, match=r"too large for exact distances .* of 4.0 nm; give a cap_nm"):
         cf.distance(volume, to="er", cap_nm=None, name="d", work=tmp_path / "work")
 

@@ -11,9 +11,11 @@ from scipy.ndimage import distance_transform_edt
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.kernels.squares import (
     Unit,
-    envelope,
     nearest_of,
+    parabola,
+    shifted,
     smallest_type,
+    spread,
     squares_to,
     whole_unit,
 )
@@ -44,21 +46,30 @@ def test_squares_are_those_of_all_pairs(shape, seed, voxel_nm, cap_nm, between):
     np.testing.assert_array_equal(found, best[trim])
 
 
-@settings(max_examples=30, deadline=None)
-@given(shape=st.tuples(*[st.integers(1, 20)] * 3), seed=st.integers(0, 2**20), voxel_nm=SIZES)
-def test_envelopes_along_three_axes_are_the_distance(shape, seed, voxel_nm):
-    rng = np.random.default_rng(seed)
-    mask = rng.random(shape) < rng.choice([0.002, 0.02, 0.5])
+@pytest.mark.parametrize("shape", [(90, 7, 300), (6, 100, 290), (3, 4, 700)])
+@pytest.mark.parametrize("voxel_nm", [(4.0, 8.0, 16.0), (40.0, 5.9, 5.9)])
+@pytest.mark.parametrize("share", [0.0001, 0.02])
+def test_long_lines_and_many_of_them_have_the_same_squares(shape, voxel_nm, share):
+    mask = np.random.default_rng(2).random(shape) < share
+    mask[0, 0, 0] = True
     unit = whole_unit(voxel_nm)
-    squares = np.where(mask, 0, -1)
-    for axis, size in enumerate(unit.voxel):
-        lines = np.moveaxis(squares, axis, 0)
-        squares = np.moveaxis(envelope(lines.reshape(len(lines), -1), size).reshape(lines.shape), 0, axis)
-    if mask.any():
-        wanted = distance_transform_edt(~mask, sampling=voxel_nm)
-        np.testing.assert_allclose(unit.length_nm(squares), wanted, rtol=1e-9)
-    else:
-        assert (squares == -1).all()
+    wanted = np.rint(distance_transform_edt(~mask, sampling=unit.voxel) ** 2).astype(np.int64)
+    trim = tuple(slice(n // 3, n - n // 4) for n in shape)
+    for cap_nm in (50.0, 400.0, 3000.0):
+        limit = unit.squares(cap_nm)
+        found = squares_to(mask, unit, limit, trim)
+        np.testing.assert_array_equal(found, np.minimum(wanted, limit + 1)[trim])
+
+
+@settings(max_examples=30, deadline=None)
+@given(shape=st.tuples(*[st.integers(1, 12)] * 3), seed=st.integers(0, 2**20), keys=st.sampled_from([1, 7]))
+def test_whole_arrays_shifted_as_on_a_device_give_the_same(shape, seed, keys):
+    rng = np.random.default_rng(seed)
+    far = 101 * keys
+    start = np.where(rng.random(shape) < 0.05, rng.integers(0, keys, shape), far).astype(np.uint16)
+    costs = [[c * keys for c in parabola(size, 100)] for size in (1, 2, 4)]
+    trim = tuple(slice(n // 3, max(n // 3 + 1, n - n // 4)) for n in shape)
+    np.testing.assert_array_equal(shifted(start, costs, trim), spread(start, costs, far, trim))
 
 
 def test_of_two_labels_equally_near_the_smaller_one_is_taken():

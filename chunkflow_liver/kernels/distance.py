@@ -147,23 +147,16 @@ def exact_nm(distance: Array, box: Box, volume: Box, voxel_nm: Nm, cap_nm: float
         as `distance`.
     """
     xp = namespace(distance)
-    exact = xp.isfinite(distance) if not np.isfinite(cap_nm) else xp.ones(distance.shape, bool)
+    ends = []
     for axis, size in enumerate(voxel_nm):
         index = np.arange(box.start[axis], box.stop[axis])
-        outside = np.minimum(index - volume.start[axis] + 1, volume.stop[axis] - index) * (size * _TIE)
+        outside = np.minimum(index - volume.start[axis] + 1, volume.stop[axis] - index)
+        ends.append((outside * (size * _TIE)).astype(np.float32))
+    beside = np.minimum(ends[1][:, None], ends[2])
+    lowest, beside = float(beside.min()), xp.asarray(beside)
+    exact = xp.ones(distance.shape, bool)
+    for plane, found, end in zip(distance, exact, ends[0], strict=True):
         # Only where the volume's end is nearer than the cap can it matter.
-        for part in _ends(outside.astype(np.float32) < cap_nm):
-            at = (*(slice(None),) * axis, part)
-            ends = xp.asarray(outside[part].astype(np.float32)).reshape(
-                [-1 if a == axis else 1 for a in range(3)]
-            )
-            exact[at] &= xp.minimum(xp.abs(distance[at]), xp.float32(cap_nm)) <= ends
+        if min(lowest, end) < cap_nm:
+            found[:] = xp.minimum(xp.abs(plane), xp.float32(cap_nm)) <= xp.minimum(beside, end)
     return exact
-
-
-def _ends(near: Array) -> list[slice]:
-    """The first and the last voxels that are near an end; one slice where they meet."""
-    if near.all():
-        return [slice(None)]
-    inner = np.flatnonzero(~near)
-    return [s for s in (slice(0, int(inner[0])), slice(int(inner[-1]) + 1, None)) if near[s].any()]

@@ -16,7 +16,6 @@ from chunkflow_liver.xp import Array, namespace
 
 Trim = tuple[slice, slice, slice]
 
-_SLAB = 1 << 17
 _LARGEST_SIZE = 1 << 20
 _TIE = 1 + 1e-9
 
@@ -82,8 +81,8 @@ def spread(start: Array, costs: Sequence[Sequence[int]], far: int, trim: Trim) -
 
     Parameters
     ----------
-    start : ndarray of shape (Z, Y, X), integer
-        0 (or a key) where something is, `far` elsewhere.
+    start : ndarray of shape (Z, Y, X), unsigned integer
+        0 where something is (or keys, below every step of the costs), `far` elsewhere.
     costs : three sequences of int
         Cost of 1, 2, .. voxels along z, y and x, not decreasing; farther ones are out of reach.
     far : int
@@ -99,48 +98,44 @@ def spread(start: Array, costs: Sequence[Sequence[int]], far: int, trim: Trim) -
     Notes
     -----
     With squares as costs this is the exact Euclidean transform, one axis after the other; what lies
-    beside the wanted voxels is dropped after its axis. Whole slabs are shifted: for the
-    few dozen voxels of a cap this is several times faster than lower envelopes [1]_.
-
-    References
-    ----------
-    .. [1] Felzenszwalb and Huttenlocher, 2012, doi:10.4086/toc.2012.v008a019
+    beside the wanted voxels is dropped after its axis.
     """
+    if namespace(start) is not np:
+        return shifted(start, costs, trim)
+    from chunkflow_liver.kernels.transform_loops import across_rows, along_rows
+
+    kind = start.dtype
+    steps = [np.array([0, *c], kind) for c in costs]
+    ends = [s.indices(n) for s, n in zip(trim, start.shape, strict=True)]
+    z, y, x = (stop - first for first, stop, _ in ends)
+    z0, y0, x0 = (first for first, _, _ in ends)
+    depth, height, width = start.shape
+    rows = np.empty((depth * height, x), kind)
+    along_rows(np.ascontiguousarray(start).reshape(-1, width), rows, steps[2], kind.type(far), x0)
+    planes = np.empty((depth, y, x), kind)
+    across_rows(rows.reshape(depth, height, x), planes, steps[1], y0)
+    found = np.empty((1, z, y * x), kind)
+    across_rows(planes.reshape(1, depth, y * x), found, steps[0], z0)
+    return found.reshape(z, y, x)
+
+
+def shifted(start: Array, costs: Sequence[Sequence[int]], trim: Trim) -> Array:
+    """`spread` on the device, where whole arrays are shifted."""
+    xp = namespace(start)
     found = start
     for axis in (2, 1, 0):
-        # Slabs are cut across another axis than the one that is shifted.
-        across = 1 if axis == 0 else 0
-        kept: list[Any] = [slice(None)] * 3
-        kept[axis] = trim[axis]
-        shape = list(found.shape)
-        shape[axis] = len(range(*trim[axis].indices(shape[axis])))
-        out = namespace(found).empty(shape, found.dtype)
-        depth = max(1, _SLAB * found.shape[across] // max(1, found.size))
-        for first in range(0, shape[across], depth):
-            at: list[Any] = [slice(None)] * 3
-            at[across] = slice(first, first + depth)
-            out[tuple(at)] = _shifted(found[tuple(at)], costs[axis], axis, far)[tuple(kept)]
-        found = out
-    return found
-
-
-def _shifted(slab: Array, costs: Sequence[int], axis: int, far: int) -> Array:
-    """`spread` of a slab along one axis."""
-    xp = namespace(slab)
-    highest = int(slab.max()) if slab.size else 0
-    if highest == 0 or int(slab.min()) >= far:
-        return slab
-    slab = xp.ascontiguousarray(slab)
-    best, moved = slab.copy(), xp.empty_like(slab)
-    for steps, cost in enumerate(costs, 1):
-        if steps >= slab.shape[axis] or cost >= highest:
-            break
-        xp.add(slab, slab.dtype.type(cost), out=moved)
-        lead = (slice(None),) * axis
-        before, after = (*lead, slice(None, -steps)), (*lead, slice(steps, None))
-        xp.minimum(best[after], moved[before], out=best[after])
-        xp.minimum(best[before], moved[after], out=best[before])
-    return best
+        highest = int(found.max()) if found.size else 0
+        best, moved = found.copy(), xp.empty_like(found)
+        for steps, cost in enumerate(costs[axis], 1):
+            if steps >= found.shape[axis] or cost >= highest:
+                break
+            xp.add(found, found.dtype.type(cost), out=moved)
+            lead = (slice(None),) * axis
+            before, after = (*lead, slice(None, -steps)), (*lead, slice(steps, None))
+            xp.minimum(best[after], moved[before], out=best[after])
+            xp.minimum(best[before], moved[after], out=best[before])
+        found = best[(*(slice(None),) * axis, trim[axis])]
+    return xp.ascontiguousarray(found)
 
 
 def squares_to(mask: Array, unit: Unit, limit: int, trim: Trim, between: bool = False) -> Array:
@@ -168,8 +163,7 @@ def squares_to(mask: Array, unit: Unit, limit: int, trim: Trim, between: bool = 
     kind = smallest_type(2 * limit + 1)
     costs = [parabola(size, limit, between) for size in unit.voxel]
     start = xp.where(mask, kind.type(0), kind.type(limit + 1))
-    found = spread(start, costs, limit + 1, trim)
-    return xp.minimum(found, kind.type(limit + 1), out=found)
+    return spread(start, costs, limit + 1, trim)
 
 
 def nearest_of(labels: Array, unit: Unit, limit: int, trim: Trim) -> tuple[Array, Array]:
@@ -219,60 +213,3 @@ def nearest_of(labels: Array, unit: Unit, limit: int, trim: Trim) -> tuple[Array
 def smallest_type(largest: int) -> np.dtype[Any]:
     """The smallest unsigned type with at least 16 bits that holds `largest`."""
     return next(t for t in map(np.dtype, ("u2", "u4", "u8")) if largest <= np.iinfo(t).max)
-
-
-def envelope(values: Array, size: int) -> Array:
-    """Smallest of `values` along the first axis plus the squared distance to it, without a limit.
-
-    Parameters
-    ----------
-    values : ndarray of shape (N, L), int64
-        L lines of squares in units; -1 where there is nothing.
-    size : int
-        Voxel size along the lines, in units.
-
-    Returns
-    -------
-    ndarray of shape (N, L), int64
-        min over j of values[j] + ((i - j) * size)**2 for every i; -1 where a line holds nothing.
-
-    Notes
-    -----
-    Lower envelope of parabolas in whole numbers [1]_, all lines at once: linear in N.
-
-    References
-    ----------
-    .. [1] Meijster, Roerdink and Hesselink, 2000, doi:10.1007/0-306-47025-X_36
-    """
-    n, lines = values.shape
-    site, begin = np.zeros((n, lines), np.int32), np.zeros((n, lines), np.int32)
-    top = np.full(lines, -1)
-    weight = size * size
-    for u in range(n):
-        todo = np.flatnonzero(values[u] >= 0)
-        live = todo[top[todo] >= 0]
-        while len(live):
-            s, t = (stack[top[live], live].astype(np.int64) for stack in (site, begin))
-            worse = values[s, live] + weight * (t - s) ** 2 > values[u, live] + weight * (t - u) ** 2
-            live = live[worse]
-            top[live] -= 1
-            live = live[top[live] >= 0]
-        first = top[todo] < 0
-        alone, more = todo[first], todo[~first]
-        top[alone] = 0
-        site[0, alone], begin[0, alone] = u, 0
-        s = site[top[more], more].astype(np.int64)
-        ahead = weight * (u * u - s * s) + values[u, more] - values[s, more]
-        meet = 1 + ahead // (2 * weight * (u - s))
-        inside = meet < n
-        more = more[inside]
-        top[more] += 1
-        site[top[more], more], begin[top[more], more] = u, meet[inside]
-    found = np.full((n, lines), -1, np.int64)
-    live = np.flatnonzero(top >= 0)
-    top = top[live]
-    for u in reversed(range(n)):
-        s = site[top, live].astype(np.int64)
-        found[u, live] = values[s, live] + weight * (u - s) ** 2
-        top -= (begin[top, live] == u) & (top > 0)
-    return found

@@ -1,7 +1,7 @@
 """The distance map: nm from every voxel to a class or to instances, exact, and flagged where it is not.
 
-Up to a cap a block reads a halo of the cap. Without a cap three passes over the volume, along z, y and
-x, each in blocks of whole lines, hand on exact squared distances.
+Up to a cap a block reads a halo of the cap. Without a cap passes along x, y and z, in blocks of whole lines,
+hand on steps and exact squared distances.
 """
 
 from __future__ import annotations
@@ -18,7 +18,14 @@ from chunkflow_liver.engine.stage import Map, Result, Stage
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import Block, BlockGrid, Nm, Zyx, voxels, zyx
 from chunkflow_liver.kernels.distance import distance_nm, exact_nm, inside_nm
-from chunkflow_liver.kernels.squares import envelope, nearest_of, whole_unit
+from chunkflow_liver.kernels.lines import (
+    along_axis,
+    nothing,
+    squares_of_steps,
+    squares_type,
+    steps_in_rows,
+)
+from chunkflow_liver.kernels.squares import Unit, nearest_of, smallest_type, whole_unit
 from chunkflow_liver.ops.place import (
     PathLike,
     artefact_url,
@@ -33,7 +40,7 @@ from chunkflow_liver.xp import Array
 
 BORDERS = ("unknown", "background", "mirror")
 AXES = "zyx"
-_EXACT = 2**53
+_STORED = {"uint32": "uint32", "uint64": "float64"}
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,8 @@ def distance(
         Class name or number that distances are measured to; every label that is not 0 by default.
     cap_nm : float or None
         Largest distance wanted, in nm; it is also the halo of the blocks, so cost grows with it. None
-        for all distances, by three passes that keep 16 bytes per voxel in the work folder.
+        for all distances, in up to three stages over blocks of whole lines, which keep 2 to 10 bytes per
+        voxel in the work folder; in one where a block holds the whole volume.
     name : str
         Name of the distance image; the flags are the label image `<name>-exact`.
     work : path
@@ -242,7 +250,7 @@ def _block(
         outputs = (np.where(mask[block.trim], -inside, outputs[0]), *outputs[1:])
     flags = np.ones(block.write.shape, np.uint8)
     if options.border == "unknown":
-        flags = exact_nm(outputs[0], block.write, block.volume, voxel_nm, cap_nm).astype(np.uint8)
+        flags = exact_nm(outputs[0], block.write, block.volume, voxel_nm, cap_nm).view(np.uint8)
     return Result((_stored(outputs[0], options), flags, *outputs[1:]))
 
 
@@ -282,73 +290,95 @@ def _uncapped(
     into: PathLike | None,
     options: DistanceOptions,
 ) -> Plan:
-    """Three passes along z, y and x, each over blocks of whole lines."""
+    """Passes along x, y and z, each over blocks of whole lines; in fewer stages where blocks hold more."""
     unit = whole_unit(labels.voxel_nm)
-    if sum((n * u) ** 2 for n, u in zip(labels.shape, unit.voxel, strict=True)) >= _EXACT:
-        raise ConfigError(
-            f"{labels.url} is too large for exact distances of any length in steps of {unit.nm} nm; give "
-            "a cap_nm"
-        )
+    try:
+        kind = squares_type(labels.shape, unit)
+    except ConfigError as err:
+        raise ConfigError(f"{labels.url}: {err}; give a cap_nm") from err
     number = None if to is None else labels.class_number(to)
     block = block or labels.write_unit
+    *kept, last = _groups(labels.shape, block)
     source, stages = labels, list[Stage]()
-    for axis in range(2):
-        lines = _lines(labels.shape, block, axis)
-        url = artefact_url(work, name, f"along-{AXES[axis]}")
-        squares = labels.like(url, dtype="float64", kind="image", block=lines, levels=1)
-        squares = replace(squares, source=None)
-        grid = BlockGrid(labels.box, lines)
-        params: dict[str, Any] = {"axis": axis, "size": unit.voxel[axis]}
-        params |= {"label": number} if axis == 0 else {}
-        function = _first_lines if axis == 0 else _lines_of_squares
-        stage = f"{name}/along-{AXES[axis]}"
-        stages.append(Map(stage, function, grid, (source,), (squares,), params=params, working=56.0))
-        source = squares
-    lines = _lines(labels.shape, block, 2)
+    for axes in kept:
+        lines = _lines(labels.shape, block, axes)
+        along = f"along-{AXES[axes[0]]}"
+        # Steps along x are small numbers. What is stored of an image is at most of 32 bits, or a float.
+        dtype = smallest_type(2 * labels.shape[2]).name if axes == (2,) else _STORED[kind.name]
+        stored = labels.like(
+            artefact_url(work, name, along), dtype=dtype, kind="image", block=lines, levels=1
+        )
+        stored = replace(stored, source=None)
+        rows = axes == (2,)
+        params: dict[str, Any] = {"label": number} if rows else {"voxel_nm": labels.voxel_nm}
+        grid, function = BlockGrid(labels.box, lines), _steps if rows else _columns
+        stages.append(
+            Map(f"{name}/{along}", function, grid, (source,), (stored,), params=params, working=12.0)
+        )
+        source = stored
+    lines = _lines(labels.shape, block, last)
     outputs = _outputs(labels, name, work, lines, into, options)
-    params = {
-        "size": unit.voxel[2],
-        "unit_nm": unit.nm,
-        "voxel_nm": labels.voxel_nm,
-        "border": options.border,
-    }
+    params = {"axes": last, "label": number, "voxel_nm": labels.voxel_nm, "border": options.border}
     grid = BlockGrid(labels.box, lines)
-    stages.append(Map(f"{name}/distance", _last_lines, grid, (source,), outputs, params=params, working=72.0))
+    working = 12.0 + 2.0 * kind.itemsize
+    stages.append(
+        Map(f"{name}/distance", _last_lines, grid, (source,), outputs, params=params, working=working)
+    )
     return _plan(tuple(stages), outputs, (to, None), options, work)
 
 
-def _lines(shape: Zyx, block: Zyx, axis: int) -> Zyx:
-    """Block of whole lines along `axis` with about as many voxels as `block`."""
+def _groups(shape: Zyx, block: Zyx) -> list[tuple[int, ...]]:
+    """Axes that are gone along together: as many as blocks of the size of `block` hold whole lines of."""
+    most = math.prod(min(b, n) for b, n in zip(block, shape, strict=True))
+    fewer: list[list[tuple[int, ...]]] = [[(2, 1, 0)], [(2,), (1, 0)]]
+    for groups in fewer:
+        if all(math.prod(_lines(shape, block, axes)) <= most for axes in groups):
+            return groups
+    return [(2,), (1,), (0,)]
+
+
+def _lines(shape: Zyx, block: Zyx, axes: tuple[int, ...]) -> Zyx:
+    """Block of whole lines along `axes` with about as many voxels as `block`."""
     sides = [min(b, n) for b, n in zip(block, shape, strict=True)]
     most = math.prod(sides)
-    sides[axis] = shape[axis]
-    while math.prod(sides) > most:
-        widest = max((a for a in range(3) if a != axis), key=lambda a: sides[a])
+    for axis in axes:
+        sides[axis] = shape[axis]
+    others = [a for a in range(3) if a not in axes]
+    while others and math.prod(sides) > most:
+        widest = max(others, key=lambda a: sides[a])
         if sides[widest] % 2 or sides[widest] <= 16:
             break
         sides[widest] //= 2
     return zyx(sides)
 
 
-def _first_lines(block: Block, labels: Array, *, label: int | None, axis: int, size: int) -> Result:
-    mask = labels != 0 if label is None else labels == label
-    return Result((_along(np.where(mask, 0, -1), axis, size).astype(np.float64),))
+def _steps(block: Block, labels: Array, *, label: int | None) -> Result:
+    return Result((steps_in_rows(labels != 0 if label is None else labels == label),))
 
 
-def _lines_of_squares(block: Block, squares: Array, *, axis: int, size: int) -> Result:
-    return Result((_along(squares.astype(np.int64), axis, size).astype(np.float64),))
+def _columns(block: Block, steps: Array, *, voxel_nm: Nm) -> Result:
+    squares = _along_columns(steps, block, whole_unit(voxel_nm))
+    return Result((squares.astype(_STORED[squares.dtype.name], copy=False),))
+
+
+def _along_columns(steps: Array, block: Block, unit: Unit) -> Array:
+    """Squares along x and y, from the steps along x."""
+    squares = squares_of_steps(steps, unit.voxel[2], squares_type(block.volume.shape, unit))
+    return along_axis(squares, 1, unit.voxel[1])
 
 
 def _last_lines(
-    block: Block, squares: Array, *, size: int, unit_nm: float, voxel_nm: Nm, border: str
+    block: Block, found: Array, *, axes: tuple[int, ...], label: int | None, voxel_nm: Nm, border: str
 ) -> Result:
-    found = _along(squares.astype(np.int64), 2, size)
-    distance = np.where(found < 0, np.inf, np.sqrt(np.maximum(found, 0)) * unit_nm).astype(np.float32)
+    unit = whole_unit(voxel_nm)
+    if 2 in axes:
+        found = steps_in_rows(found != 0 if label is None else found == label)
+    if 1 in axes:
+        found = _along_columns(found, block, unit)
+    squares = along_axis(found.astype(squares_type(block.volume.shape, unit), copy=False), 0, unit.voxel[0])
+    distance = np.empty(squares.shape, np.float32)
+    for plane, lengths in zip(squares, distance, strict=True):
+        lengths[:] = unit.length_nm(plane)
+        lengths[plane == nothing(plane.dtype)] = np.inf
     exact = exact_nm(distance, block.write, block.volume, voxel_nm, np.inf)
-    return Result((distance, (exact if border == "unknown" else np.isfinite(distance)).astype(np.uint8)))
-
-
-def _along(squares: Array, axis: int, size: int) -> Array:
-    """`envelope` along one axis of a block."""
-    lines = np.ascontiguousarray(np.moveaxis(squares.astype(np.int64, copy=False), axis, 0))
-    return np.moveaxis(envelope(lines.reshape(len(lines), -1), size).reshape(lines.shape), 0, axis)
+    return Result((distance, (exact if border == "unknown" else np.isfinite(distance)).view(np.uint8)))
