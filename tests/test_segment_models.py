@@ -132,6 +132,20 @@ def test_a_broken_run_goes_on_to_the_same_scores(folders, raw, tmp_path):
     resumed_equals_whole(make, tmp_path, "cells/segment", 1)
 
 
+def test_notes_of_a_plan_say_of_which_model_they_are(folders, raw, tmp_path):
+    """Two models may have the same configuration, and the same one may be there twice."""
+    first, second = folders[0], folders[2]
+    text = str(plan(raw, [{"model": first, "weight": 2}, second], tmp_path / "w"))
+    for i, folder, weight in ((1, first, 2), (2, second, 1)):
+        name = f"cells/segment: model {i} of 2, {folder.name} (3d_fullres): "
+        notes = [line.removeprefix(name) for line in text.splitlines() if line.startswith(name)]
+        assert notes[0].endswith(f"weight {weight}")
+        assert " windows of " in notes[1]
+    alone = str(plan(raw, first, tmp_path / "a"))
+    assert f"cells/segment: {first.name} (3d_fullres): level 0" in alone
+    assert "weight" not in alone
+
+
 def test_models_of_other_classes_or_axes_are_not_combined(folders, raw, tmp_path):
     other = write_model_folder(tmp_path / "other", labels=4, mirror=None)
     turned = write_model_folder(tmp_path / "turned", transpose=(2, 0, 1), mirror=None)

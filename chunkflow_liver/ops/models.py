@@ -85,6 +85,14 @@ def read_sources(
     return tuple(sources), tuple(channels)
 
 
+def called(sources: Sequence[Source]) -> list[str]:
+    """What messages call each model: file or folder and configuration, and its number among several."""
+    names = [f"{s.model.folder.name} ({s.model.name})" for s in sources]
+    if len(names) == 1:
+        return names
+    return [f"model {i} of {len(names)}, {name}" for i, name in enumerate(names, 1)]
+
+
 def _described(path: Path) -> Mapping[str, Any]:
     """The mapping in a model's YAML file."""
     if not path.is_file():

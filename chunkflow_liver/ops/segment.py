@@ -17,7 +17,7 @@ from chunkflow_liver.errors import ConfigError, InputError, SegmenterError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx, zyx
 from chunkflow_liver.kernels.extremes import block_extremes, merge_extremes, plane_extremes
 from chunkflow_liver.kernels.statistics import block_statistics, merge_statistics, summarise
-from chunkflow_liver.ops.models import ModelEntry, check_images, read_sources
+from chunkflow_liver.ops.models import ModelEntry, called, check_images, read_sources
 from chunkflow_liver.ops.place import PathLike, arrays_at, image_url, label_format, label_url, work_folder
 from chunkflow_liver.ops.region import Region, region_of
 from chunkflow_liver.segmenters import Network, Source
@@ -154,7 +154,7 @@ def segment(
     )
     about = (
         ("classes", classes),
-        ("model", ", ".join(s.model.name for s in sources)),
+        ("model", ", ".join(called(sources))),
         ("fingerprint", ", ".join(s.fingerprint for s in sources)),
     )
     products = (
@@ -265,7 +265,7 @@ def _notes(
 ) -> tuple[str, ...]:
     """What was taken of the models, and how much work the blocks make of it."""
     notes = []
-    for source in sources:
+    for source, name in zip(sources, called(sources), strict=True):
         model, order = source.model, source.model.transpose_forward
         whole = _network_block(grid.box.shape, source)
         frame = Frame.of(zyx([whole[axis] for axis in order]), model.window, how.step)
@@ -279,14 +279,16 @@ def _notes(
                                   + frame.content.start[i]))
                 for a in cuts
             )  # fmt: skip
-        text = f"{model.name}: {source.fit}"
+        text = f"{name}: {source.fit}"
+        if len(sources) > 1:
+            text += f", weight {source.weight:g}"
         if source.factor != (1, 1, 1):
             text += f", written {source.factor} times finer"
         notes.append(text)
         said = "x".join(map(str, model.window))
         efficiency = frame.windows / max(1, computed)
         notes.append(
-            f"{model.name}: {computed} windows of {said}, {computed / frame.windows:.3f} times those of the "
+            f"{name}: {computed} windows of {said}, {computed / frame.windows:.3f} times those of the "
             f"whole volume (efficiency of the cut {efficiency:.0%})"
         )
         if region is not None:
@@ -298,7 +300,7 @@ def _notes(
                 frame.is_2d,
             )
             share = region.share(stored, source.fit.network_nm)
-            notes.append(f"{model.name}: about {share:.0%} of the windows lie in what is wanted")
+            notes.append(f"{name}: about {share:.0%} of the windows lie in what is wanted")
     return tuple(notes)
 
 
