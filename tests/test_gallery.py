@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
+from report_pages import Page
 from strategies import done, write
-from test_reports import Page
 
 import chunkflow_liver as cf
 from chunkflow_liver.engine.plan import Plan, Product
@@ -89,6 +90,34 @@ def test_cards_hold_numbers_and_texts_of_every_feature(tmp_path):
     assert {u[1:] for u in used} == {
         a["id"] for a in page.all("image") if str(a.get("id", "")).startswith("o0-")
     }
+
+
+def test_extreme_objects_are_shown_with_their_pictures_and_a_click_sorts_the_gallery(tmp_path):
+    plan, _ = make_run(tmp_path)
+    page = Page(report(plan))
+    table = cf.read_table(plan.output).to_pydict()
+    largest = [table["label"][i] for i in np.argsort([-v for v in table["volume_um3"]], kind="stable")[:5]]
+    part = page.source[page.source.index("The largest of t") : page.source.index("The smallest of t")]
+    assert [int(n) for n in re.findall(r'aria-label="object (\d+)"', part)] == largest
+    buttons = [a["data-sort"] for a in page.all("button") if "data-sort" in a]
+    assert buttons == [a["value"] for a in page.all("option")]
+    (features,) = (a["data-gallery"] for a in page.all("table") if "data-gallery" in a)
+    assert [a["id"] for a in page.all("div") if a.get("class") == "gallery"] == [features]
+
+
+def test_cards_have_a_scale_bar_of_a_round_length(tmp_path):
+    plan, labels = make_run(tmp_path)
+    page = Page(report(plan))
+    box = np.argwhere(labels == 1)
+    height, width = (np.ptp(box[:, a]) + 1 for a in (1, 2))
+    side = 1.35 * max(max(height, 8) * 8.0, max(width, 8) * 16.0)
+    card = page.source[page.source.index('aria-label="object 1"', page.source.index('id="gallery-1"')) :][
+        :400
+    ]
+    assert float(re.findall(r'width="([0-9.]+)" height="3"', card)[0]) == pytest.approx(
+        96 * 50 / side, abs=0.1
+    )
+    assert "label 1<br>bar 50\u202fnm" in card
 
 
 def test_the_number_of_pictures_is_bounded_and_the_extremes_are_among_them(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from chunkflow_liver.reports.findings import findings
 from chunkflow_liver.reports.narrowings import narrowings
 from chunkflow_liver.reports.provenance import provenance
 from chunkflow_liver.reports.seams import seams
-from chunkflow_liver.reports.slices import WIDTH, gradient, pictures
+from chunkflow_liver.reports.slices import WIDTH, gradient, pictures, score_gradient
 from chunkflow_liver.reports.surroundings import surroundings
 from chunkflow_liver.reports.words import by, length, one, percent
 from chunkflow_liver.reports.work import read_work
@@ -72,6 +72,7 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
             )
         ),
         gradient=gradient(),
+        score_gradient=score_gradient(),
         width=WIDTH,
         script=_source("page.js"),
         script_hash=_hash(_source("page.js")),

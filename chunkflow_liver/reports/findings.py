@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,9 @@ from chunkflow_liver.reports.changes import edited_text, refined_text
 from chunkflow_liver.reports.figures import Bars, even_edges, histogram, log_edges
 from chunkflow_liver.reports.gallery import Gallery, gallery
 from chunkflow_liver.reports.samples import choose, fits, levels_of, surface, together
+from chunkflow_liver.reports.scores import evaluated_text, mean_scores
 from chunkflow_liver.reports.slices import Layer, Pictures, css
-from chunkflow_liver.reports.tables import Shown, Stored, extremes, first_rows, stored
+from chunkflow_liver.reports.tables import ENDS, Shown, Stored, extremes, first_rows, stored
 from chunkflow_liver.reports.words import length, number, one, percent, several
 from chunkflow_liver.reports.work import Work
 from chunkflow_liver.store.ngff_write import PALETTE
@@ -35,11 +36,6 @@ EXTREME_COLUMNS = (
     "centroid_y_nm",
     "centroid_x_nm",
     "touches_border",
-)
-EXTREMES = (
-    ("The largest", "volume_um3", False),
-    ("The smallest", "volume_um3", True),
-    ("The longest", "axis_major_nm", False),
 )
 
 
@@ -62,6 +58,7 @@ class Findings:
     warnings: list[str] = field(default_factory=list)
     composition: list[tuple[str, str, str, str]] = field(default_factory=list)
     composition_text: str = ""
+    scores: list[tuple[Shown, str]] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
     extremes: list[Shown] = field(default_factory=list)
     contacts: list[tuple[str, list[tuple[str, str]], Shown | None]] = field(default_factory=list)
@@ -82,8 +79,8 @@ def findings(work: Work, drawn: Pictures) -> Findings:
             except ChunkflowLiverError as err:
                 found.missing.append(f"{kind.capitalize()}: {err}.")
     for i, table in enumerate(tables.get("instance table", [])):
-        _instances(table, work, found)
         shown = gallery(table, f"o{i}", work, drawn)
+        _instances(table, work, shown, found)
         if shown is not None:
             found.galleries.append(shown)
     for table in tables.get("contact table", []):
@@ -94,9 +91,12 @@ def findings(work: Work, drawn: Pictures) -> Findings:
                 _distance(layer, [p for p in drawn.layers if p.kind == "instances"], found)
             elif layer.kind == "semantic":
                 _composition(layer, found)
+                means = mean_scores(layer, drawn.layers)
+                found.scores += [] if means is None else [means]
         except ChunkflowLiverError as err:
             found.missing.append(f"No statistics of {layer.name!r}: {err}.")
     _intensity(work, tables.get("instance table", []), drawn, found)
+    found.sentences += [text for t in tables.get("evaluation", []) if (text := evaluated_text(t))]
     found.sentences += [refined_text(t) for t in tables.get("id table", [])]
     found.sentences += [edited_text(t) for t in tables.get("edit log", [])]
     for kind in kinds:
@@ -114,7 +114,7 @@ def _volume_of(work: Work, name: str) -> Volume | None:
     return next((h for h in handles if isinstance(h, Volume)), None)
 
 
-def _instances(table: Stored, work: Work, found: Findings) -> None:
+def _instances(table: Stored, work: Work, pictured: Gallery | None, found: Findings) -> None:
     """Counts, volumes, border, histogram and extreme rows of one instance table."""
     sizes = table.column("volume_um3")
     labelled = _volume_of(work, str(table.about.get("instances", "")))
@@ -165,12 +165,14 @@ def _instances(table: Stored, work: Work, found: Findings) -> None:
                 tuple((several(n), css(PALETTE[i])) for i, n in enumerate(groups)) if len(groups) > 1 else (),
             )
         )
-    for title, by, smallest in EXTREMES:
+    for title, by, smallest in ENDS:
         shown = extremes(
             table, by, EXTREME_COLUMNS, title=f"{title} of {table.product.name}", smallest=smallest
         )
         if shown is not None:
-            found.extremes.append(shown)
+            labels = [row[0][0] for row in shown.rows] if "label" in table.names else []
+            pictures = pictured.pictures_of(labels) if pictured else ()
+            found.extremes.append(replace(shown, pictures=pictures))
 
 
 def _contacts(table: Stored, work: Work, instances: Sequence[Stored], found: Findings) -> None:
@@ -217,7 +219,10 @@ def _contacts(table: Stored, work: Work, instances: Sequence[Stored], found: Fin
                     "of the marching-cubes mesh.",
                 )
             )
-        largest = extremes(table, "area_a_um2", table.names, title="The largest contacts")
+        # A class is one partner: its number would stand in every row.
+        partners = {str(p.name) for p in work.of("instances")}
+        columns = [c for c in table.names if c != "label_b" or b in partners]
+        largest = extremes(table, "area_a_um2", columns, title="The largest contacts")
     found.contacts.append((f"{a} and {one(b)}", facts, largest))
 
 

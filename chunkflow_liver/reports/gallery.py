@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +14,10 @@ import pyarrow.parquet as pq
 from chunkflow_liver.errors import ChunkflowLiverError
 from chunkflow_liver.geometry import Box, zyx
 from chunkflow_liver.reports.samples import levels_of
-from chunkflow_liver.reports.slices import Pictures, raw_levels
-from chunkflow_liver.reports.tables import Stored
-from chunkflow_liver.reports.thumbnails import bars, thumbnail
-from chunkflow_liver.reports.words import cell, heading, number
+from chunkflow_liver.reports.slices import Pictures, raw_levels, scale_bar_nm
+from chunkflow_liver.reports.tables import ENDS, Stored, extreme_rows
+from chunkflow_liver.reports.thumbnails import SIDE, bars, span, thumbnail, width_nm
+from chunkflow_liver.reports.words import cell, heading, length, number
 from chunkflow_liver.reports.work import Work
 from chunkflow_liver.store.volume import Volume
 
@@ -30,12 +31,16 @@ BOX = tuple(f"bbox_{a}_{end}" for end in ("min", "max") for a in "zyx")
 
 @dataclass(frozen=True)
 class Feature:
-    """One measured column; its ends are (row of `Gallery.cards` or None, label, value)."""
+    """One measured column; `path` draws its distribution from `span`[0] to `span`[1].
+
+    Its ends are (row of `Gallery.cards` or None, label, value).
+    """
 
     name: str
     title: str
     unit: str
     path: str
+    span: tuple[str, str]
     median: str
     missing: int
     low: tuple[int | None, str, str]
@@ -44,11 +49,12 @@ class Feature:
 
 @dataclass(frozen=True)
 class Card:
-    """One object: its picture, and value and text of every feature as JSON."""
+    """One object: its picture with a scale bar (pixels, text), and all features as JSON numbers and texts."""
 
     id: str
     label: str
     picture: str
+    bar: tuple[float, str]
     values: str
     texts: str
     first: str
@@ -63,6 +69,11 @@ class Gallery:
     features: list[Feature] = field(default_factory=list)
     cards: list[Card] = field(default_factory=list)
     problem: str = ""
+
+    def pictures_of(self, labels: Sequence[str]) -> tuple[str, ...]:
+        """Ids of the pictures of objects, '' for those that have none."""
+        known = {card.label: card.id for card in self.cards if card.picture}
+        return tuple(known.get(label, "") for label in labels)
 
 
 def gallery(table: Stored, place: str, work: Work, drawn: Pictures) -> Gallery | None:
@@ -89,7 +100,7 @@ def gallery(table: Stored, place: str, work: Work, drawn: Pictures) -> Gallery |
     rows, ends = _chosen(table, [f.name for f in fields])
     labels = table.column("label")
     label = np.zeros(len(rows), np.uint64) if labels is None else labels[rows]
-    pictures = _pictures(table, rows, label, work, drawn, found)
+    pictures, scales = _pictures(table, rows, label, work, drawn, found)
     values = {f.name: _taken(table, f.name, rows) for f in fields}
     at = {row: i for i, row in enumerate(rows)}
     for f in fields:
@@ -105,19 +116,28 @@ def gallery(table: Stored, place: str, work: Work, drawn: Pictures) -> Gallery |
                 title,
                 unit,
                 bars(column.astype(np.float64)),
+                _span(known.astype(np.float64)),
                 number(float(np.median(known))) if len(known) else "–",
                 len(column) - len(known),
-                _end(labels, low, at, column),
-                _end(labels, high, at, column),
+                _end(labels, low, at, column, f.name),
+                _end(labels, high, at, column, f.name),
             )
         )
     # As many digits as a text shows are enough to sort by.
     numbers = np.array([values[f.name].astype(np.float64) for f in fields]).T
     for i, row in enumerate(numbers):
-        texts = [cell(v.item()) for v in (values[f.name][i] for f in fields)]
+        texts = [cell(values[f.name][i].item(), f.name) for f in fields]
         plain = [float(f"{v:.6g}") if np.isfinite(v) else None for v in row]
         found.cards.append(
-            Card(f"{place}-{i}", str(label[i]), pictures[i], json.dumps(plain), json.dumps(texts), texts[0])
+            Card(
+                f"{place}-{i}",
+                str(label[i]),
+                pictures[i],
+                scales[i],
+                json.dumps(plain),
+                json.dumps(texts),
+                texts[0],
+            )
         )
     return found
 
@@ -133,6 +153,7 @@ def _chosen(table: Stored, names: list[str]) -> tuple[list[int], dict[str, tuple
     order = np.argsort(np.zeros(0) if first is None else first, kind="stable")
     steps = np.unique(np.linspace(0, len(order) - 1, min(TYPICAL, len(order))).round().astype(int))
     rows = order[steps].tolist()
+    rows += [row for _, by, smallest in ENDS for row in extreme_rows(table, by, smallest=smallest)]
     ends: dict[str, tuple[int | None, int | None]] = {}
     more: list[list[int]] = [[], [], []]
     for name in names:
@@ -161,32 +182,50 @@ def _taken(table: Stored, name: str, rows: list[int]) -> np.ndarray[Any, Any]:
     return np.zeros(len(rows)) if column is None else column[rows]
 
 
+def _span(known: np.ndarray[Any, Any]) -> tuple[str, str]:
+    """Where the bars of a distribution begin and end."""
+    if not len(known):
+        return "", ""
+    low, high = span(known)
+    return number(low), number(high)
+
+
 def _end(
-    labels: np.ndarray[Any, Any] | None, row: int | None, at: dict[int, int], column: np.ndarray[Any, Any]
+    labels: np.ndarray[Any, Any] | None,
+    row: int | None,
+    at: dict[int, int],
+    column: np.ndarray[Any, Any],
+    name: str,
 ) -> tuple[int | None, str, str]:
     """Card, label and value of the object at one end of a feature."""
     if row is None:
         return None, "", "–"
-    return at.get(row), "" if labels is None else str(labels[row]), cell(column[row].item())
+    return at.get(row), "" if labels is None else str(labels[row]), cell(column[row].item(), name)
 
 
 def _pictures(
     table: Stored, rows: list[int], label: np.ndarray[Any, Any], work: Work, drawn: Pictures, found: Gallery
-) -> list[str]:
-    """A thumbnail of every row, '' where there can be none; says why in `found.problem`."""
+) -> tuple[list[str], list[tuple[float, str]]]:
+    """A thumbnail of every row with its scale bar, '' where there can be none; `found.problem` says why."""
+    nothing = [""] * len(rows), [(0.0, "")] * len(rows)
     name = str(table.about.get("instances", ""))
     handle = next((p.handle for p in work.products if p.name == name and isinstance(p.handle, Volume)), None)
     missing = [c for c in BOX if c not in table.names]
     if handle is None or missing:
         found.problem = f"the table has no columns {missing}" if missing else f"no image {name!r} in this run"
-        return [""] * len(rows)
-    boxes = np.stack([_taken(table, c, rows) for c in BOX], axis=1).tolist()
+        return nothing
+    places = np.stack([_taken(table, c, rows) for c in BOX], axis=1).tolist()
+    boxes = [Box(zyx(b[:3]), zyx(b[3:])) for b in places]
     try:
         levels, raw = levels_of(handle), raw_levels(work, [])
-        return [
-            thumbnail(levels, raw, int(n), Box(zyx(b[:3]), zyx(b[3:])), grey=(drawn.black, drawn.white))
-            for n, b in zip(label.tolist(), boxes, strict=True)
+        shown = [
+            thumbnail(levels, raw, int(n), box, grey=(drawn.black, drawn.white))
+            for n, box in zip(label.tolist(), boxes, strict=True)
         ]
+        widths = [width_nm(levels[0], box) for box in boxes]
+        # At most half of the width: a quarter of so small a picture is hard to see.
+        bars_nm = [scale_bar_nm(2 * w) for w in widths]
+        return shown, [(SIDE * nm / w, length(nm)) for nm, w in zip(bars_nm, widths, strict=True)]
     except (ChunkflowLiverError, OSError) as err:
         found.problem = str(err)
-        return [""] * len(rows)
+        return nothing

@@ -36,6 +36,15 @@ for (const gallery of document.querySelectorAll(".gallery")) {
       figure.parentElement.append(figure);
     }
   };
+  for (const button of document.querySelectorAll(`[data-gallery="${gallery.id}"] [data-sort]`)) {
+    button.addEventListener("click", () => {
+      // A second click on the same feature turns the order around.
+      smallest.checked = select.value === button.dataset.sort && !smallest.checked;
+      select.value = button.dataset.sort;
+      show();
+      gallery.scrollIntoView({ block: "start" });
+    });
+  }
   select.addEventListener("change", show);
   smallest.addEventListener("change", show);
   show();

@@ -26,7 +26,10 @@ WIDTH = 600.0
 COLOURMAP = "viridis"
 BEYOND = (60, 60, 66)
 UNKNOWN = (150, 150, 150)
-DRAWN = ("semantic", "instances", "distance")
+SCORE_COLOURS = "inferno"
+SCORE_OF_ONE = 255
+"""What stands for 1 in an image of scores or uncertainty."""
+DRAWN = ("semantic", "instances", "distance", "score")
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,13 @@ def gradient() -> list[str]:
     import matplotlib as mpl
 
     return [css([int(255 * c) for c in mpl.colormaps[COLOURMAP](i / 8)[:3]]) for i in range(9)]
+
+
+def score_gradient() -> list[str]:
+    """Nine colours of a score, from 0, which is clear, to 1."""
+    shares = np.linspace(0, 1, 9) * SCORE_OF_ONE
+    colours = score_colours(shares[None], np.ones((1, 9), bool))[0].tolist()
+    return [f"rgba({r},{g},{b},{a / 255:.2f})" for r, g, b, a in colours]
 
 
 def pictures(work: Work) -> Pictures:
@@ -255,6 +265,8 @@ def _drawn(layer: Layer, view: View) -> Pixels:
     if layer.kind == "distance":
         exact = read_plane(layer.flags, view)[0] > 0 if layer.flags else np.ones(values.shape, bool)
         return distance_colours(layer.nm(values), exact, inside, layer.cap_nm)
+    if layer.kind == "score":
+        return score_colours(values, inside)
     values = np.where(inside, values, 0)
     if layer.kind == "instances":
         return label_colours(values, instance_colours(np.unique(values)))
@@ -285,6 +297,18 @@ def label_colours(labels: Pixels, colours: dict[int, Any]) -> Pixels:
     rim[:, 1:] |= labels[:, 1:] != labels[:, :-1]
     rim[:, :-1] |= labels[:, 1:] != labels[:, :-1]
     out[rim & (labels != 0), 3] = 255
+    return out
+
+
+def score_colours(values: Pixels, inside: Pixels) -> Pixels:
+    """Scores as RGBA pixels: the higher, the brighter and the less of the image shows through."""
+    import matplotlib as mpl
+
+    # As with distances, fewer steps than can be told apart.
+    share = np.rint(np.clip(values / SCORE_OF_ONE, 0, 1) * 50) / 50
+    out: Pixels = (mpl.colormaps[SCORE_COLOURS](share) * 255).astype(np.uint8)
+    out[..., 3] = 225 * np.sqrt(share)
+    out[~inside] = 0
     return out
 
 

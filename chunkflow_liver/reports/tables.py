@@ -18,16 +18,26 @@ from chunkflow_liver.store.table import Table
 
 MOST_ROWS = 200
 EXTREMES = 5
+ENDS = (
+    ("The largest", "volume_um3", False),
+    ("The smallest", "volume_um3", True),
+    ("The longest", "axis_major_nm", False),
+)
+"""Which objects are shown as extreme: what they are called, by which column, whether its smallest values."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """Rows of a table as text: per column (name, unit, whether numbers), per cell (text, sort key)."""
+    """Rows of a table as text: per column (name, unit, whether numbers), per cell (text, sort key).
+
+    `pictures` are ids of thumbnails in the page, '' for none, one per row; empty if no row has one.
+    """
 
     name: str
     columns: tuple[tuple[str, str, bool], ...]
     rows: tuple[tuple[tuple[str, str], ...], ...]
     total: int
+    pictures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,14 +108,22 @@ def first_rows(table: Stored, most: int = MOST_ROWS) -> Shown:
     return _shown(table.product.name, found.slice(0, most), table.rows)
 
 
+def extreme_rows(table: Stored, by: str, *, smallest: bool = False) -> list[int]:
+    """Where a column has its largest (or smallest) values; none without that column."""
+    values = table.column(by)
+    if values is None:
+        return []
+    order: list[int] = np.argsort(values if smallest else -values, kind="stable")[:EXTREMES].tolist()
+    return order
+
+
 def extremes(
     table: Stored, by: str, columns: Sequence[str], *, title: str, smallest: bool = False
 ) -> Shown | None:
-    """The rows with the largest (or smallest) values of a column; None without that column."""
-    values = table.column(by)
-    if values is None or not len(values):
+    """The rows with the largest (or smallest) values of a column; None if there are none."""
+    order = extreme_rows(table, by, smallest=smallest)
+    if not order:
         return None
-    order = np.argsort(values if smallest else -values, kind="stable")[:EXTREMES]
     present = [c for c in columns if c in table.names]
     picked = pq.ParquetFile(table.path).read(columns=present).take(pa.array(order))
     return _shown(title, picked, table.rows)
@@ -117,7 +135,11 @@ def _shown(name: str, table: pa.Table, total: int) -> Shown:
         (*heading(f.name, unit), _is_number(f.type)) for f, unit in zip(table.schema, units, strict=True)
     )
     values = [table.column(i).to_pylist() for i in range(table.num_columns)]
-    rows = tuple(tuple((cell(v), _key(v)) for v in row) for row in zip(*values, strict=True))
+    names = table.column_names
+    rows = tuple(
+        tuple((cell(v, name), _key(v)) for name, v in zip(names, row, strict=True))
+        for row in zip(*values, strict=True)
+    )
     return Shown(name, columns, rows, total)
 
 

@@ -50,10 +50,9 @@ def thumbnail(
         If the planes cannot be read.
     """
     size = labels[0].voxel_nm
-    low = [corner_nm(labels[0], a) + box.start[a] * size[a] for a in range(3)]
-    high = [corner_nm(labels[0], a) + box.stop[a] * size[a] for a in range(3)]
-    side = MARGIN * max(high[1] - low[1], high[2] - low[2], 8 * size[1], 8 * size[2])
-    corner = [(a + b - side) / 2 for a, b in zip(low, high, strict=True)]
+    side = width_nm(labels[0], box)
+    middle = [corner_nm(labels[0], a) + (box.start[a] + box.stop[a]) / 2 * size[a] for a in range(3)]
+    corner = [m - side / 2 for m in middle]
     view = View("xy", _best_plane(labels, label, box), (corner[1], corner[2]), (side, side), side / SIDE)
     seen, within = read_plane(labels, view)
     inside = (seen == label) & within
@@ -67,6 +66,12 @@ def thumbnail(
     if raw is None:
         picture[inside] = 0.6 * np.array(OUTLINE)
     return _jpeg(picture)
+
+
+def width_nm(labels: Volume, box: Box) -> float:
+    """Width and height of the thumbnail of an object with that bounding box, in nm."""
+    size = labels.voxel_nm
+    return MARGIN * max(max(box.shape[a], 8) * size[a] for a in (1, 2))
 
 
 def _best_plane(labels: Sequence[Volume], label: int, box: Box) -> float:
@@ -106,9 +111,7 @@ def bars(values: np.ndarray[Any, Any], count: int = 28) -> str:
     values = values[np.isfinite(values)]
     if not len(values):
         return ""
-    low, high = (float(v) for v in np.percentile(values, [0.5, 99.5]))
-    if math.isclose(low, high, rel_tol=1e-12, abs_tol=1e-300):
-        low, high = low - 0.5, high + 0.5
+    low, high = span(values)
     heights = np.histogram(np.clip(values, low, high), count, (low, high))[0] / 1.0
     heights *= 26 / heights.max()
     width = 100 / count
@@ -116,3 +119,11 @@ def bars(values: np.ndarray[Any, Any], count: int = 28) -> str:
         f"M{i * width:.1f} 26V{26 - h:.1f}H{(i + 1) * width:.1f}V26Z" for i, h in enumerate(heights) if h
     ]
     return "".join(parts)
+
+
+def span(values: np.ndarray[Any, Any]) -> tuple[float, float]:
+    """Where the bars of finite values begin and end: around the middle 99 %, wider than nothing."""
+    low, high = (float(v) for v in np.percentile(values, [0.5, 99.5]))
+    if math.isclose(low, high, rel_tol=1e-12, abs_tol=1e-300):
+        return low - 0.5, high + 0.5
+    return low, high

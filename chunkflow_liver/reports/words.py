@@ -34,6 +34,9 @@ PLURALS = {
     "bile canaliculus": "bile canaliculi",
 }
 
+COUNTS = ("voxels", "intensity_")
+"""Beginnings of the names of columns whose integers are amounts."""
+
 
 def number(value: float, digits: int = 3) -> str:
     """`value` with `digits` significant digits, thousands set apart by a thin space."""
@@ -122,12 +125,12 @@ def heading(column: str, unit: str = "") -> tuple[str, str]:
     return readable(column), UNIT_SIGNS.get(unit, "voxels" if column.startswith("bbox_") else unit)
 
 
-def cell(value: Any) -> str:
-    """One value of a table."""
+def cell(value: Any, column: str) -> str:
+    """One value of a column of a table; thousands are set apart in counts, not in ids and places."""
     if value is None:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
-        return str(value)
+        return number(value) if column.startswith(COUNTS) else str(value)
     return number(value, 4) if isinstance(value, float) else str(value)
