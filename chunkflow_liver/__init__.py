@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from chunkflow_liver.kernels.clean import Shapes
     from chunkflow_liver.kernels.narrowing import Neck
     from chunkflow_liver.kernels.windows import Near
+    from chunkflow_liver.ops.choosing import Keep
     from chunkflow_liver.ops.contacts import contacts
     from chunkflow_liver.ops.convert import convert, export
     from chunkflow_liver.ops.distance import DistanceOptions, distance
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from chunkflow_liver.ops.narrowing import narrowing
     from chunkflow_liver.ops.phantom import phantom
     from chunkflow_liver.ops.profiles import profiles
-    from chunkflow_liver.ops.refine import Keep, refine
+    from chunkflow_liver.ops.refine import refine
     from chunkflow_liver.ops.segment import segment
     from chunkflow_liver.ops.split import split
     from chunkflow_liver.ops.stitch import stitch
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "Box": "geometry",
     "DistanceOptions": "ops.distance",
-    "Keep": "ops.refine",
+    "Keep": "ops.choosing",
     "Near": "kernels.windows",
     "Neck": "kernels.narrowing",
     "Plan": "engine.plan",

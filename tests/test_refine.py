@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,11 @@ from strategies import VOXEL_NM, blocks, done, numbered, resumed_equals_whole, s
 
 import chunkflow_liver as cf
 from chunkflow_liver.errors import ConfigError, InputError
-from chunkflow_liver.kernels import clean
-from chunkflow_liver.ops.refine import Keep, Shapes
+from chunkflow_liver.kernels import clean, holes, union
+from chunkflow_liver.kernels.clean import Shapes
+from chunkflow_liver.ops import choosing, numbering
+from chunkflow_liver.ops.choosing import Keep
+from chunkflow_liver.store import sorting, spill
 
 FACES = ndimage.generate_binary_structure(3, 1)
 
@@ -230,6 +235,38 @@ def test_ids_of_64_bits_are_refined(tmp_path):
     found, table = refined(labels, Shapes(), Keep(), (2, 3, 4))
     assert table["label"] == [2**53 + 1, 2**64 - 1]
     np.testing.assert_array_equal(found, numbered((labels > 0) * np.array([1, 2])[:, None, None]))
+
+
+def test_memory_of_the_driver_does_not_grow_with_the_objects(tmp_path, monkeypatch):
+    """Three times the objects, holes and blocks, in the same tables of a few hundred rows."""
+    for module in (choosing, numbering, union, holes):
+        monkeypatch.setattr(module, "BATCH", 256)
+    for module, name in ((spill, "WAITING"), (sorting, "MOST"), (numbering, "BINS")):
+        monkeypatch.setattr(module, name, 256)
+    refine = importlib.import_module("chunkflow_liver.ops.refine")
+    monkeypatch.setattr(refine, "ROWS", 64)
+    peaks = []
+    for layers in (2, 6, 18):
+        labels = np.zeros((4 * layers, 16, 16), np.uint16)
+        # Shells of 3 x 3 x 3 voxels around one.
+        ids = np.arange(layers * 16).reshape(layers, 4, 4) + 1
+        labels[:] = np.kron(ids, np.pad(np.ones((3, 3, 3), int), (0, 1)))
+        labels[1::4, 1::4, 1::4] = 0
+        volume = write(tmp_path / str(layers), labels, "instances", kind="label")
+        at = {"name": "clean", "work": tmp_path / "work", "block": (4, 8, 8)}
+        find, choose = cf.refine(volume, shapes=Shapes(fill_holes=True), **at).stages[:2]
+        blocks = [(b.index, find.function(b, labels[b.read.slices], **find.params).record) for b in find.grid]
+        scratch = tmp_path / f"scratch-{layers}"
+        scratch.mkdir()
+        if layers > 2:
+            tracemalloc.start()
+        ids = choose.function(iter(blocks), **choose.params, **choose.artefacts, scratch=scratch)
+        assert ids["after"].tolist() == [27] * 16 * layers
+        assert sum(len(part["label"]) for part in refine._table(iter(()), z_nm=4, ids=ids)) == 16 * layers
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # What grows is where the pieces of each block begin, and handles of sorted parts.
+    assert peaks[2] < 1.25 * peaks[1]
 
 
 def test_a_broken_run_goes_on_to_the_same_bytes(tmp_path):

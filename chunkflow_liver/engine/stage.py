@@ -163,7 +163,7 @@ class Fold:
         Unique in a plan.
     function : callable
         Module-level; `function(records, **artefacts, **params) -> columns`, where `records` yields
-        (block index, record) in the order of blocks.
+        (block index, record) in the order of blocks. The columns of a table may come part by part.
     over : str
         Name of the map whose records are read.
     output : Arrays or Table
@@ -178,7 +178,7 @@ class Fold:
     """
 
     name: str
-    function: Callable[..., Columns]
+    function: Callable[..., Any]
     over: str
     output: Arrays | Table
     params: Mapping[str, Any] = field(default_factory=dict)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
 from chunkflow_liver.geometry import Box
 from chunkflow_liver.kernels.components import label_block
-from chunkflow_liver.kernels.union import flatten, unite
+from chunkflow_liver.kernels.union import BATCH
 from chunkflow_liver.xp import Array
 
 LARGEST = np.iinfo(np.uint64).max
@@ -58,30 +58,31 @@ def surroundings(labels: Array, spaces: Array, n: int, box: Box, volume: Box) ->
     return found
 
 
-def enclosing(parts: dict[str, Array], pairs: Array) -> Array:
-    """The object that each piece of background is a hole of.
+def enclosing(parts: dict[str, Array], roots: Array) -> Iterator[Array]:
+    """The object that each piece of background is a hole of, part by part in the order of pieces.
 
     Parameters
     ----------
     parts : dict of ndarray of shape (N,)
-        `surroundings` of all blocks, one after the other.
-    pairs : ndarray of shape (K, 2), integer
-        Pieces that are one component of the background.
+        `surroundings` of all blocks, one after the other; may be memory-mapped, changed in place.
+    roots : ndarray of shape (N,), int64
+        Piece that stands for the component of the background that each piece is part of.
 
-    Returns
-    -------
-    ndarray of shape (N,), uint64
+    Yields
+    ------
+    ndarray of shape (n,), uint64
         Id of the one object around it; 0 where there are several or none, or the volume ends.
     """
-    roots: np.ndarray[Any, Any] = np.arange(len(parts["open"]))
-    unite(roots, pairs)
-    flatten(roots)
-    lowest, highest, is_open = (parts[k].copy() for k in ("lowest", "highest", "open"))
-    np.minimum.at(lowest, roots, parts["lowest"])
-    np.maximum.at(highest, roots, parts["highest"])
-    np.logical_or.at(is_open, roots, parts["open"])
-    is_hole = ~is_open & (lowest == highest)
-    return np.where(is_hole, highest, np.uint64(0))[roots]
+    lowest, highest, is_open = (parts[k] for k in ("lowest", "highest", "open"))
+    every = [slice(begin, begin + BATCH) for begin in range(0, len(roots), BATCH)]
+    for part in every:
+        np.minimum.at(lowest, roots[part], np.array(lowest[part]))
+        np.maximum.at(highest, roots[part], np.array(highest[part]))
+        np.logical_or.at(is_open, roots[part], np.array(is_open[part]))
+    for part in every:
+        root = roots[part]
+        is_hole = ~is_open[root] & (lowest[root] == highest[root])
+        yield np.where(is_hole, highest[root], np.uint64(0))
 
 
 def _cut(axis: int, part: slice) -> tuple[slice, ...]:

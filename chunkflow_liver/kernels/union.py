@@ -8,8 +8,8 @@ from chunkflow_liver.errors import InputError
 from chunkflow_liver.kernels.components import merge_pairs
 from chunkflow_liver.xp import Array
 
-BATCH = 1 << 22
-"""Rows taken into memory at once: about 200 MiB with all temporary arrays."""
+BATCH = 1 << 20
+"""Rows taken into memory at once: about 100 MiB with all temporary arrays."""
 
 
 def unite(parents: Array, pairs: Array) -> None:

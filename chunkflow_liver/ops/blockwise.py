@@ -9,7 +9,7 @@ about two bytes per hundred voxels; to find the instances twice would double the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
+ROWS = 1 << 18
+"""Seams written at once."""
 SEEN = ("starts", "values", "own", "crossing")
 """What a block records of the voxels that it shares with a neighbour."""
 
@@ -300,18 +302,20 @@ def _view(part: Mapping[str, Array | None], offset: int) -> View:
     return View((starts, values), own, crossing, offset)
 
 
-def _seams(records: Records, *, merged: Arrays, voxel_nm: Nm, origin_nm: Nm) -> Columns:
+def _seams(records: Records, *, merged: Arrays, voxel_nm: Nm, origin_nm: Nm) -> Iterator[Columns]:
     """The table of seams, with axis and places in nm; the records were read by the fold before."""
     order = ["block_a", "block_b", "axis", *(f"{a}_{end}" for a in "zyx" for end in ("start", "stop"))]
     order += ["matched", "unmatched", "ambiguous", "vetoed", "score", "iou_min", "iou_median"]
     order += [f"iou_{i}" for i in range(10)]
-    found = {k: merged[f"seam_{k}"] for k in order}
+    columns = {k: merged[f"seam_{k}"] for k in (*order, *"zyx")}
     names = ["".join(a for a, bit in zip("zyx", (4, 2, 1), strict=True) if n & bit) for n in range(8)]
-    found["axis"] = np.array(names)[found["axis"]]
-    for a, v, o in zip("zyx", voxel_nm, origin_nm, strict=True):
-        place = merged[f"seam_{a}"]
-        found |= {a: place, f"{a}_nm": place * v + o}
-    return found
+    for begin in range(0, max(1, len(columns["axis"])), ROWS):
+        part = {k: columns[k][begin : begin + ROWS] for k in order}
+        part["axis"] = np.array(names)[part["axis"]]
+        for a, v, o in zip("zyx", voxel_nm, origin_nm, strict=True):
+            place = columns[a][begin : begin + ROWS]
+            part |= {a: place, f"{a}_nm": place * v + o}
+        yield part
 
 
 def _apply(block: Block, parts: Array, *, merged: Arrays) -> Result:

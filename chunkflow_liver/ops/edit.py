@@ -237,7 +237,7 @@ def _decide(
     named = np.unique(np.array([i for _, *ids in rows for i in ids if i], np.uint64))
     voxels, largest = np.zeros(len(named), np.int64), 0
     pieces: list[Any] = []
-    seams = Seams(counts)
+    seams = Seams(counts, scratch / "seams")
     for index, record in records:
         here = np.isin(record["label"], named)
         np.add.at(voxels, np.searchsorted(named, record["label"][here]), record["voxels"][here])

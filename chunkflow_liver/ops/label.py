@@ -216,7 +216,7 @@ def _merge(
     scratch: Path,
 ) -> Columns:
     """Final id of every label of every block, and voxels and class of every final id."""
-    numbering, seams = Numbering(scratch, extent), Seams(counts)
+    numbering, seams = Numbering(scratch, extent), Seams(counts, scratch / "seams")
     for index, record in records:
         offset = numbering.add(**{k: record.get(k, record["voxels"]) for k in COLUMNS})
         for pairs in seams.meet(index, offset, record):

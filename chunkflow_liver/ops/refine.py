@@ -11,7 +11,8 @@ between.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,13 @@ import numpy as np
 from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.pyramid import pyramid
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage
-from chunkflow_liver.errors import ConfigError
-from chunkflow_liver.geometry import NM_PER_UM, Block, BlockGrid, Box, Nm, Zyx, voxels, zyx
-from chunkflow_liver.kernels.clean import Shapes, check_not_negative
-from chunkflow_liver.kernels.extents import block_extents, merge_extents
-from chunkflow_liver.kernels.holes import background, enclosing, surroundings
+from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx, zyx
+from chunkflow_liver.kernels.clean import Shapes
+from chunkflow_liver.kernels.extents import block_extents
+from chunkflow_liver.kernels.holes import background, surroundings
 from chunkflow_liver.kernels.relabel import relabel
 from chunkflow_liver.kernels.runs import find_runs
+from chunkflow_liver.ops.choosing import REASONS, Keep, choose
 from chunkflow_liver.ops.numbering import id_dtype
 from chunkflow_liver.ops.place import (
     PathLike,
@@ -36,41 +37,13 @@ from chunkflow_liver.ops.place import (
     table_at,
     work_folder,
 )
-from chunkflow_liver.ops.seams import Seams, seam_record
-from chunkflow_liver.store.table import Arrays, Columns
+from chunkflow_liver.ops.seams import seam_record
+from chunkflow_liver.store.table import Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
-REASONS = ("", "vanished", "border", "small", "large", "flat")
-"""Why an object is gone; the first that holds, in this order."""
-
-
-@dataclass(frozen=True)
-class Keep:
-    """Which objects stay, judged by their new shapes.
-
-    Attributes
-    ----------
-    min_volume_um3, max_volume_um3 : float
-        Smallest and largest volume.
-    min_span_z_nm : float
-        Smallest extent along z: the object's slices times their distance.
-    border : bool
-        Whether objects stay that touch the end of the volume.
-    """
-
-    min_volume_um3: float = 0.0
-    max_volume_um3: float = math.inf
-    min_span_z_nm: float = 0.0
-    border: bool = True
-
-    def __post_init__(self) -> None:
-        check_not_negative({"min_volume_um3": self.min_volume_um3, "min_span_z_nm": self.min_span_z_nm})
-        if not self.max_volume_um3 >= self.min_volume_um3:
-            raise ConfigError(
-                f"max_volume_um3 must be at least min_volume_um3, {self.min_volume_um3!r}, got "
-                f"{self.max_volume_um3!r}"
-            )
+ROWS = 1 << 18
+"""Objects written at once."""
 
 
 def refine(
@@ -141,7 +114,7 @@ def refine(
         ),
         Fold(
             f"{name}/choose",
-            _choose,
+            choose,
             f"{name}/objects",
             ids,
             params={
@@ -152,6 +125,7 @@ def refine(
                 "dtype": output.dtype,
             },
             artefacts={"made": arrays_at(work, instances.name, "instances")},
+            spills=True,
         ),
         Fold(
             f"{name}/table",
@@ -222,109 +196,19 @@ def _table_of(labels: Array, block: Block) -> dict[str, Array]:
     return {**found, "first": first}
 
 
-def _choose(
-    records: Records, *, counts: Zyx, volume: Box, keep: Keep, voxel_nm: Nm, dtype: str, made: Arrays
-) -> dict[str, Array]:
-    """What becomes of every id, and which pieces of background are holes of which object."""
-    parts: list[Any] = []
-    spaces: list[Any] = []
-    pairs: list[Any] = [np.zeros((0, 2), np.int64)]
-    offsets = [0]
-    seams = Seams(counts)
-    for index, record in records:
-        parts.append(record)
-        offset = offsets[-1]
-        offsets.append(offset + len(record.get("space_open", ())))
-        if "space_open" not in record:
-            continue
-        spaces.append({k: record[f"space_{k}"] for k in ("lowest", "highest", "open", "voxels")})
-        pairs += seams.meet(index, offset, record)
-    table = _objects_of(parts)
-    hole = np.zeros(0, np.uint64)
-    if spaces:
-        joined = {k: np.concatenate([s[k] for s in spaces]) for k in spaces[0]}
-        hole = enclosing(joined, np.concatenate(pairs))
-        inside = hole != 0
-        np.add.at(table["voxels"], np.searchsorted(table["label"], hole[inside]), joined["voxels"][inside])
-    removed = _removed(table, keep, volume, voxel_nm)
-    kept = np.flatnonzero(removed == 0)
-    kept = kept[np.argsort(table["first"][kept])]
-    final = np.zeros(len(removed), dtype)
-    final[kept] = np.arange(1, len(kept) + 1).astype(dtype)
-    touches = _at_border(table, volume)
-    return {
-        "label": table["label"],
-        "final": final,
-        "removed": removed,
-        "before": table["before"],
-        "after": table["voxels"],
-        "span": table["high"][:, 0] - table["low"][:, 0],
-        "touches": touches,
-        "offsets": np.array(offsets),
-        "hole": hole,
-        "voxels": table["voxels"][kept],
-        **_classes(table["label"][kept], made),
-    }
-
-
-def _objects_of(parts: list[Any]) -> dict[str, Array]:
-    """One row per id that there was: its voxels before, and its extents now (none if it vanished)."""
-    names = ("label", "voxels", "low", "high")
-    now = merge_extents({k: p[k] for k in names} for p in parts)
-    first = np.full(len(now["label"]), np.iinfo(np.int64).max)
-    for p in parts:
-        np.minimum.at(first, np.searchsorted(now["label"], p["label"]), p["first"])
-    ids = np.unique(np.concatenate([np.zeros(0, np.uint64), *(p["before_label"] for p in parts)]))
-    before: np.ndarray[Any, Any] = np.zeros(len(ids), np.int64)
-    for p in parts:
-        np.add.at(before, np.searchsorted(ids, p["before_label"]), p["before_voxels"])
-    row = np.searchsorted(ids, now["label"])
-    table: dict[str, Array] = {"label": ids, "before": before}
-    for name, values in (*((n, now[n]) for n in names[1:]), ("first", first)):
-        table[name] = np.zeros((len(ids), *values.shape[1:]), np.int64)
-        table[name][row] = values
-    return table
-
-
-def _at_border(table: Columns, volume: Box) -> Array:
-    touches = (table["low"] == volume.start) | (table["high"] == volume.stop)
-    return touches.any(axis=1) & (table["voxels"] > 0)
-
-
-def _removed(table: Columns, keep: Keep, volume: Box, voxel_nm: Nm) -> Array:
-    """Index into `REASONS` for every object."""
-    size, span = table["voxels"], table["high"][:, 0] - table["low"][:, 0]
-    voxel_um3 = math.prod(voxel_nm) / NM_PER_UM**3
-    largest = keep.max_volume_um3 / voxel_um3
-    conditions = [
-        size == 0,
-        _at_border(table, volume) & (not keep.border),
-        size < math.ceil(round(keep.min_volume_um3 / voxel_um3, 9)),
-        size > (np.iinfo(np.int64).max if largest == math.inf else math.floor(round(largest, 9))),
-        span < voxels(keep.min_span_z_nm, voxel_nm)[0],
-    ]
-    return np.select(conditions, range(1, len(REASONS)), 0).astype(np.uint8)
-
-
-def _classes(label: Array, made: Arrays) -> dict[str, Array]:
-    """Class of every object that stays, as the operation that made the instances found it."""
-    if made.exists() and "value" in made.names() and len(made["value"]) >= label.max(initial=0):
-        value = np.asarray(made["value"])[label.astype(np.int64) - 1]
-        return {"value": value, "class_name": made["class_name"], "class_number": made["class_number"]}
-    nameless = {"class_name": np.array([""]), "class_number": np.zeros(1, np.int64)}
-    return {"value": np.zeros(len(label), np.int64), **nameless}
-
-
-def _table(records: Records, *, z_nm: float, ids: Any) -> Columns:
-    return {
-        "label": ids["label"],
-        "final": ids["final"],
-        "removed": np.array(REASONS)[ids["removed"]],
-        "voxels_before": ids["before"],
-        "voxels": ids["after"],
-        "span_z_nm": ids["span"] * z_nm,
-        "touches_border": ids["touches"],
-    }
+def _table(records: Records, *, z_nm: float, ids: Any) -> Iterator[Columns]:
+    columns = {k: ids[k] for k in ("label", "final", "removed", "before", "after", "span", "touches")}
+    for begin in range(0, max(1, len(columns["label"])), ROWS):
+        part = {k: v[begin : begin + ROWS] for k, v in columns.items()}
+        yield {
+            "label": part["label"],
+            "final": part["final"],
+            "removed": np.array(REASONS)[part["removed"]],
+            "voxels_before": part["before"],
+            "voxels": part["after"],
+            "span_z_nm": part["span"] * z_nm,
+            "touches_border": part["touches"],
+        }
 
 
 def _apply(block: Block, labels: Array, *, shapes: Shapes, voxel_nm: Nm, ids: Any) -> Result:

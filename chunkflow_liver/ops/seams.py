@@ -8,6 +8,7 @@ faces, edges and corners.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from chunkflow_liver.engine.stage import Record
 from chunkflow_liver.geometry import Block, Zyx
 from chunkflow_liver.kernels.components import plane_pairs, plane_runs
+from chunkflow_liver.store.aside import Aside
 from chunkflow_liver.xp import Array
 
 AXES = "zyx"
@@ -40,18 +42,20 @@ def seam_record(block: Block, labels: Array, ends: tuple[int, int, int]) -> dict
 
 
 class Seams:
-    """Meets the blocks of a grid in their order; holds one layer of high planes.
+    """Meets the blocks of a grid in their order; high planes wait on disk for a layer of blocks.
 
     Parameters
     ----------
     counts : Zyx
         Blocks along (z, y, x).
+    folder : Path
+        Where they wait; made if it is not there.
     """
 
-    def __init__(self, counts: Zyx) -> None:
+    def __init__(self, counts: Zyx, folder: Path) -> None:
         self._counts = counts
         self._steps = (counts[1] * counts[2], counts[2], 1)
-        self._high: dict[tuple[int, int], Any] = {}
+        self._waiting = Aside(folder)
 
     def meet(self, index: int, offset: int, record: Record) -> Iterator[Array]:
         """Pairs (K, 2) of labels of earlier blocks and of block `index` that are one.
@@ -60,10 +64,17 @@ class Seams:
         has an empty record.
         """
         at = np.unravel_index(index, self._counts)
+        layer = int(at[0])
         for axis, a in enumerate(AXES):
-            before = self._high.pop((axis, index - self._steps[axis]), None) if at[axis] else None
-            if f"low_{a}" in record and before is not None:
-                found = plane_pairs(before[1], (record[f"low_{a}"], record[f"low_{a}_label"]))
-                yield found + np.array([before[0] - 1, offset - 1])
-            if f"high_{a}" in record:
-                self._high[axis, index] = (offset, (record[f"high_{a}"], record[f"high_{a}_label"]))
+            if f"low_{a}" not in record or not at[axis]:
+                continue
+            place = (layer - (axis == 0), index - self._steps[axis])
+            before = [self._waiting.get(*place, name) for name in (f"high_{a}", f"high_{a}_label", "offset")]
+            if before[0] is None or before[1] is None or before[2] is None:
+                continue
+            found = plane_pairs((before[0], before[1]), (record[f"low_{a}"], record[f"low_{a}_label"]))
+            yield found + np.array([int(before[2][0]) - 1, offset - 1])
+        high = {k: v for k, v in record.items() if k.startswith("high_")}
+        if high:
+            self._waiting.put(layer, index, {"offset": np.array([offset]), **high})
+        self._waiting.forget(layer - 1)

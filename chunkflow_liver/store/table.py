@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,26 +38,35 @@ class Table:
     def exists(self) -> bool:
         return os.path.exists(self.path)
 
-    def write(self, columns: Columns, provenance: Mapping[str, Any] | None = None) -> None:
+    def write(
+        self, columns: Columns | Iterable[Columns], provenance: Mapping[str, Any] | None = None
+    ) -> None:
         """Write `columns` (arrays of one length) under a temporary name and rename it into place.
 
-        The unit of a column is what `provenance["units"]` says, or follows from the end of its name;
-        `provenance` is stored as JSON.
+        Columns may come part by part, one part or more. The unit of a column is what
+        `provenance["units"]` says, or follows from the end of its name; `provenance` is stored as JSON.
         """
-        units = (provenance or {}).get("units", {})
-        arrays = [pa.array(np.asarray(values)) for values in columns.values()]
-        fields = []
-        for name, array in zip(columns, arrays, strict=True):
-            unit = units.get(name) or next((u for end, u in UNITS.items() if name.endswith(end)), "")
-            fields.append(pa.field(name, array.type, metadata={"unit": unit} if unit else None))
-        schema = pa.schema(
-            fields, metadata={"chunkflow_liver": json.dumps(provenance or {}, sort_keys=True, default=str)}
-        )
-        table = pa.table(arrays, schema=schema)
+        parts = iter([columns] if isinstance(columns, Mapping) else columns)
+        first = _rows(next(parts), provenance)
         Path(self.path).parent.mkdir(parents=True, exist_ok=True)
         partial = f"{self.path}.partial"
-        pq.write_table(table, partial, compression="zstd")
+        with pq.ParquetWriter(partial, first.schema, compression="zstd") as writer:
+            writer.write_table(first)
+            for part in parts:
+                writer.write_table(_rows(part, provenance))
         os.replace(partial, self.path)
+
+
+def _rows(columns: Columns, provenance: Mapping[str, Any] | None) -> pa.Table:
+    """Columns with their units, and how the table was made."""
+    units = (provenance or {}).get("units", {})
+    arrays = [pa.array(np.asarray(values)) for values in columns.values()]
+    fields = []
+    for name, array in zip(columns, arrays, strict=True):
+        unit = units.get(name) or next((u for end, u in UNITS.items() if name.endswith(end)), "")
+        fields.append(pa.field(name, array.type, metadata={"unit": unit} if unit else None))
+    about = {"chunkflow_liver": json.dumps(provenance or {}, sort_keys=True, default=str)}
+    return pa.table(arrays, schema=pa.schema(fields, metadata=about))
 
 
 @dataclass(frozen=True)

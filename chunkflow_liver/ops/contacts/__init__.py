@@ -117,7 +117,7 @@ def contacts(
             working=72.0,
             resident=64 << 20,
         ),
-        Fold(f"{name}/sites", join_sites, first, joined, params={"counts": grid.counts}),
+        Fold(f"{name}/sites", join_sites, first, joined, params={"counts": grid.counts}, spills=True),
         *(
             Fold(
                 f"{name}/{what}",

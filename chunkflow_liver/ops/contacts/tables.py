@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,9 +35,9 @@ _OBJECTS: dict[str, tuple[tuple[str, ...], Rows]] = {
 }
 
 
-def join_sites(records: Records, *, counts: Zyx) -> Columns:
+def join_sites(records: Records, *, counts: Zyx, scratch: Path) -> Columns:
     """Site of every part of every block, and the sums of every site; `offsets` of blocks in parts."""
-    seams, offsets = Seams(counts), [0]
+    seams, offsets = Seams(counts, scratch / "seams"), [0]
     parts: list[Rows] = []
     pairs: list[Array] = []
     for index, record in records:
