@@ -78,6 +78,13 @@ class Box:
             cast(Zyx, tuple(b + n for b, n in zip(self.stop, by, strict=True))),
         )
 
+    def coarser(self, factor: Zyx) -> Box:
+        """The box in voxels that are `factor` of these large; all that it meets."""
+        return Box(
+            cast(Zyx, tuple(a // f for a, f in zip(self.start, factor, strict=True))),
+            cast(Zyx, tuple(-(-b // f) for b, f in zip(self.stop, factor, strict=True))),
+        )
+
     def relative_to(self, outer: Box) -> Box:
         """This box in the coordinates of `outer`'s first voxel."""
         z, y, x = outer.start

@@ -30,6 +30,7 @@ import chunkflow_liver as cf
 from chunkflow_liver.errors import ConfigError, GridError, InputError, JournalError, RunIncompleteError
 from chunkflow_liver.geometry import BlockGrid, Box
 from chunkflow_liver.kernels import union
+from chunkflow_liver.kernels.downsample import mode
 from chunkflow_liver.ops import numbering
 from chunkflow_liver.ops.label import _apply
 from chunkflow_liver.store.table import Arrays
@@ -143,6 +144,19 @@ def test_instances_get_the_levels_of_their_classes(tmp_path):
     coarse = cf.open_volume(output.url, level=1)
     np.testing.assert_array_equal(coarse.read(), array[::2, ::2, ::2])
     assert cf.validate(output.url, deep=True) == []
+
+
+@pytest.mark.parametrize(("block", "made"), [((16, 32, 64), True), ((15, 32, 64), False)])
+def test_level_1_is_made_with_level_0_where_blocks_hold_whole_units_of_it(block, made, tmp_path):
+    array = semantic((20, 60, 300), 3)
+    volume = cf.write_volume(tmp_path / "classes.ome.zarr", array, voxel_nm=(8, 8, 8), kind="label")
+    plan = cf.label(volume, name="all", work=tmp_path / "work", block=block)
+    assert len(plan.maps[1].outputs) == 1 + made
+    assert ("all/level-1" in [s.name for s in plan.stages]) != made
+    fine = done(plan).read()
+    np.testing.assert_array_equal(plan.output.pyramid()[1].read(), mode(fine, (2, 2, 2)))
+    written = plan.maps[1].written_bytes
+    assert written == fine.nbytes + (plan.output.pyramid()[1].nbytes if made else 0)
 
 
 def test_labels_join_the_image_they_were_made_from(tmp_path):

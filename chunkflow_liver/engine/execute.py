@@ -72,7 +72,7 @@ def execute(stage: Map, indices: Sequence[int], folder: Path) -> dict[str, Any]:
                 "seconds": round(time.perf_counter() - start, 6),
                 "cpu": round(time.process_time() - cpu, 6),
                 "read": block.read.size * sum(i.itemsize for i in stage.inputs),
-                "written": block.write.size * sum(o.itemsize for o in stage.outputs),
+                "written": sum(block.write.coarser(stage.factor(o)).size * o.itemsize for o in stage.outputs),
             }
         )
     peak = round(peak_mib(), 1)
@@ -103,7 +103,7 @@ def _block(stage: Map, block: Block) -> Any:
     arrays = [source.read(block.read) for source in stage.inputs]
     result = stage.function(block, *arrays, **extra)
     for output, array in zip(stage.outputs, result.outputs, strict=True):
-        output.write(block.write, array)
+        output.write(block.write.coarser(stage.factor(output)), array)
     return result.record
 
 

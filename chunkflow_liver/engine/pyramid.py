@@ -39,27 +39,47 @@ class Finer:
         return self.volume.identity()
 
 
-def pyramid(volume: Volume, name: str) -> tuple[Map, ...]:
+def pyramid(volume: Volume, name: str, *, made: int = 0) -> tuple[Map, ...]:
     """Maps that make levels 1, 2, ... of the image whose level 0 is `volume`.
 
-    Images are averaged, labels take the majority; each level is made from the one below it.
+    Images are averaged, labels take the majority; each level is made from the one below it. The first
+    `made` levels are left out: the map that makes level 0 writes them too (see `along`).
     """
     stages = []
-    levels = volume.pyramid()
+    levels = volume.pyramid()[made:]
     for below, level in itertools.pairwise(levels):
-        factor = zyx([b // a for a, b in zip(below.reduction, level.reduction, strict=True)])
         stages.append(
             Map(
                 f"{name}/level-{level.level}",
                 _reduce,
                 BlockGrid(level.box, level.write_unit),
-                (Finer(below, factor, level.shape),),
+                (Finer(below, _factor(below, level), level.shape),),
                 (level,),
-                params={"factor": factor, "kind": "label" if level.dtype == "bool" else level.kind},
+                params={
+                    "factor": _factor(below, level),
+                    "kind": "label" if level.dtype == "bool" else level.kind,
+                },
                 working=8.0 * below.itemsize,
             )
         )
     return tuple(stages)
+
+
+def along(volume: Volume, grid: BlockGrid) -> tuple[tuple[Volume, ...], Zyx | None]:
+    """Level 1 of `volume` and its factor, if blocks of `grid` cover whole write units of it; else none.
+
+    A map with both as outputs writes them block by block, and level 0 need not be read again.
+    """
+    levels = volume.pyramid()[:2]
+    if len(levels) == 2:
+        factor = _factor(*levels)
+        if Map.covers(grid, factor, levels[1]):
+            return levels[1:], factor
+    return (), None
+
+
+def _factor(below: Volume, level: Volume) -> Zyx:
+    return zyx([b // a for a, b in zip(below.reduction, level.reduction, strict=True)])
 
 
 def _reduce(block: Block, finer: Array, *, factor: Zyx, kind: str) -> Result:

@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from chunkflow_liver.errors import GridError
-from chunkflow_liver.geometry import BlockGrid, Box, Zyx
+from chunkflow_liver.geometry import BlockGrid, Box, Zyx, zyx
 from chunkflow_liver.store.table import Arrays, Columns, Table
 from chunkflow_liver.store.units import is_whole
 from chunkflow_liver.store.volume import Volume
@@ -71,7 +71,7 @@ class Map:
     grid : BlockGrid
         Write boxes are unions of whole write units of every output.
     inputs, outputs : tuple
-        What is read with halo, and what is written.
+        What is read with halo, and what is written; after level 0 of an image its coarser levels may come.
     params : mapping
         Plain values for `function`.
     artefacts : mapping of str to Arrays
@@ -109,17 +109,32 @@ class Map:
 
     def __post_init__(self) -> None:
         for output in self.outputs:
-            first, last = self.grid[0].write, self.grid[len(self.grid) - 1].write
-            if output.box != self.grid.box:
+            factor = self.factor(output)
+            if output.box != self.grid.box.coarser(factor):
                 raise GridError(
                     f"stage {self.name!r}: the grid covers {self.grid.box}, {output.url} is {output.box}"
                 )
-            if not all(is_whole(b, output.write_unit, output.box) for b in (first, last)):
+            if not self.covers(self.grid, factor, output):
                 raise GridError(
                     f"blocks of {self.grid.block} cut through write units of {output.write_unit}: two tasks "
                     f"would write one of them and lose each other's voxels; use a multiple of "
                     f"{output.write_unit} on every axis"
                 )
+
+    def factor(self, output: Volume) -> Zyx:
+        """Voxels of the grid in one of `output`: more than 1 for a coarser level of the first output."""
+        finest = self.outputs[0].reduction
+        return zyx([a // b for a, b in zip(output.reduction, finest, strict=True)])
+
+    @staticmethod
+    def covers(grid: BlockGrid, factor: Zyx, output: Volume) -> bool:
+        """Whether every block of `grid` is a union of whole write units of `output`, `factor` coarser."""
+        writes = (grid[0].write, grid[len(grid) - 1].write)
+        return all(
+            all(b % f == 0 or n == 1 for b, f, n in zip(grid.block, factor, grid.counts, strict=True))
+            and is_whole(write.coarser(factor), output.write_unit, output.box)
+            for write in writes
+        )
 
     @property
     def task_bytes(self) -> int:
@@ -135,7 +150,8 @@ class Map:
         read = [min(a + w + b, n) for a, w, b, n in zip(grid.low, write, grid.high, volume, strict=True)]
         inputs = math.prod(read) * (sum(i.itemsize for i in self.inputs) + self.working)
         # An output exists as an array, as the shard being encoded, and as compressed bytes.
-        outputs = math.prod(write) * sum(o.itemsize for o in self.outputs) * 2.5
+        sizes = (o.itemsize / math.prod(self.factor(o)) for o in self.outputs)
+        outputs = math.prod(write) * sum(sizes) * 2.5
         return PROCESS_BYTES + self.resident + math.ceil(inputs + outputs)
 
     @property

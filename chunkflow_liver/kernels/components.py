@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from chunkflow_liver.errors import ConfigError, GridError, InputError
+from chunkflow_liver.errors import GridError, InputError
 from chunkflow_liver.geometry import Zyx
+from chunkflow_liver.kernels.component_runs import find_components
 from chunkflow_liver.kernels.runs import find_runs
 from chunkflow_liver.xp import Array, namespace, on_host
-
-CONNECTIVITIES = (6, 18, 26)
 
 PlaneRuns = tuple[Array, Array]
 """Start (uint32) and value of every run of a flattened label plane, zeros included."""
@@ -46,42 +45,10 @@ def label_block(semantic: Array, *, classes: Sequence[int] | None, connectivity:
 
     Notes
     -----
-    cc3d on the host [1]_; a CuPy block is copied to the host and back. Its binary mode is not used:
-    4.1.1 sizes its table too small for one-voxel axes at connectivity 26.
-
-    References
-    ----------
-    .. [1] Silversmith, cc3d, doi:10.5281/zenodo.5719536
+    On the host (see `find_components`); a CuPy block is copied there and back.
     """
-    import cc3d
-
-    if connectivity not in CONNECTIVITIES:
-        raise ConfigError(f"connectivity {connectivity!r} does not exist in 3D; use one of {CONNECTIVITIES}")
-    if classes is not None and 0 in classes:
-        raise ConfigError(
-            f"classes {tuple(classes)} hold 0, which is background; leave it out, or give None "
-            "for every class"
-        )
-    xp = namespace(semantic)
-    wanted = _wanted(on_host(semantic), classes)
-    if not wanted.any():
-        return xp.zeros(semantic.shape, xp.uint32), 0
-    labels, n = cc3d.connected_components(
-        wanted, connectivity=connectivity, return_N=True, out_dtype=np.uint32
-    )
-    return xp.asarray(labels), int(n)
-
-
-def _wanted(semantic: Array, classes: Sequence[int] | None) -> Array:
-    """`semantic` with everything but `classes` set to 0, contiguous, in a type that cc3d takes."""
-    if semantic.dtype == bool:
-        semantic = semantic.view(np.uint8)
-    semantic = np.ascontiguousarray(semantic)
-    if classes is None:
-        return semantic
-    if len(classes) == 1:
-        return (semantic == classes[0]).view(np.uint8)
-    return np.where(np.isin(semantic, classes), semantic, semantic.dtype.type(0))
+    found = find_components(semantic, classes=classes, connectivity=connectivity)
+    return namespace(semantic).asarray(found.labels()), found.n
 
 
 def component_table(labels: Array, n: int, own: Zyx) -> dict[str, Array]:

@@ -1,10 +1,9 @@
 """Instances: connected components of classes, exact across blocks.
 
-Pass 1 labels every block, extended by one voxel on the high side of each axis, and keeps only counts
-and the labels on the shared planes. A fold unites labels that meet in a voxel of a shared plane: any
-two voxels that touch lie together in the extended box of one block, so this is exact for faces, edges
-and corners. Pass 2 labels every block again and writes final ids: labelling is several times cheaper
-than storing and reading intermediate labels.
+Pass 1 finds the components of every block, and keeps only counts and the labels on its outermost planes. A
+fold unites labels that touch over the planes of two blocks: exact for faces, edges and corners. Pass 2
+finds the components again and writes final ids, and level 1 while they are in memory: to find components
+costs less than to store and read intermediate labels.
 """
 
 from __future__ import annotations
@@ -17,15 +16,13 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.engine.plan import Plan, Product
-from chunkflow_liver.engine.pyramid import pyramid
+from chunkflow_liver.engine.pyramid import along, pyramid
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage
 from chunkflow_liver.errors import ConfigError, GridError, InputError
 from chunkflow_liver.geometry import NM_PER_UM, Block, BlockGrid, Zyx
-from chunkflow_liver.kernels.components import (
-    CONNECTIVITIES,
-    component_table,
-    label_block,
-)
+from chunkflow_liver.kernels.component_runs import CONNECTIVITIES, find_components
+from chunkflow_liver.kernels.downsample import mode
+from chunkflow_liver.ops.borders import Borders, border_record
 from chunkflow_liver.ops.numbering import Numbering, id_dtype
 from chunkflow_liver.ops.place import (
     PathLike,
@@ -36,10 +33,9 @@ from chunkflow_liver.ops.place import (
     label_url,
     work_folder,
 )
-from chunkflow_liver.ops.seams import Seams, seam_record
 from chunkflow_liver.store.table import Columns
 from chunkflow_liver.store.volume import Volume
-from chunkflow_liver.xp import Array
+from chunkflow_liver.xp import Array, on_host
 
 COLUMNS = ("voxels", "first", "value")
 MOST_LOCAL = 2**32 - 1
@@ -119,24 +115,25 @@ def label(
         block=block,
         zarr_format=label_format(into),
     )
-    whole = BlockGrid(output.box, block or output.write_unit, high=(1, 1, 1))
-    if math.prod(min(b + 1, n) for b, n in zip(whole.block, output.shape, strict=True)) > MOST_LOCAL:
+    grid = BlockGrid(output.box, block or output.write_unit)
+    if math.prod(min(b, n) for b, n in zip(grid.block, output.shape, strict=True)) > MOST_LOCAL:
         raise GridError(
-            f"blocks of {whole.block} have more voxels than the {MOST_LOCAL} that 32-bit component numbers "
+            f"blocks of {grid.block} have more voxels than the {MOST_LOCAL} that 32-bit component numbers "
             "of a block can count; choose a smaller block"
         )
     params: dict[str, Any] = {"classes": numbers, "connectivity": connectivity}
     merged = arrays_at(work, name, "instances")
+    coarser, factor = along(output, grid)
     stages: tuple[Stage, ...] = (
-        Map(f"{name}/components", _components, whole, (semantic,), params=params, working=12.0),
+        Map(f"{name}/components", _components, grid, (semantic,), params=params, working=12.0),
         Fold(
             f"{name}/merge",
             _merge,
             f"{name}/components",
             merged,
             params={
-                "counts": whole.counts,
-                "extent": math.prod(output.shape),
+                "grid": grid,
+                "connectivity": connectivity,
                 "min_voxels": min_voxels,
                 "dtype": output.dtype,
                 "value_dtype": "uint64" if semantic.dtype == "uint64" else "int64",
@@ -147,14 +144,14 @@ def label(
         Map(
             f"{name}/apply",
             _apply,
-            whole,
+            grid,
             (semantic,),
-            (output,),
-            params=params,
+            (output, *coarser),
+            params=params | {"factor": factor},
             artefacts={"merged": merged},
-            working=10.0,
+            working=12.0,
         ),
-        *pyramid(output, name),
+        *pyramid(output, name, made=len(coarser)),
     )
     about = (("classes", picked), ("artefact", merged.path), ("connectivity", connectivity))
     return Plan(stages, work_folder(work), output, (Product("instances", name, output, about),))
@@ -187,28 +184,27 @@ def capacity(shape: Zyx, *, connectivity: int, single: bool, min_voxels: int) ->
 
 
 def _components(block: Block, semantic: Array, *, classes: list[int] | None, connectivity: int) -> Result:
-    labels, n = label_block(semantic, classes=classes, connectivity=connectivity)
-    if n == 0:
+    found = find_components(semantic, classes=classes, connectivity=connectivity)
+    if found.n == 0:
         return Result(record={"voxels": np.zeros(0, np.int64)})
-    table = component_table(labels, n, block.write.shape)
+    table = found.table()
     z, y, x = (
-        a + b for a, b in zip(np.unravel_index(table["first"], labels.shape), block.read.start, strict=True)
+        a + b for a, b in zip(np.unravel_index(table["first"], found.shape), block.write.start, strict=True)
     )
     _, ny, nx = block.volume.shape
     record: dict[str, Any] = {
         "voxels": table["voxels"],
         "first": (z.astype(np.int64) * ny + y) * nx + x,
-        "value": semantic.ravel()[table["first"]].astype(np.int64),
+        "value": on_host(semantic).ravel()[table["first"]].astype(np.int64),
     }
-    record |= seam_record(block, labels, block.read.stop)
-    return Result(record=record)
+    return Result(record=record | border_record(block, found))
 
 
 def _merge(
     records: Records,
     *,
-    counts: Zyx,
-    extent: int,
+    grid: BlockGrid,
+    connectivity: int,
     min_voxels: int,
     dtype: str,
     value_dtype: str,
@@ -216,10 +212,11 @@ def _merge(
     scratch: Path,
 ) -> Columns:
     """Final id of every label of every block, and voxels and class of every final id."""
-    numbering, seams = Numbering(scratch, extent), Seams(counts, scratch / "seams")
+    numbering = Numbering(scratch, grid.box.size)
+    borders = Borders(grid, connectivity, scratch / "borders")
     for index, record in records:
         offset = numbering.add(**{k: record.get(k, record["voxels"]) for k in COLUMNS})
-        for pairs in seams.meet(index, offset, record):
+        for pairs in borders.meet(index, offset, record):
             numbering.join(pairs)
     found = numbering.finish(min_voxels=min_voxels, dtype=dtype)
     return {
@@ -232,20 +229,22 @@ def _merge(
 
 
 def _apply(
-    block: Block, semantic: Array, *, merged: Any, classes: list[int] | None, connectivity: int
+    block: Block,
+    semantic: Array,
+    *,
+    merged: Any,
+    classes: list[int] | None,
+    connectivity: int,
+    factor: Zyx | None = None,
 ) -> Result:
-    labels, n = label_block(semantic, classes=classes, connectivity=connectivity)
+    found = find_components(semantic, classes=classes, connectivity=connectivity)
     begin, end = merged["offsets"][block.index : block.index + 2]
-    if n != end - begin:
+    if found.n != end - begin:
         raise InputError(
-            f"{n} components where there were {end - begin} when seams were compared: the classes changed "
-            "during the run; run again with redo"
+            f"{found.n} components where there were {end - begin} when seams were compared: the classes "
+            "changed during the run; run again with redo"
         )
-    final = np.zeros(n + 1, merged["final"].dtype)
+    final = np.zeros(found.n + 1, merged["final"].dtype)
     final[1:] = merged["final"][begin:end]
-    own = labels[block.trim]
-    out = np.empty(own.shape, final.dtype)
-    # Plane by plane, because indices are widened to 64 bits on the way.
-    for z, plane in enumerate(own):
-        np.take(final, plane, out=out[z], mode="clip")
-    return Result((out,))
+    out = found.painted(final)
+    return Result((out,) if factor is None else (out, mode(out, factor)))
