@@ -191,8 +191,8 @@ def _refine(entry: Refine, made: _Made) -> Plan:
 
 
 def _distance(entry: Distance, made: _Made) -> Plan:
-    kinds = DistanceOptions(**entry.model_dump(exclude={"name", "to", "instances", "cap_nm"}))
-    asked = entry.model_dump(include={"name", "to", "cap_nm"})
+    kinds = DistanceOptions(**entry.model_dump(exclude={"name", "to", "instances", "cap_nm", "device"}))
+    asked = entry.model_dump(include={"name", "to", "cap_nm", "device"})
     return distance(made.instances(entry.instances), into=made.into, options=kinds, **asked, **made.at)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+
+from chunkflow_liver.errors import ClusterError, ConfigError
 
 Array = Any
 """A NumPy array on the host or a CuPy array on the device."""
@@ -23,3 +26,34 @@ def namespace(array: Array) -> ModuleType:
 def on_host(array: Array) -> np.ndarray[Any, Any]:
     """`array` as a NumPy array, copied from the device if it lies there."""
     return array.get() if namespace(array) is not np else np.asarray(array)
+
+
+def checked_device(device: str) -> str:
+    """`device` if there may be one of this name: 'cpu', 'cuda', 'cuda:0', ..
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+    if device != "cpu" and not re.fullmatch(r"cuda(:\d+)?", device):
+        raise ConfigError(f"no device {device!r}; there are 'cpu', 'cuda' and 'cuda:0', 'cuda:1', ...")
+    return device
+
+
+def on_device(array: np.ndarray[Any, Any], device: str) -> Array:
+    """`array` itself for 'cpu', else its copy on a CUDA device, which this thread uses from now on.
+
+    Raises
+    ------
+    ClusterError
+        If CuPy is not installed.
+    """
+    if checked_device(device) == "cpu":
+        return array
+    try:
+        import cupy
+    except ImportError as err:
+        raise ClusterError(f"device {device!r} needs CuPy; pip install 'chunkflow-liver[gpu]'") from err
+    cupy.cuda.Device(int(device.partition(":")[2] or 0)).use()
+    return cupy.asarray(array)

@@ -34,6 +34,28 @@ def test_distances_on_the_device_are_those_of_the_host(cupy):
     np.testing.assert_allclose(on_host(device), host, rtol=1e-5)
 
 
+@pytest.mark.parametrize("options", [{}, {"signed": True}, {"quantum_nm": 0.5}], ids=str)
+def test_distance_maps_of_the_device_are_those_of_the_host(cupy, options, tmp_path):
+    mask = np.random.default_rng(0).random((40, 50, 60)) > 0.99
+    volume = cf.write_volume(
+        tmp_path / "er.ome.zarr", mask.astype(np.uint8), voxel_nm=(4, 8, 16), kind="label"
+    )
+    found = {}
+    for device in ("cpu", "cuda"):
+        plan = cf.distance(
+            volume,
+            to=1,
+            cap_nm=100.0,
+            name="d",
+            work=tmp_path / device,
+            block=(40, 16, 32),
+            options=cf.DistanceOptions(**options),
+            device=device,
+        )
+        found[device] = cf.run(plan, progress=False).output.read()
+    np.testing.assert_allclose(found["cuda"], found["cpu"], rtol=1e-5)
+
+
 @pytest.mark.parametrize("levels", [{}, {"bin_width": 0.01}, {"bin_count": 7, "distances": [1, 2]}], ids=str)
 def test_texture_counts_of_the_device_are_those_of_the_host(cupy, levels):
     rng = np.random.default_rng(0)

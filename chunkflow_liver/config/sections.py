@@ -182,6 +182,7 @@ class Distance(Section):
     nearest: bool = False
     border: Literal["unknown", "background", "mirror"] = "unknown"
     quantum_nm: Nm | None = None
+    device: str = "cpu"
 
     @model_validator(mode="after")
     def _one_target(self) -> Distance:

@@ -86,7 +86,8 @@ def inside_nm(labels: Array, voxel_nm: Nm, cap_nm: float, trim: Trim = WHOLE) ->
     Returns
     -------
     ndarray of the trimmed shape, float32
-        Distance between voxel centres in nm; 0 in the background. Host array.
+        Distance between voxel centres in nm; 0 in the background. Same array type as `labels`; computed
+        on the host.
 
     References
     ----------
@@ -94,9 +95,9 @@ def inside_nm(labels: Array, voxel_nm: Nm, cap_nm: float, trim: Trim = WHOLE) ->
     """
     import edt
 
-    labels = np.ascontiguousarray(on_host(labels))
-    distance: np.ndarray[Any, Any] = edt.edt(labels, anisotropy=voxel_nm, black_border=False, parallel=1)
-    return _capped(distance[trim], cap_nm)
+    held = np.ascontiguousarray(on_host(labels))
+    distance: np.ndarray[Any, Any] = edt.edt(held, anisotropy=voxel_nm, black_border=False, parallel=1)
+    return namespace(labels).asarray(_capped(distance[trim], cap_nm))
 
 
 def _capped(distance: Array, cap_nm: float) -> Array:

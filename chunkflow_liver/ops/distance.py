@@ -16,19 +16,12 @@ from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.pyramid import pyramid
 from chunkflow_liver.engine.stage import Map, Result, Stage
 from chunkflow_liver.errors import ConfigError
-from chunkflow_liver.geometry import Block, BlockGrid, Nm, Zyx, voxels, zyx
+from chunkflow_liver.geometry import Block, BlockGrid, Nm, Zyx, voxels
 from chunkflow_liver.kernels.distance import distance_nm, exact_nm, inside_nm
-from chunkflow_liver.kernels.lines import (
-    along_axis,
-    nothing,
-    squares_of_steps,
-    squares_type,
-    steps_in_rows,
-)
-from chunkflow_liver.kernels.squares import Unit, nearest_of, smallest_type, whole_unit
+from chunkflow_liver.kernels.squares import nearest_of, whole_unit
+from chunkflow_liver.ops.distance_lines import line_stages, longest_lines
 from chunkflow_liver.ops.place import (
     PathLike,
-    artefact_url,
     checked_labels,
     image_url,
     label_format,
@@ -36,11 +29,13 @@ from chunkflow_liver.ops.place import (
     work_folder,
 )
 from chunkflow_liver.store.volume import Volume
-from chunkflow_liver.xp import Array
+from chunkflow_liver.xp import Array, checked_device, namespace, on_device
 
 BORDERS = ("unknown", "background", "mirror")
-AXES = "zyx"
-_STORED = {"uint32": "uint32", "uint64": "float64"}
+LONGEST_ON_DEVICE = 1024
+"""The device's transform takes at most this many voxels along an axis."""
+DEVICE_WORKING = 64
+"""Bytes of device memory per voxel of a cube of the longest side, which that transform fills up to."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +85,7 @@ def distance(
     block: Zyx | None = None,
     into: PathLike | None = None,
     options: DistanceOptions = PLAIN,
+    device: str = "cpu",
 ) -> Plan:
     """Plan the distance of every voxel to class `to`, or to any instance, exact up to `cap_nm` nm.
 
@@ -113,6 +109,9 @@ def distance(
         Image group whose `labels` the flags join.
     options : DistanceOptions
         Sign, nearest instance, border and stored type.
+    device : str
+        'cpu', or 'cuda', 'cuda:1', .. for CuPy arrays and cuCIM's transform, which agree with the host to
+        1e-5 of a distance. Needs a cap.
 
     Returns
     -------
@@ -124,16 +123,21 @@ def distance(
     Raises
     ------
     ConfigError, InputError
-        If the cap is not above 0, options do not go together, the class does not exist or the volume
-        holds no labels.
+        If the cap is not above 0, options do not go together, the class or the device does not exist, a
+        block is too long for the device, or the volume holds no labels.
     """
     if cap_nm is not None and not (math.isfinite(cap_nm) and cap_nm > 0):
         raise ConfigError(f"cap_nm must be above 0, got {cap_nm!r}")
     checked_labels(labels, "classes and instances")
     number = None if to is None else labels.class_number(to)
     _check(options, number, cap_nm)
+    if checked_device(device) != "cpu" and cap_nm is None:
+        raise ConfigError(f"without a cap_nm distances are computed on the CPU; leave out device {device!r}")
     if cap_nm is None:
-        return _uncapped(labels, to, name, work_folder(work), block, into, options)
+        block = block or labels.write_unit
+        outputs = _outputs(labels, name, work, longest_lines(labels.shape, block), into, options)
+        stages = line_stages(labels, outputs, number, work=work, block=block, border=options.border)
+        return _plan(stages, outputs, (to, None), options, work)
     outputs = _outputs(labels, name, work, block, into, options)
     halo = voxels(cap_nm, labels.voxel_nm)
     grid = BlockGrid(labels.box, block or outputs[0].write_unit, halo, halo)
@@ -142,10 +146,34 @@ def distance(
         "voxel_nm": labels.voxel_nm,
         "cap_nm": float(cap_nm),
         "options": options,
+        "device": device,
     }
-    working = 14.0 + 10.0 * options.signed + 40.0 * options.nearest
-    stage = Map(f"{name}/distance", _block, grid, (labels,), outputs, params=params, working=working)
+    stage = Map(
+        f"{name}/distance",
+        _block,
+        grid,
+        (labels,),
+        outputs,
+        params=params,
+        working=14.0 + 10.0 * options.signed + 40.0 * options.nearest,
+        device=device,
+        device_bytes=0 if device == "cpu" else _device_bytes(grid, options),
+    )
     return _plan((stage,), outputs, (to, cap_nm), options, work)
+
+
+def _device_bytes(grid: BlockGrid, options: DistanceOptions) -> int:
+    """Bytes of device memory that a block takes; refuses blocks that are too long."""
+    sides = [
+        min(a + b + c, n) for a, b, c, n in zip(grid.low, grid.block, grid.high, grid.box.shape, strict=True)
+    ]
+    if max(sides) > LONGEST_ON_DEVICE:
+        raise ConfigError(
+            f"blocks of {grid.block} with a halo of {grid.low} are up to {max(sides)} voxels long, and the "
+            f"device's transform takes at most {LONGEST_ON_DEVICE}; take smaller blocks or device 'cpu'"
+        )
+    working = 14 + 10 * options.signed + 40 * options.nearest
+    return math.prod(sides) * working + max(sides) ** 3 * DEVICE_WORKING
 
 
 def _check(options: DistanceOptions, number: int | None, cap_nm: float | None) -> None:
@@ -234,21 +262,24 @@ def _block(
     voxel_nm: Nm,
     cap_nm: float,
     options: DistanceOptions,
+    device: str,
 ) -> Result:
+    labels = on_device(labels, device)
+    xp = namespace(labels)
     mask = labels != 0 if label is None else labels == label
     outputs: tuple[Array, ...]
     if options.nearest:
         unit = whole_unit(voxel_nm)
         limit = unit.squares(cap_nm)
         squares, ids = nearest_of(labels, unit, limit, block.trim)
-        near = np.where(squares <= limit, unit.length_nm(squares), np.inf).astype(np.float32)
+        near = xp.where(squares <= limit, unit.length_nm(squares), np.inf).astype(np.float32)
         outputs = (near, ids)
     else:
         outputs = (distance_nm(mask, voxel_nm, cap_nm, block.trim),)
     if options.signed:
         inside = _inside(block, labels if label is None else mask, voxel_nm, cap_nm, options.border)
-        outputs = (np.where(mask[block.trim], -inside, outputs[0]), *outputs[1:])
-    flags = np.ones(block.write.shape, np.uint8)
+        outputs = (xp.where(mask[block.trim], -inside, outputs[0]), *outputs[1:])
+    flags = xp.ones(block.write.shape, np.uint8)
     if options.border == "unknown":
         flags = exact_nm(outputs[0], block.write, block.volume, voxel_nm, cap_nm).view(np.uint8)
     return Result((_stored(outputs[0], options), flags, *outputs[1:]))
@@ -264,7 +295,7 @@ def _inside(block: Block, solid: Array, voxel_nm: Nm, cap_nm: float, border: str
             )
         ]
         z, y, x = (slice(s.start + low, s.stop + low) for s, (low, _) in zip(block.trim, ends, strict=True))
-        solid, trim = np.pad(solid, ends), (z, y, x)
+        solid, trim = namespace(solid).pad(solid, ends), (z, y, x)
     else:
         trim = block.trim
     if solid.dtype == bool:
@@ -276,109 +307,6 @@ def _stored(distance: Array, options: DistanceOptions) -> Array:
     """`distance` as it is stored."""
     if options.quantum_nm is None:
         return distance
-    most = np.iinfo(options.dtype).max
-    steps = np.rint(distance / options.quantum_nm)
-    return np.where(np.isfinite(distance), steps, np.copysign(most, distance)).astype(options.dtype)
-
-
-def _uncapped(
-    labels: Volume,
-    to: str | int | None,
-    name: str,
-    work: PathLike,
-    block: Zyx | None,
-    into: PathLike | None,
-    options: DistanceOptions,
-) -> Plan:
-    """Passes along x, y and z, each over blocks of whole lines; in fewer stages where blocks hold more."""
-    unit = whole_unit(labels.voxel_nm)
-    try:
-        kind = squares_type(labels.shape, unit)
-    except ConfigError as err:
-        raise ConfigError(f"{labels.url}: {err}; give a cap_nm") from err
-    number = None if to is None else labels.class_number(to)
-    block = block or labels.write_unit
-    *kept, last = _groups(labels.shape, block)
-    source, stages = labels, list[Stage]()
-    for axes in kept:
-        lines = _lines(labels.shape, block, axes)
-        along = f"along-{AXES[axes[0]]}"
-        # Steps along x are small numbers. What is stored of an image is at most of 32 bits, or a float.
-        dtype = smallest_type(2 * labels.shape[2]).name if axes == (2,) else _STORED[kind.name]
-        stored = labels.like(
-            artefact_url(work, name, along), dtype=dtype, kind="image", block=lines, levels=1
-        )
-        stored = replace(stored, source=None)
-        rows = axes == (2,)
-        params: dict[str, Any] = {"label": number} if rows else {"voxel_nm": labels.voxel_nm}
-        grid, function = BlockGrid(labels.box, lines), _steps if rows else _columns
-        stages.append(
-            Map(f"{name}/{along}", function, grid, (source,), (stored,), params=params, working=12.0)
-        )
-        source = stored
-    lines = _lines(labels.shape, block, last)
-    outputs = _outputs(labels, name, work, lines, into, options)
-    params = {"axes": last, "label": number, "voxel_nm": labels.voxel_nm, "border": options.border}
-    grid = BlockGrid(labels.box, lines)
-    working = 12.0 + 2.0 * kind.itemsize
-    stages.append(
-        Map(f"{name}/distance", _last_lines, grid, (source,), outputs, params=params, working=working)
-    )
-    return _plan(tuple(stages), outputs, (to, None), options, work)
-
-
-def _groups(shape: Zyx, block: Zyx) -> list[tuple[int, ...]]:
-    """Axes that are gone along together: as many as blocks of the size of `block` hold whole lines of."""
-    most = math.prod(min(b, n) for b, n in zip(block, shape, strict=True))
-    fewer: list[list[tuple[int, ...]]] = [[(2, 1, 0)], [(2,), (1, 0)]]
-    for groups in fewer:
-        if all(math.prod(_lines(shape, block, axes)) <= most for axes in groups):
-            return groups
-    return [(2,), (1,), (0,)]
-
-
-def _lines(shape: Zyx, block: Zyx, axes: tuple[int, ...]) -> Zyx:
-    """Block of whole lines along `axes` with about as many voxels as `block`."""
-    sides = [min(b, n) for b, n in zip(block, shape, strict=True)]
-    most = math.prod(sides)
-    for axis in axes:
-        sides[axis] = shape[axis]
-    others = [a for a in range(3) if a not in axes]
-    while others and math.prod(sides) > most:
-        widest = max(others, key=lambda a: sides[a])
-        if sides[widest] % 2 or sides[widest] <= 16:
-            break
-        sides[widest] //= 2
-    return zyx(sides)
-
-
-def _steps(block: Block, labels: Array, *, label: int | None) -> Result:
-    return Result((steps_in_rows(labels != 0 if label is None else labels == label),))
-
-
-def _columns(block: Block, steps: Array, *, voxel_nm: Nm) -> Result:
-    squares = _along_columns(steps, block, whole_unit(voxel_nm))
-    return Result((squares.astype(_STORED[squares.dtype.name], copy=False),))
-
-
-def _along_columns(steps: Array, block: Block, unit: Unit) -> Array:
-    """Squares along x and y, from the steps along x."""
-    squares = squares_of_steps(steps, unit.voxel[2], squares_type(block.volume.shape, unit))
-    return along_axis(squares, 1, unit.voxel[1])
-
-
-def _last_lines(
-    block: Block, found: Array, *, axes: tuple[int, ...], label: int | None, voxel_nm: Nm, border: str
-) -> Result:
-    unit = whole_unit(voxel_nm)
-    if 2 in axes:
-        found = steps_in_rows(found != 0 if label is None else found == label)
-    if 1 in axes:
-        found = _along_columns(found, block, unit)
-    squares = along_axis(found.astype(squares_type(block.volume.shape, unit), copy=False), 0, unit.voxel[0])
-    distance = np.empty(squares.shape, np.float32)
-    for plane, lengths in zip(squares, distance, strict=True):
-        lengths[:] = unit.length_nm(plane)
-        lengths[plane == nothing(plane.dtype)] = np.inf
-    exact = exact_nm(distance, block.write, block.volume, voxel_nm, np.inf)
-    return Result((distance, (exact if border == "unknown" else np.isfinite(distance)).view(np.uint8)))
+    xp, most = namespace(distance), np.iinfo(options.dtype).max
+    steps = xp.rint(distance / options.quantum_nm)
+    return xp.where(xp.isfinite(distance), steps, xp.copysign(most, distance)).astype(options.dtype)

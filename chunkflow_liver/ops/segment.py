@@ -28,7 +28,7 @@ from chunkflow_liver.segmenters.stream import working_bytes
 from chunkflow_liver.segmenters.windows import Frame
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
-from chunkflow_liver.xp import Array
+from chunkflow_liver.xp import Array, checked_device
 
 RING_BYTES = 1 << 30
 TORCH_BYTES = 900 << 20
@@ -177,8 +177,7 @@ def _settings(given: Mapping[str, Any]) -> Settings:
     if len(set(scores)) < len(scores):
         raise ConfigError(f"a class is named twice in scores: {list(scores)}")
     found = Settings(**{**given, "scores": scores})
-    if found.device != "cpu" and not re.fullmatch(r"cuda(:\d+)?", found.device):
-        raise ConfigError(f"no device {found.device!r}; there are 'cpu', 'cuda' and 'cuda:0', 'cuda:1', ...")
+    checked_device(found.device)
     return found
 
 
