@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import h5py
 import mrcfile
 import nibabel
 import numpy as np
@@ -142,7 +143,6 @@ def test_an_image_or_folder_that_exists_is_not_written_over(slices, tmp_path, li
         ({"ome_version": "0.6"}, ConfigError, r"OME-Zarr '0.6' cannot be written; choose one of \['0.4'"),
         ({"kind": "mask"}, ConfigError, "kind must be 'image' or, with classes, 'label', got 'mask'"),
         ({"classes": [("er", 1)]}, ConfigError, "with classes, 'label', got 'image'"),
-        ({"dataset": "x"}, InputError, "has no dataset 'x'; leave it out"),
         ({"source": "nowhere"}, InputError, "nothing is at .*nowhere; give the path of"),
     ],
     ids=lambda v: next(iter(v.items())) if isinstance(v, dict) else None,
@@ -152,6 +152,18 @@ def test_what_cannot_be_converted_is_refused(options, error, says, slices, tmp_p
     with pytest.raises(error, match=says):
         cf.convert(**{"source": slices, "to": tmp_path / "raw.ome.zarr", "voxel_nm": VOXEL_NM} | options)
     assert listing() == before
+
+
+def test_one_volume_of_a_container_is_named_after_its_path(slices, voxels, tmp_path):
+    with pytest.raises(InputError, match="has no dataset 'x'; leave it out"):
+        cf.convert(f"{slices}::x", tmp_path / "raw.ome.zarr", voxel_nm=VOXEL_NM)
+    with h5py.File(tmp_path / "all.h5", "w") as file:
+        file["raw"], file["labels/er"] = voxels, (voxels > 100).astype(np.uint8)
+    done(cf.convert(f"{tmp_path / 'all.h5'}::raw", tmp_path / "raw.ome.zarr", voxel_nm=VOXEL_NM))
+    np.testing.assert_array_equal(cf.open_volume(tmp_path / "raw.ome.zarr").read(), voxels)
+    masks = {"er": f"{tmp_path / 'all.h5'}::labels/er"}
+    done(cf.convert(masks, tmp_path / "er.ome.zarr", voxel_nm=VOXEL_NM))
+    np.testing.assert_array_equal(cf.open_volume(tmp_path / "er.ome.zarr").read(), voxels > 100)
 
 
 def test_voxel_sizes_may_be_an_array(slices, tmp_path):

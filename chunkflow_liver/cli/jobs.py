@@ -42,20 +42,31 @@ def demo(
 
 @app.command()
 def convert(
-    source: Annotated[
-        Path, typer.Argument(help="Folder of slices; TIFF, MRC, NIfTI or HDF5 file; N5 or zarr.")
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[SOURCE] TO",
+            help="SOURCE: folder of slices; TIFF, MRC, NIfTI or HDF5 file; N5 or zarr; stack.h5::volumes/raw "
+            "for one volume of several; left out where every --class has its file. TO: OME-Zarr image to "
+            "make, for example raw.ome.zarr.",
+        ),
     ],
-    to: Annotated[str, typer.Argument(help="OME-Zarr image to make, for example raw.ome.zarr.")],
     voxel_nm: VoxelNm = None,
-    dataset: Annotated[str | None, typer.Option(help="Which volume of a container.")] = None,
     labels: Annotated[bool, typer.Option("--labels", help="The voxels are labels, not intensities.")] = False,
     classes: Annotated[
         list[str] | None,
-        typer.Option("--class", metavar="NAME=NUMBER", help="Class of a label image; repeat."),
+        typer.Option(
+            "--class",
+            metavar="NAME=NUMBER|FILE",
+            help="Class of a label image: its number in SOURCE, or a file with its mask; repeat.",
+        ),
     ] = None,
     ome_version: Annotated[str, typer.Option(help="0.5 (zarr v3, shards) or 0.4 (zarr v2).")] = "0.5",
     allow_gaps: Annotated[
         bool, typer.Option("--allow-gaps", help="Missing slice numbers become zeros.")
+    ] = False,
+    allow_overlaps: Annotated[
+        bool, typer.Option("--allow-overlaps", help="Voxels in several masks get the class named first.")
     ] = False,
     redo: Annotated[bool, typer.Option("--redo", help="Convert anew what was converted otherwise.")] = False,
     workers: Workers = None,
@@ -63,15 +74,25 @@ def convert(
     """Turn slices or a volume file into OME-Zarr with a pyramid; goes on where it was interrupted."""
     from chunkflow_liver.ops.convert import convert as plan_convert
 
+    *sources, to = paths
+    given = [_pair(text) for text in classes or []]
+    if len(sources) > 1 or not (sources or given):
+        raise ConfigError(
+            "convert makes one image TO of one SOURCE, or of masks that are given as --class NAME=FILE; got "
+            f"{paths}"
+        )
+    masks = dict(given)
+    if not sources and len(masks) < len(given):
+        raise ConfigError(f"two masks have the same class; got {[name for name, _ in given]}")
     plan = plan_convert(
-        source,
+        sources[0] if sources else masks,
         to,
         voxel_nm=voxel_nm,
         kind="label" if labels or classes else "image",
-        classes=_classes(classes or []),
-        dataset=dataset,
+        classes=_numbered(given) if sources else (),
         ome_version=ome_version,
         allow_gaps=allow_gaps,
+        allow_overlaps=allow_overlaps,
     )
     _run(plan, workers=workers, redo=redo)
     typer.echo(plan.output.url)
@@ -297,9 +318,9 @@ def _option(text: str) -> tuple[str, Any]:
         raise ConfigError(f"cannot read the value of {text!r}: {err}") from err
 
 
-def _classes(texts: list[str]) -> list[tuple[str, int]]:
+def _numbered(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, int]]:
     found = []
-    for name, number in map(_pair, texts):
+    for name, number in pairs:
         if not (number.isascii() and number.isdigit()) or int(number) == 0:
             raise ConfigError(f"class {name!r} needs a number from 1, got {number!r}")
         found.append((name, int(number)))

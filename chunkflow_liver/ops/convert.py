@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +19,7 @@ from chunkflow_liver.ops.place import PathLike
 from chunkflow_liver.store.create import FORMATS, new_volume
 from chunkflow_liver.store.exports import write_nifti, write_tiff
 from chunkflow_liver.store.location import absolute, is_local, read_key
-from chunkflow_liver.store.sources import open_source
+from chunkflow_liver.store.sources import combined, open_source
 from chunkflow_liver.store.sources.source import Source
 from chunkflow_liver.store.table import Table, write_csv
 from chunkflow_liver.store.table_exports import write_anndata, write_segment_properties, write_spatialdata
@@ -38,24 +38,27 @@ EXPORTS = {".tif": write_tiff, ".tiff": write_tiff, ".nii": write_nifti, ".gz": 
 
 
 def convert(
-    source: PathLike,
+    source: PathLike | Mapping[str, PathLike],
     to: PathLike,
     *,
     voxel_nm: Sequence[float] | None = None,
     kind: str = "image",
     classes: Sequence[tuple[str, int]] = (),
-    dataset: str | None = None,
     ome_version: str = "0.5",
     block: Zyx | None = None,
     allow_gaps: bool = False,
+    allow_overlaps: bool = False,
 ) -> Plan:
     """Plan the conversion of a stack of slices or a volume file into OME-Zarr.
 
     Parameters
     ----------
-    source : path
+    source : path, or mapping of class name to path
         Folder of TIFF, PNG or JPEG slices (in natural order), a TIFF, MRC, NIfTI or HDF5 file, or an
-        N5, neuroglancer precomputed or zarr folder.
+        N5, neuroglancer precomputed or zarr folder. `file.h5::volumes/raw` names one volume of a
+        container: the path of an HDF5, N5 or zarr array, the scale of a precomputed volume, the number of
+        a TIFF's series. A mapping gives masks, which become one label image: the first class has the
+        number 1, the next 2, and so on, where its mask is not 0.
     to : path or URL
         Image group to make. The journal lies beside it in `<to>.convert`.
     voxel_nm : sequence of 3 float, optional
@@ -64,14 +67,14 @@ def convert(
         Labels get a majority pyramid and image-label metadata.
     classes : sequence of (name, number)
         Classes of a semantic label volume.
-    dataset : str, optional
-        Which volume of a container.
     ome_version : {'0.5', '0.4'}
         0.5 is zarr v3 with shards, 0.4 is zarr v2.
     block : Zyx, optional
         Voxels per block.
     allow_gaps : bool
         Whether slices missing in the numbers of a folder become zeros instead of an error.
+    allow_overlaps : bool
+        Whether a voxel in several masks gets the class named first instead of being an error.
 
     Returns
     -------
@@ -87,6 +90,13 @@ def convert(
     OutputError
         If `to` exists and is not the unfinished result of the same conversion.
     """
+    several = isinstance(source, Mapping)
+    if several and (not source or classes):
+        raise ConfigError(
+            f"masks need names, and have their numbers by their order; got {source!r} and {tuple(classes)}"
+        )
+    if several:
+        kind, classes = "label", [(name, i) for i, name in enumerate(source, 1)]
     if kind not in ("image", "label") or (classes and kind == "image"):
         raise ConfigError(
             f"kind must be 'image' or, with classes, 'label', got {kind!r} and {tuple(classes)}"
@@ -97,11 +107,12 @@ def convert(
             raise ConfigError(f"two classes have the {what} {twice[0]!r}")
     if ome_version not in FORMATS:
         raise ConfigError(f"OME-Zarr {ome_version!r} cannot be written; choose one of {sorted(FORMATS)}")
-    found = open_source(source, dataset=dataset, allow_gaps=allow_gaps)
+    found = _opened(source, allow_gaps=allow_gaps, allow_overlaps=allow_overlaps)
     size = found.voxel_nm if voxel_nm is None else tuple(voxel_nm)
     if size is None:
         raise InputError(
-            f"{os.fspath(source)} does not state a voxel size; give it in nm as --voxel-nm Z Y X"
+            f"{source if several else os.fspath(source)} does not state a voxel size; give it in nm as "
+            "--voxel-nm Z Y X"
         )
     url = absolute(to)
     work = Path(f"{url}.convert") if is_local(url) else Path(absolute(f"{url.rsplit('/', 1)[-1]}.convert"))
@@ -122,6 +133,17 @@ def convert(
         *pyramid(output, name),
     )
     return Plan(stages, work, output, (Product("raw" if kind == "image" else "semantic", name, output),))
+
+
+def _opened(source: PathLike | Mapping[str, PathLike], *, allow_gaps: bool, allow_overlaps: bool) -> Source:
+    """One volume, or the masks of several classes as one; what follows '::' is the name of a volume."""
+    if isinstance(source, Mapping):
+        masks = {
+            name: _opened(path, allow_gaps=allow_gaps, allow_overlaps=False) for name, path in source.items()
+        }
+        return combined(masks, first_wins=allow_overlaps)
+    path, sign, dataset = os.fspath(source).partition("::")
+    return open_source(path, dataset=dataset if sign else None, allow_gaps=allow_gaps)
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ from pathlib import Path
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.store.sources.flat import open_mrc, open_nifti
 from chunkflow_liver.store.sources.hdf5 import open_hdf5
+from chunkflow_liver.store.sources.masks import combined
 from chunkflow_liver.store.sources.slices import open_image, open_slices
 from chunkflow_liver.store.sources.source import Source
 from chunkflow_liver.store.sources.tensors import driver_of, open_chunked
 from chunkflow_liver.store.sources.tiff import open_tiff
 
-__all__ = ["READABLE", "Source", "open_source"]
+__all__ = ["READABLE", "Source", "combined", "open_source"]
 
 READABLE = (
     "a folder of TIFF, PNG or JPEG slices, a TIFF, MRC, NIfTI or HDF5 file, or an N5, "

@@ -1,0 +1,111 @@
+"""Several masks as one volume of class numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chunkflow_liver.errors import InputError
+from chunkflow_liver.geometry import Box, Nm, Zyx
+from chunkflow_liver.store.sources.source import Source, fingerprint
+
+SAME_VOXEL = 0.01
+"""Voxel sizes that differ by a larger share are not those of one volume."""
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Class numbers 1, 2, ... where the first, second, ... mask is not 0.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Classes, in the order of their numbers.
+    sources : tuple of Source
+        Their masks, on the same voxels.
+    first_wins : bool
+        What becomes of a voxel in several masks: it gets the class named first, or is an error.
+    """
+
+    names: tuple[str, ...]
+    sources: tuple[Source, ...]
+    first_wins: bool = False
+
+    @property
+    def shape(self) -> Zyx:
+        return self.sources[0].shape
+
+    @property
+    def dtype(self) -> str:
+        return np.min_scalar_type(len(self.names)).name
+
+    @property
+    def voxel_nm(self) -> Nm | None:
+        return next((s.voxel_nm for s in self.sources if s.voxel_nm is not None), None)
+
+    @property
+    def chunks(self) -> Zyx:
+        z, y, x = (max(sides) for sides in zip(*(s.chunks for s in self.sources), strict=True))
+        return z, y, x
+
+    def read(self, box: Box) -> np.ndarray[Any, Any]:
+        """Class numbers in `box`, 0 where no mask is.
+
+        Raises
+        ------
+        InputError
+            If two masks meet in a voxel, unless `first_wins`.
+        """
+        found = np.zeros(box.shape, self.dtype)
+        for number, source in enumerate(self.sources, 1):
+            mask = source.read(box) != 0
+            taken = mask & (found > 0)
+            if taken.any() and not self.first_wins:
+                at = np.argwhere(taken)[0]
+                place = tuple(int(i) + s for i, s in zip(at, box.start, strict=True))
+                other = self.names[int(found[tuple(at)]) - 1]
+                raise InputError(
+                    f"the masks of {other!r} and {self.names[number - 1]!r} overlap, first at (z, y, x) = "
+                    f"{place}; mend one of them, or begin anew with --allow-overlaps: then such voxels get "
+                    "the class named first"
+                )
+            found[mask & ~taken] = number
+        return found
+
+    def identity(self) -> str:
+        """Fingerprint of classes, rule and all masks."""
+        return fingerprint(self.names, self.first_wins, *(s.identity() for s in self.sources))
+
+
+def combined(masks: Mapping[str, Source], *, first_wins: bool) -> Masks:
+    """Masks by class as one volume.
+
+    Raises
+    ------
+    InputError
+        If they do not lie on the same voxels, or hold anything but whole numbers.
+    """
+    (first_name, first), *others = masks.items()
+    for name, mask in masks.items():
+        if np.dtype(mask.dtype).kind not in "biu":
+            raise InputError(
+                f"the mask of {name!r} holds {mask.dtype} voxels; a mask is 0 outside its class and another "
+                "whole number inside: set a threshold first"
+            )
+    for name, mask in others:
+        if mask.shape != first.shape:
+            raise InputError(
+                f"masks differ in shape (z, y, x): {first_name!r} has {first.shape}, {name!r} {mask.shape}"
+            )
+    sized = {name: m.voxel_nm for name, m in masks.items() if m.voxel_nm is not None}
+    for name, size in sized.items():
+        known, wanted = next(iter(sized.items()))
+        if any(abs(a - b) > SAME_VOXEL * b for a, b in zip(size, wanted, strict=True)):
+            raise InputError(
+                f"masks differ in voxel size: {known!r} has {wanted} nm, {name!r} {size} nm; "
+                "mend the one that is wrong"
+            )
+    return Masks(tuple(masks), tuple(masks.values()), first_wins)

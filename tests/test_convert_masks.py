@@ -1,0 +1,147 @@
+"""Masks of several classes become one label image, whatever the blocks; overlaps only on request."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import broken, command, contents, counted, done
+
+import chunkflow_liver as cf
+from chunkflow_liver.errors import ConfigError, InputError, RunIncompleteError
+from chunkflow_liver.geometry import Box
+from chunkflow_liver.store.sources.masks import Masks, combined
+
+VOXEL_NM = (4.0, 8.0, 16.0)
+SHAPE = (6, 20, 33)
+
+
+class Array:
+    """A source that is an array."""
+
+    chunks = (1, 1, 1)
+
+    def __init__(self, array, voxel_nm=None):
+        self.array, self.voxel_nm = array, voxel_nm
+        self.shape, self.dtype = array.shape, array.dtype.name
+
+    def read(self, box):
+        return self.array[box.slices]
+
+    def identity(self):
+        return str(self.array.sum())
+
+
+@pytest.fixture
+def masks(tmp_path):
+    """Files with masks of two classes that do not overlap, 0 and 255, and the class numbers."""
+    numbers = np.random.default_rng(3).integers(0, 3, SHAPE).astype(np.uint8)
+    for i, name in enumerate(("mitochondrion", "er"), 1):
+        tifffile.imwrite(tmp_path / f"{name}.tif", ((numbers == i) * 255).astype(np.uint8))
+    return {name: tmp_path / f"{name}.tif" for name in ("mitochondrion", "er")}, numbers
+
+
+@pytest.mark.parametrize("block", [None, (5, 7, 3)], ids=str)
+def test_masks_become_one_label_image(block, masks, tmp_path):
+    files, numbers = masks
+    done(cf.convert(files, tmp_path / "c.ome.zarr", voxel_nm=VOXEL_NM, block=block))
+    volume = cf.open_volume(tmp_path / "c.ome.zarr")
+    assert (volume.kind, volume.dtype, volume.voxel_nm) == ("label", "uint8", VOXEL_NM)
+    assert dict(volume.classes) == {"mitochondrion": 1, "er": 2}
+    np.testing.assert_array_equal(volume.read(), numbers)
+    assert cf.validate(volume.url, deep=True) == []
+
+
+def test_a_command_makes_classes_of_masks(masks, tmp_path):
+    files, numbers = masks
+    classes = [text for name, path in files.items() for text in ("--class", f"{name}={path}")]
+    image = tmp_path / "c.ome.zarr"
+    code, said, _ = command("convert", image, *classes, "--voxel-nm", *VOXEL_NM)
+    assert (code, said) == (0, f"{image}\n")
+    np.testing.assert_array_equal(cf.open_volume(image).read(), numbers)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_any_box_of_overlapping_masks_is_that_of_the_whole(data):
+    """The first mask that is not 0 says the class; the box that is read does not matter."""
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    arrays = [random.integers(0, 3, (3, 5, 4)).astype(t) for t in (np.uint8, bool, np.int32)]
+    start = [data.draw(st.integers(0, n - 1)) for n in arrays[0].shape]
+    stop = [data.draw(st.integers(a + 1, n)) for a, n in zip(start, arrays[0].shape, strict=True)]
+    whole = np.select([a != 0 for a in arrays], [1, 2, 3], 0)
+    found = combined({str(i): Array(a) for i, a in enumerate(arrays)}, first_wins=True)
+    box = Box(tuple(start), tuple(stop))
+    np.testing.assert_array_equal(found.read(box), whole[box.slices])
+    assert found.read(box).dtype == found.dtype == "uint8"
+
+
+def test_masks_that_overlap_are_refused_until_asked_for(masks, tmp_path):
+    files, numbers = masks
+    tifffile.imwrite(files["er"], np.where(numbers == 1, 255, (numbers == 2) * 255).astype(np.uint8))
+    first = tuple(int(i) for i in np.argwhere(numbers == 1)[0])
+    classes = [text for name, path in files.items() for text in ("--class", f"{name}={path}")]
+    call = ("convert", tmp_path / "c.ome.zarr", *classes, "--voxel-nm", *VOXEL_NM)
+    code, _, told = command(*call)
+    assert code == 6
+    assert "the masks of 'mitochondrion' and 'er' overlap, first at (z, y, x) = " + str(first) in told
+    code, _, told = command(*call, "--allow-overlaps", "--redo")
+    assert code == 0, told
+    np.testing.assert_array_equal(cf.open_volume(tmp_path / "c.ome.zarr").read(), numbers)
+
+
+def test_a_broken_conversion_of_masks_goes_on_to_the_same_bytes(masks, tmp_path):
+    def plan(to):
+        return cf.convert(masks[0], tmp_path / to / "c.ome.zarr", voxel_nm=VOXEL_NM, block=(2, 20, 33))
+
+    done(plan("whole"))
+    with pytest.raises(RunIncompleteError, match="the disk is gone"):
+        done(broken(plan("parts"), "c/convert", 1))
+    calls: list[int] = []
+    done(counted(plan("parts"), "c/convert", calls))
+    assert calls == [1]
+    assert contents(tmp_path / "whole/c.ome.zarr") == contents(tmp_path / "parts/c.ome.zarr")
+
+
+def test_more_than_255_classes_need_two_bytes():
+    one = Array(np.ones((1, 1, 1), bool))
+    names = tuple(map(str, range(256)))
+    assert Masks(names[:255], (one,) * 255).dtype == "uint8"
+    assert Masks(names, (one,) * 256).dtype == "uint16"
+
+
+@pytest.mark.parametrize(
+    ("second", "says"),
+    [
+        (Array(np.zeros((2, 3, 5), np.uint8)), r"'a' has \(2, 3, 4\), 'b' \(2, 3, 5\)"),
+        (Array(np.zeros((2, 3, 4), np.float32)), "the mask of 'b' holds float32 voxels; .*set a threshold"),
+        (
+            Array(np.zeros((2, 3, 4), np.uint8), (4.0, 8.0, 8.0)),
+            r"'a' has \(4.0, 8.0, 16.0\) nm, 'b' \(4.0, 8.0, 8.0\) nm",
+        ),
+    ],
+    ids=["shape", "dtype", "voxel size"],
+)
+def test_masks_that_do_not_fit_are_refused(second, says):
+    with pytest.raises(InputError, match=says):
+        combined({"a": Array(np.zeros((2, 3, 4), np.uint8), VOXEL_NM), "b": second}, first_wins=False)
+
+
+def test_masks_have_names_and_no_other_numbers(masks, tmp_path, listing):
+    before = listing()
+    for source, classes in (({}, ()), (masks[0], [("er", 2)])):
+        with pytest.raises(ConfigError, match="masks need names, and have their numbers by their order"):
+            cf.convert(source, tmp_path / "c.ome.zarr", voxel_nm=VOXEL_NM, classes=classes)
+    file = masks[0]["er"]
+    for arguments, says in (
+        ((tmp_path / "c.ome.zarr",), "convert makes one image TO of one SOURCE"),
+        ((file, file, tmp_path / "c.ome.zarr"), "convert makes one image TO of one SOURCE"),
+        ((tmp_path / "c.ome.zarr", "--class", f"a={file}", "--class", f"a={file}"), "the same class"),
+        ((tmp_path / "c.ome.zarr", "--class", "a=1"), "nothing is at"),
+    ):
+        code, _, told = command("convert", *arguments, "--voxel-nm", *VOXEL_NM)
+        assert code == 2
+        assert says in told
+    assert listing() == before
