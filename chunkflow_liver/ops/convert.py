@@ -90,12 +90,12 @@ def convert(
     OutputError
         If `to` exists and is not the unfinished result of the same conversion.
     """
-    several = isinstance(source, Mapping)
-    if several and (not source or classes):
-        raise ConfigError(
-            f"masks need names, and have their numbers by their order; got {source!r} and {tuple(classes)}"
-        )
-    if several:
+    if isinstance(source, Mapping):
+        if not source or classes:
+            raise ConfigError(
+                "masks need names, and have their numbers by their order; got "
+                f"{source!r} and {tuple(classes)}"
+            )
         kind, classes = "label", [(name, i) for i, name in enumerate(source, 1)]
     if kind not in ("image", "label") or (classes and kind == "image"):
         raise ConfigError(
@@ -110,10 +110,7 @@ def convert(
     found = _opened(source, allow_gaps=allow_gaps, allow_overlaps=allow_overlaps)
     size = found.voxel_nm if voxel_nm is None else tuple(voxel_nm)
     if size is None:
-        raise InputError(
-            f"{source if several else os.fspath(source)} does not state a voxel size; give it in nm as "
-            "--voxel-nm Z Y X"
-        )
+        raise InputError(f"{source} does not state a voxel size; give it in nm as --voxel-nm Z Y X")
     url = absolute(to)
     work = Path(f"{url}.convert") if is_local(url) else Path(absolute(f"{url.rsplit('/', 1)[-1]}.convert"))
     begun = (work / "run.json").exists()
