@@ -13,7 +13,6 @@ from radiomics_reference import pyradiomics
 from strategies import VOXEL_NM, blocks, done, resumed_equals_whole, seeds, semantic, shapes, table, write
 
 import chunkflow_liver as cf
-from chunkflow_liver.kernels import diameters
 from chunkflow_liver.kernels.shape import UNITS
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning")
@@ -116,14 +115,6 @@ def test_real_mitochondria_have_the_numbers_of_pyradiomics(name, em_data, tmp_pa
     found = table(measured(tmp_path, labels, (15.0, 16.0, 16.0), block=(100, 128, 96)))
     assert found["label"] == np.unique(labels[labels > 0]).tolist()
     agrees(found, labels, (15.0, 16.0, 16.0))
-
-
-def test_large_objects_are_reduced_to_their_hull(monkeypatch, tmp_path):
-    """With a low limit every form of more than three points takes this way, flat ones too."""
-    wanted = table(measured(tmp_path / "a", forms(), block=(5, 7, 8)))
-    monkeypatch.setattr(diameters, "_MANY", 3)
-    found = table(measured(tmp_path / "b", forms(), block=(5, 7, 8)))
-    assert found["shape_Maximum3DDiameter"] == wanted["shape_Maximum3DDiameter"]
 
 
 def test_ids_above_2_to_the_53_keep_their_shapes(tmp_path):

@@ -276,6 +276,11 @@ class WholeGroup:
         return self.columns(settings) if callable(self.columns) else self.columns
 
 
+def joined(parts: Sequence[Rows]) -> Rows:
+    """The rows of one or more tables with the same columns, one after the other."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
 def add_rows(parts: Sequence[Rows], keys: Sequence[str]) -> Rows:
     """Rows with equal `keys` as one row, sorted by `keys`; all other columns are added up.
 
@@ -286,7 +291,7 @@ def add_rows(parts: Sequence[Rows], keys: Sequence[str]) -> Rows:
     keys : sequence of str
         Columns that tell rows apart, the most significant first.
     """
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    columns = joined(parts)
     order = np.lexsort([columns[key] for key in reversed(keys)])
     if not len(order):
         return columns

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
-from chunkflow_liver.geometry import Nm
+from chunkflow_liver.geometry import Nm, Zyx, zyx
 from chunkflow_liver.xp import Array, namespace, on_host
 
 CORNERS = ((0, 0, 0), (0, 0, 1), (0, 1, 1), (0, 1, 0), (1, 0, 0), (1, 0, 1), (1, 1, 1), (1, 1, 0))
@@ -34,31 +35,34 @@ b2301aa60640 64161a148b2118b 964369139b63 18b081b61149641 63b036640 86468b 67a78
 67a1a7178018 67a1a7173 126168189678 269129679309739 078706602 273267 b2367a78a89a 207b2709767a9a7
 67a1a7178018b23 b2117ba61167 896678169b63136 09167b 07870603bb60 67b
 """
-_SLAB_CELLS = 1 << 20
+_ALL = 1 << 62
 
 
 @dataclass(frozen=True, eq=False)
-class Cells:
-    """Every cell that the surface of a label passes, once per label in it.
+class ObjectCells:
+    """Cells of some objects of a block, one object after the other.
 
     Attributes
     ----------
-    label : ndarray of shape (N,), dtype of the block
-        Never 0.
+    label : ndarray of shape (L,), uint64
+        Ascending.
+    begin : ndarray of shape (L + 1,), int64
+        Where the cells of each object begin, and the last ones end.
+    row : ndarray of shape (N,), int32
+        z * (cells along y) + y of the cell, counted from the first cell between the voxels given.
+    x : ndarray of shape (N,), int32
     code : ndarray of shape (N,), uint8
-        Bit i is set where corner `CORNERS[i]` has the label; never 0 or 255.
-    z, y, x : ndarray of shape (N,), int64
-        First corner of the cell, in voxels of the block.
+        Bit i is set where corner `CORNERS[i]` has the label; never 0, 255 only where the object may be cut.
+    shape : Zyx
+        Cells along each axis.
     """
 
     label: Array
-    code: Array
-    z: Array
-    y: Array
+    begin: Array
+    row: Array
     x: Array
-
-    def __len__(self) -> int:
-        return len(self.label)
+    code: Array
+    shape: Zyx
 
 
 def configurations(mask: Array) -> Array:
@@ -83,32 +87,42 @@ def configurations(mask: Array) -> Array:
     return code
 
 
-def cells(labels: Array) -> Cells:
-    """The cells of a label block that are not uniform, with a code for each of their labels.
+def cells_by_object(labels: Array, low: Zyx, most: int | None = None) -> Iterator[ObjectCells]:
+    """The cells that are not uniform, once per label in them, and those where a block may cut an object.
 
     Parameters
     ----------
     labels : ndarray of shape (Z, Y, X), integer
-        With one voxel of padding, as for `configurations`; 0 is background.
+        A block, `low` voxels before it and one after it on each axis; 0 is background.
+    low : Zyx
+        1 on axes where the block begins with the volume, else 0.
+    most : int, optional
+        Cells to have in memory at once; as many as lie between the voxels by default.
 
-    Returns
-    -------
-    Cells
-        In no stated order. Host arrays.
+    Yields
+    ------
+    ObjectCells
+        Every object once; one part unless cells have several labels almost everywhere.
 
     Notes
     -----
-    Only cells at a surface are visited; 1 byte per voxel and a slab of about a million cells of
-    memory beside the answer.
+    One pass over the voxels per part, and 22 bytes of memory per cell at a surface.
     """
     labels = np.ascontiguousarray(on_host(labels))
-    found = list(_slabs(labels)) if min(labels.shape) > 1 else []
-    if not found:
-        none = np.zeros(0, np.int64)
-        return Cells(labels.reshape(-1)[:0], none.astype(np.uint8), none, none, none)
-    label, code, at = (np.concatenate(column) for column in zip(*found, strict=True))
-    z, y, x = np.unravel_index(at, labels.shape)
-    return Cells(label, code, z, y, x)
+    shape = zyx([max(0, n - 1) for n in labels.shape])
+    # No object has more cells than there are.
+    most = math.prod(shape) if most is None else most
+    listed = _listed(labels, low, most)
+    ends = np.cumsum(listed.cells)
+    first, slots = 0, len(ends)
+    while first < slots or not first:
+        # As many objects as fit, at least one.
+        full = int(ends[first - 1]) if first else 0
+        last = max(int(np.searchsorted(ends, full + most, side="right")), min(first + 1, slots))
+        if last - first < slots or listed.found > most:
+            listed = _listed(labels, low, int(ends[last - 1]) - full, (first, last))
+        yield _sorted(shape, listed, (first, last))
+        first = max(last, 1)
 
 
 def areas(voxel_nm: Nm) -> Array:
@@ -175,40 +189,44 @@ def volumes() -> tuple[Array, Array]:
     return volume, vector
 
 
-def _slabs(labels: Array) -> Iterator[tuple[Array, Array, Array]]:
-    """Label, code and flat index of the cells, some layers of them at a time."""
-    nz, ny, nx = labels.shape
-    flat = labels.reshape(-1)
-    steps = [(z * ny + y) * nx + x for z, y, x in CORNERS]
-    depth = max(1, _SLAB_CELLS // (ny * nx))
-    for first in range(0, nz - 1, depth):
-        part = labels[first : first + depth + 1]
-        where = np.flatnonzero(_mixed(part))
-        z, rest = np.divmod(where, (ny - 1) * (nx - 1))
-        y, x = np.divmod(rest, nx - 1)
-        at = ((z + first) * ny + y) * nx + x
-        corners = [flat[at + step] for step in steps]
-        while len(at):
-            label = corners[0]
-            for corner in corners[1:]:
-                label = np.maximum(label, corner)
-            code, left = np.zeros(len(at), np.uint8), np.zeros(len(at), bool)
-            for bit, corner in enumerate(corners):
-                same = corner == label
-                code |= same.view(np.uint8) << np.uint8(bit)
-                left |= ~same & (corner != 0)
-            kept = label != 0
-            yield label[kept], code[kept], at[kept]
-            # The labels of a cell are taken from the highest to the lowest.
-            at = at[left]
-            corners = [np.where(c == label, 0, c)[left] for c in corners]
+@dataclass(frozen=True, eq=False)
+class _Listed:
+    """What `mesh_loops.surface_cells` found: how many cells, and as many of them as there was room for."""
+
+    found: int
+    cells: Array
+    label: Array
+    row: Array
+    x: Array
+    code: Array
+    slot: Array
 
 
-def _mixed(labels: Array) -> Array:
-    """Whether the eight voxels of each cell differ."""
-    x = labels[:, :, 1:] != labels[:, :, :-1]
-    y = (labels[:, 1:] != labels[:, :-1])[:, :, :-1]
-    z = (labels[1:] != labels[:-1])[:, :-1, :-1]
-    x = x[:, 1:] | x[:, :-1] | y
-    mixed: Array = x[1:] | x[:-1] | z
-    return mixed
+def _listed(labels: Array, low: Zyx, most: int, slots: tuple[int, int] = (0, _ALL)) -> _Listed:
+    """Up to `most` cells of `labels`, of the given range of slots."""
+    from chunkflow_liver.kernels.mesh_loops import surface_cells
+
+    columns = [np.empty(most, kind) for kind in (np.int32, np.int32, np.uint8, np.int32)]
+    if min(labels.shape) < 2:
+        none = np.zeros(0, np.int64)
+        return _Listed(0, none, labels.reshape(-1)[:0], *(c[:0] for c in columns))
+    # One compiled function for each size of label.
+    numbers = labels.view(f"u{labels.itemsize}")
+    edges = tuple(np.array([low[axis], labels.shape[axis] - 2], np.int64) for axis in (1, 2))
+    found, cells, names = surface_cells(numbers, edges, slots, *columns)
+    return _Listed(found, cells, names.view(labels.dtype), *(c[:found] for c in columns))
+
+
+def _sorted(shape: Zyx, listed: _Listed, slots: tuple[int, int]) -> ObjectCells:
+    """The listed cells of a range of slots, sorted by label."""
+    from chunkflow_liver.kernels.mesh_loops import by_object
+
+    label = listed.label[slice(*slots)].astype(np.uint64)
+    order = np.argsort(label)
+    length = listed.cells[slice(*slots)]
+    begin = np.concatenate([[0], np.cumsum(length[order])])
+    place = np.zeros(slots[1], np.int64)
+    place[slots[0] :][order] = begin[:-1]
+    return ObjectCells(
+        label[order], begin, *by_object(place, listed.row, listed.x, listed.code, listed.slot), shape
+    )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from chunkflow_liver.geometry import NM_PER_UM, Nm, Zyx, zyx
 from chunkflow_liver.kernels.diameters import DIAMETERS, extreme_voxels, largest, merge_voxels
-from chunkflow_liver.kernels.features import Group, Rows, Settings, Sums, View, add_rows
-from chunkflow_liver.kernels.mesh import CODES, Cells, areas, cells, volumes
+from chunkflow_liver.kernels.features import Group, Rows, Settings, Sums, View, add_rows, joined
+from chunkflow_liver.kernels.mesh import ObjectCells, areas, cells_by_object, volumes
 from chunkflow_liver.xp import Array
 
 UNITS = {
@@ -40,40 +40,44 @@ class Surface:
 
     Attributes
     ----------
-    cells : Cells
-        Of the block, of `low` voxels before it and of one after it.
+    near : ndarray
+        Labels of the block, of `low` voxels before it and of one after it.
     low : Zyx
         1 on axes where the block begins with the volume, else 0.
     sums : dict of dict of ndarray
         `cells` and `volumes`, see `shape_sums`.
+    kept : sequence of ObjectCells
+        All parts of the cells of `near`, unless there are several: then they are found again.
     """
 
-    cells: Cells
+    near: Array
     low: Zyx
     sums: Sums
+    kept: Sequence[ObjectCells]
+
+    def parts(self) -> Iterable[ObjectCells]:
+        """The cells of the block, object by object."""
+        return self.kept or cells_by_object(self.near, self.low)
 
 
 def surface_sums(view: View) -> Surface:
     """The marching-cubes cells that a block owns, counted."""
+    from chunkflow_liver.kernels.mesh_loops import tally
+
     start = view.block.write.start
     low = zyx([int(n == 0) for n in start])
     near = view.near(low, (1, 1, 1))
-    found = cells(near)
-    objects = view.objects["label"]
-    rank = view.rank(found.label)
-    count = _counts(rank, found.code, len(objects))
-    row, code = np.nonzero(count)
     volume, vector = volumes()
-    total = np.zeros(len(objects), np.int64)
-    np.add.at(total, rank, volume[found.code])
-    for axis, at in enumerate((found.z, found.y, found.x)):
-        np.add.at(total, rank, 2 * (at - low[axis] + start[axis]) * vector[found.code, axis])
-    seen = np.flatnonzero(count.any(axis=1))
-    sums = {
-        "cells": {"label": objects[row], "code": code.astype(np.uint8), "count": count[row, code]},
-        "volumes": {"label": objects[seen], "half_voxels": total[seen]},
-    }
-    return Surface(found, low, sums)
+    adds = np.concatenate([volume[:, None], 2 * vector], axis=1)
+    kept, cells, totals = list[ObjectCells](), list[Rows](), list[Rows]()
+    for part in cells_by_object(near, low):
+        kept = [part] if not totals else []
+        place = zyx([a - b for a, b in zip(start, low, strict=True)])
+        frame = (part.shape[1], *place)
+        of, code, count, total, seen = tally(part.begin, part.row, part.x, part.code, frame, adds)
+        cells.append({"label": part.label[of], "code": code, "count": count})
+        totals.append({"label": part.label[seen > 0], "half_voxels": total[seen > 0]})
+    return Surface(near, low, {"cells": joined(cells), "volumes": joined(totals)}, kept)
 
 
 def shape_sums(view: View) -> Sums:
@@ -88,17 +92,14 @@ def shape_sums(view: View) -> Sums:
         as a whole) and `voxels` (extreme voxels of all others, see `kernels.diameters`).
     """
     surface = view.shared(surface_sums)
-    objects = view.objects["label"]
-    voxels = extreme_voxels(surface.cells, view.own, objects, surface.low, view.block.write.start)
-    whole = whole_here(view)
-    inside = whole[view.rank(voxels["label"])]
-    complete = objects[whole]
-    widest = largest({name: c[inside] for name, c in voxels.items()}, complete, view.voxel_nm)
-    return {
-        **surface.sums,
-        "diameters": {"label": complete, **widest},
-        "voxels": {name: column[~inside] for name, column in voxels.items()},
-    }
+    known = whole_here(view)
+    start, size = view.block.write.start, view.voxel_nm
+    found = [
+        extreme_voxels(part, known[view.rank(part.label)], low=surface.low, origin=start, voxel_nm=size)
+        for part in surface.parts()
+    ]
+    voxels, squares = zip(*found, strict=True)
+    return {**surface.sums, "diameters": joined(squares), "voxels": joined(voxels)}
 
 
 def merge_shapes(parts: Sequence[Sums]) -> Sums:
@@ -192,12 +193,6 @@ def mesh_um(sums: Sums, objects: Rows, voxel_nm: Nm) -> tuple[Array, Array]:
     return area / NM_PER_UM**2, halves * (float(np.prod(np.array(voxel_nm) / NM_PER_UM)) / 48)
 
 
-def _counts(rank: Array, code: Array, objects: int) -> Array:
-    """Cells of every object and code, int64 of shape (objects, 256)."""
-    count = np.bincount(rank * CODES + code, minlength=objects * CODES)
-    return count.reshape(objects, CODES)
-
-
 def whole_here(view: View) -> Array:
     """Which of the block's objects lie in it as a whole."""
     whole = np.ones(len(view.objects["label"]), bool)
@@ -208,9 +203,9 @@ def whole_here(view: View) -> Array:
 
 def _diameters(sums: Sums, label: Array, voxel_nm: Nm) -> list[Array]:
     """Diameters in space and in planes across z, y and x, in um."""
-    known = sums["diameters"]
-    rank = np.searchsorted(label, known["label"])
-    crossing = largest(sums["voxels"], label, voxel_nm)
-    for name in DIAMETERS:
-        crossing[name][rank] = known[name]
-    return [np.sqrt(crossing[name]) / NM_PER_UM for name in ("space_sq", "slice_sq", "column_sq", "row_sq")]
+    widest = {name: np.zeros(len(label)) for name in DIAMETERS}
+    # A block also sees the face to its next one: what lies in that as a whole is known better there.
+    for known in (largest(sums["voxels"], voxel_nm), sums["diameters"]):
+        for name, squares in widest.items():
+            squares[np.searchsorted(label, known["label"])] = known[name]
+    return [np.sqrt(widest[name]) / NM_PER_UM for name in ("space_sq", "slice_sq", "column_sq", "row_sq")]

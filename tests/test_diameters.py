@@ -1,0 +1,111 @@
+"""Diameters are the largest distances between mesh vertices, from any blocks, for objects of any size."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.distance import pdist
+from strategies import VOXEL_NM, blocks, seeds, semantic, shapes
+
+from chunkflow_liver.geometry import BlockGrid, Box, zyx
+from chunkflow_liver.kernels import diameter_loops
+from chunkflow_liver.kernels.diameters import DIAMETERS, extreme_voxels, largest, merge_voxels
+from chunkflow_liver.kernels.features import joined
+from chunkflow_liver.kernels.mesh import cells_by_object
+
+
+def brute(mask, voxel_nm):
+    """Squared diameters from all pairs of the middles of all faces, in half voxels."""
+    mask = np.pad(mask, 1)
+    points = []
+    for axis in range(3):
+        at = np.argwhere(np.diff(mask.astype(np.int8), axis=axis))
+        points.append(2 * at + np.eye(3, dtype=int)[axis])
+    points = np.concatenate(points)
+
+    def widest(some):
+        return float((pdist(some * np.array(voxel_nm) / 2) ** 2).max(initial=0.0))
+
+    planes = [max(widest(points[points[:, a] == p]) for p in np.unique(points[:, a])) for a in range(3)]
+    return [*planes, widest(points)]
+
+
+def found(labels, voxel_nm, block, most=None):
+    """The same from the blocks of a grid: of objects in one block, and of those in several."""
+    parts, whole = [], []
+    for cut in BlockGrid(Box.of(labels.shape), block, (0, 0, 0), (1, 1, 1)):
+        low = zyx([int(n == 0) for n in cut.write.start])
+        wanted = cut.write.grow(low, (1, 1, 1))
+        near = np.pad(labels, 1)[
+            tuple(slice(a + 1, b + 1) for a, b in zip(wanted.start, wanted.stop, strict=True))
+        ]
+        outside = labels.copy()
+        outside[cut.write.slices] = 0
+        for cells in cells_by_object(near, low, most):
+            known = ~np.isin(cells.label, outside)
+            at = {"low": low, "origin": cut.write.start, "voxel_nm": voxel_nm}
+            voxels, squares = extreme_voxels(cells, known, **at)
+            parts.append(voxels)
+            whole.append(squares)
+    rows = {}
+    # A block sees the face to its next one as well: what lies in that as a whole is known better there.
+    for known in (largest(merge_voxels(parts), voxel_nm), joined(whole)):
+        rows |= dict(
+            zip(known["label"].tolist(), np.stack([known[n] for n in DIAMETERS], axis=1), strict=True)
+        )
+    label = sorted(rows)
+    return np.array(label), np.array([rows[value] for value in label]).reshape(-1, 4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(shape=shapes, seed=seeds, block=blocks, most=st.sampled_from([None, 1]))
+def test_diameters_are_those_of_all_pairs_of_vertices(shape, seed, block, most):
+    """Many small pieces per label; with `most` every object has its own pass over the voxels."""
+    labels = semantic(shape, seed).astype(np.uint16)
+    label, squares = found(labels, VOXEL_NM, block, most)
+    assert label.tolist() == np.unique(labels[labels > 0]).tolist()
+    for row, value in enumerate(label):
+        assert squares[row].tolist() == pytest.approx(brute(labels == value, VOXEL_NM))
+
+
+@pytest.mark.parametrize("voxel_nm", [(8.0, 8.0, 8.0), (40.0, 5.9, 6.1)], ids=str)
+@pytest.mark.parametrize("form", ["ball", "shell", "stick", "dust", "plate"])
+def test_large_objects_have_the_diameters_of_all_their_vertices(form, voxel_nm):
+    """More points than are looked at pair by pair; a ball has nearly as many ends as points."""
+    z, y, x = (np.indices((26, 27, 28)).T - 13).T
+    apart = z**2 + y**2 + x**2
+    mask = {
+        "ball": apart <= 144,
+        "shell": (apart <= 144) & (apart >= 100),
+        "stick": (abs(z - y) < 3) & (abs(y - x) < 3),
+        "dust": np.random.default_rng(0).random(apart.shape) < 0.01,
+        "plate": (z == 3) & (y**2 + x**2 < 150),
+    }[form]
+    label, squares = found(mask.astype(np.uint8), voxel_nm, (99, 99, 99))
+    np.testing.assert_array_equal(squares, found(mask.astype(np.uint8), voxel_nm, (9, 10, 7))[1])
+    assert label.tolist() == [1]
+    assert squares[0].tolist() == pytest.approx(brute(mask, voxel_nm))
+
+
+def test_a_rod_of_three_voxels_by_hand():
+    """(4, 8, 16) nm, three along x: the ends of the mesh are the middles of the outer faces, 48 nm apart."""
+    labels = np.zeros((3, 4, 7), np.uint64)
+    labels[1, 2, 2:5] = 2**63 + 5
+    label, squares = found(labels, VOXEL_NM, (3, 4, 3))
+    assert label.tolist() == [2**63 + 5]
+    assert squares.tolist() == [[48.0**2, 48.0**2, 8.0**2, 48.0**2]]
+
+
+def test_points_are_compared_in_groups_without_a_loss():
+    """20,000 points on a sphere, nearly all of which could end the longest distance."""
+    direction = np.random.default_rng(1).normal(size=(20000, 3))
+    at = np.rint(500 + 480 * direction / np.linalg.norm(direction, axis=1)[:, None]).astype(np.int32)
+    at = at[np.argsort(at[:, 0])]
+    points = np.concatenate([np.zeros((len(at), 2), np.int32), at], axis=1)
+    found = diameter_loops.diameters(np.array([0, len(at)]), points, np.array(VOXEL_NM))[0, 3]
+    ends = at[np.abs(at[:, 2] - 500) > 400] * np.array(VOXEL_NM)
+    left, right = ends[ends[:, 2] < 8000], ends[ends[:, 2] > 8000]
+    longest = max(((right - a) ** 2).sum(1).max() for a in left)
+    assert np.sqrt(longest) <= np.sqrt(found) <= np.sqrt(longest) + max(VOXEL_NM)
