@@ -21,6 +21,7 @@ from chunkflow_liver.config.sections import (
     Profiles,
     Refine,
     Split,
+    Stitch,
 )
 from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.errors import ChunkflowLiverError, ConfigError
@@ -40,6 +41,7 @@ from chunkflow_liver.ops.profiles import profiles
 from chunkflow_liver.ops.refine import refine
 from chunkflow_liver.ops.segment import segment
 from chunkflow_liver.ops.split import split
+from chunkflow_liver.ops.stitch import stitch
 from chunkflow_liver.store.images import open_volume
 from chunkflow_liver.store.volume import Volume
 
@@ -63,15 +65,15 @@ def plan_run(run_file: RunFile) -> Plan:
             with found.at(section, i):
                 plan = PLANNERS[section](entry, made)
                 plans.append(plan)
-                if section in ("label", "split", "link", "refine"):
+                if section in ("label", "split", "link", "stitch", "refine"):
                     made.volumes[entry.name] = plan.output
     found.tell()
     with found.at():
         plan = reduce(add, plans)
         if not plan.stages:
             raise ConfigError(
-                "nothing to do: the run file has neither segment, label, split, link, distance, contacts "
-                "nor evaluate"
+                "nothing to do: the run file has neither segment, label, split, link, stitch, distance, "
+                "contacts nor evaluate"
             )
         _check_outputs(plan, made.opened)
     found.tell()
@@ -183,6 +185,13 @@ def _link(entry: Link, made: _Made) -> Plan:
     return link(slices, into=made.into, **entry.model_dump(exclude={"slices", "level"}), **made.at)
 
 
+def _stitch(entry: Stitch, made: _Made) -> Plan:
+    labels = _on_voxels(entry.labels, entry.level, made.raw, entry.name)
+    made.opened.append(labels)
+    options = entry.model_dump(exclude={"labels", "level"})
+    return stitch(labels, into=made.into, work=made.run_file.work, **options)
+
+
 def _refine(entry: Refine, made: _Made) -> Plan:
     shapes = Shapes(**entry.model_dump(include={f.name for f in fields(Shapes)}))
     keep = Keep(**entry.model_dump(include={f.name for f in fields(Keep)}, exclude_none=True))
@@ -227,7 +236,9 @@ def _narrowing(entry: Narrowing, made: _Made) -> Plan:
 
 
 def _evaluate(entry: Evaluate, made: _Made) -> Plan:
-    planned = {e.name for key in ("label", "split", "link", "refine") for e in getattr(made.run_file, key)}
+    planned = {
+        e.name for key in ("label", "split", "link", "stitch", "refine") for e in getattr(made.run_file, key)
+    }
     if entry.found not in planned | made.volumes.keys() and "semantic" in made.images:
         there = sorted(planned | made.volumes.keys())
         raise ConfigError(f"{entry.name!r} compares {entry.found!r}; this run makes {there}")
@@ -240,6 +251,7 @@ PLANNERS: Mapping[str, Callable[[Any, _Made], Plan]] = {
     "label": _label,
     "split": _split,
     "link": _link,
+    "stitch": _stitch,
     "refine": _refine,
     "distance": _distance,
     "contacts": _contacts,

@@ -117,6 +117,26 @@ def test_narrowings_have_their_options(project, tmp_path):
         planned(tmp_path, project)
 
 
+def test_labels_of_blocks_are_stitched_and_measured_as_by_hand(project, array, tmp_path):
+    found = np.where(array == 3, 7, 0).astype(np.uint16)
+    found[:, :, 8:] *= 5
+    write(tmp_path, found, "cells-by-block", kind="label")
+    block = [*array.shape[:2], 8]
+    project["stitch"] = [{"name": "cells", "labels": "cells-by-block.ome.zarr", "block": block, "iou": 0.2}]
+    project["refine"] = [{"name": "cells-large", "instances": "cells", "min_volume_um3": 1e-6}]
+    project["measure"] = [{"name": "cell-table", "instances": "cells"}]
+    done(planned(tmp_path, project))
+    labels = cf.open_volume(tmp_path / "cells-by-block.ome.zarr")
+    hand = cf.stitch(labels, block=tuple(block), iou=0.2, name="cells", work=tmp_path / "hand")
+    made = cf.open_volume(tmp_path / "work/results.ome.zarr/labels/cells")
+    np.testing.assert_array_equal(made.read(), done(hand).read())
+    assert (made.read() > 0).sum() == (array == 3).sum()
+    assert (tmp_path / "work/tables/cells-seams.parquet").exists()
+    project["split"] = [{"name": "cells", "classes": ["er"], "depth_nm": 8, "cap_nm": 40}]
+    with pytest.raises(ConfigError, match="two label images are called 'cells'"):
+        planned(tmp_path, project)
+
+
 def test_instances_are_linked_and_refined_as_by_hand(project, array, tmp_path):
     slices = np.where(array == 3, 7, 0).astype(np.uint16)
     write(tmp_path, slices, "cells-2d", kind="label")

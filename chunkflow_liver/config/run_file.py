@@ -23,6 +23,7 @@ from chunkflow_liver.config.sections import (
     Segment,
     Semantic,
     Split,
+    Stitch,
 )
 
 NARROWING_TABLES = ("", "-objects", "-windows", "-cells", "-tests")
@@ -31,6 +32,7 @@ LISTS = (
     "label",
     "split",
     "link",
+    "stitch",
     "refine",
     "distance",
     "contacts",
@@ -57,6 +59,7 @@ class RunFile(Section):
     label: tuple[Label, ...] = ()
     split: tuple[Split, ...] = ()
     link: tuple[Link, ...] = ()
+    stitch: tuple[Stitch, ...] = ()
     refine: tuple[Refine, ...] = ()
     measure: tuple[Measure, ...] = ()
     distance: tuple[Distance, ...] = ()
@@ -96,6 +99,7 @@ class RunFile(Section):
                         found.append((place, f"two {what} are called {name!r}; rename one of them"))
                     made.add((what, name))
         labels = {e.name for e in self.label} | {e.name for e in self.link} | {e.name for e in self.split}
+        labels |= {e.name for e in self.stitch}
         for i, wish in enumerate(self.refine):
             if wish.instances not in labels:
                 there = f"before it there are {sorted(labels)}"
@@ -120,6 +124,8 @@ def makes(entry: Any) -> dict[str, tuple[str, ...]]:
             return {images: ("",)}
         case Split():
             return {images: ("", "-blocks"), tables: ("-seams",)}
+        case Stitch():
+            return {images: ("",), tables: ("-seams",)}
         case Refine():
             return {images: ("",), tables: ("-ids",)}
         case Distance():

@@ -145,6 +145,20 @@ class Link(Section):
     gap: Annotated[int, Field(ge=0)] = 1
 
 
+class Stitch(Section):
+    """Instances from an image whose blocks were labelled each by itself, joined where their faces touch."""
+
+    name: Name
+    labels: str
+    level: Annotated[int, Field(ge=0)] | None = None
+    block: Block
+    iou: Annotated[float, Field(gt=0, le=1)] = 0.1
+    iomin: Annotated[float, Field(gt=0, le=1)] = 0.3
+    branches: bool = False
+    min_volume_um3: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    dtype: Literal["uint32", "uint64"] | None = None
+
+
 class Refine(Section):
     """Cleaner instances: shapes, holes, then whole objects."""
 

@@ -111,7 +111,7 @@ def touching(ids: Array) -> Array:
     return np.stack([packed >> np.uint64(32), packed & np.uint64(0xFFFFFFFF)], 1).astype(np.uint32)
 
 
-def shared_box(block: Block, step: Zyx, block_shape: Zyx, reach: Zyx) -> tuple[Box, Box]:
+def shared_box(block: Block, step: Zyx, block_shape: Zyx, reach: Zyx | None) -> tuple[Box, Box]:
     """Where a block and its neighbour are compared, and the neighbour's write box.
 
     Parameters
@@ -123,7 +123,8 @@ def shared_box(block: Block, step: Zyx, block_shape: Zyx, reach: Zyx) -> tuple[B
     block_shape : Zyx
         Block of the grid, in voxels.
     reach : Zyx
-        How far beyond its write box a block is compared with others, in voxels.
+        How far beyond its write box a block is compared with others, in voxels. None where blocks share
+        none: neighbours with a common face are compared in the two planes of voxels at it.
 
     Returns
     -------
@@ -136,10 +137,15 @@ def shared_box(block: Block, step: Zyx, block_shape: Zyx, reach: Zyx) -> tuple[B
     other = Box(cast(Zyx, start), cast(Zyx, stop)).clip(block.volume)
     if min(start) < 0 or other.size == 0:
         return Box((0, 0, 0), (0, 0, 0)), Box((0, 0, 0), (0, 0, 0))
+    if reach is None:
+        z, y, x = map(abs, step)
+        if z + y + x > 1:
+            return Box((0, 0, 0), (0, 0, 0)), other
+        reach = (z, y, x)
     return block.write.grow(reach).clip(other.grow(reach)).clip(block.volume), other
 
 
-def views(block: Block, ids: Array, block_shape: Zyx, reach: Zyx) -> Columns:
+def views(block: Block, ids: Array, block_shape: Zyx, reach: Zyx | None) -> Columns:
     """What a block sees of the voxels that it shares with each of its 26 neighbours, as runs.
 
     Parameters

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,23 +78,25 @@ class Instances:
 
     Attributes
     ----------
-    function : callable
-        Module-level.
+    function : callable, optional
+        Module-level. Without it the first input holds the labels of blocks, and blocks are compared where
+        their faces touch, as if each saw its own outermost voxels once more beyond them.
     params : mapping
         Plain values.
     classes : tuple of (name, number)
         Classes of the first input that an object can have; with one, every object has it.
     halo, reach : Zyx
-        Voxels read beyond the write box, and how far beyond it blocks are compared; at most the halo.
+        Voxels read beyond the write box, and how far beyond it blocks are compared; at most the halo. No
+        `reach` without a function.
     working : float
         Bytes per voxel that the function needs.
     """
 
-    function: Callable[..., Array]
+    function: Callable[..., Array] | None
     params: Mapping[str, Any]
     classes: tuple[tuple[str, int], ...]
     halo: Zyx
-    reach: Zyx
+    reach: Zyx | None
     working: float
 
 
@@ -126,8 +128,10 @@ def stitched(
         block=block,
         zarr_format=label_format(into),
     )
+    given = found.function is None
     parts = like.like(label_url(work, f"{name}-blocks"), dtype="uint32", kind="label", block=block, levels=1)
     grid = BlockGrid(output.box, block or output.write_unit, found.halo, found.halo)
+    link = "touch" if given else "overlap"
     merged, seams = arrays_at(work, name, "instances"), table_at(work, f"{name}-seams")
     params: dict[str, Any] = {
         "function": found.function,
@@ -137,14 +141,14 @@ def stitched(
         "reach": found.reach,
         "branches": rules.branches,
     }
-    identity = params | {"function": f"{found.function.__module__}.{found.function.__qualname__}"}
+    identity = params | {"function": _named(found.function)}
     stages: tuple[Stage, ...] = (
         Map(
             f"{name}/blocks",
             _blocks,
             grid,
             tuple(sources),
-            (parts,),
+            () if given else (parts,),
             params=params,
             identity=identity,
             # Ids, what is compared with 26 neighbours, and the labels of the function.
@@ -172,20 +176,21 @@ def stitched(
             seams,
             params={"voxel_nm": like.voxel_nm, "origin_nm": like.origin_nm},
             artefacts={"merged": merged},
-            provenance={"operation": "stitch", "iou": rules.iou, "iomin": rules.iomin},
+            provenance={"operation": "stitch", "link": link, "iou": rules.iou, "iomin": rules.iomin},
         ),
         Map(
             f"{name}/apply",
             _apply,
             BlockGrid(output.box, grid.block),
-            (parts,),
+            (sources[0] if given else parts,),
             (output,),
+            params={"given": given},
             artefacts={"merged": merged},
-            working=6.0,
+            working=22.0 if given else 6.0,
         ),
         *pyramid(output, name),
     )
-    about = (("classes", list(found.classes)), ("artefact", merged.path), ("link", "overlap"))
+    about = (("classes", list(found.classes)), ("artefact", merged.path), ("link", link))
     products = (
         Product("instances", name, output, about),
         Product("seam table", f"{name}-seams", seams, (("instances", name),)),
@@ -196,14 +201,14 @@ def stitched(
 def _blocks(
     block: Block,
     *arrays: Array,
-    function: Callable[..., Array],
+    function: Callable[..., Array] | None,
     params: Mapping[str, Any],
     classes: list[int],
     shape: Zyx,
-    reach: Zyx,
+    reach: Zyx | None,
     branches: bool,
 ) -> Result:
-    labels = function(*arrays, **params)
+    labels = arrays[0] if function is None else function(*arrays, **params)
     if labels.shape != block.read.shape:
         raise InputError(
             f"an instance function must return labels of the shape of its block, {block.read.shape}, "
@@ -220,11 +225,19 @@ def _blocks(
         _, ny, nx = block.volume.shape
         record["first"] = (z * ny + y) * nx + x
         record["value"] = _values(own.ids[block.trim], arrays[0][block.trim], classes, len(own.voxels))
-        record |= views(block, own.ids, shape, reach)
+        record |= views(*(_widened(block, own.ids) if function is None else (block, own.ids)), shape, reach)
         if branches:
             pairs = touching(own.ids)
             record["touching"] = pairs[pairs[:, 1] <= len(own.voxels)]
-    return Result((own.ids[block.trim],), record)
+    return Result(() if function is None else (own.ids[block.trim],), record)
+
+
+def _widened(block: Block, ids: Array) -> tuple[Block, Array]:
+    """A block that reads no halo as one that does, with its outermost voxels once more in the halo."""
+    read = block.write.grow((1, 1, 1)).clip(block.volume)
+    inner = block.write.relative_to(read)
+    sides = [(a, n - b) for a, b, n in zip(inner.start, inner.stop, read.shape, strict=True)]
+    return replace(block, read=read), np.pad(ids, sides, mode="edge")
 
 
 def _values(ids: Array, semantic: Array, classes: list[int], n: int) -> Array:
@@ -242,7 +255,7 @@ def _join(
     records: Records,
     *,
     grid: BlockGrid,
-    reach: Zyx,
+    reach: Zyx | None,
     rules: Rules,
     min_voxels: int,
     dtype: str,
@@ -318,8 +331,21 @@ def _seams(records: Records, *, merged: Arrays, voxel_nm: Nm, origin_nm: Nm) -> 
         yield part
 
 
-def _apply(block: Block, parts: Array, *, merged: Arrays) -> Result:
+def _apply(block: Block, parts: Array, *, merged: Arrays, given: bool) -> Result:
     begin, end = merged["offsets"][block.index : block.index + 2]
+    if given:
+        own = owned_objects(parts, block.trim)
+        parts = own.ids
+        if len(own.voxels) != end - begin:
+            raise InputError(
+                f"{len(own.voxels)} objects where there were {end - begin} when blocks were compared: the "
+                "labels changed during the run; run again with redo"
+            )
     of_block = merged["final"][begin:end]
     final = np.concatenate([np.zeros(1, of_block.dtype), of_block])
     return Result((final[parts],))
+
+
+def _named(function: Callable[..., Array] | None) -> str:
+    """What stands for a function in the fingerprint of a plan."""
+    return "" if function is None else f"{function.__module__}.{function.__qualname__}"

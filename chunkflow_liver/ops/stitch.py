@@ -1,16 +1,16 @@
-"""Instances of any function that finds objects in an array, over a volume that fits no memory."""
+"""Instances of blocks, of any function or found elsewhere, over a volume that fits no memory."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from chunkflow_liver.engine.plan import Plan
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Zyx, voxels, zyx
 from chunkflow_liver.ops.blockwise import Instances, Rules, stitched
-from chunkflow_liver.ops.place import PathLike
+from chunkflow_liver.ops.place import PathLike, checked_labels
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
@@ -19,9 +19,9 @@ WORKING = 64.0
 
 def stitch(
     source: Volume | Sequence[Volume],
-    function: Callable[..., Array],
+    function: Callable[..., Array] | None = None,
     *,
-    halo_nm: float,
+    halo_nm: float | None = None,
     name: str,
     work: PathLike,
     params: Mapping[str, Any] | None = None,
@@ -29,19 +29,20 @@ def stitch(
     into: PathLike | None = None,
     **joining: Any,
 ) -> Plan:
-    """Plan the instances that `function` finds block by block, joined where blocks overlap.
+    """Plan the instances of blocks as instances of the volume, joined over the seams.
 
     Parameters
     ----------
     source : Volume or sequence of Volume
-        What the function gets, on the same voxels.
-    function : callable
+        What the function gets, on the same voxels. Without a function: labels that were found block by
+        block, with ids that need not differ between blocks.
+    function : callable, optional
         `function(*arrays, voxel_nm=(z, y, x), **params) -> labels`: objects of one block with its halo as
         integers of any dtype, 0 is background; the same array must give the same labels. A function of an
         importable module: a worker finds it by its name.
     halo_nm : float
         How far beyond its block the function sees, in nm. Two blocks are compared in the inner half; the
-        outer half is context, because a function errs where an object is cut.
+        outer half is context, because a function errs where an object is cut. Not without a function.
     name : str
         Name of the label image.
     work : path
@@ -50,11 +51,14 @@ def stitch(
         Plain values for the function. The run is done again if they change, not if the code of the
         function does.
     block : Zyx, optional
-        Voxels per block; the write unit of the output by default.
+        Voxels per block; the write unit of the output by default. Without a function: the blocks, counted
+        from voxel 0, that were labelled each by itself.
     into : path or URL, optional
         Image group whose `labels` the result joins; the work folder's by default.
     **joining
-        `link` ('overlap', the only one: components that touch are `label`'s), `iou` (0.1), `iomin` (0.3),
+        `link`: 'overlap' with a function, the objects of two blocks are compared in the voxels that both
+        saw; 'touch' without one, they are compared in the two planes of voxels on either side of a face,
+        laid on one another. (Components of classes that touch are `label`'s.) `iou` (0.1), `iomin` (0.3),
         `branches` (False), `min_volume_um3` (0), `working` (bytes per voxel that the function needs, 64),
         `dtype` of the ids ('uint32' unless more objects than it counts could lie in the volume, or 'uint64').
         Two objects that fit each other best are joined if shared voxels reach `iou` of their union and
@@ -70,42 +74,85 @@ def stitch(
     Raises
     ------
     ConfigError, InputError
-        If function, halo or limits cannot be used, or sources differ in shape.
+        If function, halo or limits cannot be used, sources differ in shape, or labels are none.
+
+    Notes
+    -----
+    Blocks that share no voxels say less: two cells whose wall happens to lie in the face between their
+    blocks look like one, and an object that is thin and oblique may touch nothing of itself. Label blocks
+    with a halo where that can be had.
     """
     sources = (source,) if isinstance(source, Volume) else tuple(source)
     if not sources:
         raise ConfigError("nothing to stitch: give one volume or more")
-    link: Literal["overlap"] = joining.pop("link", "overlap")
-    if link != "overlap":
-        raise ConfigError(
-            f"link {link!r} does not exist here: independent objects of blocks are joined by 'overlap'; "
-            "connected components that touch are joined by label()"
-        )
-    module, place = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
-    if not callable(function) or module is None or "<" in place or not place:
-        raise ConfigError(
-            f"{function!r} has no name that a worker could import: give a function of a module, and what it "
-            "needs as params"
-        )
-    if not (math.isfinite(halo_nm) and halo_nm > 0):
-        raise ConfigError(f"halo_nm must be above 0, or blocks have nothing in common, got {halo_nm!r}")
+    working = float(joining.pop("working", WORKING))
+    if not working >= 0:
+        raise ConfigError(f"working is bytes per voxel, 0 or more, got {working:g}")
+    _check_link(joining.pop("link", None), function)
     for other in sources[1:]:
         if other.shape != sources[0].shape:
             raise InputError(
                 f"{sources[0].url} has {sources[0].shape} voxels and {other.url} {other.shape}: "
                 "choose levels that match"
             )
-    working = float(joining.pop("working", WORKING))
-    if not working >= 0:
-        raise ConfigError(f"working is bytes per voxel, 0 or more, got {working:g}")
     unknown = sorted(set(joining) - set(Rules.__dataclass_fields__))
     if unknown:
         raise ConfigError(
             f"no options {unknown}; there are {sorted(Rules.__dataclass_fields__)} and link, working"
         )
-    like = sources[0]
-    halo = voxels(halo_nm, like.voxel_nm)
-    reach = zyx([-(-n // 2) for n in halo])
-    found = Instances(function, dict(params or {}), ((name, 1),), halo, reach, working)
+    classes = ((name, 1),)
+    if function is None:
+        _check_given(sources, halo_nm, params, block)
+        found = Instances(None, {}, classes, (0, 0, 0), None, 0.0)
+    else:
+        _check_function(function, halo_nm)
+        halo = voxels(halo_nm or 0.0, sources[0].voxel_nm)
+        reach = zyx([-(-n // 2) for n in halo])
+        found = Instances(function, dict(params or {}), classes, halo, reach, working)
     rules = Rules(**joining)
-    return stitched(sources, found, rules, like=like, name=name, work=work, block=block, into=into)
+    return stitched(sources, found, rules, like=sources[0], name=name, work=work, block=block, into=into)
+
+
+def _check_link(link: str | None, function: Callable[..., Array] | None) -> None:
+    wanted = "touch" if function is None else "overlap"
+    if link in (None, wanted):
+        return
+    if function is None:
+        raise ConfigError(
+            f"link {link!r} needs voxels that two blocks saw, and labels without a function have none: leave "
+            "it out to join blocks where their faces touch, or give the function that labels a block"
+        )
+    raise ConfigError(
+        f"link {link!r} does not exist here: independent objects of blocks are joined by 'overlap'; "
+        "connected components that touch are joined by label()"
+    )
+
+
+def _check_function(function: Callable[..., Array], halo_nm: float | None) -> None:
+    module, place = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    if not callable(function) or module is None or "<" in place or not place:
+        raise ConfigError(
+            f"{function!r} has no name that a worker could import: give a function of a module, and what it "
+            "needs as params"
+        )
+    if halo_nm is None or not (math.isfinite(halo_nm) and halo_nm > 0):
+        raise ConfigError(f"halo_nm must be above 0, or blocks have nothing in common, got {halo_nm!r}")
+
+
+def _check_given(
+    sources: tuple[Volume, ...], halo_nm: float | None, params: Mapping[str, Any] | None, block: Zyx | None
+) -> None:
+    if len(sources) > 1:
+        raise ConfigError(
+            f"{len(sources)} volumes and no function: labels of blocks are one volume; give it alone, or the "
+            "function that labels a block"
+        )
+    checked_labels(sources[0], "labels of blocks")
+    given = {"halo_nm": halo_nm, "params": params}
+    unused = sorted(k for k, v in given.items() if v is not None)
+    if unused:
+        raise ConfigError(f"{unused} are for a function, and there is none: give it, or leave them out")
+    if block is None:
+        raise ConfigError(
+            f"which blocks of {sources[0].url} were labelled each by itself? Give their size as block"
+        )

@@ -56,6 +56,11 @@ def verify(plan: Plan, box: Box, *, name: str) -> dict[str, Any]:
     if stage is None or not isinstance(output, Volume):
         known = sorted(p.name for p in plan.products if p.kind == "instances")
         raise ConfigError(f"the plan has no instances {name!r} of label, split or stitch; it has {known}")
+    if "function" in stage.params and stage.params["function"] is None:
+        raise ConfigError(
+            f"the blocks of {name!r} were labelled elsewhere: nothing here finds its objects "
+            "without blocks; verify instances of label, of split, or of stitch with a function"
+        )
     if box.size <= 0 or not output.box.contains(box):
         raise ConfigError(f"the box {box} is not inside {output.url}, which has {output.shape} voxels")
     region = _read(stage, box, output.box)
