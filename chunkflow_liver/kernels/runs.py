@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from chunkflow_liver.xp import Array, namespace
 
 
@@ -51,10 +53,12 @@ def find_runs(labels: Array) -> Runs:
 
     Notes
     -----
-    One pass over the flattened block; needs one byte per voxel on top of `labels`.
+    Two compiled passes on the host, which need memory per run only; array operations on a device.
     """
     xp = namespace(labels)
     _, height, width = labels.shape
+    if xp is np and labels.size:
+        return _host_runs(np.ascontiguousarray(labels))
     flat = xp.ascontiguousarray(labels).reshape(-1)
     first = xp.ones(flat.shape, bool)
     xp.not_equal(flat[1:], flat[:-1], out=first[1:])
@@ -69,3 +73,19 @@ def find_runs(labels: Array) -> Runs:
     row = start // max(1, width)
     offset = row * width
     return Runs(row // max(1, height), row % max(1, height), start - offset, stop - offset, label)
+
+
+def _host_runs(labels: Array) -> Runs:
+    """The same of an array of this machine's memory that is not empty."""
+    from chunkflow_liver.kernels.component_loops import count_runs, fill_runs
+
+    # One compiled function for each size of label.
+    numbers = labels.view(f"u{labels.itemsize}")
+    depth, height, _ = labels.shape
+    rows = np.empty(depth * height + 1, np.int64)
+    start, stop = np.empty((2, count_runs(numbers)), np.uint32)
+    fill_runs(numbers, rows, start, stop)
+    row = np.repeat(np.arange(depth * height), np.diff(rows))
+    z, y = np.divmod(row, height)
+    begin, end = start.astype(np.int64), stop.astype(np.int64)
+    return Runs(z, y, begin, end, labels[z, y, begin])

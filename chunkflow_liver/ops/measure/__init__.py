@@ -109,6 +109,10 @@ def measure(
     options = plain(chosen)
     inputs = (instances,) if raw is None else (instances, raw)
     output = table_at(work, name)
+    about: dict[str, Any] = {"raw": None if raw is None else raw.dtype}
+    if not imaged and "basic" not in features:
+        # Nobody asks for what it holds.
+        inputs = (instances,)
     params: dict[str, Any] = {"voxel_nm": instances.voxel_nm, "shape": instances.shape}
     made = {"made": arrays_at(work, instances.name, "instances")}
     provenance = {"operation": "measure", "features": list(features), **plain(params)}
@@ -147,14 +151,14 @@ def measure(
                 f"{name}/features",
                 _features,
                 BlockGrid(grid.box, grid.block, low, high),
-                inputs,
+                inputs if any(group.image for group in groups.values()) else (instances,),
                 params={**shared, "features": list(groups)},
                 artefacts={"objects": objects},
                 working=max(group.working for group in groups.values()),
             )
             stages, over = (*stages, second), second.name
         units = {column: unit for group in groups.values() for column, unit in group.units.items()}
-        about = {"shape": instances.shape, "block": grid.block, "raw": None if raw is None else raw.dtype}
+        about |= {"shape": instances.shape, "block": grid.block}
         joined = Fold(
             f"{name}/table",
             join,
