@@ -130,6 +130,24 @@ def stitched(
     yield row(case, "one block", truth, whole, since(start))
 
 
+def faces_only(
+    folder: Path, case: str, truth: Array, nm: tuple[float, float, float], **how: Any
+) -> Iterator[Any]:
+    """Blocks redrawn each by itself and stored without a halo, joined where their faces touch."""
+    noise, block = how.pop("noise_nm"), how.pop("block")
+    by_block = np.zeros(truth.shape, np.uint32)
+    for corner in np.ndindex(*(-(-n // b) for n, b in zip(truth.shape, block, strict=True))):
+        here = tuple(slice(c * b, (c + 1) * b) for c, b in zip(corner, block, strict=True))
+        by_block[here] = redrawn(truth[here], voxel_nm=nm, nm=noise)
+    name = case.replace(" ", "-")
+    volume = cf.write_volume(folder / f"{name}.ome.zarr", by_block, voxel_nm=nm, kind="label")
+    plan = cf.stitch(volume, name=name, work=folder / "work", block=block, **how)
+    start = clock()
+    cf.run(plan, progress=False)
+    spent = since(start)
+    yield row(case, "chunkflow", truth, plan.output.read(), spent, blocks=len(plan.maps[0].grid))
+
+
 def mitochondria(folder: Path) -> Iterator[dict[str, Any]]:
     """Split of the binary mask against the instances, next to components and to scikit-image."""
     import cc3d
@@ -177,6 +195,10 @@ def bench(folder: Path) -> Iterator[dict[str, Any]]:
         yield from stitched(
             folder, f"3000 cells {noise:g} nm", voronoi(192, 3000), (8.0, 8.0, 8.0), noise_nm=noise, **CELLS
         )
+        yield from faces_only(
+            folder, f"3000 cells {noise:g} nm without a halo", voronoi(192, 3000), (8.0, 8.0, 8.0),
+            noise_nm=noise, block=CELLS["block"],
+        )  # fmt: skip
     if not DATA.is_dir():
         return
     import tifffile
@@ -184,6 +206,8 @@ def bench(folder: Path) -> Iterator[dict[str, Any]]:
     neurons = tifffile.imread(DATA / "fib25_medulla/sample2_neurons_gt.tif")
     yield from stitched(folder, "fib25 neurons", neurons, (10.0, 10.0, 10.0), **FIB25)
     slices = tifffile.imread(DATA / "snemi3d_subset/neurons_gt_z0-24.tif")
+    without = {"noise_nm": FIB25["noise_nm"], "block": FIB25["block"], "branches": True}
+    yield from faces_only(folder, "fib25 neurons without a halo", neurons, (10.0, 10.0, 10.0), **without)
     yield from stitched(
         folder, "snemi3d neurons", slices, (30.0, 6.0, 6.0),
         noise_nm=6.0, halo_nm=180.0, block=(16, 192, 192), branches=True,

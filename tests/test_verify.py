@@ -29,6 +29,7 @@ def test_what_all_blocks_see_alike_is_the_same_without_blocks(tmp_path):
     found = cf.verify(cells(tmp_path), cf.Box((0, 0, 0), (12, 24, 24)), name="cells")
     assert found["identical"]
     assert found["objects_blocks"] == found["objects_unblocked"] == 30
+    assert "differs_at" not in found
     assert (found["f1"], found["agreement"], found["vi_split"], found["vi_merge"]) == (1, 1, 0, 0)
 
 
@@ -38,6 +39,8 @@ def test_walls_that_wobble_do_not_agree_everywhere(tmp_path):
     assert not found["identical"]
     assert 0.5 < found["agreement"] < 1
     assert found["vi_split"] > 0
+    z, y, x = (int(part.split()[1]) for part in found["differs_at"].split(", "))
+    assert plan.output.read()[z, y, x] or plan.maps[0].inputs[0].read()[z, y, x]
 
 
 def test_components_are_verified_too(tmp_path):

@@ -39,7 +39,8 @@ def verify(plan: Plan, box: Box, *, name: str) -> dict[str, Any]:
     dict
         `voxels`; `objects_blocks, objects_unblocked` in the box; `f1` (IoU above 0.5); `vi_split, vi_merge`
         (bits); `agreement`: share of the voxels of either that lie in objects which are the other's best
-        partner; `identical`: whether the same voxels belong together. Objects that the end of what was
+        partner; `identical`: whether the same voxels belong together, and if not `differs_at`: the first
+        voxel (z, y, x) of the largest part that does not. Objects that the end of what was
         read cuts are left out on both sides: one block cannot know where they go on.
 
     Raises
@@ -99,7 +100,21 @@ def verify(plan: Plan, box: Box, *, name: str) -> dict[str, Any]:
         "vi_merge": merged,
         "agreement": int(met["voxels"][best].sum()) / total if total else 1.0,
         "identical": bool(best.sum() == pairs.sum()),
+        **_largest_difference(met, pairs & ~best, (blocks, whole), box),
     }
+
+
+def _largest_difference(
+    met: dict[str, Any], wrong: Array, labels: tuple[Array, Array], box: Box
+) -> dict[str, str]:
+    """The first voxel of the largest part on which the two do not agree."""
+    if not wrong.any():
+        return {}
+    largest = np.flatnonzero(wrong)[np.argmax(met["voxels"][wrong])]
+    there = (labels[0] == met["a"][largest]) & (labels[1] == met["b"][largest])
+    at = np.unravel_index(int(np.argmax(there)), there.shape)
+    place = (f"{a} {int(i) + o}" for a, i, o in zip("zyx", at, box.start, strict=True))
+    return {"differs_at": ", ".join(place)}
 
 
 def _read(stage: Map, box: Box, volume: Box) -> Box:

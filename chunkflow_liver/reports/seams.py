@@ -22,6 +22,7 @@ from chunkflow_liver.reports.words import length, number
 from chunkflow_liver.reports.work import Work
 from chunkflow_liver.store.images import open_volume
 from chunkflow_liver.store.volume import Volume
+from chunkflow_liver.xp import Array
 
 WORST = 4
 SIDE = 240
@@ -68,8 +69,9 @@ def _joined(product: Product, work: Work) -> Joined:
         f"Objects cross {number(len(scores))} of {number(table.num_rows)} seams between neighbouring blocks. "
         "An object that crosses a seam is unmatched if it was joined with nothing there, because the other "
         "block drew it elsewhere or not at all; a pair is ambiguous if a better one was there, and vetoed if "
-        "it would have joined what must stay apart. The score of a seam is twice the voxels that matched "
-        "objects share by all voxels of these and of the unmatched."
+        "it would have joined what must stay apart. Pictures show the final objects, with a ring where the "
+        "worst object of the seam is and the seam as black lines. The score of a seam is twice the voxels "
+        "that matched objects share by all voxels of these and of the unmatched."
     )
     facts = [(number(n), what) for what, n in total.items()]
     if len(scores):
@@ -97,9 +99,9 @@ def _worst(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def _seam(volume: Volume, row: dict[str, Any]) -> Seam:
-    """The final objects around the worst place of a seam; the seam is the black line."""
+    """The final objects around the worst place of a seam, which is ringed; black lines are the seam."""
     axis = "zyx".index(row["axis"][0])
-    plane = "xz" if axis == 0 else "xy"
+    plane = {"z": "xz", "zx": "xz", "zy": "yz", "zyx": "xz"}.get(row["axis"], "xy")
     axes = PLANES[plane]
     size = [(row[f"{a}_stop"] - row[f"{a}_start"]) * v for a, v in zip("zyx", volume.voxel_nm, strict=True)]
     side = max(3 * size[axis], 24 * max(volume.voxel_nm[a] for a in axes))
@@ -112,10 +114,13 @@ def _seam(volume: Volume, row: dict[str, Any]) -> Seam:
     rgba = label_colours(ids, instance_colours(np.unique(ids))).astype(np.float64)
     strength = rgba[..., 3:] / 255
     picture = rgba[..., :3] * strength + 255 * (1 - strength)
-    seam = (row[f"{'zyx'[axis]}_start"] + row[f"{'zyx'[axis]}_stop"]) / 2 * volume.voxel_nm[axis]
-    line = int((corner_nm(volume, axis) + seam - low[axes.index(axis)]) / view.pixel_nm)
-    if 0 <= line < SIDE:
-        picture[(line, slice(None)) if axes.index(axis) == 0 else (slice(None), line)] = 0
+    for across_seam in (a for a in range(3) if "zyx"[a] in row["axis"] and a in axes):
+        name, first = "zyx"[across_seam], axes.index(across_seam)
+        seam = (row[f"{name}_start"] + row[f"{name}_stop"]) / 2 * volume.voxel_nm[across_seam]
+        line = int((corner_nm(volume, across_seam) + seam - low[first]) / view.pixel_nm)
+        if 0 <= line < SIDE:
+            picture[(line, slice(None)) if first == 0 else (slice(None), line)] = 0
+    picture[_ring()] = 0
     place = ", ".join(f"{a} {row[a]}" for a in "zyx")
     nm = ", ".join(f"{a} {row[f'{a}_nm']:g}" for a in "zyx")
     return Seam(
@@ -124,6 +129,13 @@ def _seam(volume: Volume, row: dict[str, Any]) -> Seam:
         f"{plane} plane of {length(round(side))} around voxel {place} ({nm} nm); {row['matched']} matched, "
         f"{row['unmatched']} unmatched, {row['ambiguous']} ambiguous, {row['vetoed']} vetoed.",
     )
+
+
+def _ring() -> Array:
+    """Pixels of a ring in the middle of a picture."""
+    y, x = np.ogrid[:SIDE, :SIDE]
+    away = np.hypot(y - SIDE / 2 + 0.5, x - SIDE / 2 + 0.5)
+    return (away >= 8) & (away < 10)
 
 
 def _png(picture: np.ndarray[Any, Any]) -> str:
