@@ -154,16 +154,22 @@ def test_a_larger_volume_does_not_depend_on_the_grid(same):
 
 
 @pytest.mark.parametrize("same", [False, True])
-@pytest.mark.parametrize("cost", [0.0, 1e9])
-def test_looking_up_offsets_and_transforms_give_one_answer(same, cost, monkeypatch):
-    own, other = blobs((9, 8, 7), 3, 20), blobs((9, 8, 7), 4, 20)
+def test_voxels_may_meet_more_labels_than_there_is_room_for(same, monkeypatch):
+    own, other = blobs((9, 8, 7), 3, 300), blobs((9, 8, 7), 4, 300)
     other = own if same else other
     expected = in_blocks(own, other, (9, 8, 7), VOXEL_NM, 20.0, same)
-    monkeypatch.setattr(contacts, "_LOOKUP_COST", cost)
+    monkeypatch.setattr(contacts, "_ROOM", 1)
     monkeypatch.setattr(contacts, "_SLAB", 5)
-    monkeypatch.setattr(contacts, "_LOOKUPS", 5)
     monkeypatch.setattr(tallies, "_BATCH_ROWS", 2)
     assert_same(in_blocks(own, other, (9, 8, 7), VOXEL_NM, 20.0, same), expected)
+    assert len(expected[0]["own"]) > 2000
+
+
+def test_ids_that_do_not_fit_are_met():
+    own, other = np.zeros((2, 3, 3, 700), np.uint32)
+    own[1, 1, 340:350], other[0, 0, 4:600], other[2, 2] = 1, 5, 2**32 - 1
+    size = (8.0, 8.0, 8.0)
+    assert_equal(in_blocks(own, other, own.shape, size, 9.0), brute_force(own, other, size, 9.0), size)
 
 
 def two_slabs(gap):
@@ -233,9 +239,8 @@ def areas_in_contact(own, other, voxel_nm, gap_nm, weight=None):
         for near in near_surface(
             a.view(np.uint8), b.view(np.uint8), voxel_nm=voxel_nm, gap_nm=gap_nm, trim=everywhere
         ):
-            for voxel, _, _ in near.found:
-                here = 1 if weight is None else weight[tuple(near.at[:, voxel])]
-                area += (near.area[voxel] * here).sum()
+            here = 1 if weight is None else weight[tuple(near.at[:, near.voxel])]
+            area += (near.area[near.voxel] * here).sum()
         found.append(area * area_step_nm2(voxel_nm))
     return found
 

@@ -95,7 +95,9 @@ def test_areas_are_those_of_contacts(whole):
     tree = cKDTree(near)
     step = area_step_nm2((16.0, 16.0, 16.0)) / 1e6
     for row, label in enumerate(objects["label"]):
-        places, area = surface_areas(walled(labels == label), ((0, 0, 0), labels.shape), (16.0, 16.0, 16.0))
+        places, area = surface_areas(
+            walled(labels == label)[0], ((0, 0, 0), labels.shape), (16.0, 16.0, 16.0)
+        )
         assert objects["area_um2"][row] == pytest.approx(area.sum() * step)
         touched = 0
         for at, here in zip(places.T, area, strict=True):

@@ -85,7 +85,7 @@ def long_side(face, axis, along, lengths):
 
 def total(labels, voxel_nm, weight=None):
     """Area of all surface in nm2, or with a weight for each voxel."""
-    at, area = surface_areas(walled(labels), ((0, 0, 0), labels.shape), voxel_nm)
+    at, area = surface_areas(walled(labels)[0], ((0, 0, 0), labels.shape), voxel_nm)
     return (area * (1 if weight is None else weight[tuple(at)])).sum() * area_step_nm2(voxel_nm)
 
 
@@ -100,7 +100,7 @@ def total(labels, voxel_nm, weight=None):
 def test_areas_are_those_of_the_outlines_through_all_faces(shape, seed, filled, labels, voxel_nm):
     rng = np.random.default_rng(seed)
     array = ((rng.random(shape) < filled) * rng.integers(1, labels + 1, shape)).astype(np.uint8)
-    at, area = surface_areas(walled(array), ((0, 0, 0), shape), voxel_nm)
+    at, area = surface_areas(walled(array)[0], ((0, 0, 0), shape), voxel_nm)
     found = np.zeros(shape)
     found[tuple(at)] = area * area_step_nm2(voxel_nm)
     np.testing.assert_allclose(found, voxel_areas(array, voxel_nm), atol=area_step_nm2(voxel_nm))
@@ -118,12 +118,12 @@ def test_areas_do_not_depend_on_the_grid(voxel_nm, block):
     labels += inside.argmax(-1).astype(np.uint64)
     volume = Box.of(labels.shape)
     whole = np.zeros(labels.shape, np.int64)
-    at, area = surface_areas(walled(labels), ((0, 0, 0), labels.shape), voxel_nm)
+    at, area = surface_areas(walled(labels)[0], ((0, 0, 0), labels.shape), voxel_nm)
     whole[tuple(at)] = area
     cut = np.zeros(labels.shape, np.int64)
     for b in BlockGrid(volume, block, reach_voxels(voxel_nm), reach_voxels(voxel_nm)):
         inner = b.write.relative_to(b.read)
-        at, area = surface_areas(walled(labels[b.read.slices]), (inner.start, inner.stop), voxel_nm)
+        at, area = surface_areas(walled(labels[b.read.slices])[0], (inner.start, inner.stop), voxel_nm)
         cut[tuple(at + np.array(b.read.start)[:, None])] = area
     np.testing.assert_array_equal(cut, whole)
     assert (whole > 0).sum() > 2000
@@ -184,7 +184,7 @@ def test_a_box_has_its_faces_and_rounded_edges():
     """Flat faces are exact; of either side of an edge about 0.4 of a voxel's width is lost."""
     box = np.zeros((50, 50, 50), bool)
     box[5:45, 5:45, 5:45] = True
-    at, area = surface_areas(walled(box), ((0, 0, 0), box.shape), VOXEL_NM)
+    at, area = surface_areas(walled(box)[0], ((0, 0, 0), box.shape), VOXEL_NM)
     found = np.zeros(box.shape)
     found[tuple(at)] = area * area_step_nm2(VOXEL_NM)
     np.testing.assert_allclose(found[25, 25, [5, 44]], 32.0, rtol=1e-6)
@@ -204,7 +204,7 @@ def test_stairs_are_worked_by_hand():
     z, y, _ = np.indices((40, 40, 20))
     stairs = z <= y
     areas = np.zeros(stairs.shape)
-    at, area = surface_areas(walled(stairs), ((0, 0, 0), stairs.shape), VOXEL_NM)
+    at, area = surface_areas(walled(stairs)[0], ((0, 0, 0), stairs.shape), VOXEL_NM)
     areas[tuple(at)] = area * area_step_nm2(VOXEL_NM)
     # Faces of 8 x 16 nm2 across z and of 4 x 16 nm2 across y; together the length of the slope.
     expected = 128 / np.sqrt(1 + 0.5**2) + 64 / np.sqrt(1 + 2**2)
@@ -219,5 +219,6 @@ def test_the_reach_covers_four_of_the_largest_sides():
 
 def test_ids_that_do_not_fit_are_ranked():
     labels = np.array([[[0, 2**63, 5, 2**40]]], np.uint64)
-    assert walled(labels)[1, 1].tolist() == [-1, 0, 3, 1, 2, -1]
-    assert walled(labels.astype(np.uint32))[1, 1].tolist() == [-1, 0, 0, 5, 0, -1]
+    assert walled(labels)[0][1, 1].tolist() == [-1, 0, 3, 1, 2, -1]
+    assert walled(labels)[1].tolist() == [5, 2**40, 2**63]
+    assert walled(labels.astype(np.uint32))[0][1, 1].tolist() == [-1, 0, 0, 5, 0, -1]

@@ -29,7 +29,7 @@ def reach_voxels(voxel_nm: Nm) -> Zyx:
     return zyx([-(-REACH * _LONGEST // length) + 1 for length in _lengths(voxel_nm)])
 
 
-def walled(labels: Array) -> Array:
+def walled(labels: Array) -> tuple[Array, Array | None]:
     """Labels as compiled loops take them: a voxel of -1 on all sides tells where the array ends.
 
     Parameters
@@ -41,6 +41,8 @@ def walled(labels: Array) -> Array:
     -------
     ndarray of shape (Z + 2, Y + 2, X + 2), int32
         The same labels, or, where they do not fit, their ranks 1, 2, .. in the block. Host array.
+    values : ndarray of shape (L,), or None
+        The label of each rank, ascending.
     """
     labels = on_host(labels)
     found = np.full([n + 2 for n in labels.shape], -1, np.int32)
@@ -49,9 +51,9 @@ def walled(labels: Array) -> Array:
     if not fits and labels.size and labels.max() > _LARGEST:
         values = np.unique(labels[labels != 0])
         inner[...] = np.where(labels != 0, np.searchsorted(values, labels) + 1, 0)
-    else:
-        inner[...] = labels
-    return found
+        return found, values
+    inner[...] = labels
+    return found, None
 
 
 def surface_areas(labels: Array, bounds: tuple[Zyx, Zyx], voxel_nm: Nm) -> tuple[Array, Array]:

@@ -102,19 +102,16 @@ def pair_rows(near: Near, counted: Array) -> Rows:
     dict of ndarray
         `own, other` (uint64), `square`, `voxels`, `area` (int64), sorted.
     """
-    parts = []
-    for voxel, label, square in near.found:
-        kept = counted[voxel]
-        at = voxel[kept]
-        rows = {
-            "own": near.label[at].astype(np.uint64),
-            "other": label[kept].astype(np.uint64),
-            "square": square[kept],
-            "voxels": np.ones(len(at), np.int64),
-            "area": near.area[at],
-        }
-        parts.append(grouped(rows, PAIR))
-    return _joined([no_pairs(), *parts], PAIR)
+    kept = counted[near.voxel]
+    at = near.voxel[kept]
+    rows = {
+        "own": near.label[at].astype(np.uint64),
+        "other": near.met[kept].astype(np.uint64),
+        "square": near.square[kept],
+        "voxels": np.ones(len(at), np.int64),
+        "area": near.area[at],
+    }
+    return grouped(rows, PAIR)
 
 
 def object_rows(near: Near, counted: Array) -> Rows:
@@ -131,8 +128,7 @@ def object_rows(near: Near, counted: Array) -> Rows:
         `label` (uint64), `voxels, area, near_voxels, near_area` (int64), sorted.
     """
     touched = np.zeros(len(near.label), np.int64)
-    for voxel, _, _ in near.found:
-        touched[voxel] = 1
+    touched[near.voxel] = 1
     rows = {
         "label": near.label[counted].astype(np.uint64),
         "voxels": np.ones(int(counted.sum()), np.int64),
@@ -190,21 +186,14 @@ def nearest_partner(near: Near) -> tuple[Array, Array, Array]:
     Returns
     -------
     voxel : ndarray of shape (K,), int64
-        Index of the surface voxel, ascending.
+        Index of the surface voxel.
     label : ndarray of shape (K,), uint64
         Of two objects that are equally near the one with the smaller label.
     square : ndarray of shape (K,), int64
         Its squared gap.
     """
-    best = np.full(len(near.label), -1, np.int64)
-    partner = np.zeros(len(near.label), np.uint64)
-    for voxel, label, square in near.found:
-        ids = label.astype(np.uint64)
-        closer = (best[voxel] < 0) | (square < best[voxel])
-        closer |= (square == best[voxel]) & (ids < partner[voxel])
-        best[voxel[closer]], partner[voxel[closer]] = square[closer], ids[closer]
-    voxel = np.flatnonzero(best >= 0)
-    return voxel, partner[voxel], best[voxel]
+    kept = near.nearest
+    return near.voxel[kept], near.met[kept].astype(np.uint64), near.square[kept]
 
 
 def share(part: Array, whole: Array) -> Array:

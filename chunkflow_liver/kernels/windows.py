@@ -132,7 +132,7 @@ def surface_track(
     """
     from scipy.spatial import cKDTree
 
-    places, steps = surface_areas(walled(mask), ((0, 0, 0), zyx(list(mask.shape))), voxel_nm)
+    places, steps = surface_areas(walled(mask)[0], ((0, 0, 0), zyx(list(mask.shape))), voxel_nm)
     at = tuple(places)
     contact = np.zeros(len(at[0]), bool)
     if other is not None:

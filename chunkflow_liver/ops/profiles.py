@@ -217,8 +217,7 @@ def _outside(block: Block, voxel_nm: Nm, beside: int) -> Array:
 def _exact(near: Near, block: Block, voxel_nm: Nm, cap_nm: float) -> Array:
     """Whether nothing outside the volume can be nearer to a surface voxel than what was found."""
     gap = np.full(len(near.label), cap_nm)
-    for voxel, _, square in near.found:
-        gap[voxel] = whole_unit(voxel_nm).length_nm(square)
+    gap[near.voxel] = whole_unit(voxel_nm).length_nm(near.square)
     exact: Array = gap <= _outside(block, voxel_nm, 0)[tuple(near.at)] * _SURE
     return exact
 
