@@ -62,3 +62,9 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Servers on this machine are reached directly."""
     for name in [n for n in os.environ if n.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def count(tmp_path: Path) -> Path:
+    """Folder in which the calls of `payload.add` are counted, for the work folder 'w'."""
+    return tmp_path / "w-out-calls"

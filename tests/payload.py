@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.engine.plan import Plan
+from chunkflow_liver.engine.run import run
 from chunkflow_liver.engine.stage import Fold, Map, Piece, Records, Result
 from chunkflow_liver.errors import DeviceLostError
 from chunkflow_liver.geometry import Block, BlockGrid, Zyx
@@ -100,3 +101,13 @@ def stored(volume: Volume) -> dict[str, bytes]:
     """Every file of a volume's array, to compare bytes."""
     place = Path(volume.url, volume.path)
     return {str(p.relative_to(place)): p.read_bytes() for p in sorted(place.rglob("*")) if p.is_file()}
+
+
+def go(plan: Plan, **options: Any) -> Plan:
+    """Run a plan without a bar."""
+    return run(plan, progress=False, **options)
+
+
+def sums(raw: Volume, block: Zyx = (16, 16, 16)) -> list[int]:
+    """Sum of the voxels of every block."""
+    return [int(raw.read(b.write).sum(dtype=np.int64)) for b in BlockGrid(raw.box, block)]
