@@ -244,7 +244,8 @@ def test_what_measure_says_of_stitched_objects(tmp_path):
     [
         ({"link": "touch"}, "link 'touch' does not exist here"),
         ({"function": lambda a, voxel_nm: a}, "has no name that a worker could import"),
-        ({"function": None}, "has no name that a worker could import"),
+        ({"function": None}, r"\['halo_nm'\] are for a function, and there is none"),
+        ({"function": 7}, "has no name that a worker could import"),
         ({"halo_nm": 0}, "halo_nm must be above 0"),
         ({"halo_nm": float("nan")}, "halo_nm must be above 0"),
         ({"iou": 0}, "iou is a share of voxels, above 0 and at most 1, got 0"),
