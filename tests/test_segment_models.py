@@ -190,6 +190,7 @@ def test_labels_inside_a_region_are_those_of_the_whole(how, numerics, folders, r
     assert "% of the windows lie in what is wanted" in str(made)
     labels = done(made).read()
     np.testing.assert_array_equal(labels, np.where(inside, whole, 0))
+    assert cf.open_volume(made.output.url).known == (REGION if how == "box" else made.output.box)
     assert not made.products[-1].handle.read()[~inside].any()
     assert 0 < sum(calls) < windows
 

@@ -254,6 +254,7 @@ def _identity(readable: Readable, made: Mapping[str, str]) -> str:
         return made[key]
     # The group's metadata are not part of the array: its voxel size and place are.
     place = f" {volume.voxel_nm} {volume.origin_nm}" if isinstance(volume, Volume) else ""
+    place += f" {volume.region}" if isinstance(volume, Volume) and volume.region else ""
     return readable.identity() + place
 
 

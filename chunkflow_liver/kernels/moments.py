@@ -248,7 +248,7 @@ def _narrow(name: str, column: Array, sums: Sums) -> Array:
     return column.astype(np.int64)
 
 
-def describe(sums: Sums, voxel_nm: Nm, volume_shape: Zyx) -> dict[str, Array]:
+def describe(sums: Sums, voxel_nm: Nm, volume_shape: Zyx, origin: Zyx = (0, 0, 0)) -> dict[str, Array]:
     """Size, place, shape and intensity of every object, in physical units.
 
     Parameters
@@ -257,8 +257,8 @@ def describe(sums: Sums, voxel_nm: Nm, volume_shape: Zyx) -> dict[str, Array]:
         What `merge_sums` gives for the whole volume.
     voxel_nm : tuple of float
         Voxel size along (z, y, x), in nm.
-    volume_shape : Zyx
-        Voxels of the volume, to mark the objects that it cuts.
+    volume_shape, origin : Zyx
+        Voxels of what is known, and the first of them, to mark the objects that its ends cut.
 
     Returns
     -------
@@ -295,10 +295,10 @@ def describe(sums: Sums, voxel_nm: Nm, volume_shape: Zyx) -> dict[str, Array]:
             table["intensity_sd"] = np.sqrt(np.maximum(_covariance(n, second, first, first), 0.0))
         table |= {name: sums[name] for name in ("intensity_min", "intensity_max")}
     touches = np.zeros(len(n), bool)
-    for a, length in zip(AXES, volume_shape, strict=True):
+    for a, length, begin in zip(AXES, volume_shape, origin, strict=True):
         # Across a single plane nothing can be cut off that the image could have shown.
         if length > 1:
-            touches |= (sums[f"min_{a}"] == 0) | (sums[f"max_{a}"] + 1 == length)
+            touches |= (sums[f"min_{a}"] == begin) | (sums[f"max_{a}"] + 1 == begin + length)
     return table | {"touches_border": touches}
 
 

@@ -45,7 +45,7 @@ class Keep:
     min_span_z_nm : float
         Smallest extent along z: the object's slices times their distance.
     border : bool
-        Whether objects stay that touch the end of the volume.
+        Whether objects stay that touch the end of the volume, or of the region that was segmented.
     """
 
     min_volume_um3: float = 0.0
@@ -67,6 +67,7 @@ def choose(
     *,
     counts: Zyx,
     volume: Box,
+    known: Box,
     keep: Keep,
     voxel_nm: Nm,
     dtype: str,
@@ -83,7 +84,8 @@ def choose(
         planes that blocks share.
     counts : Zyx
         Blocks along (z, y, x).
-    volume : Box
+    volume, known : Box
+        The whole, and the part whose ends cut objects.
     keep : Keep
     voxel_nm : tuple of float
     dtype : str
@@ -127,7 +129,7 @@ def choose(
     return {
         "offsets": np.array(offsets),
         "hole": hole.array(),
-        **_numbered(table, keep, volume, voxel_nm, dtype, made, scratch),
+        **_numbered(table, keep, (volume, known), voxel_nm, dtype, made, scratch),
     }
 
 
@@ -184,18 +186,25 @@ def _roots(joined: SpilledTable, count: int, scratch: Path) -> Array:
 
 
 def _numbered(
-    table: SpilledTable, keep: Keep, volume: Box, voxel_nm: Nm, dtype: str, made: Arrays, scratch: Path
+    table: SpilledTable,
+    keep: Keep,
+    boxes: tuple[Box, Box],
+    voxel_nm: Nm,
+    dtype: str,
+    made: Arrays,
+    scratch: Path,
 ) -> Columns:
     """New ids, in the raster order of first voxels, and why others are gone."""
     scratch = scratch / "ids"
     scratch.mkdir()
+    volume, known = boxes
     numbering = Numbering(scratch, volume.size)
     about = SpilledTable(scratch / "about", {"removed": "uint8", "span": "int64", "touches": "bool"})
     names, value = _classes(made, int(table["label"][-1]) if len(table) else 0)
     for _, part in table.parts(BATCH):
         low, high = (np.stack([part[f"{end}_{a}"] for a in "zyx"], 1) for end in ("low", "high"))
         size, there = part["voxels"], part["voxels"] > 0
-        touches = ((low == volume.start) | (high == volume.stop)).any(axis=1) & there
+        touches = ((low == known.start) | (high == known.stop)).any(axis=1) & there
         span = np.where(there, high[:, 0] - low[:, 0], 0)
         removed = _removed(size, span, touches, keep, voxel_nm)
         about.append({"removed": removed, "span": span, "touches": touches})

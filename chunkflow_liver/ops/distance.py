@@ -16,7 +16,7 @@ from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.pyramid import pyramid
 from chunkflow_liver.engine.stage import Map, Result, Stage
 from chunkflow_liver.errors import ConfigError
-from chunkflow_liver.geometry import Block, BlockGrid, Nm, Zyx, voxels
+from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx, voxels
 from chunkflow_liver.kernels.distance import distance_nm, exact_nm, inside_nm
 from chunkflow_liver.kernels.squares import nearest_of, whole_unit
 from chunkflow_liver.ops.distance_lines import line_stages, longest_lines
@@ -117,8 +117,8 @@ def distance(
     -------
     Plan
         Its `output` is a float32 volume: distance in nm between voxel centres, 0 inside the class,
-        infinite beyond the cap. The flags are 1 where nothing outside the volume could make the distance
-        smaller, else 0.
+        infinite beyond the cap. The flags are 1 where nothing outside the volume (or the region that was
+        segmented) could make the distance smaller, else 0.
 
     Raises
     ------
@@ -146,6 +146,7 @@ def distance(
         "voxel_nm": labels.voxel_nm,
         "cap_nm": float(cap_nm),
         "options": options,
+        "known": labels.known,
         "device": device,
     }
     stage = Map(
@@ -262,6 +263,7 @@ def _block(
     voxel_nm: Nm,
     cap_nm: float,
     options: DistanceOptions,
+    known: Box,
     device: str,
 ) -> Result:
     labels = on_device(labels, device)
@@ -281,7 +283,7 @@ def _block(
         outputs = (xp.where(mask[block.trim], -inside, outputs[0]), *outputs[1:])
     flags = xp.ones(block.write.shape, np.uint8)
     if options.border == "unknown":
-        flags = exact_nm(outputs[0], block.write, block.volume, voxel_nm, cap_nm).view(np.uint8)
+        flags = exact_nm(outputs[0], block.write, known, voxel_nm, cap_nm).view(np.uint8)
     return Result((_stored(outputs[0], options), flags, *outputs[1:]))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from chunkflow_liver.engine.stage import Map, Result, Stage
 from chunkflow_liver.errors import ConfigError
-from chunkflow_liver.geometry import Block, BlockGrid, Nm, Zyx, zyx
+from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx, zyx
 from chunkflow_liver.kernels.distance import exact_nm
 from chunkflow_liver.kernels.lines import along_axis, nothing, squares_of_steps, squares_type, steps_in_rows
 from chunkflow_liver.kernels.squares import Unit, smallest_type, whole_unit
@@ -82,7 +82,8 @@ def line_stages(
         )
         source = stored
     grid = BlockGrid(labels.box, _lines(labels.shape, block, last))
-    params = {"axes": last, "label": number, "voxel_nm": labels.voxel_nm, "border": border}
+    params = {"axes": last, "label": number, "voxel_nm": labels.voxel_nm}
+    params |= {"known": labels.known if border == "unknown" else None}
     working = 12.0 + 2.0 * kind.itemsize
     stages.append(
         Map(f"{name}/distance", _last_lines, grid, (source,), outputs, params=params, working=working)
@@ -131,7 +132,7 @@ def _along_columns(steps: Array, block: Block, unit: Unit) -> Array:
 
 
 def _last_lines(
-    block: Block, found: Array, *, axes: tuple[int, ...], label: int | None, voxel_nm: Nm, border: str
+    block: Block, found: Array, *, axes: tuple[int, ...], label: int | None, voxel_nm: Nm, known: Box | None
 ) -> Result:
     unit = whole_unit(voxel_nm)
     if 2 in axes:
@@ -144,5 +145,7 @@ def _last_lines(
     for plane, lengths in zip(squares, distance, strict=True):
         lengths[:] = unit.length_nm(plane)
         lengths[plane == nothing(plane.dtype)] = np.inf
-    exact = exact_nm(distance, block.write, block.volume, voxel_nm, np.inf)
-    return Result((distance, (exact if border == "unknown" else np.isfinite(distance)).view(np.uint8)))
+    flags = np.isfinite(distance)
+    if known is not None:
+        flags = exact_nm(distance, block.write, known, voxel_nm, np.inf)
+    return Result((distance, flags.view(np.uint8)))

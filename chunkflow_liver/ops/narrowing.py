@@ -189,7 +189,7 @@ def _block(
             "label": label,
             "cell": 0 if parents is None else _parent(parents.read(box)[own]),
             "voxels": int(own.sum()),
-            "touches_border": _at_border(box, block.volume),
+            "touches_border": _at_border(box, instances.known),
             "branches": len(line.branches),
             "branch_points": line.branch_points,
             "length_nm": line.length_nm,
@@ -224,9 +224,9 @@ def _parent(found: Array) -> int:
     return int(values[counts.argmax()]) if len(values) else 0
 
 
-def _at_border(box: Box, volume: Box) -> bool:
-    """Whether an object ends where the volume does; across a single plane nothing can be cut off."""
-    sides = zip(box.start, box.stop, volume.start, volume.stop, strict=True)
+def _at_border(box: Box, known: Box) -> bool:
+    """Whether an object ends where what is known does; across a single plane nothing can be cut off."""
+    sides = zip(box.start, box.stop, known.start, known.stop, strict=True)
     return any(d - c > 1 and (a == c or b == d) for a, b, c, d in sides)
 
 

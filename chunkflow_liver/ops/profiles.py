@@ -17,7 +17,7 @@ import numpy as np
 from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, plain
 from chunkflow_liver.errors import ConfigError, InputError
-from chunkflow_liver.geometry import NM_PER_UM, Block, BlockGrid, Nm, voxels, zyx
+from chunkflow_liver.geometry import NM_PER_UM, Block, BlockGrid, Box, Nm, voxels, zyx
 from chunkflow_liver.kernels.contacts import Near, halo_voxels, near_surface
 from chunkflow_liver.kernels.squares import nearest_of, whole_unit
 from chunkflow_liver.kernels.surface_areas import area_step_nm2
@@ -130,6 +130,7 @@ def profiles(
         "shells_nm": shells,
         "number": number,
     }
+    known = instances.known.clip(other.known)
     first = f"{name}/profiles"
     wanted = [("surface", "", name, "profile"), ("shells", "", f"{name}-shells", "shells")]
     if parents is not None:
@@ -152,6 +153,7 @@ def profiles(
         folds.append(Fold(f"{table}/table", function, first, output, params=values, provenance=provenance))
         products.append(Product(kind, table, output, about))
     working = 72.0 + (40.0 if len(shells) > 1 else 0.0)
+    params |= {"known": known}
     stage = Map(first, _block, grid, volumes, params=params, working=working, resident=64 << 20)
     return Plan((stage, *folds), work_folder(work), table_at(work, name), tuple(products))
 
@@ -166,6 +168,7 @@ def _block(
     cap_nm: float,
     shells_nm: list[float],
     number: int,
+    known: Box,
 ) -> Result:
     target = classes == number
     own = own.view(np.uint8) if own.dtype == bool else own
@@ -173,7 +176,7 @@ def _block(
     objects: dict[str, list[Rows]] = {"": [], "parent_": []}
     inside = None if parents is None else parents[block.trim]
     for near in near_surface(own, target.view(np.uint8), voxel_nm=voxel_nm, gap_nm=cap_nm, trim=block.trim):
-        exact = _exact(near, block, voxel_nm, cap_nm)
+        exact = _exact(near, block, known, voxel_nm, cap_nm)
         for prefix, labels in (
             ("", near.label),
             ("parent_", None if inside is None else inside[tuple(near.at)]),
@@ -194,7 +197,7 @@ def _block(
         counts = {
             "class_voxels": target[block.trim],
             "exact_voxels": np.minimum(unit.length_nm(squares), shells_nm[-1])
-            <= _outside(block, voxel_nm, 1) * _SURE,
+            <= _outside(block.write, known, voxel_nm, 1) * _SURE,
         }
         record |= named("shells", shell_rows(squares, edges, nearest, **counts))
         if inside is not None:
@@ -202,23 +205,23 @@ def _block(
     return Result(record=record)
 
 
-def _outside(block: Block, voxel_nm: Nm, beside: int) -> Array:
-    """Distance in nm of each voxel of a block to outside the volume; `beside` is that of the last voxels."""
+def _outside(box: Box, known: Box, voxel_nm: Nm, beside: int) -> Array:
+    """Distance in nm of each voxel of a box to what is unknown; `beside` is that of the last voxels."""
     sides = []
     for axis in range(3):
-        index = np.arange(block.write.start[axis], block.write.stop[axis])
-        steps = np.minimum(index - block.volume.start[axis], block.volume.stop[axis] - 1 - index) + beside
+        index = np.arange(box.start[axis], box.stop[axis])
+        steps = np.minimum(index - known.start[axis], known.stop[axis] - 1 - index) + beside
         sides.append((steps * voxel_nm[axis]).reshape([-1 if a == axis else 1 for a in range(3)]))
     z, y, x = sides
     found: Array = np.minimum(np.minimum(z, y), x)
     return found
 
 
-def _exact(near: Near, block: Block, voxel_nm: Nm, cap_nm: float) -> Array:
+def _exact(near: Near, block: Block, known: Box, voxel_nm: Nm, cap_nm: float) -> Array:
     """Whether nothing outside the volume can be nearer to a surface voxel than what was found."""
     gap = np.full(len(near.label), cap_nm)
     gap[near.voxel] = whole_unit(voxel_nm).length_nm(near.square)
-    exact: Array = gap <= _outside(block, voxel_nm, 0)[tuple(near.at)] * _SURE
+    exact: Array = gap <= _outside(block.write, known, voxel_nm, 0)[tuple(near.at)] * _SURE
     return exact
 
 

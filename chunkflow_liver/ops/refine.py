@@ -120,6 +120,7 @@ def refine(
             params={
                 "counts": grid.counts,
                 "volume": output.box,
+                "known": output.known,
                 "keep": keep,
                 "voxel_nm": instances.voxel_nm,
                 "dtype": output.dtype,

@@ -6,6 +6,7 @@ import contextlib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -124,6 +125,9 @@ def segment(
     }
     corners, mask = (None, within) if isinstance(within, Volume) else (within, None)
     region = region_of(output, corners, mask)
+    if region is not None and region.box != output.box:
+        output = replace(output, region=region.box)
+        kept = {k: replace(image, region=region.box) for k, image in kept.items()}
     scans, found, keys = _scans(name, work, sources, seen)
     inputs = tuple(dict.fromkeys(v for group in seen for v in group)) + (() if mask is None else (mask,))
     resident = _resident(grid, (output, *kept.values()), sources, how, [group[0].itemsize for group in seen])

@@ -105,8 +105,9 @@ def findings(work: Work, drawn: Pictures) -> Findings:
 
 
 def tissue_um3(volume: Volume) -> float:
-    """Volume of the whole box, in cubic micrometres."""
-    return math.prod(n * v for n, v in zip(volume.shape, volume.voxel_nm, strict=True)) / NM_PER_UM**3
+    """Volume of what was looked at, in cubic micrometres."""
+    known = volume.known.shape
+    return math.prod(n * v for n, v in zip(known, volume.voxel_nm, strict=True)) / NM_PER_UM**3
 
 
 def _volume_of(work: Work, name: str) -> Volume | None:
@@ -288,13 +289,15 @@ def _composition(layer: Layer, found: Findings) -> None:
     for (labels,) in together(sample, layer.levels):
         for value, n in zip(*np.unique(labels, return_counts=True), strict=True):
             counts[int(value)] = counts.get(int(value), 0) + int(n)
-    total, tissue = sum(counts.values()), tissue_um3(layer.levels[0])
+    finest = layer.levels[0]
+    # What lies outside the region that was segmented holds no class, and counts for nothing.
+    total, tissue = sum(counts.values()) * finest.known.size / finest.box.size, tissue_um3(finest)
     names = {n: (one(c), css(PALETTE[i % len(PALETTE)])) for i, (c, n) in enumerate(layer.levels[0].classes)}
     for value in sorted({*counts, *names} - {0}):
         name, colour = names.get(value, (f"class {value}", GREY))
         share = counts.get(value, 0) / total
         found.composition.append((name, colour, percent(share), f"{number(share * tissue)} µm³"))
-    rest = counts.get(0, 0) / total
+    rest = max(0.0, 1 - sum(n for value, n in counts.items() if value) / total)
     found.composition.append(("none of these", "", percent(rest), f"{number(rest * tissue)} µm³"))
     found.composition_text = f"Counted in {layer.name}, {sample.text}"
 

@@ -24,12 +24,11 @@ from chunkflow_liver.store.location import (
     store_errors,
     write_key,
 )
-from chunkflow_liver.store.ngff import LARGEST_VOXEL_NM, SMALLEST_VOXEL_NM, group_attributes
+from chunkflow_liver.store.ngff import LARGEST_VOXEL_NM, SMALLEST_VOXEL_NM, STATUS, group_attributes
 from chunkflow_liver.store.ngff_write import image_attributes, label_entry, pyramid_factors
 from chunkflow_liver.store.units import ZarrFormat, units
 from chunkflow_liver.store.volume import IMAGE_DTYPES, LABEL_DTYPES, Volume, forget_handles
 
-STATUS = "chunkflow_liver"
 FORMATS: dict[str, ZarrFormat] = {"0.5": 3, "0.4": 2}
 
 
@@ -58,6 +57,8 @@ def create(volume: Volume) -> None:
     attributes[STATUS] = {"status": "in-progress"}
     if volume.quantum_nm is not None:
         attributes[STATUS]["quantum_nm"] = volume.quantum_nm
+    if volume.region is not None:
+        attributes[STATUS]["region"] = [volume.region.start, volume.region.stop]
     try:
         group = zarr.open_group(
             open_store(volume.url), mode="w", zarr_format=volume.zarr_format, attributes=attributes

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeGuard, cast
 
-from chunkflow_liver.errors import InputError
-from chunkflow_liver.geometry import Nm
+from chunkflow_liver.errors import ChunkflowLiverError, InputError
+from chunkflow_liver.geometry import Box, Nm, zyx
 from chunkflow_liver.store.location import is_local, join, read_key
 
 MAX_METADATA_BYTES = 4 << 20
@@ -46,6 +46,8 @@ UNIT_ALIASES = {
     "ångström": "angstrom",
 }
 SPACE = "zyx"
+STATUS = "chunkflow_liver"
+"""Attribute of our own images."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class ImageMetadata:
     levels: tuple[Level, ...]
     is_label: bool = False
     classes: tuple[tuple[str, int], ...] = ()
+    region: Box | None = None
     problems: tuple[str, ...] = field(default=(), compare=False)
 
 
@@ -133,8 +136,22 @@ def read_image(url: str, *, unit: str | None = None) -> ImageMetadata:
         levels=levels,
         is_label=isinstance(label, dict),
         classes=_classes(label) if isinstance(label, dict) else (),
+        region=_region(attributes.get(STATUS), problems),
         problems=tuple(problems),
     )
+
+
+def _region(ours: object, problems: list[str]) -> Box | None:
+    """The voxels of level 0 that an image of ours says were looked at."""
+    found = ours.get("region") if isinstance(ours, dict) else None
+    if found is None:
+        return None
+    try:
+        low, high = (zyx(corner) for corner in found)
+    except (ChunkflowLiverError, TypeError, ValueError):
+        problems.append(f"'region' must be two corners of whole voxels (z, y, x), got {found!r}")
+        return None
+    return Box(low, high)
 
 
 def group_attributes(url: str) -> tuple[dict[str, Any], Literal[2, 3]]:

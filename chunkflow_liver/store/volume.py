@@ -78,6 +78,8 @@ class Volume:
         Whether a chunk that is not there is an error (True) or fill value.
     quantum_nm : float or None
         Of a new image of lengths in whole steps: nm of one step.
+    region : Box or None
+        The voxels that were looked at, where those are not all: others are 0 and mean nothing.
     """
 
     url: str
@@ -99,6 +101,7 @@ class Volume:
     zarr_format: ZarrFormat = 3
     complete: bool = True
     quantum_nm: float | None = None
+    region: Box | None = None
 
     @property
     def name(self) -> str:
@@ -108,6 +111,11 @@ class Volume:
     @property
     def box(self) -> Box:
         return Box.of(self.shape)
+
+    @property
+    def known(self) -> Box:
+        """The voxels that were looked at; what lies outside is unknown, like what lies outside the volume."""
+        return self.region or self.box
 
     @property
     def write_unit(self) -> Zyx:
@@ -175,6 +183,7 @@ class Volume:
             levels=len(pyramid_factors(self.shape, self.voxel_nm, levels)),
             source=self.source if self.kind == "label" else self.url,
             zarr_format=zarr_format,
+            region=self.region,
         )
 
     def pyramid(self) -> tuple[Volume, ...]:
@@ -202,6 +211,7 @@ class Volume:
                     shards=self.shards if level == 0 else shards,
                     level=level,
                     reduction=factor,
+                    region=self.region and coarser(self.region, factor),
                 )
             )
         return tuple(found)
@@ -341,6 +351,14 @@ class Volume:
                     f"cannot read chunk {key!r} of {join(self.url, self.path)} (voxels {part}): {cause}{hint}"
                 )
         return ChunkError(f"cannot read {box} of {join(self.url, self.path)}: {err}")
+
+
+def coarser(region: Box, factor: Zyx) -> Box:
+    """The coarse voxels of `factor` voxels that meet a region."""
+    return Box(
+        cast(Zyx, tuple(a // f for a, f in zip(region.start, factor, strict=True))),
+        cast(Zyx, tuple(-(-b // f) for b, f in zip(region.stop, factor, strict=True))),
+    )
 
 
 def _mark(file: str) -> bytes:

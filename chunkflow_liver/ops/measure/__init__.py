@@ -10,7 +10,7 @@ import numpy as np
 from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage, plain
 from chunkflow_liver.errors import ConfigError, InputError
-from chunkflow_liver.geometry import Block, BlockGrid, Nm, Zyx, zyx
+from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx, zyx
 from chunkflow_liver.kernels.features import Settings, View
 from chunkflow_liver.kernels.moments import block_sums, describe, merge_sums
 from chunkflow_liver.kernels.runs import find_runs
@@ -113,7 +113,7 @@ def measure(
     if not imaged and "basic" not in features:
         # Nobody asks for what it holds.
         inputs = (instances,)
-    params: dict[str, Any] = {"voxel_nm": instances.voxel_nm, "shape": instances.shape}
+    params: dict[str, Any] = {"voxel_nm": instances.voxel_nm, "known": instances.known}
     made = {"made": arrays_at(work, instances.name, "instances")}
     provenance = {"operation": "measure", "features": list(features), **plain(params)}
     provenance |= {} if engine is None else told_by(engine)
@@ -158,7 +158,7 @@ def measure(
             )
             stages, over = (*stages, second), second.name
         units = {column: unit for group in groups.values() for column, unit in group.units.items()}
-        about |= {"shape": instances.shape, "block": grid.block}
+        about |= {"shape": instances.shape, "known": instances.known, "block": grid.block}
         joined = Fold(
             f"{name}/table",
             join,
@@ -197,8 +197,8 @@ def _features(
     return Result(record=flat({name: GROUPS[name].sums(view) for name in features}))
 
 
-def _table(records: Records, *, voxel_nm: Nm, shape: Zyx, made: Arrays) -> Columns:
-    table = describe(merge_sums(_parts(records)), voxel_nm, shape)
+def _table(records: Records, *, voxel_nm: Nm, known: Box, made: Arrays) -> Columns:
+    table = describe(merge_sums(_parts(records)), voxel_nm, known.shape, known.start)
     rest = {k: v for k, v in table.items() if k != "label"}
     return {"label": table["label"], "class": _classes(table["label"], made), **rest}
 
@@ -207,12 +207,12 @@ def _objects(
     records: Records,
     *,
     voxel_nm: Nm,
-    shape: Zyx,
+    known: Box,
     features: Sequence[str],
     settings: Mapping[str, Any],
     made: Arrays,
 ) -> Columns:
-    table = dict(_table(records, voxel_nm=voxel_nm, shape=shape, made=made))
+    table = dict(_table(records, voxel_nm=voxel_nm, known=known, made=made))
     for feature in features:
         check = GROUPS[feature].check if feature in GROUPS else WHOLE[feature].check
         if check is not None:

@@ -34,6 +34,7 @@ def join(
     features: Sequence[str],
     voxel_nm: Nm,
     shape: Zyx,
+    known: Box,
     block: Zyx,
     settings: Mapping[str, Any],
     raw: str | None,
@@ -47,9 +48,7 @@ def join(
     Objects are described as soon as the last block that their bounding box meets has been read, so
     that memory follows the objects that a plane of blocks cuts, not all of them.
     """
-    known = {name: np.asarray(objects[name]) for name in objects.names() if name != "columns"}
-    order = [str(name) for name in objects["columns"]]
-    basic = {name: known[name] for name in order}
+    basic = {str(name): np.asarray(objects[str(name)]) for name in objects["columns"]}
     last = _last_blocks(basic, BlockGrid(Box.of(shape), block))
     groups = {name: GROUPS[name] for name in features if name in GROUPS}
     options = Settings.of(settings)
@@ -74,11 +73,25 @@ def join(
         # What stays open is merged again each time: wait for as many rows as there are of it.
         limit = rows + max(ROWS, rows)
     first = basic if "basic" in features else {name: basic[name] for name in ("label", "class")}
+    placed = _placed(basic, known, voxel_nm)
     among = {
-        k: v for f in features if f in AMONG for k, v in AMONG[f](basic, shape, voxel_nm, options).items()
+        k: v
+        for f in features
+        if f in AMONG
+        for k, v in AMONG[f](placed, known.shape, voxel_nm, options).items()
     }
     added = {str(name): np.asarray(part[str(name)]) for part in more.values() for name in part["columns"]}
     return {**first, **described, **among, **{k: v for k, v in added.items() if k != "label"}}
+
+
+def _placed(basic: Rows, known: Box, voxel_nm: Nm) -> Rows:
+    """Columns of 'basic' with places counted from the first voxel that is known."""
+    found = dict(basic)
+    for axis, first, size in zip("zyx", known.start, voxel_nm, strict=True):
+        for end in ("min", "max"):
+            found[f"bbox_{axis}_{end}"] = basic[f"bbox_{axis}_{end}"] - first
+        found[f"centroid_{axis}_nm"] = basic[f"centroid_{axis}_nm"] - first * size
+    return found
 
 
 def _fill(described: Rows, columns: Rows, rows: Array, objects: int) -> None:
