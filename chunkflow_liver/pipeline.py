@@ -45,6 +45,8 @@ from chunkflow_liver.ops.stitch import stitch
 from chunkflow_liver.store.images import open_volume
 from chunkflow_liver.store.volume import Volume
 
+INSTANCES = ("label", "split", "link", "stitch", "refine")
+"""Keys of a run file whose entries make instances that others can name."""
 SAME_VOXEL = 0.01
 """Voxel sizes that differ by a larger share are not those of one image."""
 
@@ -65,7 +67,7 @@ def plan_run(run_file: RunFile) -> Plan:
             with found.at(section, i):
                 plan = PLANNERS[section](entry, made)
                 plans.append(plan)
-                if section in ("label", "split", "link", "stitch", "refine"):
+                if section in INSTANCES:
                     made.volumes[entry.name] = plan.output
     found.tell()
     with found.at():
@@ -236,9 +238,7 @@ def _narrowing(entry: Narrowing, made: _Made) -> Plan:
 
 
 def _evaluate(entry: Evaluate, made: _Made) -> Plan:
-    planned = {
-        e.name for key in ("label", "split", "link", "stitch", "refine") for e in getattr(made.run_file, key)
-    }
+    planned = {e.name for key in INSTANCES for e in getattr(made.run_file, key)}
     if entry.found not in planned | made.volumes.keys() and "semantic" in made.images:
         there = sorted(planned | made.volumes.keys())
         raise ConfigError(f"{entry.name!r} compares {entry.found!r}; this run makes {there}")

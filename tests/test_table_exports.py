@@ -9,6 +9,7 @@ import sys
 import warnings
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from strategies import command, done, semantic, write
@@ -110,6 +111,36 @@ def test_neuroglancer_gets_texts_of_ids_and_no_missing_numbers(table, tmp_path, 
     assert kinds["touches_border"] == "uint8"
     assert kinds["voxels"] == kinds["volume_um3"] == "float32"
     assert found["touches_border"]["values"] == [1, 0, 1]
+
+
+def test_segment_properties_are_what_the_format_asks_for(tmp_path):
+    """Its page in neuroglancer's sources: unique names, texts or numbers of a stated type, one per id."""
+    table = Table(str(tmp_path / "t.parquet"))
+    table.write(
+        {
+            "label": np.array([7, 2**63 + 5], np.uint64),
+            "class": np.array(["er", "er"]),
+            "refused": pa.array([None, "too small"]),
+            "voxels": np.array([70_000, 3], np.int64),
+            "volume_um3": np.array([0.1, 1e-7]),
+            "touches_border": np.array([True, False]),
+        }
+    )
+    cf.export(table, tmp_path / "t.segment_properties")
+    info = json.loads((tmp_path / "t.segment_properties/info").read_text())
+    assert set(info) == {"@type", "inline"}
+    ids, properties = info["inline"]["ids"], info["inline"]["properties"]
+    assert ids == ["7", str(2**63 + 5)]
+    assert len({p["id"] for p in properties}) == len(properties) == 5
+    assert [p["type"] for p in properties].count("label") == 1
+    for p in properties:
+        assert set(p) <= {"id", "type", "description", "data_type", "values"}
+        assert len(p["values"]) == len(ids)
+        if p["type"] == "number":
+            assert np.array(p["values"], p["data_type"]).tolist() == pytest.approx(p["values"], rel=1e-6)
+        else:
+            assert "data_type" not in p
+            assert all(isinstance(v, str) for v in p["values"])
 
 
 @pytest.mark.parametrize("name", ["a.h5ad", "a.spatialdata.zarr", "a.segment_properties", "a.csv"])

@@ -10,6 +10,9 @@ from chunkflow_liver.store.location import NAME
 
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 Nm = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+FromZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Index = Annotated[int, Field(ge=0)]
 Block = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 
 
@@ -23,10 +26,10 @@ class Input(Section):
     """The image, and the level of it to work on."""
 
     path: str
-    level: Annotated[int, Field(ge=0)] | None = None
+    level: Index | None = None
     voxel_nm: tuple[Nm, Nm, Nm] | None = None
-    channel: Annotated[int, Field(ge=0)] | None = None
-    timepoint: Annotated[int, Field(ge=0)] | None = None
+    channel: Index | None = None
+    timepoint: Index | None = None
     unit: str | None = None
     missing_chunks: Literal["error", "fill"] = "error"
 
@@ -68,7 +71,7 @@ class Segment(Section):
     folds: tuple[int | str, ...] | None = None
     mirroring: bool = True
     numerics: Literal["exact", "nnunet"] = "exact"
-    step: Annotated[float, Field(gt=0, le=1)] = 0.5
+    step: Share = 0.5
     device: str = "cpu"
     batch: Annotated[int, Field(ge=1)] = 1
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -96,7 +99,7 @@ class Semantic(Section):
     """Classes that exist already, instead of a network."""
 
     path: str
-    level: Annotated[int, Field(ge=0)] | None = None
+    level: Index | None = None
     classes: dict[str, Annotated[int, Field(ge=1)]] | None = None
     missing_chunks: Literal["error", "fill"] = "error"
 
@@ -107,7 +110,7 @@ class Label(Section):
     name: Name
     classes: tuple[str | int, ...] | None = None
     connectivity: Literal[6, 18, 26] = 26
-    min_volume_um3: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    min_volume_um3: FromZero = 0.0
     dtype: Literal["uint32", "uint64"] | None = None
 
 
@@ -120,16 +123,16 @@ class Split(Section):
     cap_nm: Nm
     mode: Literal["volume", "slices"] = "volume"
     boundary: str | int | None = None
-    distance_smooth_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    mask_smooth_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    opening_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    fill_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    distance_smooth_nm: FromZero = 0.0
+    mask_smooth_nm: FromZero = 0.0
+    opening_nm: FromZero = 0.0
+    fill_nm: FromZero = 0.0
     seeds_from: Annotated[int, Field(ge=1)] | None = None
     halo_nm: Nm | None = None
-    iou: Annotated[float, Field(gt=0, le=1)] = 0.1
-    iomin: Annotated[float, Field(gt=0, le=1)] = 0.3
+    iou: Share = 0.1
+    iomin: Share = 0.3
     branches: bool = True
-    min_volume_um3: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    min_volume_um3: FromZero = 0.0
     dtype: Literal["uint32", "uint64"] | None = None
 
 
@@ -138,11 +141,11 @@ class Link(Section):
 
     name: Name
     slices: str
-    level: Annotated[int, Field(ge=0)] | None = None
-    iou: Annotated[float, Field(gt=0, le=1)] = 0.1
-    share: Annotated[float, Field(gt=0, le=1)] | None = 0.9
-    distance_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    gap: Annotated[int, Field(ge=0)] = 1
+    level: Index | None = None
+    iou: Share = 0.1
+    share: Share | None = 0.9
+    distance_nm: FromZero = 0.0
+    gap: Index = 1
 
 
 class Stitch(Section):
@@ -150,12 +153,12 @@ class Stitch(Section):
 
     name: Name
     labels: str
-    level: Annotated[int, Field(ge=0)] | None = None
+    level: Index | None = None
     block: Block
-    iou: Annotated[float, Field(gt=0, le=1)] = 0.1
-    iomin: Annotated[float, Field(gt=0, le=1)] = 0.3
+    iou: Share = 0.1
+    iomin: Share = 0.3
     branches: bool = False
-    min_volume_um3: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    min_volume_um3: FromZero = 0.0
     dtype: Literal["uint32", "uint64"] | None = None
 
 
@@ -164,13 +167,13 @@ class Refine(Section):
 
     name: Name
     instances: str
-    smooth_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    open_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    close_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    smooth_nm: FromZero = 0.0
+    open_nm: FromZero = 0.0
+    close_nm: FromZero = 0.0
     fill_holes: bool = False
-    min_volume_um3: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    min_volume_um3: FromZero = 0.0
     max_volume_um3: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    min_span_z_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    min_span_z_nm: FromZero = 0.0
     border: bool = True
 
 
@@ -213,7 +216,7 @@ class Contacts(Section):
     of: str | int | None = None
     to: str | int | None = None
     other: str | None = None
-    gap_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    gap_nm: FromZero
     sites: bool = False
 
     @model_validator(mode="after")
@@ -245,15 +248,15 @@ class Narrowing(Section):
     parents: str | None = None
     axis: Literal["centreline", "major"] = "centreline"
     min_prominence_nm: Nm | None = None
-    max_ratio: Annotated[float, Field(gt=0, le=1)] = 0.8
+    max_ratio: Share = 0.8
     slices: Annotated[int, Field(ge=3)] = 20
     end_fraction: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
-    gap_nm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
+    gap_nm: FromZero = 30.0
     window_nm: Nm | None = None
     window_fraction: Annotated[float, Field(gt=0, le=0.5)] | None = None
     permutations: Annotated[int, Field(ge=1)] = 9999
     draws: Annotated[int, Field(ge=1)] = 2000
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Index = 0
 
     @model_validator(mode="after")
     def _one_window(self) -> Narrowing:

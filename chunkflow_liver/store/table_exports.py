@@ -125,18 +125,18 @@ def write_segment_properties(table: Table | PathLike, to: PathLike) -> Path:
         unit = (field.metadata or {}).get(b"unit", b"").decode()
         about = {"id": field.name, "description": unit} if unit else {"id": field.name}
         if pa.types.is_string(field.type):
-            properties.append(
-                {**about, "type": "label" if field.name == "class" else "string", "values": values.tolist()}
-            )
+            kind = "label" if field.name == "class" else "string"
+            # The format has no missing texts.
+            properties.append({**about, "type": kind, "values": ["" if v is None else v for v in values]})
             continue
-        kind = _number(values)
-        if kind is None:
+        data_type = _number(values)
+        if data_type is None:
             left_out.append(field.name)
             continue
-        stored = values.astype(kind)
+        stored = values.astype(data_type)
         # The shortest text that is the same float32: half as long as that of the double.
-        plain = [float(str(v)) for v in stored] if kind == "float32" else stored.tolist()
-        properties.append({**about, "type": "number", "data_type": kind, "values": plain})
+        plain = [float(str(v)) for v in stored] if data_type == "float32" else stored.tolist()
+        properties.append({**about, "type": "number", "data_type": data_type, "values": plain})
     if left_out:
         log.warning("segment properties leave out columns with missing values: %s", ", ".join(left_out))
     info = {
