@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from strategies import blocks, done, numbered, resumed_equals_whole, seeds, write
 
 import chunkflow_liver as cf
-from chunkflow_liver.errors import ConfigError, InputError, RunIncompleteError
+from chunkflow_liver.errors import ConfigError, GridError, InputError, RunIncompleteError
+from chunkflow_liver.geometry import BlockGrid, Box
 from chunkflow_liver.kernels.overlap import overlap
 
 NM = (4.0, 8.0, 16.0)
@@ -206,6 +207,72 @@ def test_labels_below_zero_are_refused(tmp_path):
     volume = write(tmp_path, np.full((3, 4, 5), -3, np.int16), "labels", kind="label")
     with pytest.raises(RunIncompleteError, match="must return labels of 0 or more, got -3"):
         done(cf.stitch(volume, block=(3, 4, 4), name="cells", work=tmp_path / "work"))
+
+
+def stored(folder, truth, block, halo, function, **params):
+    """Every block with its halo as an image of its own, labelled by `function`, under its place."""
+    grid = BlockGrid(Box.of(truth.shape), block, halo, halo)
+    found = {}
+    for b in grid:
+        labels = function(truth[b.read.slices], voxel_nm=NM, **params)
+        at = {"name": f"block-{b.index}", "kind": "label", "voxel_nm": NM}
+        found[b.read.start] = write(folder, (labels // 10**12).astype(np.uint16), **at)
+    return found
+
+
+@pytest.mark.parametrize("branches", [False, True])
+def test_images_of_blocks_with_a_halo_are_stitched_as_by_their_function(branches, tmp_path):
+    truth = functions.voronoi((11, 20, 17), 40, 2)
+    block, options = (4, 8, 8), {"branches": branches, "name": "cells"}
+    images = stored(tmp_path / "images", truth, block, (3, 3, 3), functions.wobbling, voxels=0.7)
+    made = cf.stitch(images, block=block, work=tmp_path / "images/work", **options)
+    volume = write(tmp_path, truth, "truth", kind="label", voxel_nm=(8.0, 8.0, 8.0))
+    by_function = cf.stitch(
+        volume, functions.wobbling, params={"voxels": 0.7}, halo_nm=24.0, block=block, work=tmp_path / "work",
+        **options,
+    )  # fmt: skip
+    np.testing.assert_array_equal(done(made).read(), done(by_function).read())
+    assert made.output.voxel_nm == NM
+    tables = [cf.read_table(tmp_path / f"{f}work/tables/cells-seams.parquet") for f in ("", "images/")]
+    one, other = (table.drop(["z_nm", "y_nm", "x_nm"]).to_pandas() for table in tables)
+    assert one.equals(other)
+    with pytest.raises(ConfigError, match="the blocks of 'cells' were labelled elsewhere"):
+        cf.verify(made, cf.Box((0, 0, 0), (4, 4, 4)), name="cells")
+
+
+def test_a_broken_run_over_images_of_blocks_goes_on_to_the_same_bytes(tmp_path):
+    images = stored(tmp_path, functions.voronoi((6, 9, 9), 12, 5), (3, 9, 9), (2, 0, 0), functions.same)
+
+    def make(work):
+        return cf.stitch(images, name="cells", work=work, block=(3, 9, 9))
+
+    resumed_equals_whole(make, tmp_path / "first", "cells/blocks", 1)
+
+
+def test_images_that_are_no_blocks_are_refused(tmp_path, listing, monkeypatch):
+    truth = functions.voronoi((8, 9, 9), 12, 5)
+    images = stored(tmp_path, truth, (4, 9, 9), (2, 0, 0), functions.same)
+    apart = stored(tmp_path / "apart", truth, (4, 9, 9), (0, 0, 0), functions.same)
+    other = write(tmp_path, np.ones((6, 9, 9), np.uint8), "other", kind="label", voxel_nm=NM)
+    first, last = (0, 0, 0), (2, 0, 0)
+    before = listing()
+    monkeypatch.setattr(cf.Volume, "read", lambda *_: pytest.fail("planning read voxels"))
+
+    def refused(given, says, error=GridError, block=(4, 9, 9), **options):
+        with pytest.raises(error, match=says):
+            cf.stitch(given, **{"name": "cells", "work": tmp_path / "work", "block": block} | options)
+
+    refused({last: images[last]}, r"the first image begins at \(2, 0, 0\), wanted is \(0, 0, 0\)")
+    refused(images, "second block begins at 2, halo included, and blocks have 1 voxels", block=(1, 9, 9))
+    refused(images, r"is no block: blocks of \(2, 9, 9\)", block=(2, 9, 9))
+    refused({first: images[last], (1, 0, 0): images[last]}, "voxels at .* is no block")
+    refused({first: images[first], last: other}, "blocks of one volume are alike", InputError)
+    refused(apart, "the images share no voxels", ConfigError)
+    refused({first: images[first], (2, 9, 0): images[first]}, r"(is no block|have no image)")
+    refused(images, "leave the function out", ConfigError, function=functions.same)
+    refused(images, "which blocks", ConfigError, block=None)
+    refused({}, "nothing to stitch", ConfigError)
+    assert listing() == before
 
 
 def test_blocks_that_were_labelled_elsewhere_cannot_be_verified(tmp_path):

@@ -11,6 +11,7 @@ from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Zyx, voxels, zyx
 from chunkflow_liver.ops.blockwise import Instances, Rules, stitched
 from chunkflow_liver.ops.place import PathLike, checked_labels
+from chunkflow_liver.ops.stored_blocks import as_stored, stored_blocks
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
@@ -18,7 +19,7 @@ WORKING = 64.0
 
 
 def stitch(
-    source: Volume | Sequence[Volume],
+    source: Volume | Sequence[Volume] | Mapping[Zyx, Volume],
     function: Callable[..., Array] | None = None,
     *,
     halo_nm: float | None = None,
@@ -33,9 +34,11 @@ def stitch(
 
     Parameters
     ----------
-    source : Volume or sequence of Volume
+    source : Volume, sequence of Volume, or mapping of Zyx to Volume
         What the function gets, on the same voxels. Without a function: labels that were found block by
-        block, with ids that need not differ between blocks.
+        block, with ids that need not differ between blocks. Either one volume of all blocks, or an image
+        per block that has all voxels which the block saw, under the place (z, y, x) of its first voxel:
+        blocks with a halo of the same number of voxels to all sides where the volume goes on.
     function : callable, optional
         `function(*arrays, voxel_nm=(z, y, x), **params) -> labels`: objects of one block with its halo as
         integers of any dtype, 0 is background; the same array must give the same labels. A function of an
@@ -56,11 +59,12 @@ def stitch(
     into : path or URL, optional
         Image group whose `labels` the result joins; the work folder's by default.
     **joining
-        `link`: 'overlap' with a function, the objects of two blocks are compared in the voxels that both
-        saw; 'touch' without one, they are compared in the two planes of voxels on either side of a face,
-        laid on one another. (Components of classes that touch are `label`'s.) `iou` (0.1), `iomin` (0.3),
-        `branches` (False), `min_volume_um3` (0), `working` (bytes per voxel that the function needs, 64),
-        `dtype` of the ids ('uint32' unless more objects than it counts could lie in the volume, or 'uint64').
+        `link`: 'overlap' with a function or images of blocks, the objects of two blocks are compared in the
+        voxels that both saw; 'touch' in one volume of labels, they are compared in the two planes of voxels
+        on either side of a face, laid on one another. (Components of classes that touch are `label`'s.)
+        `iou` (0.1), `iomin` (0.3), `branches` (False), `min_volume_um3` (0), `working` (bytes per voxel
+        that the function needs, 64), `dtype` of the ids ('uint32' unless more objects than it counts could
+        lie in the volume, or 'uint64').
         Two objects that fit each other best are joined if shared voxels reach `iou` of their union and
         `iomin` of the smaller one. Two objects of one block are never joined; with `branches` only those
         that touch each other are kept apart, so that a branch follows its stem in the next block.
@@ -82,15 +86,17 @@ def stitch(
     blocks look like one, and an object that is thin and oblique may touch nothing of itself. Label blocks
     with a halo where that can be had.
     """
-    sources = (source,) if isinstance(source, Volume) else tuple(source)
+    stored = isinstance(source, Mapping)
+    given = list(source.values()) if isinstance(source, Mapping) else source
+    sources = (given,) if isinstance(given, Volume) else tuple(given)
     if not sources:
         raise ConfigError("nothing to stitch: give one volume or more")
     working = float(joining.pop("working", WORKING))
     if not working >= 0:
         raise ConfigError(f"working is bytes per voxel, 0 or more, got {working:g}")
-    _check_link(joining.pop("link", None), function)
+    _check_link(joining.pop("link", None), "touch" if function is None and not stored else "overlap")
     for other in sources[1:]:
-        if other.shape != sources[0].shape:
+        if not stored and other.shape != sources[0].shape:
             raise InputError(
                 f"{sources[0].url} has {sources[0].shape} voxels and {other.url} {other.shape}: "
                 "choose levels that match"
@@ -101,26 +107,35 @@ def stitch(
             f"no options {unknown}; there are {sorted(Rules.__dataclass_fields__)} and link, working"
         )
     classes = ((name, 1),)
+    rules = Rules(**joining)
+    at: dict[str, Any] = {"name": name, "work": work, "into": into}
     if function is None:
-        _check_given(sources, halo_nm, params, block)
+        _check_given(1 if stored else len(sources), sources[0], halo_nm, params, block)
+    if isinstance(source, Mapping):
+        if function is not None or block is None:
+            raise ConfigError("images of blocks hold what a function would find; leave the function out")
+        blocks, like = stored_blocks(source, block)
+        reach = zyx([-(-n // 2) for n in blocks.halo])
+        found = Instances(as_stored, {}, classes, blocks.halo, reach, 0.0)
+        return stitched((blocks,), found, rules, like=like, block=block, **at)
+    if function is None:
         found = Instances(None, {}, classes, (0, 0, 0), None, 0.0)
     else:
         _check_function(function, halo_nm)
         halo = voxels(halo_nm or 0.0, sources[0].voxel_nm)
         reach = zyx([-(-n // 2) for n in halo])
         found = Instances(function, dict(params or {}), classes, halo, reach, working)
-    rules = Rules(**joining)
-    return stitched(sources, found, rules, like=sources[0], name=name, work=work, block=block, into=into)
+    return stitched(sources, found, rules, like=sources[0], block=block, **at)
 
 
-def _check_link(link: str | None, function: Callable[..., Array] | None) -> None:
-    wanted = "touch" if function is None else "overlap"
+def _check_link(link: str | None, wanted: str) -> None:
     if link in (None, wanted):
         return
-    if function is None:
+    if wanted == "touch":
         raise ConfigError(
-            f"link {link!r} needs voxels that two blocks saw, and labels without a function have none: leave "
-            "it out to join blocks where their faces touch, or give the function that labels a block"
+            f"link {link!r} needs voxels that two blocks saw, and one volume of labels has none: leave it "
+            "out to join blocks where their faces touch, or give the function that labels a block, or "
+            "an image per block"
         )
     raise ConfigError(
         f"link {link!r} does not exist here: independent objects of blocks are joined by 'overlap'; "
@@ -140,19 +155,19 @@ def _check_function(function: Callable[..., Array], halo_nm: float | None) -> No
 
 
 def _check_given(
-    sources: tuple[Volume, ...], halo_nm: float | None, params: Mapping[str, Any] | None, block: Zyx | None
+    count: int, source: Volume, halo_nm: float | None, params: Mapping[str, Any] | None, block: Zyx | None
 ) -> None:
-    if len(sources) > 1:
+    if count > 1:
         raise ConfigError(
-            f"{len(sources)} volumes and no function: labels of blocks are one volume; give it alone, or the "
-            "function that labels a block"
+            f"{count} volumes and no function: labels of blocks are one volume; give it alone, or the "
+            "function that labels a block, or images of blocks under their places"
         )
-    checked_labels(sources[0], "labels of blocks")
+    checked_labels(source, "labels of blocks")
     given = {"halo_nm": halo_nm, "params": params}
     unused = sorted(k for k, v in given.items() if v is not None)
     if unused:
         raise ConfigError(f"{unused} are for a function, and there is none: give it, or leave them out")
     if block is None:
         raise ConfigError(
-            f"which blocks of {sources[0].url} were labelled each by itself? Give their size as block"
+            f"which blocks of {source.url} were labelled each by itself? Give their size as block"
         )

@@ -14,6 +14,7 @@ from chunkflow_liver.geometry import Box, zyx
 from chunkflow_liver.kernels.components import label_block
 from chunkflow_liver.kernels.overlap import instance_scores, overlap, variation_of_information
 from chunkflow_liver.ops.levels import Repeated
+from chunkflow_liver.ops.stored_blocks import as_stored
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
@@ -57,7 +58,7 @@ def verify(plan: Plan, box: Box, *, name: str) -> dict[str, Any]:
     if stage is None or not isinstance(output, Volume):
         known = sorted(p.name for p in plan.products if p.kind == "instances")
         raise ConfigError(f"the plan has no instances {name!r} of label, split or stitch; it has {known}")
-    if "function" in stage.params and stage.params["function"] is None:
+    if "function" in stage.params and stage.params["function"] in (None, as_stored):
         raise ConfigError(
             f"the blocks of {name!r} were labelled elsewhere: nothing here finds its objects "
             "without blocks; verify instances of label, of split, or of stitch with a function"
