@@ -50,11 +50,21 @@ def ours(what: str, folder: Path) -> dict[str, Any]:
 
 
 def kernel(what: str, folder: Path) -> dict[str, Any]:
-    """The basics of an array in memory, to compare with tools that need one."""
+    """The numbers of an array in memory, to compare with tools that need one."""
+    from chunkflow_liver.geometry import Block, Box
+    from chunkflow_liver.kernels.features import Settings, View
     from chunkflow_liver.kernels.moments import block_sums, describe
+    from chunkflow_liver.kernels.shape import describe_shapes, shape_sums
 
     labels = np.load(folder / "labels.npy")
-    return describe(block_sums(labels), (1.0, 1.0, 1.0), labels.shape)
+    size = tuple(json.loads((folder / "about.json").read_text())["voxel_nm"])
+    objects = describe(block_sums(labels), size, labels.shape)
+    if what == "basics":
+        return objects
+    box = Box.of(labels.shape)
+    view = View(Block(0, (0, 0, 0), box, box, box), labels, None, objects, size, Settings())
+    shapes = describe_shapes(shape_sums(view), objects, size, Settings())
+    return {"label": objects["label"], **shapes}
 
 
 def cc3d_statistics(what: str, folder: Path) -> dict[str, Any]:
@@ -158,7 +168,7 @@ def main() -> None:
     package, function, modules = TOOLS[tool]
     for name in modules:
         importlib.import_module(name)
-    if tool == "chunkflow_liver":
+    if tool in ("chunkflow_liver", "kernel"):
         _warm(folder)
     before, start = _cpu(), time.perf_counter()
     columns = function(what, folder)
@@ -168,7 +178,7 @@ def main() -> None:
 
 
 def _warm(folder: Path) -> None:
-    """Our own imports happen where something is used first: use it once."""
+    """Our own imports and compiled loops are loaded where something is used first: use it once."""
     import chunkflow_liver as cf
 
     small = folder / "warm"

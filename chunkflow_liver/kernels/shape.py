@@ -170,8 +170,9 @@ def describe_shapes(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Settings)
     return dict(zip(UNITS, columns, strict=True))
 
 
-# Working memory follows the surface: 60 bytes per voxel hold for objects 8 voxels wide that touch, 9 for
-# mitochondria in 7 % of the volume, not for noise.
+# Working memory follows the surface, not more than 32 bytes per voxel of it at once. Seen: 23 bytes per voxel
+# for touching objects 8 voxels wide, 32 for noise of five labels; 90 where objects of 20 voxels are scattered
+# like noise, since what is known of them is as much.
 SHAPE = Group(
     shape_sums, merge_shapes, describe_shapes, reach=((0, 0, 0), (1, 1, 1)), working=60.0, units=UNITS
 )
