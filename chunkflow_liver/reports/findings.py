@@ -216,8 +216,8 @@ def _contacts(table: Stored, work: Work, instances: Sequence[Stored], found: Fin
                         log=True,
                         name=f"contact{len(found.figures)}",
                     ),
-                    f"Surface of {a} within {length(gap)} of {one(b)}, one value per pair. The area is that "
-                    "of the marching-cubes mesh.",
+                    f"Surface of {a} within {length(gap)} of {one(b)}, one value per pair. Areas "
+                    "are those of the smooth surface that the voxels stand for.",
                 )
             )
         # A class is one partner: its number would stand in every row.
