@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from model_folders import write_model_folder
+from nnunet_referees import em, float64_scores, predicted, referee_labels
 from strategies import done, resumed_equals_whole, write
-from test_nnunet import em, float64_scores, predicted, referee_labels
 
 import chunkflow_liver as cf
 from chunkflow_liver.errors import ConfigError, InputError, SegmenterError
