@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import numpy as np
 import pytest
+from device_arrays import DeviceArray, stand_in
 from scipy import ndimage
 from strategies import VOXEL_NM, done, semantic, write
 
@@ -16,35 +17,10 @@ from chunkflow_liver.errors import ClusterError, ConfigError
 from chunkflow_liver.xp import namespace, on_device, on_host
 
 
-class DeviceArray(np.ndarray):
-    """An array that says it lies on a device."""
-
-    __module__ = "cupy"
-
-    def get(self):
-        return self.view(np.ndarray)
-
-
 @pytest.fixture
 def device(monkeypatch):
-    """Stand-ins for CuPy and cuCIM; lists the arrays that were moved and the devices that were used."""
-    seen = SimpleNamespace(moved=[], used=[], transforms=0)
-    cupy = ModuleType("cupy")
-    for name in dir(np):
-        setattr(cupy, name, getattr(np, name))
-
-    def asarray(array):
-        if not isinstance(array, DeviceArray):
-            seen.moved.append(array.shape)
-        return np.asarray(array).view(DeviceArray)
-
-    def made(function):
-        return lambda *args, **kwargs: function(*args, **kwargs).view(DeviceArray)
-
-    cupy.asarray, cupy.ones, cupy.full, cupy.where = asarray, made(np.ones), made(np.full), made(np.where)
-    cupy.cuda = SimpleNamespace(
-        Device=lambda number: SimpleNamespace(use=lambda: seen.used.append(number)),
-    )
+    """Stand-ins for CuPy and cuCIM; lists what was moved, and the devices and transforms that were used."""
+    seen = stand_in(monkeypatch)
     morphology = ModuleType("cucim.core.operations.morphology")
 
     def transform(image, sampling):
@@ -53,12 +29,9 @@ def device(monkeypatch):
         return ndimage.distance_transform_edt(image.get(), sampling=sampling).view(DeviceArray)
 
     morphology.distance_transform_edt = transform
-    monkeypatch.setitem(sys.modules, "cupy", cupy)
     for name in ("cucim", "cucim.core", "cucim.core.operations"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     monkeypatch.setitem(sys.modules, morphology.__name__, morphology)
-    run = sys.modules["chunkflow_liver.engine.run"]
-    monkeypatch.setattr(run, "cuda_devices", lambda: (80 << 30, 80 << 30))
     return seen
 
 

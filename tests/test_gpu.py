@@ -11,6 +11,7 @@ from chunkflow_liver.geometry import Block, Box
 from chunkflow_liver.kernels.distance import distance_nm
 from chunkflow_liver.kernels.downsample import mean, mode
 from chunkflow_liver.kernels.features import Settings, View
+from chunkflow_liver.kernels.moments import block_sums
 from chunkflow_liver.kernels.texture import GLCM, GLDM, NGTDM
 from chunkflow_liver.segmenters.model_folder import read_model
 from chunkflow_liver.xp import on_host
@@ -54,6 +55,19 @@ def test_distance_maps_of_the_device_are_those_of_the_host(cupy, options, tmp_pa
         )
         found[device] = cf.run(plan, progress=False).output.read()
     np.testing.assert_allclose(found["cuda"], found["cpu"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint16, np.float32])
+def test_sums_of_the_device_are_those_of_the_host(cupy, kind):
+    rng = np.random.default_rng(0)
+    labels = np.kron(rng.integers(0, 4, (4, 4, 4)), np.ones((5, 5, 5))).astype(np.uint64)
+    labels[labels == 3] = 2**64 - 1
+    raw = (rng.random(labels.shape) * 250).astype(kind)
+    host = block_sums(labels, raw)
+    for name, column in block_sums(cupy.asarray(labels), cupy.asarray(raw)).items():
+        assert isinstance(column, np.ndarray)
+        assert column.dtype == host[name].dtype
+        np.testing.assert_array_equal(column, host[name])
 
 
 @pytest.mark.parametrize("levels", [{}, {"bin_width": 0.01}, {"bin_count": 7, "distances": [1, 2]}], ids=str)

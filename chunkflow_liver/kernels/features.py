@@ -12,7 +12,7 @@ import numpy as np
 
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import Block, Box, Nm, Zyx
-from chunkflow_liver.xp import Array
+from chunkflow_liver.xp import Array, checked_device
 
 T = TypeVar("T")
 
@@ -52,6 +52,8 @@ class Settings:
         Most voxels of the bounding box of an object that is taken whole; a larger one is refused by name.
     radius_nm : float
         Radius of the ball in which other objects are counted, in nm.
+    device : str
+        Where 'basic' and the textures that blocks count are summed: 'cpu', 'cuda', 'cuda:0', ...
     parameters : str
         For the engine 'pyradiomics': what its parameter file says, as JSON.
     """
@@ -64,6 +66,7 @@ class Settings:
     gldm_a: int = 0
     crop_voxels: int = 1 << 25
     radius_nm: float = 2000.0
+    device: str = "cpu"
     parameters: str = ""
 
     def __post_init__(self) -> None:
@@ -82,6 +85,7 @@ class Settings:
             raise ConfigError(f"crop_voxels must be 1 or more, got {self.crop_voxels!r}")
         if not (math.isfinite(self.radius_nm) and self.radius_nm > 0):
             raise ConfigError(f"radius_nm must be positive and finite, got {self.radius_nm!r}")
+        checked_device(self.device)
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Settings:
@@ -184,6 +188,8 @@ class Group:
         Unit of every column, '' for a number without one.
     check : callable, optional
         `check(objects, settings)` refuses objects that the group cannot treat, before it reads a block.
+    device : bool
+        Whether `sums` works where the arrays of its view lie; else it is given those of the host.
     """
 
     sums: Callable[[View], Sums]
@@ -194,6 +200,7 @@ class Group:
     working: float = 12.0
     units: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[Rows, Settings], None] | None = None
+    device: bool = False
 
     def reads(self, settings: Settings) -> tuple[Zyx, Zyx]:
         """Voxels beyond the block, before and after it, with these settings."""

@@ -9,9 +9,10 @@ import numpy as np
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import NM_PER_UM, Nm, Zyx
+from chunkflow_liver.kernels.device_sums import device_sums, sums_fit
 from chunkflow_liver.kernels.exact_sums import carried, exact_sums, mean_sd
 from chunkflow_liver.kernels.runs import Runs, find_runs
-from chunkflow_liver.xp import Array, on_host
+from chunkflow_liver.xp import Array, namespace, on_host
 
 Sums = dict[str, Array]
 """Columns of one row per label, sorted by label."""
@@ -64,8 +65,15 @@ def block_sums(labels: Array, raw: Array | None = None) -> Sums:
     Notes
     -----
     Coordinates are summed in closed form over runs along x. Exact for an integer image: where
-    squares could pass int64 (32-bit images) that column holds Python integers and is slow.
+    squares could pass int64 (32-bit images) that column holds Python integers and is slow. CuPy arrays are
+    summed on their device, but for images of floats or 32-bit integers, which are copied to the host.
     """
+    if raw is not None and raw.shape != labels.shape:
+        raise InputError(
+            f"the image block has shape {raw.shape}, its label block {labels.shape}; measure both on one grid"
+        )
+    if namespace(labels) is not np and sums_fit(raw):
+        return device_sums(labels, raw, _run_sums)
     labels = on_host(labels)
     runs = find_runs(labels)
     order = np.argsort(runs.label, kind="stable")
@@ -74,11 +82,6 @@ def block_sums(labels: Array, raw: Array | None = None) -> Sums:
     lowest = {"min_z": runs.z, "min_y": runs.y, "min_x": runs.start}
     highest = {"max_z": runs.z, "max_y": runs.y, "max_x": runs.stop - 1}
     if raw is not None:
-        if raw.shape != labels.shape:
-            raise InputError(
-                f"the image block has shape {raw.shape}, its label block {labels.shape}; "
-                "measure both on one grid"
-            )
         values = on_host(raw)[labels != 0]
         if values.dtype.kind != "f":
             columns |= _intensity_sums(values, runs.voxels)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from chunkflow_liver.geometry import Nm
@@ -82,8 +84,7 @@ def tone_columns(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Settings) ->
     return {f"ngtdm_{name}": values for name, values in found.items()}
 
 
-GLCM = Group(pair_sums, merge, pair_columns, reach=halo, image=True, working=WORKING, check=check_levels)
-GLDM = Group(
-    dependence_sums, merge, dependence_columns, reach=halo, image=True, working=WORKING, check=check_levels
-)
-NGTDM = Group(tone_sums, merge, tone_columns, reach=halo, image=True, working=WORKING, check=check_levels)
+_COUNTED: Any = {"reach": halo, "image": True, "working": WORKING, "check": check_levels, "device": True}
+GLCM = Group(pair_sums, merge, pair_columns, **_COUNTED)
+GLDM = Group(dependence_sums, merge, dependence_columns, **_COUNTED)
+NGTDM = Group(tone_sums, merge, tone_columns, **_COUNTED)

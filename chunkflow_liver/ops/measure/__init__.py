@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,9 +23,12 @@ from chunkflow_liver.ops.measure.whole import whole_stages
 from chunkflow_liver.ops.place import PathLike, arrays_at, checked_labels, table_at, work_folder
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
-from chunkflow_liver.xp import Array
+from chunkflow_liver.xp import Array, on_device
 
 FEATURES = ("basic", *GROUPS, *(name for name in WHOLE if name not in ENGINES), *AMONG)
+
+DEVICE_SUMS = 120.0
+"""Bytes of device memory per voxel for 'basic': runs as short as one voxel, 15 columns of them."""
 
 
 def measure(
@@ -57,7 +61,8 @@ def measure(
         'surroundings'. Their columns stand at the functions of `ops.measure.groups`.
     settings : mapping, optional
         How grey values become bins and textures are taken, in PyRadiomics' words: `bin_width` (25) or
-        `bin_count`, `distances`, `symmetrical_glcm`, `weighting_norm`, `gldm_a`; `radius_nm` (2000) of
+        `bin_count`, `distances`, `symmetrical_glcm`, `weighting_norm`, `gldm_a`; `device`, 'cuda' to sum
+        'basic' and the textures that blocks count on a GPU; `radius_nm` (2000) of
         the density; `crop_voxels` (2^25), above which a group that needs whole objects refuses an
         object by name.
     engine : str, optional
@@ -121,7 +126,16 @@ def measure(
         provenance["parents"] = parents.name
     grid = BlockGrid(instances.box, block or zyx(list(instances.write_unit)))
     objects = arrays_at(work, name, "objects")
-    first = Map(f"{name}/sums", _sums, grid, inputs, working=12.0)
+    first = Map(
+        f"{name}/sums",
+        _sums,
+        grid,
+        inputs,
+        params={"device": chosen.device},
+        working=12.0,
+        device=chosen.device,
+        device_bytes=_device_bytes(grid, chosen, DEVICE_SUMS),
+    )
     folded: dict[str, Any] = {"params": params, "artefacts": made, "provenance": provenance}
     stages: tuple[Stage, ...] = (first, Fold(f"{name}/table", _table, first.name, output, **folded))
     if groups or wholes or parents is not None or set(features) & set(AMONG):
@@ -147,14 +161,18 @@ def measure(
         if groups:
             reaches = [group.reads(chosen) for group in groups.values()]
             low, high = (zyx(np.max([reach[end] for reach in reaches], axis=0).tolist()) for end in (0, 1))
+            wide = BlockGrid(grid.box, grid.block, low, high)
+            there = max((group.working for group in groups.values() if group.device), default=0.0)
             second = Map(
                 f"{name}/features",
                 _features,
-                BlockGrid(grid.box, grid.block, low, high),
+                wide,
                 inputs if any(group.image for group in groups.values()) else (instances,),
                 params={**shared, "features": list(groups)},
                 artefacts={"objects": objects},
                 working=max(group.working for group in groups.values()),
+                device=chosen.device if there else "cpu",
+                device_bytes=_device_bytes(wide, chosen, there),
             )
             stages, over = (*stages, second), second.name
         units = {column: unit for group in groups.values() for column, unit in group.units.items()}
@@ -173,8 +191,16 @@ def measure(
     return Plan(stages, work_folder(work), output, (Product("instance table", name, output, told),))
 
 
-def _sums(block: Block, labels: Array, raw: Array | None = None) -> Result:
-    sums = block_sums(labels, raw)
+def _device_bytes(grid: BlockGrid, settings: Settings, working: float) -> int:
+    """Bytes of device memory for a block of labels and image (8 bytes each at most)."""
+    if settings.device == "cpu" or not working:
+        return 0
+    sides = zip(grid.low, grid.block, grid.high, strict=True)
+    return int(math.prod(sum(side) for side in sides) * (16 + working))
+
+
+def _sums(block: Block, labels: Array, raw: Array | None = None, *, device: str) -> Result:
+    sums = block_sums(on_device(labels, device), None if raw is None else on_device(raw, device))
     return Result(record={**sums, "origin": np.array(block.read.start)})
 
 
@@ -193,8 +219,13 @@ def _features(
         return Result()
     row = np.searchsorted(objects["label"], seen)
     rows = {name: objects[name][row] for name in objects["columns"].tolist()}
-    view = View(block, labels, raw, rows, voxel_nm, Settings.of(settings))
-    return Result(record=flat({name: GROUPS[name].sums(view) for name in features}))
+    chosen = Settings.of(settings)
+    view = there = View(block, labels, raw, rows, voxel_nm, chosen)
+    if chosen.device != "cpu" and any(GROUPS[name].device for name in features):
+        image = None if raw is None else on_device(raw, chosen.device)
+        there = View(block, on_device(labels, chosen.device), image, rows, voxel_nm, chosen)
+    asked = {name: there if GROUPS[name].device else view for name in features}
+    return Result(record=flat({name: GROUPS[name].sums(given) for name, given in asked.items()}))
 
 
 def _table(records: Records, *, voxel_nm: Nm, known: Box, made: Arrays) -> Columns:
