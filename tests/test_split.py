@@ -401,3 +401,26 @@ def test_levels_that_give_no_seeds_are_refused(tmp_path, listing):
     with pytest.raises(GridError, match="use a multiple of that on every axis"):
         cf.split(volume, seeds_from=1, block=(8, 5, 20), **at)
     assert listing() == before
+
+
+def wires(kind):
+    """Thin objects without necks that go through all blocks of 8^3, or meet in the corner of eight."""
+    out = np.zeros((16, 16, 16), np.uint8)
+    if kind == "comb":
+        out[2:14:2, 1:15, 8], out[2:13, 1, 8] = 1, 1
+    elif kind == "helix":
+        for i, t in enumerate(np.linspace(0, 6 * np.pi, 300)):
+            out[i * 16 // 300, round(7.5 + 5 * np.sin(t)), round(7.5 + 5 * np.cos(t))] = 1
+    else:
+        out[7, 7, 7] = out[8, 8, 8] = 1
+    return out
+
+
+@pytest.mark.parametrize("kind", ["comb", "helix", "corner"])
+def test_wires_through_all_blocks_are_what_one_block_makes_of_them(kind, tmp_path):
+    volume = write(tmp_path, wires(kind), voxel_nm=(8.0, 8.0, 8.0))
+    at = {"classes": [1], "depth_nm": 8, "cap_nm": 40, "work": tmp_path / "work"}
+    whole = done(cf.split(volume, name="whole", block=(16, 16, 16), **at)).read()
+    found = done(cf.split(volume, name="blocks", block=(8, 8, 8), **at)).read()
+    np.testing.assert_array_equal(found, whole)
+    assert whole.max() == 1
