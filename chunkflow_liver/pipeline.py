@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import reduce
@@ -188,10 +189,26 @@ def _link(entry: Link, made: _Made) -> Plan:
 
 
 def _stitch(entry: Stitch, made: _Made) -> Plan:
+    options = entry.model_dump(exclude={"labels", "level", "function", "allow_code"})
+    options |= {"into": made.into, "work": made.run_file.work}
+    if entry.labels is None:
+        options["block"] = entry.block or made.run_file.block
+        return stitch(made.raw, _function(entry.function or ""), **options)
     labels = _on_voxels(entry.labels, entry.level, made.raw, entry.name)
     made.opened.append(labels)
-    options = entry.model_dump(exclude={"labels", "level"})
-    return stitch(labels, into=made.into, work=made.run_file.work, **options)
+    return stitch(labels, **options)
+
+
+def _function(place: str) -> Any:
+    """The function `module:name`, which the run file allows to run."""
+    module, _, name = place.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as err:
+        raise ConfigError(
+            f"no function {place!r}: {err}; install its module, or add its folder to PYTHONPATH, on every "
+            "machine that works"
+        ) from err
 
 
 def _refine(entry: Refine, made: _Made) -> Plan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import block_functions as functions
 import numpy as np
 import pytest
 from strategies import VOXEL_NM, components, contents, done, semantic, write
@@ -135,6 +136,31 @@ def test_labels_of_blocks_are_stitched_and_measured_as_by_hand(project, array, t
     project["split"] = [{"name": "cells", "classes": ["er"], "depth_nm": 8, "cap_nm": 40}]
     with pytest.raises(ConfigError, match="two label images are called 'cells'"):
         planned(tmp_path, project)
+
+
+def test_a_function_of_a_run_file_runs_only_where_code_is_allowed(project, tmp_path):
+    wish = {"name": "cells", "function": "block_functions:components", "halo_nm": 32, "block": [4, 8, 8]}
+    project["stitch"] = [wish]
+    says = "the Python code 'block_functions:components' would be run; .* 'allow_code: true'"
+    with pytest.raises(ConfigError, match=says):
+        planned(tmp_path, project)
+    wish["allow_code"] = True
+    plan = planned(tmp_path, project)
+    raw = cf.open_volume(tmp_path / "raw.ome.zarr")
+    options = {"halo_nm": 32, "block": (4, 8, 8), "name": "cells", "work": tmp_path / "hand"}
+    hand = cf.stitch(raw, functions.components, **options)
+    done(plan)
+    made = cf.open_volume(tmp_path / "work/results.ome.zarr/labels/cells")
+    np.testing.assert_array_equal(made.read(), done(hand).read())
+    for wrong, says in (
+        ({"function": "block_functions:none"}, "no function 'block_functions:none': .* PYTHONPATH"),
+        ({"function": "os"}, "function"),
+        ({"labels": "x.ome.zarr"}, "give either 'labels'"),
+        ({"halo_nm": None}, "halo_nm must be above 0"),
+    ):
+        project["stitch"] = [wish | wrong]
+        with pytest.raises(ConfigError, match=says):
+            planned(tmp_path, project)
 
 
 def test_instances_are_linked_and_refined_as_by_hand(project, array, tmp_path):

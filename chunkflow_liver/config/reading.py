@@ -80,7 +80,10 @@ def parse(
     if found.semantic:
         paths["semantic"] = found.semantic.model_copy(update={"path": _from(folder, found.semantic.path)})
     paths["link"] = tuple(e.model_copy(update={"slices": _from(folder, e.slices)}) for e in found.link)
-    paths["stitch"] = tuple(e.model_copy(update={"labels": _from(folder, e.labels)}) for e in found.stitch)
+    paths["stitch"] = tuple(
+        e if e.labels is None else e.model_copy(update={"labels": _from(folder, e.labels)})
+        for e in found.stitch
+    )
     paths["evaluate"] = tuple(e.model_copy(update={"truth": _from(folder, e.truth)}) for e in found.evaluate)
     paths["measure"] = tuple(
         m.model_copy(update={"settings": _from(folder, m.settings)}) if isinstance(m.settings, str) else m

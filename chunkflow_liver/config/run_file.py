@@ -125,7 +125,7 @@ def makes(entry: Any) -> dict[str, tuple[str, ...]]:
         case Split():
             return {images: ("", "-blocks"), tables: ("-seams",)}
         case Stitch():
-            return {images: ("",), tables: ("-seams",)}
+            return {images: ("",) if entry.labels else ("", "-blocks"), tables: ("-seams",)}
         case Refine():
             return {images: ("",), tables: ("-ids",)}
         case Distance():

@@ -149,17 +149,34 @@ class Link(Section):
 
 
 class Stitch(Section):
-    """Instances from an image whose blocks were labelled each by itself, joined where their faces touch."""
+    """Instances of blocks: labelled each by itself in an image, or found in the input by a function."""
 
     name: Name
-    labels: str
+    labels: str | None = None
     level: Index | None = None
-    block: Block
+    function: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")] | None = None
+    allow_code: bool = False
+    params: dict[str, Any] | None = None
+    halo_nm: Nm | None = None
+    block: Block | None = None
     iou: Share = 0.1
     iomin: Share = 0.3
     branches: bool = False
     min_volume_um3: FromZero = 0.0
     dtype: Literal["uint32", "uint64"] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Stitch:
+        if (self.labels is None) == (self.function is None):
+            raise ValueError("give either 'labels' (an image) or 'function' (module:function)")
+        if self.labels is not None and self.block is None:
+            raise ValueError("give 'block', the size of the blocks that were labelled each by itself")
+        if self.function is not None and not self.allow_code:
+            raise ValueError(
+                f"the Python code {self.function!r} would be run; if you have read it and trust it, say "
+                "'allow_code: true'"
+            )
+        return self
 
 
 class Refine(Section):
