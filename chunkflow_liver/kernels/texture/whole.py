@@ -30,7 +30,6 @@ from chunkflow_liver.kernels.texture.pairs import direction_lengths
 from chunkflow_liver.xp import Array, on_host
 
 RUN_OFFSETS = half_offsets((1,))
-_SLAB = 1 << 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +64,8 @@ def run_rows(crops: Sequence[Crop]) -> Rows:
 
     Notes
     -----
-    Runs in 13 directions grow a voxel at a time from their first voxels, all at once, so that the cost
-    follows the voxels of the objects [1]_. A direction in which no line meets the object twice has no runs,
+    Runs in 13 directions are followed from their first voxels, so that the cost is that of the voxels of
+    the objects [1]_. A direction in which no line meets the object twice has no runs,
     as in PyRadiomics. Device arrays are worked on on the host.
 
     References
@@ -161,37 +160,23 @@ def _pack(crops: Sequence[Crop]) -> Packed:
 
 def _runs(packed: Packed, offset: Zyx) -> Array:
     """Runs along `offset`: number of the level, length, and how many; int64 of shape (3, R)."""
+    from chunkflow_liver.kernels.texture.run_loops import run_lengths
+
     z, y, x = offset
     steps = (z * packed.shape[:, 1] + y) * packed.shape[:, 2] + x
-    total = int(packed.levels.sum()) + 1
+    total = np.int64(packed.levels.sum() + 1)
     many = np.zeros(len(packed.begin), bool)
-    ended: list[Array] = []
-    slab = max(_SLAB, total)
-    for first in range(0, len(packed.at), slab):
-        at, of = packed.at[first : first + slab], packed.of[first : first + slab]
-        step, number = steps[of], packed.canvas[at]
-        before = packed.canvas[at - step]
-        if not many.all():
-            many[of[before > 0]] = True
-        alive = before != number
-        length = 0
-        while alive.any():
-            at, step, number = at[alive], step[alive], number[alive]
-            at += step
-            alive = packed.canvas[at] == number
-            if length == len(ended):
-                ended.append(np.zeros(total, np.int64))
-            ended[length] += np.bincount(number[~alive], minlength=total)
-            length += 1
+    length = np.empty(len(packed.at), np.int32)
+    run_lengths(packed.canvas, packed.at, packed.of, steps, length, many)
     if not many.all():
         many[_gapped(packed, np.flatnonzero(~many), offset)] = True
-    # Number 0 is background.
-    kept = np.concatenate([[False], np.repeat(many, packed.levels)])
-    found = [np.zeros((3, 0), np.int64)]
-    for length, counted in enumerate(ended, 1):
-        seen = np.flatnonzero(counted * kept)
-        found.append(np.stack([seen, np.full(len(seen), length), counted[seen]]))
-    return np.concatenate(found, axis=1)
+    begins = np.flatnonzero(length)
+    # Number 0 is background, and no run has length 0.
+    counted = np.bincount(length[begins] * total + packed.canvas[packed.at[begins]])
+    seen = np.flatnonzero(counted)
+    size, number = np.divmod(seen, total)
+    kept = np.repeat(many, packed.levels)[number - 1]
+    return np.stack([number, size, counted[seen]])[:, kept]
 
 
 def _gapped(packed: Packed, objects: Array, offset: Zyx) -> Array:
