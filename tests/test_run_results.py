@@ -79,6 +79,9 @@ import sys, numpy as np, chunkflow_liver as cf
 from chunkflow_liver.engine.execute import peak_mib
 from chunkflow_liver.engine.journal import read_rows
 from chunkflow_liver.engine.stage import PROCESS_BYTES
+from chunkflow_liver.kernels.component_runs import find_components
+# Numba and its compiler, 100 MiB, belong to the process, not to a task.
+find_components(np.ones((2, 2, 2), np.uint8), classes=None, connectivity=6).labels()
 labels, work, what = cf.open_volume(sys.argv[1]), sys.argv[2], sys.argv[3]
 at = dict(work=work, block=(256, 256, 256))
 plan = {

@@ -20,7 +20,7 @@ from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
 PROCESS_BYTES = 300 << 20
-"""A Python process with NumPy, SciPy, zarr and pyarrow loaded; seen: 150-280 MiB."""
+"""A Python process with NumPy, SciPy, zarr, pyarrow and Numba loaded; seen: 150-280 MiB."""
 
 
 class Readable(Protocol):

@@ -20,6 +20,7 @@ from chunkflow_liver.geometry import Box, Nm, Zyx
 from chunkflow_liver.store.location import is_local, join, open_store, read_key, store_errors
 from chunkflow_liver.store.ngff import SPACE
 from chunkflow_liver.store.ngff_write import pyramid_factors
+from chunkflow_liver.store.shards import Shards, shards_of
 from chunkflow_liver.store.units import ZarrFormat, is_whole, units
 from chunkflow_liver.xp import Array, on_host
 
@@ -234,9 +235,12 @@ class Volume:
         box = box or self.box
         if not self.box.contains(box):
             raise GridError(f"cannot read {box} of {self.url}: it has {self.shape} voxels")
-        index = self._index(box)
         try:
-            found = _array(self.url, self.path, self.complete)[index]
+            stored = _array(self.url, self.path, self.complete)
+            shards = _shards(self.url, self.path) if self.axes == tuple(SPACE) else None
+            if shards is not None and (direct := shards.read(box)) is not None:
+                return direct.astype(self.dtype, copy=False)
+            found = stored[self._index(box)]
         except FileNotFoundError as err:
             raise InputError(f"{join(self.url, self.path)} does not exist (yet): run its plan first") from err
         except store_errors(RuntimeError, ValueError, TypeError, EOFError) as err:
@@ -269,6 +273,9 @@ class Volume:
         units = dict(zip(self.axes, stored.shards or stored.chunks, strict=True))
         if any(units[a] > 1 for a in self.axes if a not in SPACE and stored.shape[self.axes.index(a)] > 1):
             raise GridError(f"chunks of {self.url} hold several channels or times, so one cannot be written")
+        if self.axes == tuple(SPACE) and (shards := _shards(self.url, self.path)) is not None:
+            shards.write(box, values)
+            return
         for key in self.keys(box):
             sync((stored.store_path / key).delete())
         if "z" not in self.axes:
@@ -381,6 +388,12 @@ def _mark(file: str) -> bytes:
 def forget_handles() -> None:
     """Drop cached handles of this process: an array may have been made or replaced since."""
     _array.cache_clear()
+    _shards.cache_clear()
+
+
+@functools.lru_cache(maxsize=64)
+def _shards(url: str, path: str) -> Shards | None:
+    return shards_of(_array(url, path, False), join(url, path)) if is_local(url) else None
 
 
 @functools.lru_cache(maxsize=64)
