@@ -234,6 +234,22 @@ def test_a_block_of_small_touching_objects_fits_its_estimate(feature):
     assert peak <= GROUPS[feature].working * labels.size
 
 
+@pytest.mark.parametrize("kind", [None, np.uint8, np.uint16, np.float32])
+def test_sums_keep_to_the_memory_that_was_stated(kind, tmp_path):
+    """Cubes of 24 voxels fill the block: there is no more tissue than that."""
+    labels = np.kron(np.arange(1, 65).reshape(4, 4, 4), np.ones((24, 24, 24))).astype(np.uint32)
+    raw = None if kind is None else (np.random.default_rng(0).random(labels.shape) * 250).astype(kind)
+    cells = write(tmp_path, labels, "cells", kind="label")
+    image = None if raw is None else write(tmp_path, raw, "raw")
+    stage = cf.measure(cells, raw=image, name="t", work=tmp_path / "work").maps[0]
+    block_sums(labels[:2], None if raw is None else raw[:2])
+    tracemalloc.start()
+    block_sums(labels, raw)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak <= stage.working * labels.size + stage.resident
+
+
 def test_planning_reads_no_voxels(tmp_path, monkeypatch):
     labels, raw = images((4, 5, 6), 0)
     cells, image = write(tmp_path, labels, "cells", kind="label"), write(tmp_path, raw, "raw")

@@ -14,7 +14,8 @@ LIMBS = 12
 # The smallest bit that a mantissa of 24 bits of a float32 can have: frexp(2**-149) is 0.5 * 2**-148.
 _UNIT = -172
 _LIMB = 32
-_SLAB = 1 << 20
+# Some 150 bytes for each value of a slab are needed at a time.
+_SLAB = 1 << 18
 
 
 def exact_sums(rank: Array, values: Array, count: int) -> tuple[Array, Array]:
@@ -47,7 +48,7 @@ def exact_sums(rank: Array, values: Array, count: int) -> tuple[Array, Array]:
     """
     first, second = (np.zeros(count * digits, np.int64) for digits in (LIMBS, 2 * LIMBS - 1))
     for start in range(0, len(values), _SLAB):
-        # Sums of 2^20 digits of 32 bits are exact as float64, which bincount adds up.
+        # Sums of 2^18 digits of 32 bits are exact as float64, which bincount adds up.
         of = rank[start : start + _SLAB].astype(np.int64)
         with np.errstate(over="ignore"):
             part = values[start : start + _SLAB].astype(np.float32)

@@ -92,7 +92,7 @@ def block_sums(labels: Array, raw: Array | None = None) -> Sums:
     for ufunc, group in ((np.add, columns), (np.minimum, lowest), (np.maximum, highest)):
         sums |= {name: _reduce(ufunc, column[order], begin) for name, column in group.items()}
     if raw is not None and values.dtype.kind == "f":
-        rank = np.repeat(np.searchsorted(label, runs.label), runs.voxels)
+        rank = np.repeat(np.searchsorted(label, runs.label).astype(np.int32), runs.voxels)
         sums["intensity_sum"], sums["intensity_sum2"] = exact_sums(rank, values, len(label))
     return sums
 

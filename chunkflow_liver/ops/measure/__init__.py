@@ -27,6 +27,9 @@ from chunkflow_liver.xp import Array, on_device
 
 FEATURES = ("basic", *GROUPS, *(name for name in WHOLE if name not in ENGINES), *AMONG)
 
+SLABS = 32 << 20
+"""Bytes for the intensities that are added at a time."""
+
 DEVICE_SUMS = 120.0
 """Bytes of device memory per voxel for 'basic': runs as short as one voxel, 15 columns of them."""
 
@@ -132,7 +135,8 @@ def measure(
         grid,
         inputs,
         params={"device": chosen.device},
-        working=12.0,
+        working=12.0 + (0.0 if len(inputs) == 1 else inputs[1].itemsize + 5.0),
+        resident=0 if len(inputs) == 1 else SLABS,
         device=chosen.device,
         device_bytes=_device_bytes(grid, chosen, DEVICE_SUMS),
     )
