@@ -283,9 +283,6 @@ def _run(
     from chunkflow_liver.engine.run import run as run_plan
     from chunkflow_liver.engine.status import saved_text
 
-    # dask tells of every worker that takes its time to close; what fails, fails as an error of ours.
-    logging.getLogger("distributed").setLevel(logging.ERROR)
-
     here = workers is None and scheduler is None and kind is None
     chosen = {"workers": workers, "scheduler": scheduler, **(options or {})}
     started = (
@@ -293,6 +290,12 @@ def _run(
     )
     if here:
         settings["memory_gib"] = memory_gib
+    else:
+        # dask sets its level when it is imported.
+        import distributed  # noqa: F401
+
+        # It tells of every worker that takes its time to close; what fails, fails as an error of ours.
+        logging.getLogger("distributed").setLevel(logging.ERROR)
     try:
         with started as client:
             run_plan(plan, client, **settings)
