@@ -132,6 +132,22 @@ def test_six_values_worked_by_hand(tmp_path):
     }
 
 
+def test_float64_values_far_from_zero_keep_their_moments(tmp_path):
+    """Small differences at 1e9, where float32 values are 64 apart: the mean of 'basic' is beside them all."""
+    small = np.random.default_rng(3).integers(0, 1 << 10, (3, 4, 5)) ** 2 / 2.0**20
+    raw = 1e9 + 20 + small
+    labels = np.ones(raw.shape, np.uint8)
+    found = {k: v[0] for k, v in table(measured(tmp_path, labels, raw, {}, (2, 3, 3))).items()}
+    np.testing.assert_array_equal(raw - (1e9 + 20), small)
+    assert found["intensity_mean"] < raw.min()
+    off = small - small.mean()
+    variance = (off**2).mean()
+    assert found["firstorder_Mean"] == pytest.approx(raw.mean(), rel=1e-15)
+    assert found["firstorder_Variance"] == pytest.approx(variance, rel=1e-9)
+    assert found["firstorder_Skewness"] == pytest.approx((off**3).mean() / variance**1.5, rel=1e-9)
+    assert found["firstorder_Kurtosis"] == pytest.approx((off**4).mean() / variance**2, rel=1e-9)
+
+
 def test_voxels_are_taken_in_slabs(monkeypatch, tmp_path):
     labels, raw = semantic((9, 8, 7), 4), image((9, 8, 7), 4, "float32")
     whole = table(measured(tmp_path / "a", labels, raw, {}))

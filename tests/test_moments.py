@@ -187,6 +187,27 @@ def test_sums_beyond_int64_stay_exact():
     assert describe(merged, VOXEL_NM, (far * 2,) * 3)["axis_major_nm"].tolist() == [0.0]
 
 
+def test_a_covariance_of_sums_whose_products_pass_int64_is_exact():
+    """A rod of 2^26 voxels along x and a voxel beside it: n sum(x^2) is about 2^102; and a small object."""
+    long = 1 << 26
+    n = np.array([long, 3])
+    first = np.array([long * (long - 1) // 2, 3], object)
+    second = np.array([(long - 1) * long * (2 * long - 1) // 6, 5], object)
+    got = moments._covariance(n, second, first, first)
+    assert got.tolist() == [float(Fraction(long**2 - 1, 12)), float(Fraction(2, 3))]
+
+
+def test_a_rod_of_many_voxels_has_its_length():
+    """2^20 voxels along x, 16 nm each: n sum(x^2) is about 2^78, each sum is an int64."""
+    long = 1 << 20
+    sums = block_sums(np.ones((1, 1, long), np.uint8))
+    assert sums["sum_xx"].dtype == np.int64
+    wanted = 4 * 16 * math.sqrt((long**2 - 1) / 12)
+    table = describe(sums, VOXEL_NM, (1, 1, long))
+    assert table["axis_major_nm"].tolist() == pytest.approx([wanted], rel=1e-15)
+    assert table["axis_middle_nm"].tolist() == [0.0]
+
+
 def test_many_parts_are_merged_in_batches(monkeypatch):
     monkeypatch.setattr(moments, "_BATCH_ROWS", 3)
     labels = objects((6, 6, 6), 5)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import BlockGrid, Box
 from chunkflow_liver.kernels.components import plane_runs
+from chunkflow_liver.kernels.seam_table import View, meet, seam_rows
 from chunkflow_liver.kernels.seams import (
     AFTER,
     BEFORE,
@@ -116,3 +117,75 @@ def test_a_hand_worked_comparison():
     assert met["best_b"].tolist() == [True, True, True]
     voxels, first = sizes(b, 9, np.array([6, 7], np.uint32))
     assert (voxels.tolist(), first.tolist()) == ([3, 2], [4, 7])
+
+
+def test_of_equal_ious_the_object_that_shares_more_voxels_is_best():
+    """1 shares one voxel with 5 and two with 6, IoU 1 / 3 with both; the smaller id is not asked."""
+    a = plane_runs(np.array([[1, 1, 1, 0, 0, 0]]))
+    b = plane_runs(np.array([[5, 6, 6, 6, 6, 6]]))
+    met = compare(a, b, 6)
+    assert met["iou"].tolist() == [1 / 3, 1 / 3]
+    assert met["best_a"].tolist() == [False, True]
+    back = compare(b, a, 6)
+    assert back["a"].tolist() == [5, 6]
+    assert back["best_b"].tolist() == [False, True]
+    equal = compare(plane_runs(np.array([[1, 1]])), plane_runs(np.array([[6, 5]])), 2)
+    assert equal["b"][equal["best_a"]].tolist() == [5]
+
+
+def seen(row, offset, crossing=()):
+    """A view of a box of one row, all of whose objects own voxels."""
+    own = np.setdiff1d(row, [0]).astype(np.uint32)
+    return View(plane_runs(np.array([row])), own, np.isin(own, crossing), offset)
+
+
+@pytest.mark.parametrize(
+    ("limits", "linked"),
+    [
+        ({"iou": 0.2, "iomin": 0.5}, 1),
+        ({"iou": 0.2, "iomin": 0.51}, 0),
+        ({"iou": 0.21, "iomin": 0.5}, 0),
+    ],
+)
+@pytest.mark.parametrize("branches", [False, True])
+def test_objects_are_linked_if_they_reach_both_iou_and_iomin(limits, linked, branches):
+    """Two voxels of 4 and of 8 are shared: IoU 2 / 10, IoMin 2 / 4; `branches` asks for IoMin alone."""
+    box = Box((0, 0, 0), (1, 1, 10))
+    a, b = seen([1] * 4 + [0] * 6, 100), seen([0] * 2 + [1] * 8, 200)
+    links, crossings, ambiguous = meet(box, a, b, branches=branches, **limits)
+    linked = linked or int(branches and limits["iomin"] <= 0.5)
+    assert links["a"].tolist() == [100] * linked
+    assert links["b"].tolist() == [200] * linked
+    assert links["both"].tolist() == [2] * linked
+    assert len(crossings["node"]) == ambiguous == 0
+
+
+def test_the_worst_place_of_a_seam_is_its_largest_unmatched_object_or_its_lowest_iou():
+    """Three boxes of 10 voxels along x, from x = 0, 100 and 200, and one where nothing is."""
+    at = np.arange(4) * 100
+    boxes = np.stack([at * 0, at * 0, at, at * 0 + 1, at * 0 + 1, at + 10], 1)
+    links = {
+        "seam": [0, 0, 1, 1],
+        "a": [1, 2, 3, 4],
+        "b": [11, 12, 13, 14],
+        "both": [1, 1, 1, 1],
+        "voxels_a": [2, 2, 2, 2],
+        "voxels_b": [2, 2, 2, 2],
+        "iou": [0.2, 0.9, 0.8, 0.3],
+        "place": [0, 1, 2, 3],
+    }
+    crossings = {
+        "seam": [0, 0, 0, 0, 2, 2],
+        "node": [1, 5, 6, 7, 8, 9],
+        "voxels": [90, 3, 8, 4, 6, 6],
+        "place": [0, 4, 5, 6, 7, 8],
+    }
+    rows = seam_rows(
+        boxes,
+        {k: np.array(v) for k, v in links.items()},
+        np.zeros(4, bool),
+        {k: np.array(v) for k, v in crossings.items()},
+    )
+    assert rows["unmatched"].tolist() == [3, 0, 2, 0]
+    # Object 6 of 8 voxels; the pair of IoU 0.3; of two of one size the smaller node; the middle.
+    assert rows["x"].tolist() == [5, 103, 207, 305]

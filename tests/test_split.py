@@ -147,6 +147,22 @@ def test_holes_smoothing_and_opening_change_the_seeds():
         np.testing.assert_array_equal(found, spur)
 
 
+def test_opening_takes_necks_away_and_gives_bodies_their_depth_back():
+    """Squares of 9 voxels, 9 high, with a bar of 3 between them: half-widths of 40 and 16 nm at 8 nm.
+
+    Without the bar the neck's height is 0; eroded squares would be only 24 nm deep.
+    """
+    mask = np.zeros((1, 11, 28), bool)
+    mask[0, 1:10, 1:10] = mask[0, 1:10, 18:27] = True
+    mask[0, 4:7, 10:18] = True
+    necks = Necks(depth_nm=32, cap_nm=200)
+    assert split_mask(mask, voxel_nm=NM, necks=necks).max() == 1
+    found = split_mask(mask, voxel_nm=NM, necks=replace(necks, opening_nm=16))
+    assert set(np.unique(found)) == {0, 1, 2}
+    np.testing.assert_array_equal(found > 0, mask)
+    assert split_mask(mask, voxel_nm=NM, necks=replace(necks, depth_nm=41, opening_nm=16)).max() == 1
+
+
 def test_objects_meet_on_the_ridge_of_a_boundary_map_or_at_a_boundary_class(tmp_path):
     """A rod of two chambers; the wall is not where the neck is."""
     mask = balls((11, 20, 34), [(5, 10, 10), (5, 10, 24)], 64.0)

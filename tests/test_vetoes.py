@@ -116,3 +116,22 @@ def test_two_objects_of_a_block_are_not_joined_through_others():
         apart=np.zeros((0, 2), np.int64),
     )
     assert free.tolist() == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_group_keeps_what_each_of_its_nodes_must_stay_apart_from(flip):
+    """0 and 2 stay apart: 2 is joined with 1 first, so 0 and 1 cannot be. Also with 2 on the other side."""
+    of = [2, 1, 0] if flip else [0, 1, 2]
+    roots, refused = join(
+        3, [[of[1], of[2]], [of[0], of[1]]], [0.9, 0.5], block=[0, 1, 2], apart=[[of[0], of[2]]]
+    )
+    assert refused.tolist() == [False, True]
+    assert roots.tolist() == ([0, 0, 2] if flip else [0, 1, 1])
+
+
+def test_two_groups_are_not_joined_if_any_two_of_their_nodes_must_stay_apart():
+    """0-1 and 2-3-4 are made first; only their last ones, 1 and 4, stay apart, and 0-2 would join them."""
+    pairs = [[0, 1], [2, 3], [3, 4], [0, 2]]
+    roots, refused = join(5, pairs, [0.9, 0.8, 0.7, 0.5], block=[0, 1, 2, 3, 4], apart=[[4, 1]])
+    assert refused.tolist() == [False, False, False, True]
+    assert roots.tolist() == [0, 0, 2, 2, 2]
