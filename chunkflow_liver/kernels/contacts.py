@@ -215,12 +215,18 @@ class _Search:
         smallest = np.full(cells, np.iinfo(np.int32).max, np.int32)
         largest = np.zeros(cells, np.int32)
         begins = np.zeros(math.prod(cells) + 1, np.int64)
-        entries = np.empty((0, 4), np.int32)
+        entries = np.empty((0, 5), np.int32)
         meeting_loops.fill_cells(labels, size, (smallest, largest), begins, entries)
         begins = np.cumsum(begins)
-        entries = np.empty((int(begins[-1]), 4), np.int32)
+        entries = np.empty((int(begins[-1]), 5), np.int32)
         if len(entries):
             meeting_loops.fill_cells(labels, size, (smallest, largest), begins.copy(), entries)
+            cell = np.repeat(np.arange(len(begins) - 1), np.diff(begins))
+            key = cell << 32 | entries[:, 3]
+            order = np.argsort(key, kind="stable")
+            entries, key = entries[order], key[order]
+            fresh = np.flatnonzero(np.diff(key, prepend=-1))
+            entries[fresh, 4] = np.diff(fresh, append=len(key))
         far = [-(-r // s) for r, s in zip(reach, size, strict=True)]
         z, y, x = (
             np.minimum((np.maximum(np.arange((f + 1) * s + 1) - 1, 0) * length) ** 2, limit + 1)

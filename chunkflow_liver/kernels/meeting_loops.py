@@ -22,8 +22,9 @@ def fill_cells(
         Smallest and largest, filled where there is a label: begin with more than any label, and with 0.
     place : ndarray of shape (cells + 1,), int64
         Where the voxels of each cell begin in `entries`; advanced to where they end.
-    entries : ndarray of shape (E, 4), int32
-        Filled with (z, y, x, label). Without rows `place[c + 1]` is raised by the number of voxels of cell c.
+    entries : ndarray of shape (E, 5), int32
+        The first columns are filled with (z, y, x, label). Without rows `place[c + 1]` is raised by the
+        number of voxels of cell c.
     """
     smallest, largest = extremes
     depth, height, width = labels.shape
@@ -79,7 +80,8 @@ def meetings(
     size, extremes
         As for `fill_cells`.
     inside : tuple of ndarray
-        Where the voxels of each cell begin (cells + 1, int64), and those voxels, as `fill_cells` gives them.
+        Where the voxels of each cell begin (cells + 1, int64), and those voxels, as `fill_cells` gives them,
+        sorted by label in each cell; the first of a label has in the last column how many it has there.
     offsets : ndarray of shape (K, 3), int64
         From the cell of a voxel to those that may hold what it meets, near ones first.
     costs : tuple of ndarray, int64
@@ -122,39 +124,36 @@ def meetings(
             if cz < 0 or cz >= planes or cy < 0 or cy >= lines or cx < 0 or cx >= cells:
                 continue
             label = largest[cz, cy, cx]
-            if label == 0:
+            if label == 0 or (label == barred and smallest[cz, cy, cx] == barred):
                 continue
-            # What is farther than this says nothing new; in a mixed cell every label has its own bound.
-            worst = limit
-            if smallest[cz, cy, cx] == label:
-                if label == barred:
-                    continue
-                for j in range(begin, count):
-                    if found[j, 1] == label:
-                        worst = found[j, 2] - 1
             z0, y0, x0 = cz * size[0] + 1, cy * size[1] + 1, cx * size[2] + 1
             bound = (
                 cost_z[max(0, z0 - z, z - z0 - size[0] + 1)] + cost_y[max(0, y0 - y, y - y0 - size[1] + 1)]
             )
             bound += cost_x[max(0, x0 - x, x - x0 - size[2] + 1)]
-            if bound > worst:
+            if bound > limit:
                 continue
             cell = (cz * lines + cy) * cells + cx
-            for e in range(begins[cell], begins[cell + 1]):
-                gap = cost_z[abs(entries[e, 0] - z)] + cost_y[abs(entries[e, 1] - y)]
-                gap += cost_x[abs(entries[e, 2] - x)]
-                if gap > worst or entries[e, 3] == barred:
-                    continue
+            e = begins[cell]
+            while e < begins[cell + 1]:
+                label, stop = entries[e, 3], e + entries[e, 4]
                 j = begin
-                while j < count and found[j, 1] != entries[e, 3]:
+                while j < count and found[j, 1] != label:
                     j += 1
-                if j == count:
-                    if count == len(found):
-                        return i, begin
-                    found[j, 0], found[j, 1], found[j, 2] = i, entries[e, 3], gap
-                    count += 1
-                elif gap < found[j, 2]:
-                    found[j, 2] = gap
+                # What is farther than this says nothing new.
+                best = limit + 1 if j == count else found[j, 2]
+                nearest = best
+                if label != barred and bound < best:
+                    for other in range(e, stop):
+                        gap = cost_z[abs(entries[other, 0] - z)] + cost_y[abs(entries[other, 1] - y)]
+                        nearest = min(nearest, gap + cost_x[abs(entries[other, 2] - x)])
+                e = stop
+                if nearest < best:
+                    if j == count:
+                        if count == len(found):
+                            return i, begin
+                        count += 1
+                    found[j, 0], found[j, 1], found[j, 2] = i, label, nearest
         best = begin
         for j in range(begin + 1, count):
             if found[j, 2] < found[best, 2] or (
