@@ -8,7 +8,7 @@ from solids import arc, ellipsoid, star, straight, tube, turned
 from strategies import VOXEL_NM
 
 from chunkflow_liver.errors import ConfigError
-from chunkflow_liver.kernels.centreline import centreline
+from chunkflow_liver.kernels.centreline import Branch, Centreline, centreline
 from chunkflow_liver.kernels.narrowing import COLUMNS, Neck, find_narrowings, major_line, narrowest_slice
 
 CUBES = (16.0, 16.0, 16.0)
@@ -123,6 +123,28 @@ def test_limits_decide_what_counts():
     assert len(found_in(mask, CUBES, Neck(max_ratio=ratio - 0.01))["branch"]) == 0
     assert len(found_in(mask, CUBES, Neck(min_prominence_nm=prominence + 10))["branch"]) == 0
     assert len(found_in(mask, CUBES, Neck(min_prominence_nm=prominence - 10))["branch"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("degree", "kept"),
+    [((1, 1), [150.0, 500.0]), ((3, 1), [50.0, 150.0, 500.0]), ((1, 3), [150.0, 500.0, 950.0])],
+)
+def test_ends_are_excluded_up_to_half_the_flank(degree, kept):
+    """Dips of a width of 200 nm at 50 and 150 nm from the start, in the middle and at 50 nm from the stop.
+
+    Half the flank is 100 nm: the two outer dips are at a tip, unless that end is a branch point.
+    """
+    at = np.arange(0.0, 1001.0, 5.0)
+    width = np.full(len(at), 200.0)
+    for dip in (50.0, 150.0, 500.0, 950.0):
+        width -= 80 * np.exp(-(((at - dip) / 15) ** 2))
+    points = np.stack([0 * at, 0 * at, at], 1)
+    # Spheres inside as small as half a voxel: a branch point leaves the widths beside it as they are.
+    branch = Branch(
+        0, 1, points, np.tile([0.0, 0, 1], (len(at), 1)), np.pi * (width / 2) ** 2, np.full(len(at), 8.0)
+    )
+    line = Centreline(points[[0, -1]], np.array(degree), (branch,))
+    assert find_narrowings(line, CUBES, Neck())["position_nm"] == pytest.approx(kept, abs=2)
 
 
 def test_curvatures_are_those_of_the_solid():

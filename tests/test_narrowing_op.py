@@ -14,6 +14,7 @@ import chunkflow_liver as cf
 from chunkflow_liver.engine.execute import peak_mib, reset_peak
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.kernels.surface_areas import area_step_nm2, surface_areas, walled
+from chunkflow_liver.ops import narrowing
 from chunkflow_liver.store.table import Table
 
 FEW = {"permutations": 99, "draws": 50}
@@ -83,6 +84,59 @@ def test_necks_contact_and_cells_are_those_of_the_scene(whole):
     tests = found["-tests"]
     assert (tests["objects"][0], tests["missing"][0]) == (1, 1)
     assert 0 < tests["p_value"][0] <= 1
+
+
+def test_objects_without_a_cell_are_in_no_test(whole, tmp_path):
+    """The first neck, the only one with contact, lies in no cell; where nothing does, all are one."""
+    cells = scene()[2]
+    for name, parents, tested in (("some", np.where(cells == 1, 0, cells), 0), ("none", 0 * cells, 1)):
+        made = cf.narrowing(
+            cf.open_volume(f"{whole}/mitos.ome.zarr", level=0),
+            er=cf.open_volume(f"{whole}/er.ome.zarr", level=0),
+            parents=write(tmp_path, parents, name, kind="label", voxel_nm=CUBES),
+            near=cf.Near(window_nm=120, **FEW),
+            name="necks",
+            work=tmp_path / f"work-{name}",
+        )
+        done(made)
+        found = tables(tmp_path / f"work-{name}")
+        assert found["-cells"]["cell"][0] == 0
+        assert found["-cells"]["instances"][0] == (1 if name == "some" else 3)
+        assert found["-cells"]["objects"][0] == tested
+        assert np.isnan(found["-cells"]["p_value"][0]) == (tested == 0)
+        assert found["-tests"]["objects"][0] == tested
+
+
+def test_cells_are_tested_with_random_numbers_of_their_own():
+    """Ten cells with the same windows: as many draws of one p-value, which do not depend on the others."""
+    rng = np.random.default_rng(0)
+    density = np.tile(rng.random((6, 4)), (10, 1)).ravel()
+    label = np.repeat(np.arange(1, 61), 4).astype(np.uint64)
+
+    def p_values(kept):
+        cell = (label - 1) // 6 + 1
+        windows = {
+            "label": label,
+            "cell": cell,
+            "branch": 0 * label,
+            "position_nm": density,
+            "narrow": np.tile([True, False, False, False], 60),
+            "area_um2": np.ones(240),
+            "contact_um2": density,
+        }
+        kinds = narrowing.OBJECT | narrowing.CONTACT
+        objects = {name: np.ones(60, kind) for name, kind in kinds.items()}
+        objects |= {"label": label[::4], "cell": cell[::4]}
+        chosen = np.isin(cell, kept)
+        record = {f"window/{n}": c[chosen] for n, c in windows.items()}
+        record |= {f"object/{n}": c[chosen[::4]] for n, c in objects.items()}
+        part = {part: function for part, function, _ in narrowing.PARTS}["-cells"]
+        return part(iter([(0, record)]), near=cf.Near(permutations=999, draws=10))["p_value"]
+
+    found = p_values(range(1, 11))
+    assert len(set(found.tolist())) > 3
+    assert np.ptp(found) < 0.1
+    np.testing.assert_array_equal(p_values([3, 7]), found[[2, 6]])
 
 
 def test_areas_are_those_of_contacts(whole):

@@ -27,6 +27,9 @@ EFFECT = (
 )
 """What a test says; see `within_objects`."""
 
+LEAST = 3
+"""Fewest cells, or objects where there is one cell, from which an interval is given."""
+
 _BATCH = 1 << 21
 # Sums that differ by less are equal: the order of additions may not decide.
 _TIE = 1e-12
@@ -45,16 +48,20 @@ class Observed:
         Object of the window.
     cell : ndarray of shape (w,), integer
         Cell of that object; one number for all if there are none.
+    area : ndarray of shape (w,), float64
+        Surface of the window, above 0, in any unit.
     """
 
     density: Array
     narrow: Array
     label: Array
     cell: Array
+    area: Array
 
     def of(self, chosen: Array) -> Observed:
         """The chosen windows (mask or rows)."""
-        return Observed(self.density[chosen], self.narrow[chosen], self.label[chosen], self.cell[chosen])
+        columns = (self.density, self.narrow, self.label, self.cell, self.area)
+        return Observed(*(column[chosen] for column in columns))
 
 
 @dataclass(frozen=True)
@@ -70,15 +77,19 @@ class _Objects:
     narrow_total: Array
 
 
-def within_objects(seen: Observed, *, permutations: int, draws: int, seed: int) -> dict[str, float]:
+def within_objects(
+    seen: Observed, *, permutations: int, draws: int, seed: int | tuple[int, int]
+) -> dict[str, float]:
     """Narrowings against other places of the same objects.
 
     Parameters
     ----------
     seen : Observed
         Windows; objects without a narrowing or without another place say nothing and are left out.
-    permutations, draws, seed : int
-        Of the test and of the intervals.
+    permutations, draws : int
+        Of the test and for the intervals.
+    seed : int or tuple of int
+        Of the random numbers of both.
 
     Returns
     -------
@@ -86,25 +97,34 @@ def within_objects(seen: Observed, *, permutations: int, draws: int, seed: int) 
         The entries of `EFFECT`. `objects` (informative ones) in `cells`, `missing` (objects that have
         both kinds of window but no contact in any: 0/0), `mean_narrow`, `mean_control` (means over
         objects of the mean density of their windows), `difference` and `ratio` of these two with 95 %
-        intervals (NaN for fewer than 3 objects, of which draws say nothing), `standardised` (mean over
-        standard deviation of the objects' differences), `share_greater` (objects with more contact at
-        narrowings, of those with any difference), `p_value` (two-sided, never 0). What cannot be said
-        is NaN; a ratio to 0 is inf.
+        intervals, `standardised` (mean over standard deviation of the objects' differences),
+        `share_greater` (objects with more contact at narrowings, of those with any difference),
+        `p_value` (two-sided, never 0). What cannot be said is NaN; a ratio to 0 is inf.
 
     Notes
     -----
-    The test assumes nothing but that without an effect a narrowing might as well lie at any other window
-    of its object: each permutation draws, in every object, as many windows as there are narrowings; the
-    statistic is the mean difference, p = (1 + as extreme ones) / (1 + permutations) [1]_. Objects weigh
-    the same whatever their number of windows. Intervals resample cells and then objects in cells, so
-    that objects of one cell do not count as independent [2]_.
+    Without an effect a narrowing might as well lie at any other window of its object, but for its size:
+    a neck has less surface, and the density of a smaller window varies more, as 1 / area where contact
+    comes in patches. Exchanged as they are, such densities give small p-values too often. So the
+    windows' deviations from their object's contact per surface are first brought to one variance
+    (times the square root of (m - 1) a / (A - a), with a the area of the window and A that of all m
+    windows: 1 where all are equal). Each permutation draws, in every object, as many windows as there
+    are narrowings; the statistic is the mean difference of the deviations,
+    p = (1 + as extreme ones) / (1 + permutations) [1]_. Where density varies less with area than this,
+    the test errs towards large p-values. Objects weigh the same whatever their number of windows.
+
+    Intervals are those of t with one degree of freedom less than there are cells, and with the
+    covariance of the two means when whole cells are drawn with replacement [2]_; that of the ratio is
+    Fieller's [3]_. From one cell whole objects are drawn, and the interval is about objects of this cell
+    only. There is none for two cells, or fewer than `LEAST` objects of one cell.
 
     References
     ----------
     .. [1] Phipson and Smyth, Stat. Appl. Genet. Mol. Biol. 9 (2010), doi:10.2202/1544-6115.1585
-    .. [2] Saravanan, Berman and Sober, Neurons Behav. Data Anal. Theory 3 (2020), hierarchical bootstrap
+    .. [2] Davison and Hinkley, Bootstrap Methods and their Application (1997), section 3.8
+    .. [3] Fieller, J. R. Stat. Soc. B 16 (1954), doi:10.1111/j.2517-6161.1954.tb00159.x
     """
-    seen = seen.of(np.lexsort((seen.density, ~seen.narrow, seen.label)))
+    seen = seen.of(np.lexsort((seen.area, seen.density, ~seen.narrow, seen.label)))
     objects = _objects(seen)
     both = (objects.narrow > 0) & (objects.narrow < objects.windows)
     informative = both & (objects.total > 0)
@@ -116,7 +136,7 @@ def within_objects(seen: Observed, *, permutations: int, draws: int, seed: int) 
     narrow = objects.narrow_total / objects.narrow
     control = (objects.total - objects.narrow_total) / (objects.windows - objects.narrow)
     rng = np.random.default_rng(seed)
-    extreme = _extreme(seen, objects, float((narrow - control).mean()), permutations, rng)
+    extreme = _extreme(_deviations(seen, objects), objects, permutations, rng)
     return _effect(narrow, control, objects.cell, draws, rng) | {
         "missing": missing,
         "p_value": (1 + extreme) / (1 + permutations),
@@ -141,8 +161,8 @@ def between_objects(seen: Observed, *, permutations: int, draws: int, seed: int)
 
     Notes
     -----
-    Permutations exchange objects with and without narrowings in each cell. Intervals resample cells,
-    then the objects of each kind in each cell.
+    Permutations exchange objects with and without narrowings in each cell. Intervals draw whole cells;
+    from one cell, objects of each kind, with the degrees of freedom of the rarer kind.
     """
     objects = _objects(seen.of(np.lexsort((seen.density, ~seen.narrow, seen.label))))
     treated = objects.narrow > 0
@@ -150,32 +170,29 @@ def between_objects(seen: Observed, *, permutations: int, draws: int, seed: int)
         treated, objects.narrow_total / np.maximum(objects.narrow, 1), objects.total / objects.windows
     )
     found = within_objects(
-        Observed(value, treated, objects.cell, np.zeros(len(value), np.int64)),
+        Observed(value, treated, objects.cell, np.zeros(len(value), np.int64), np.ones(len(value))),
         permutations=permutations,
         draws=1,
         seed=seed,
     )
-    order = np.lexsort((value, ~treated, objects.cell))
-    treated, value, cell = treated[order], value[order], objects.cell[order]
-    cells, size = np.unique(cell, return_counts=True)
-    some = np.bincount(np.searchsorted(cells, cell), treated)
-    contact = np.bincount(np.searchsorted(cells, cell), value)
-    kept = np.isin(cell, cells[(some > 0) & (some < size) & (contact > 0)])
+    row = np.unique(objects.cell, return_inverse=True)[1]
+    some, size = np.bincount(row, treated), np.bincount(row)
+    total, contact = np.bincount(row, value * treated), np.bincount(row, value)
+    kept = (some > 0) & (some < size) & (contact > 0)
     if not kept.any():
         return found
-    group, starts, counts = np.unique(
-        np.stack([cell[kept], ~treated[kept]], 1), axis=0, return_index=True, return_counts=True
-    )
-    means = np.zeros((draws, 2))
     rng = np.random.default_rng(seed)
-    for i in range(draws):
-        pairs = 2 * rng.integers(len(group) // 2, size=len(group) // 2)[:, None] + np.arange(2)
-        rows, first = _drawn(starts[pairs.ravel()], counts[pairs.ravel()], rng)
-        mean = np.add.reduceat(value[kept][rows], first) / counts[pairs.ravel()]
-        means[i] = mean.reshape(-1, 2).mean(0)
-    sizes = {"objects": int(kept.sum()), "cells": len(group) // 2}
-    means = means if kept.sum() > 4 else means[:0]
-    return found | sizes | _intervals(found["mean_narrow"], found["mean_control"], means)
+    if kept.sum() > 1:
+        means = np.stack([total / np.maximum(some, 1), (contact - total) / np.maximum(size - some, 1)], 1)
+        units, spread = int(kept.sum()), _spread(means[kept], np.ones(kept.sum()), draws, rng)
+    else:
+        units = int(min(some[kept][0], (size - some)[kept][0]))
+        spread = np.zeros((2, 2))
+        for kind, side in ((treated, [1.0, 0.0]), (~treated, [0.0, 1.0])):
+            own = np.sort(value[kept[row] & kind])
+            spread += _spread(own[:, None] * side, np.ones(len(own)), draws, rng)
+    sizes = {"objects": int(size[kept].sum()), "cells": int(kept.sum())}
+    return found | sizes | _intervals(found["mean_narrow"], found["mean_control"], spread, units)
 
 
 def adjusted(p_values: Array) -> Array:
@@ -210,16 +227,27 @@ def _objects(seen: Observed) -> _Objects:
     )
 
 
-def _extreme(
-    seen: Observed, objects: _Objects, observed: float, permutations: int, rng: np.random.Generator
-) -> int:
+def _deviations(seen: Observed, objects: _Objects) -> Array:
+    """Densities less that of all windows of their object, at one variance if theirs goes as 1 / area."""
+    n = len(objects.label)
+    area = np.bincount(objects.row, seen.area, n)
+    level = (np.bincount(objects.row, seen.density * seen.area, n) / area)[objects.row]
+    others = area[objects.row] - seen.area
+    scale = np.sqrt((objects.windows[objects.row] - 1) * seen.area / others)
+    return np.asarray((seen.density - level) * scale)
+
+
+def _extreme(deviation: Array, objects: _Objects, permutations: int, rng: np.random.Generator) -> int:
     """How many permutations have a mean difference at least as far from 0 as the observed one."""
     starts = np.cumsum(objects.windows) - objects.windows
     sums = np.zeros(permutations)
+    observed = 0.0
     for m, k in np.unique(np.stack([objects.windows, objects.narrow], 1), axis=0).tolist():
         alike = (objects.windows == m) & (objects.narrow == k)
-        values = seen.density[starts[alike][:, None] + np.arange(m)]
+        values = deviation[starts[alike][:, None] + np.arange(m)]
         n = len(values)
+        # Narrowings come first in their object.
+        observed += float(values[:, :k].sum() * (1 / k + 1 / (m - k)) - values.sum() / (m - k))
         sums -= values.sum() / (m - k)
         step = max(1, _BATCH // (n * m))
         for begin in range(0, permutations, step):
@@ -230,28 +258,25 @@ def _extreme(
                 first = np.argpartition(rng.random((size, n, m)), k - 1, axis=2)[:, :, :k]
                 drawn = np.take_along_axis(np.broadcast_to(values, (size, n, m)), first, 2).sum(2)
             sums[begin : begin + size] += drawn.sum(1) * (1 / k + 1 / (m - k))
-    return int((np.abs(sums / len(objects.label)) >= abs(observed) - _TIE).sum())
+    return int((np.abs(sums) >= abs(observed) - _TIE * len(objects.label)).sum())
 
 
 def _effect(
     narrow: Array, control: Array, cell: Array, draws: int, rng: np.random.Generator
 ) -> dict[str, float]:
-    """Paired effect sizes, and intervals from cells and objects drawn with replacement."""
-    order = np.argsort(cell, kind="stable")
-    narrow, control = narrow[order], control[order]
-    _, starts, counts = np.unique(cell[order], return_index=True, return_counts=True)
-    means = np.zeros((draws, 2))
-    for i in range(draws):
-        cells = rng.integers(len(starts), size=len(starts))
-        rows, _ = _drawn(starts[cells], counts[cells], rng)
-        means[i] = narrow[rows].mean(), control[rows].mean()
+    """Paired effect sizes, and intervals from whole cells (or, of one cell, objects)."""
+    values = np.stack([narrow, control], 1)
+    cells, row = np.unique(cell, return_inverse=True)
+    weight = np.ones(len(values))
+    if len(cells) > 1:
+        weight = np.bincount(row).astype(np.float64)
+        values = np.stack([np.bincount(row, side) for side in (narrow, control)], 1) / weight[:, None]
+    spread = _spread(values, weight, draws, rng)
     difference = narrow - control
     apart = np.abs(difference) > _TIE
-    return _intervals(
-        float(narrow.mean()), float(control.mean()), means if len(narrow) > 2 else means[:0]
-    ) | {
+    return _intervals(float(narrow.mean()), float(control.mean()), spread, len(values)) | {
         "objects": len(narrow),
-        "cells": len(starts),
+        "cells": len(cells),
         "standardised": _over(float(difference.mean()), float(difference.std(ddof=1)))
         if len(narrow) > 1
         else math.nan,
@@ -259,30 +284,60 @@ def _effect(
     }
 
 
-def _drawn(starts: Array, counts: Array, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Rows drawn with replacement from runs of rows, as many from each as it has, and where each begins."""
-    size = np.repeat(counts, counts)
-    rows = np.repeat(starts, counts) + (rng.random(len(size)) * size).astype(np.int64)
-    return rows, np.cumsum(counts) - counts
+def _spread(values: Array, weight: Array, draws: int, rng: np.random.Generator) -> Array:
+    """Covariance (2, 2) of the weighted mean of units (u, 2) that are drawn with replacement."""
+    units = len(values)
+    if units < LEAST or draws < 2:
+        return np.full((2, 2), math.nan)
+    sums = np.concatenate([values * weight[:, None], weight[:, None]], 1)
+    step = max(1, _BATCH // units)
+    parts = [
+        sums[rng.integers(units, size=(min(step, draws - begin), units))].sum(1)
+        for begin in range(0, draws, step)
+    ]
+    found = np.concatenate(parts)
+    # Drawn units vary by a share of 1 / u less than new ones would.
+    return np.cov((found[:, :2] / found[:, 2:]).T) * (units / (units - 1))
 
 
-def _intervals(narrow: float, control: float, means: Array) -> dict[str, float]:
-    """Difference and ratio of two means, and the middle 95 % of those of the draws; NaN without draws."""
-    apart = means[:, 0] - means[:, 1]
-    # Draws without any contact have no ratio; those with contact on one side only have an infinite one.
-    some = means[(means > 0).any(1)]
-    ratios = np.divide(some[:, 0], some[:, 1], out=np.full(len(some), np.inf), where=some[:, 1] > 0)
-    low, high = np.quantile(apart, [0.025, 0.975]) if len(apart) else (math.nan, math.nan)
-    found = {"difference_low": float(low), "difference_high": float(high)}
-    for name, share in (("ratio_low", 0.025), ("ratio_high", 0.975)):
-        # The draw itself, not a value between two: one of them may be infinite.
-        found[name] = float(np.quantile(ratios, share, method="nearest")) if len(ratios) else math.nan
-    return found | {
+def _intervals(narrow: float, control: float, spread: Array, units: int) -> dict[str, float]:
+    """Difference and ratio of two means, with 95 % intervals from their covariance; NaN without one."""
+    from scipy.stats import t
+
+    found = {
         "mean_narrow": narrow,
         "mean_control": control,
         "difference": narrow - control,
         "ratio": _over(narrow, control),
     }
+    if not np.isfinite(spread).all():
+        names = ("difference_low", "difference_high", "ratio_low", "ratio_high")
+        return found | dict.fromkeys(names, math.nan)
+    reach = float(t.ppf(0.975, units - 1))
+    (one, both), (_, other) = spread.tolist()
+    half = reach * math.sqrt(max(one - 2 * both + other, 0.0))
+    low, high = _ratios(narrow, control, reach**2 * spread)
+    return found | {
+        "difference_low": narrow - control - half,
+        "difference_high": narrow - control + half,
+        "ratio_low": low,
+        "ratio_high": high,
+    }
+
+
+def _ratios(narrow: float, control: float, reach: Array) -> tuple[float, float]:
+    """Ratios r from 0 on for which narrow - r control lies within reach of 0: the smallest and the largest.
+
+    Notes
+    -----
+    That is a r^2 - 2 b r + c <= 0. If control itself may be 0 (a <= 0) there is no largest.
+    """
+    a, b, c = control**2 - reach[1, 1], narrow * control - reach[0, 1], narrow**2 - reach[0, 0]
+    root = math.sqrt(max(b * b - a * c, 0.0))
+    if a > 0:
+        return max((b - root) / a, 0.0), max((b + root) / a, 0.0)
+    # At 0 the expression is c: where that is above 0 the ratios begin at its positive root.
+    return (c / (b + root) if c > 0 and b + root > 0 else 0.0), math.inf
 
 
 def _over(a: float, b: float) -> float:

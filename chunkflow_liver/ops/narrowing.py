@@ -77,6 +77,8 @@ def narrowing(
         What counts as a narrowing.
     parents : Volume, optional
         Ids of cells (or zones) on the same voxels; an object belongs to the one with most of its voxels.
+        Objects without any have cell 0 and are left out of the tests; if none has a cell, all count as of
+        one.
     name : str
         Name of the table.
     work : path
@@ -304,10 +306,14 @@ def _windows(records: Records, *, near: Near | None) -> dict[str, Array]:
 
 
 def _observed(records: Records) -> Observed:
+    """The windows that are tested; where some objects have a cell, those of objects without one are not."""
     seen = _windows(records, near=None)
     # A window without any surface of its own (in a branch point) says nothing.
     some = seen["area_um2"] > 0
-    return Observed(seen["density"], seen["narrow"], seen["label"], seen["cell"]).of(some)
+    # An unknown cell is neither the same as another unknown one nor a cell of its own.
+    some &= (seen["cell"] > 0) | ~seen["cell"].any()
+    columns = ("density", "narrow", "label", "cell", "area_um2")
+    return Observed(*(seen[c][some] for c in columns))
 
 
 def _cells(records: Records, *, near: Near) -> Columns:
@@ -315,8 +321,16 @@ def _cells(records: Records, *, near: Near) -> Columns:
     seen = _observed(iter(kept))
     objects = _rows(iter(kept), "object", OBJECT | CONTACT)
     cells, row = np.unique(objects["cell"], return_inverse=True)
-    settings = {"permutations": near.permutations, "draws": near.draws, "seed": near.seed}
-    tests = [within_objects(seen.of(seen.cell == cell), **settings) for cell in cells]
+    tests = [
+        within_objects(
+            seen.of(seen.cell == cell),
+            permutations=near.permutations,
+            draws=near.draws,
+            # Each cell its own permutations, whichever others there are.
+            seed=(near.seed, int(cell)),
+        )
+        for cell in cells
+    ]
     sums = {
         name: np.bincount(row, objects[name], len(cells))
         for name in ("narrowings", "area_um2", "contact_um2", "near_area_um2", "near_contact_um2")

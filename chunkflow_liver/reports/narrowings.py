@@ -115,14 +115,22 @@ def _tests(tests: Columns, about: dict[str, Any], made: Narrowed) -> None:
     here, there = (float(tests[c][0]) for c in ("mean_narrow", "mean_control"))
     low, high = (float(tests[c][0]) for c in ("difference_low", "difference_high"))
     more = number(100 * (here - there))
+    objects, cells, missing = (int(tests[c][0]) for c in ("objects", "cells", "missing"))
+    where = f" in {number(cells)} cells" if cells > 1 else ""
+    interval = "no interval from so few"
+    if math.isfinite(low):
+        interval = f"95 % interval {number(100 * low)} to {number(100 * high)}"
+        interval += "" if cells > 1 else ", of objects in one cell: how cells differ is not in it"
     against = f"ratio {number(ratio)}" if math.isfinite(ratio) else "none at all elsewhere"
     made.sentences.append(
         f"At narrowings {percent(here)} of the surface lies within {gap} of {to}, elsewhere on the same "
-        f"objects {percent(there)}: a difference of {more} percentage points (95 % interval "
-        f"{number(100 * low)} to {number(100 * high)}; {against}), p = {number(p, 2)} by "
-        f"{number(int(about['permutations']))} permutations of places within "
-        f"{number(int(tests['objects'][0]))} objects; {number(int(tests['missing'][0]))} objects without any "
-        "contact say nothing and are left out."
+        f"objects {percent(there)}: a difference of {more} percentage points ({interval}; {against}), "
+        f"p = {number(p, 2)} by {number(int(about['permutations']))} permutations of places within "
+        f"{number(objects)} objects. These are the objects with contact, a narrowing and room for another "
+        f"window{where}; {number(missing)} objects without any contact say nothing and are left out: over "
+        f"them as well the difference is {number(100 * (here - there) * objects / (objects + missing))} "
+        "points. A patch of contact covers more of a thin neck than of a thick part: part of a difference "
+        "may be this."
     )
     made.facts += [
         (more, f"percentage points more surface near {to} at narrowings"),
