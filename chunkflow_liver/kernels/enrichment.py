@@ -163,6 +163,11 @@ def between_objects(seen: Observed, *, permutations: int, draws: int, seed: int)
     -----
     Permutations exchange objects with and without narrowings in each cell. Intervals draw whole cells;
     from one cell, objects of each kind, with the degrees of freedom of the rarer kind.
+
+    The values of objects are exchanged as they are. That of an object with narrowings comes from less
+    surface and varies more: where such objects are the fewer, p-values are small too often (in
+    simulations without an effect 0.13 to 0.22 of them up to 0.05 where one object in five has a
+    narrowing, 0.02 to 0.06 where half have one).
     """
     objects = _objects(seen.of(np.lexsort((seen.density, ~seen.narrow, seen.label))))
     treated = objects.narrow > 0
