@@ -319,4 +319,5 @@ def _on_voxels(path: str, level: int | None, raw: Volume, what: str, missing_chu
             f"{raw.shape} of {raw.voxel_nm} nm: choose the level of {what!r} that matches, or mend "
             "its scale"
         )
-    return found
+    # Rounded sizes are those of the image, so that operations find all volumes on the same voxels.
+    return replace(found, voxel_nm=raw.voxel_nm)

@@ -110,7 +110,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path, listing):
     others = write(tmp_path, semantic((3, 4, 5), 0), "others", kind="label", classes=[("golgi", 1)])
     floats = write(tmp_path, np.ones((3, 4, 5), np.float32), "floats")
     before = listing()
-    with pytest.raises(InputError, match=r"\(3, 4, 5\) voxels, .* \(3, 4, 4\): compare one level"):
+    with pytest.raises(InputError, match=r"\(3, 4, 5\) voxels and .* \(3, 4, 4\): evaluate needs both"):
         cf.evaluate(classes, smaller, **at)
     with pytest.raises(InputError, match=r"no class name in common: .*'er': 1.* and .*'golgi': 1"):
         cf.evaluate(classes, others, **at)

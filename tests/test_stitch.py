@@ -76,7 +76,7 @@ def test_a_hand_worked_volume(tmp_path):
     assert (row["matched"], row["unmatched"], row["ambiguous"], row["vetoed"]) == (2, 0, 0, 0)
     assert (row["score"], row["iou_min"], row["iou_median"], row["iou_9"]) == (1, 1, 1, 2)
     assert (row["z"], row["y"], row["x"]) == (0, 0, 4)
-    assert (row["z_nm"], row["y_nm"], row["x_nm"]) == (0, 0, 32)
+    assert (row["z_nm"], row["y_nm"], row["x_nm"]) == (8, 4, 36)
 
 
 def test_two_legs_of_a_bow_are_one_object_only_with_branches(tmp_path):
@@ -268,7 +268,7 @@ def test_what_cannot_be_stitched_is_refused(options, says, tmp_path, listing):
 def test_sources_that_do_not_fit_are_refused(tmp_path):
     one = write(tmp_path, np.ones((3, 4, 5), np.uint8), name="one")
     other = write(tmp_path, np.ones((3, 4, 6), np.uint8), name="other")
-    with pytest.raises(InputError, match="choose levels that match"):
+    with pytest.raises(InputError, match="a function needs all on the same voxels; choose the level"):
         cf.stitch([one, other], functions.same, halo_nm=9, name="cells", work=tmp_path / "work")
     with pytest.raises(ConfigError, match="nothing to stitch"):
         cf.stitch([], functions.same, halo_nm=9, name="cells", work=tmp_path / "work")

@@ -120,7 +120,7 @@ def test_a_hand_worked_volume(tmp_path):
     assert (row["matched"], row["unmatched"]) == (2, 0)
     # 1 voxel of 1; 2 voxels of 4, in both planes.
     assert (row["iou_min"], row["iou_9"], row["score"]) == (0.5, 1, 2 * 6 / (4 + 12))
-    assert (row["z"], row["y"], row["x"], row["x_nm"]) == (1, 1, 0, 0)
+    assert (row["z"], row["y"], row["x"], row["x_nm"]) == (1, 1, 0, 8)
     apart = plan(labels, tmp_path, (2, 3, 4), name="strict", iou=0.6)
     assert done(apart).read().max() == 4
     row = cf.read_table(tmp_path / "work/tables/strict-seams.parquet").to_pylist()[0]

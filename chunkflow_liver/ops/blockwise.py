@@ -174,7 +174,7 @@ def stitched(
             _seams,
             f"{name}/blocks",
             seams,
-            params={"voxel_nm": like.voxel_nm, "origin_nm": like.origin_nm},
+            params={"voxel_nm": like.voxel_nm},
             artefacts={"merged": merged},
             provenance={"operation": "stitch", "link": link, "iou": rules.iou, "iomin": rules.iomin},
         ),
@@ -315,7 +315,7 @@ def _view(part: Mapping[str, Array | None], offset: int) -> View:
     return View((starts, values), own, crossing, offset)
 
 
-def _seams(records: Records, *, merged: Arrays, voxel_nm: Nm, origin_nm: Nm) -> Iterator[Columns]:
+def _seams(records: Records, *, merged: Arrays, voxel_nm: Nm) -> Iterator[Columns]:
     """The table of seams, with axis and places in nm; the records were read by the fold before."""
     order = ["block_a", "block_b", "axis", *(f"{a}_{end}" for a in "zyx" for end in ("start", "stop"))]
     order += ["matched", "unmatched", "ambiguous", "vetoed", "score", "iou_min", "iou_median"]
@@ -325,9 +325,9 @@ def _seams(records: Records, *, merged: Arrays, voxel_nm: Nm, origin_nm: Nm) -> 
     for begin in range(0, max(1, len(columns["axis"])), ROWS):
         part = {k: columns[k][begin : begin + ROWS] for k in order}
         part["axis"] = np.array(names)[part["axis"]]
-        for a, v, o in zip("zyx", voxel_nm, origin_nm, strict=True):
+        for a, v in zip("zyx", voxel_nm, strict=True):
             place = columns[a][begin : begin + ROWS]
-            part |= {a: place, f"{a}_nm": place * v + o}
+            part |= {a: place, f"{a}_nm": (place + 0.5) * v}
         yield part
 
 

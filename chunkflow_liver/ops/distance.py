@@ -128,7 +128,7 @@ def distance(
     """
     if cap_nm is not None and not (math.isfinite(cap_nm) and cap_nm > 0):
         raise ConfigError(f"cap_nm must be above 0, got {cap_nm!r}")
-    checked_labels(labels, "classes and instances")
+    labels = checked_labels(labels, "classes and instances")
     number = None if to is None else labels.class_number(to)
     _check(options, number, cap_nm)
     if checked_device(device) != "cpu" and cap_nm is None:

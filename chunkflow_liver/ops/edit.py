@@ -27,6 +27,7 @@ from chunkflow_liver.ops.place import (
     checked_labels,
     label_format,
     label_url,
+    same_voxels,
     table_at,
     work_folder,
 )
@@ -89,17 +90,14 @@ def edit(
     ConfigError
         If a row cannot be understood, or names an id that another row splits, divides or deletes.
     InputError
-        If the file does not exist, or volumes hold no labels or differ in shape.
+        If the file does not exist, or volumes hold no labels or do not lie on the same voxels.
     """
     rows = _checked(read_edits(edits) if isinstance(edits, str | os.PathLike) else edits, "the edits")
-    checked_labels(instances, "instances")
+    instances = checked_labels(instances, "instances")
     if any(action == "divide" for action, _, _ in rows) and pieces is None:
         raise ConfigError("a 'divide' needs `pieces`, the finer objects that it divides by")
-    if pieces is not None and pieces.shape != instances.shape:
-        raise InputError(
-            f"{instances.url} has {instances.shape} voxels and {pieces.url} {pieces.shape}: divide needs "
-            "both on the same voxels, choose the level that matches"
-        )
+    if pieces is not None:
+        same_voxels(instances, pieces, "divide needs both on the same voxels")
     output = instances.like(
         label_url(work, name, into),
         dtype="uint8" if instances.dtype == "bool" else instances.dtype,

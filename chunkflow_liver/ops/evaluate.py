@@ -7,7 +7,7 @@ from chunkflow_liver.engine.stage import Fold, Map, Records, Result
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Block, BlockGrid, Zyx, zyx
 from chunkflow_liver.kernels.overlap import class_scores, instance_scores, merge_overlaps, overlap
-from chunkflow_liver.ops.place import PathLike, checked_labels, table_at, work_folder
+from chunkflow_liver.ops.place import PathLike, checked_labels, same_voxels, table_at, work_folder
 from chunkflow_liver.store.table import Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
@@ -47,16 +47,13 @@ def evaluate(
     Raises
     ------
     ConfigError, InputError
-        If the volumes hold no labels, differ in shape or share no class, or `iou` is not 0.5 to 1.
+        If the volumes hold no labels, do not lie on the same voxels or share no class, or `iou` is not
+        0.5 to 1.
     """
     if iou is not None and not 0.5 <= iou <= 1:
         raise ConfigError(f"iou lies between 0.5 (below, a match would not be unique) and 1, got {iou!r}")
-    for volume in (found, truth):
-        checked_labels(volume, "classes and instances")
-    if found.shape != truth.shape:
-        raise InputError(
-            f"{found.url} has {found.shape} voxels, {truth.url} {truth.shape}: compare one level"
-        )
+    found, truth = (checked_labels(volume, "classes and instances") for volume in (found, truth))
+    same_voxels(found, truth, "evaluate needs both on the same voxels")
     there = dict(truth.classes)
     shared = [(c, n, there[c]) for c, n in found.classes if c in there]
     if iou is None and not shared:

@@ -97,7 +97,7 @@ def label(
         raise ConfigError(f"min_volume_um3 must be 0 or more, got {min_volume_um3!r}")
     if dtype not in (None, "uint32", "uint64"):
         raise ConfigError(f"ids are 'uint32' or 'uint64', got dtype {dtype!r}")
-    checked_labels(semantic, "classes")
+    semantic = checked_labels(semantic, "classes")
     named = None if classes is None else class_list(classes)
     numbers = None if named is None else sorted({semantic.class_number(c) for c in named})
     if numbers is not None and not (numbers and numbers[0] > 0):

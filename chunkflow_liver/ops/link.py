@@ -96,7 +96,7 @@ def link(
         raise ConfigError(f"distance_nm must be 0 or more, got {distance_nm!r}")
     if gap < 0:
         raise ConfigError(f"gap is a number of slices, 0 or more, got {gap!r}")
-    checked_labels(slices, "instances")
+    slices = checked_labels(slices, "instances")
     voxels = math.prod(slices.shape)
     output = slices.like(
         label_url(work, name, into),

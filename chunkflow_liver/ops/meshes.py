@@ -57,7 +57,7 @@ def export_mesh(
         raise ConfigError(f"no meshes of kind {ending!r}; there are {list(ENDINGS)}")
     if not len(ids):
         raise ConfigError("give the ids of the instances to export as meshes")
-    checked_labels(instances, "instances")
+    instances = checked_labels(instances, "instances")
     boxes = _boxes(table, ids)
     folder = Path(to)
     paths = [folder / f"{label}{ending}" for label in boxes]

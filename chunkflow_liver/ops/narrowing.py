@@ -10,7 +10,7 @@ import numpy as np
 
 from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage, plain
-from chunkflow_liver.errors import ConfigError, InputError
+from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Zyx, zyx
 from chunkflow_liver.kernels.centreline import BYTES_PER_VOXEL, Centreline, centreline
 from chunkflow_liver.kernels.contacts import halo_voxels
@@ -18,7 +18,7 @@ from chunkflow_liver.kernels.enrichment import EFFECT, Observed, adjusted, betwe
 from chunkflow_liver.kernels.narrowing import COLUMNS, Neck, find_narrowings, major_line, narrowest_slice
 from chunkflow_liver.kernels.windows import WINDOWS, Near, Track, surface_track, windows, within
 from chunkflow_liver.ops.crops import extents, owned
-from chunkflow_liver.ops.place import PathLike, checked_labels, table_at, work_folder
+from chunkflow_liver.ops.place import PathLike, checked_labels, same_voxels, table_at, work_folder
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
@@ -101,26 +101,22 @@ def narrowing(
     Raises
     ------
     ConfigError, InputError
-        If the axis or the class does not exist, or the volumes hold no labels or differ in shape.
+        If the axis or the class does not exist, or the volumes hold no labels or do not lie on the same
+        voxels.
     """
     near, neck = near or Near(), neck or Neck()
     if axis not in AXES:
         raise ConfigError(f"no axis {axis!r}; there are {list(AXES)}")
-    checked_labels(instances, "instances")
+    instances = checked_labels(instances, "instances")
+    inputs = [instances]
     for other, what in ((er, "the other class"), (parents, "parents")):
-        if other is None:
-            continue
-        checked_labels(other, what)
-        if other.shape != instances.shape:
-            raise InputError(
-                f"{instances.url} has {instances.shape} voxels and {other.url} {other.shape}: narrowing "
-                f"needs {what} on the same voxels, choose the level that matches"
-            )
+        if other is not None:
+            inputs.append(checked_labels(other, what))
+            same_voxels(instances, other, f"narrowing needs {what} on the same voxels")
     number = None
     if er is not None and er.classes:
         number = er.class_number(near.to)
     stages, objects = extents(instances, name=name, work=work, block=block, most_voxels=MOST_VOXELS)
-    inputs = tuple(v for v in (instances, er, parents) if v is not None)
     params = {
         "given": [er is not None, parents is not None],
         "number": number,
@@ -133,7 +129,7 @@ def narrowing(
         f"{name}/narrowings",
         _block,
         BlockGrid(instances.box, block or zyx(list(instances.write_unit))),
-        inputs,
+        tuple(inputs),
         params={**params, "voxel_nm": instances.voxel_nm},
         artefacts={"objects": objects},
         resident=int(most * (BYTES_PER_VOXEL + sum(v.itemsize for v in inputs))),

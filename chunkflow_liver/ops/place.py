@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ from chunkflow_liver.store.units import ZarrFormat
 from chunkflow_liver.store.volume import Volume
 
 PathLike = str | os.PathLike[str]
+
+SAME_SIZE = 1e-6
+"""By what share the voxel sizes of two volumes may differ, so that numbers of text and of float32 agree."""
 
 
 def work_folder(work: PathLike) -> Path:
@@ -56,10 +60,39 @@ def artefact_url(work: PathLike, name: str, what: str) -> str:
 
 
 def checked_labels(volume: Volume, what: str) -> Volume:
-    """`volume` if its voxels can be labels, else an InputError; `what` they are, in the plural."""
+    """`volume` to be read as labels, of which negative ones are refused; `what` they are, in the plural."""
     if np.dtype(volume.dtype).kind not in "bui":
         raise InputError(f"{volume.url} holds {volume.dtype} voxels; {what} must be integers")
-    return volume
+    return replace(volume, ids=True)
+
+
+def same_voxels(first: Volume, second: Volume, need: str) -> None:
+    """Refuse two volumes whose voxels are not the same ones; `need` says who needs it.
+
+    Raises
+    ------
+    InputError
+        If shapes differ, voxel sizes by more than a millionth, or places by more than half a voxel.
+    """
+    if first.shape != second.shape:
+        raise InputError(
+            f"{first.url} has {first.shape} voxels and {second.url} {second.shape}: {need}; choose the level "
+            "that matches"
+        )
+    sizes = list(zip(first.voxel_nm, second.voxel_nm, strict=True))
+    if any(abs(a - b) > SAME_SIZE * max(a, b) for a, b in sizes):
+        raise InputError(
+            f"{first.url} has voxels of {first.voxel_nm} nm and {second.url} of {second.voxel_nm} nm: "
+            f"{need}; choose the level that matches, or mend the size in the metadata of the one that is "
+            "wrong"
+        )
+    places = zip(first.origin_nm, second.origin_nm, first.voxel_nm, strict=True)
+    if any(abs(a - b) > size / 2 for a, b, size in places):
+        raise InputError(
+            f"{first.url} begins at {first.origin_nm} nm (z, y, x) and {second.url} at {second.origin_nm} "
+            f"nm: {need}; cut both out of the same box, or mend the translation in the metadata of the one "
+            "that is wrong"
+        )
 
 
 def class_list(classes: str | int | Sequence[str | int]) -> list[str | int]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, plain
-from chunkflow_liver.errors import ConfigError, InputError
+from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import NM_PER_UM, Block, BlockGrid, Box, Nm, voxels, zyx
 from chunkflow_liver.kernels.contacts import Near, halo_voxels, near_surface
 from chunkflow_liver.kernels.squares import nearest_of, whole_unit
@@ -37,7 +37,7 @@ from chunkflow_liver.kernels.tallies import (
     share,
     shell_rows,
 )
-from chunkflow_liver.ops.place import PathLike, checked_labels, table_at, work_folder
+from chunkflow_liver.ops.place import PathLike, checked_labels, same_voxels, table_at, work_folder
 from chunkflow_liver.ops.rows import named, summed
 from chunkflow_liver.store.table import Columns
 from chunkflow_liver.store.volume import Volume
@@ -101,21 +101,17 @@ def profiles(
     ------
     ConfigError, InputError
         If the cap is not above 0, shells do not ascend, the class does not exist or is background, or
-        the volumes hold no labels or differ in shape.
+        the volumes hold no labels or do not lie on the same voxels.
     """
     shells = [0.0, *map(float, shells_nm)]
     if not (math.isfinite(cap_nm) and cap_nm > 0):
         raise ConfigError(f"cap_nm must be above 0, got {cap_nm!r}")
     if not all(a < b < math.inf for a, b in itertools.pairwise(shells)):
         raise ConfigError(f"shells_nm must ascend from above 0, got {list(shells_nm)}")
-    volumes = (instances, other) if parents is None else (instances, other, parents)
-    for volume in volumes:
-        checked_labels(volume, "instances, classes and parents")
-        if volume.shape != instances.shape:
-            raise InputError(
-                f"{instances.url} has {instances.shape} voxels and {volume.url} {volume.shape}: profiles "
-                "need all on the same voxels, choose the level that matches"
-            )
+    given = (instances, other) if parents is None else (instances, other, parents)
+    volumes = tuple(checked_labels(volume, "instances, classes and parents") for volume in given)
+    for volume in given[1:]:
+        same_voxels(instances, volume, "profiles need all on the same voxels")
     number = other.class_number(to)
     if number == 0:
         raise ConfigError("a profile to class 0 does not exist: 0 is background, classes count from 1")

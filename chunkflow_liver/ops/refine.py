@@ -89,7 +89,7 @@ def refine(
         If the voxels are no labels.
     """
     shapes, keep = shapes or Shapes(), keep or Keep()
-    checked_labels(instances, "instances")
+    instances = checked_labels(instances, "instances")
     output = instances.like(
         label_url(work, name, into),
         dtype=id_dtype(min(math.prod(instances.shape), _largest(instances.dtype))),

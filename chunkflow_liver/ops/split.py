@@ -13,7 +13,7 @@ from chunkflow_liver.kernels.slice_links import Rule
 from chunkflow_liver.kernels.watershed import Necks, split_block, split_seeded
 from chunkflow_liver.ops.blockwise import Instances, Rules, stitched
 from chunkflow_liver.ops.levels import Repeated, coarser_level, factor_between
-from chunkflow_liver.ops.place import PathLike, checked_labels, class_list
+from chunkflow_liver.ops.place import PathLike, checked_labels, class_list, same_voxels
 from chunkflow_liver.store.volume import Volume
 
 WORKING = 110.0
@@ -81,7 +81,7 @@ def split(
         If a block cuts through voxels of the level of `seeds_from`.
     """
     classes = class_list(classes)
-    checked_labels(semantic, "classes")
+    semantic = checked_labels(semantic, "classes")
     numbers = sorted({semantic.class_number(c) for c in classes})
     if not (numbers and numbers[0] > 0):
         raise ConfigError(f"classes {list(classes)} are no objects: name one or more, and not 0, background")
@@ -122,11 +122,8 @@ def split(
         zyx([-(-n // 2) for n in halo]),
         WORKING,
     )
-    if isinstance(boundary, Volume) and boundary.shape != semantic.shape:
-        raise InputError(
-            f"{semantic.url} has {semantic.shape} voxels and the boundary {boundary.url} {boundary.shape}: "
-            "choose the level that matches"
-        )
+    if isinstance(boundary, Volume):
+        same_voxels(semantic, boundary, "split needs the boundary on the same voxels")
     sources = (semantic, coarse, boundary if isinstance(boundary, Volume) else None)
     there = [source for source in sources if source is not None]
     plan = stitched(there, found, rules, like=semantic, name=name, work=work, block=block, into=into)
@@ -138,7 +135,7 @@ def split(
 def _coarse(semantic: Volume, given: Volume | int, mode: str) -> Repeated:
     """The level that seeds are found on, read at the voxels of `semantic`."""
     level = given if isinstance(given, Volume) else coarser_level(semantic, given)
-    checked_labels(level, "classes")
+    level = checked_labels(level, "classes")
     factor = factor_between(level, semantic)
     if factor is None or max(factor) == 1:
         raise InputError(

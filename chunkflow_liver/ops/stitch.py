@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from chunkflow_liver.engine.plan import Plan
-from chunkflow_liver.errors import ConfigError, InputError
+from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import Zyx, voxels, zyx
 from chunkflow_liver.ops.blockwise import Instances, Rules, stitched
-from chunkflow_liver.ops.place import PathLike, checked_labels
+from chunkflow_liver.ops.place import PathLike, checked_labels, same_voxels
 from chunkflow_liver.ops.stored_blocks import as_stored, stored_blocks
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
@@ -78,7 +78,7 @@ def stitch(
     Raises
     ------
     ConfigError, InputError
-        If function, halo or limits cannot be used, sources differ in shape, or labels are none.
+        If function, halo or limits cannot be used, sources do not lie on the same voxels, or labels are none.
 
     Notes
     -----
@@ -96,11 +96,8 @@ def stitch(
         raise ConfigError(f"working is bytes per voxel, 0 or more, got {working:g}")
     _check_link(joining.pop("link", None), "touch" if function is None and not stored else "overlap")
     for other in sources[1:]:
-        if not stored and other.shape != sources[0].shape:
-            raise InputError(
-                f"{sources[0].url} has {sources[0].shape} voxels and {other.url} {other.shape}: "
-                "choose levels that match"
-            )
+        if not stored:
+            same_voxels(sources[0], other, "a function needs all on the same voxels")
     unknown = sorted(set(joining) - set(Rules.__dataclass_fields__))
     if unknown:
         raise ConfigError(
@@ -119,6 +116,7 @@ def stitch(
         found = Instances(as_stored, {}, classes, blocks.halo, reach, 0.0)
         return stitched((blocks,), found, rules, like=like, block=block, **at)
     if function is None:
+        sources = (checked_labels(sources[0], "labels of blocks"),)
         found = Instances(None, {}, classes, (0, 0, 0), None, 0.0)
     else:
         _check_function(function, halo_nm)
@@ -162,7 +160,6 @@ def _check_given(
             f"{count} volumes and no function: labels of blocks are one volume; give it alone, or the "
             "function that labels a block, or images of blocks under their places"
         )
-    checked_labels(source, "labels of blocks")
     given = {"halo_nm": halo_nm, "params": params}
     unused = sorted(k for k, v in given.items() if v is not None)
     if unused:

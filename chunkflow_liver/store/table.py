@@ -27,6 +27,9 @@ UNITS = {
     "_um2": "micrometer^2",
     "_um3": "micrometer^3",
 }
+PLACES = tuple(f"{of}{axis}_nm" for of in ("", "centroid_") for axis in "zyx")
+FRAME = "the volume's first corner; the origin of its image is not added"
+"""Where places are measured from, the same in all tables; a voxel's is (index + 0.5) times its size."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Table:
         """Write `columns` (arrays of one length) under a temporary name and rename it into place.
 
         Columns may come part by part, one part or more. The unit of a column is what
-        `provenance["units"]` says, or follows from the end of its name; `provenance` is stored as JSON.
+        `provenance["units"]` says, or follows from the end of its name; a column of places also states where
+        they are measured from. `provenance` is stored as JSON.
         """
         parts = iter([columns] if isinstance(columns, Mapping) else columns)
         first = _rows(next(parts), provenance)
@@ -64,7 +68,8 @@ def _rows(columns: Columns, provenance: Mapping[str, Any] | None) -> pa.Table:
     fields = []
     for name, array in zip(columns, arrays, strict=True):
         unit = units.get(name) or next((u for end, u in UNITS.items() if name.endswith(end)), "")
-        fields.append(pa.field(name, array.type, metadata={"unit": unit} if unit else None))
+        about_column = ({"unit": unit} if unit else {}) | ({"from": FRAME} if name in PLACES else {})
+        fields.append(pa.field(name, array.type, metadata=about_column or None))
     about = {"chunkflow_liver": json.dumps(provenance or {}, sort_keys=True, default=str)}
     return pa.table(arrays, schema=pa.schema(fields, metadata=about))
 

@@ -17,6 +17,7 @@ from zarr.core.sync import sync
 
 from chunkflow_liver.errors import ChunkError, GridError, InputError
 from chunkflow_liver.geometry import Box, Nm, Zyx
+from chunkflow_liver.store.ids import refuse_negative
 from chunkflow_liver.store.location import is_local, join, open_store, read_key, store_errors
 from chunkflow_liver.store.ngff import SPACE
 from chunkflow_liver.store.ngff_write import pyramid_factors
@@ -81,6 +82,8 @@ class Volume:
         Of a new image of lengths in whole steps: nm of one step.
     region : Box or None
         The voxels that were looked at, where those are not all: others are 0 and mean nothing.
+    ids : bool
+        Whether it is read as labels: a negative one is an error then.
     """
 
     url: str
@@ -103,6 +106,7 @@ class Volume:
     complete: bool = True
     quantum_nm: float | None = None
     region: Box | None = None
+    ids: bool = False
 
     @property
     def name(self) -> str:
@@ -249,7 +253,10 @@ class Volume:
         array = np.asarray(found).transpose([spatial.index(a) for a in SPACE if a in spatial])
         if "z" not in spatial:
             array = array[np.newaxis]
-        return np.ascontiguousarray(array, dtype=self.dtype)
+        voxels = np.ascontiguousarray(array, dtype=self.dtype)
+        if self.ids:
+            refuse_negative(voxels, box, join(self.url, self.path))
+        return voxels
 
     def write(self, box: Box, array: Array) -> None:
         """Store `array` as the voxels of `box`, which must be whole write units.

@@ -15,7 +15,7 @@ import numpy as np
 from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.pyramid import pyramid
 from chunkflow_liver.engine.stage import Fold, Map, Stage, plain
-from chunkflow_liver.errors import ConfigError, InputError
+from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import BlockGrid, Zyx, zyx
 from chunkflow_liver.kernels.contacts import halo_voxels
 from chunkflow_liver.ops.contacts.block import contact_block, site_ids
@@ -26,6 +26,7 @@ from chunkflow_liver.ops.place import (
     artefact_url,
     checked_labels,
     label_url,
+    same_voxels,
     table_at,
     work_folder,
 )
@@ -81,17 +82,13 @@ def contacts(
     ------
     ConfigError, InputError
         If the gap is negative, a class does not exist or is background, or the volumes hold no
-        labels or differ in shape.
+        labels or do not lie on the same voxels.
     """
     if not (math.isfinite(gap_nm) and gap_nm >= 0):
         raise ConfigError(f"gap_nm must be 0 or more, got {gap_nm!r}")
-    if instances.shape != other.shape:
-        raise InputError(
-            f"{instances.url} has {instances.shape} voxels and {other.url} {other.shape}: contacts need "
-            "both on the same voxels, choose the level that matches"
-        )
-    checked_labels(instances, "instances")
-    checked_labels(other, "classes and instances")
+    same_voxels(instances, other, "contacts need both on the same voxels")
+    instances = checked_labels(instances, "instances")
+    other = checked_labels(other, "classes and instances")
     numbers = (_class(instances, of), _class(other, to))
     voxel_nm = instances.voxel_nm
     halo = halo_voxels(gap_nm, voxel_nm)
@@ -124,7 +121,7 @@ def contacts(
                 function,
                 first,
                 table_at(work, table),
-                params={"voxel_nm": voxel_nm, "origin_nm": instances.origin_nm},
+                params={"voxel_nm": voxel_nm},
                 artefacts={"joined": joined},
                 provenance=provenance,
             )

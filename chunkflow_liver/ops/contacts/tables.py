@@ -48,8 +48,8 @@ def join_sites(records: Records, *, counts: Zyx, scratch: Path) -> Columns:
     return {"offsets": np.array(offsets), **merge_sites(parts, pairs)}
 
 
-def site_table(records: Records, *, joined: Any, voxel_nm: Nm, origin_nm: Nm) -> Columns:
-    """One row per site; its place is the mean of the centres of its voxels."""
+def site_table(records: Records, *, joined: Any, voxel_nm: Nm) -> Columns:
+    """One row per site; its place is the mean of the centres of its voxels, from the volume's corner."""
     voxels = joined["voxels"]
     columns: dict[str, Array] = {
         "site": np.arange(1, len(voxels) + 1, dtype=np.uint32),
@@ -60,11 +60,11 @@ def site_table(records: Records, *, joined: Any, voxel_nm: Nm, origin_nm: Nm) ->
         "gap_min_nm": whole_unit(voxel_nm).length_nm(joined["square"]),
     }
     for axis, a in enumerate("zyx"):
-        columns[f"{a}_nm"] = joined[f"sum_{a}"] / voxels * voxel_nm[axis] + origin_nm[axis]
+        columns[f"{a}_nm"] = (joined[f"sum_{a}"] / voxels + 0.5) * voxel_nm[axis]
     return columns
 
 
-def object_table(records: Records, *, joined: Any, voxel_nm: Nm, origin_nm: Nm) -> Columns:
+def object_table(records: Records, *, joined: Any, voxel_nm: Nm) -> Columns:
     """One row per object of either side that has a surface, those of A first."""
     sums = summed(records, _PAIRS | _OBJECTS)
     found = np.concatenate([np.stack([sums[p]["own"], sums[p]["other"]]) for p in ("pairs_a", "pairs_b")], 1)
@@ -95,7 +95,7 @@ def object_table(records: Records, *, joined: Any, voxel_nm: Nm, origin_nm: Nm) 
     return {name: np.concatenate(values) for name, values in columns.items()}
 
 
-def pair_table(records: Records, *, joined: Any, voxel_nm: Nm, origin_nm: Nm) -> Columns:
+def pair_table(records: Records, *, joined: Any, voxel_nm: Nm) -> Columns:
     """One row per pair that comes within the gap on either side."""
     sums = summed(records, _PAIRS)
     unit, step = whole_unit(voxel_nm), _step_um2(voxel_nm)

@@ -10,7 +10,7 @@ import numpy as np
 
 from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage, plain
-from chunkflow_liver.errors import ConfigError, InputError
+from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx, zyx
 from chunkflow_liver.kernels.features import Settings, View
 from chunkflow_liver.kernels.moments import block_sums, describe, merge_sums
@@ -20,7 +20,7 @@ from chunkflow_liver.ops.measure.groups import AMONG, GROUPS, WHOLE
 from chunkflow_liver.ops.measure.parents import parent_stages
 from chunkflow_liver.ops.measure.table import flat, join
 from chunkflow_liver.ops.measure.whole import whole_stages
-from chunkflow_liver.ops.place import PathLike, arrays_at, checked_labels, table_at, work_folder
+from chunkflow_liver.ops.place import PathLike, arrays_at, checked_labels, same_voxels, table_at, work_folder
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array, on_device
@@ -102,12 +102,9 @@ def measure(
     unknown = sorted(set(features) - set(FEATURES) - {engine})
     if unknown:
         raise ConfigError(f"no features {unknown}; there are {list(FEATURES)}")
-    checked_labels(instances, "instances")
-    if raw is not None and raw.shape != instances.shape:
-        raise InputError(
-            f"{raw.url} has {raw.shape} voxels and {instances.url} {instances.shape}: "
-            "measure needs both on the same voxels, choose the level that matches"
-        )
+    instances = checked_labels(instances, "instances")
+    if raw is not None:
+        same_voxels(raw, instances, "measure needs both on the same voxels")
     groups = {feature: GROUPS[feature] for feature in features if feature in GROUPS}
     wholes = {feature: WHOLE[feature] for feature in features if feature in WHOLE}
     imaged = [f for known in (groups, wholes) for f, group in known.items() if group.image]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage
-from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Block, BlockGrid
 from chunkflow_liver.kernels.overlap import majority, merge_overlaps, overlap
-from chunkflow_liver.ops.place import PathLike, arrays_at, checked_labels
+from chunkflow_liver.ops.place import PathLike, arrays_at, checked_labels, same_voxels
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
@@ -24,12 +23,8 @@ def parent_stages(
     InputError
         If `parents` holds no labels, or not on the voxels of `instances`.
     """
-    checked_labels(parents, "parents")
-    if parents.shape != instances.shape:
-        raise InputError(
-            f"{parents.url} has {parents.shape} voxels and {instances.url} {instances.shape}: parents and "
-            "instances must lie on the same voxels, choose the level that matches"
-        )
+    parents = checked_labels(parents, "parents")
+    same_voxels(parents, instances, "parents and instances must lie on the same voxels")
     found = arrays_at(work, name, "parents")
     shared = Map(f"{name}/parents", _shared, grid, (instances, parents), working=24.0)
     return (shared, Fold(f"{name}/parent", _parent, shared.name, found)), found
