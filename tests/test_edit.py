@@ -127,6 +127,17 @@ def test_ids_of_64_bits_are_edited(tmp_path):
     assert found.ravel().tolist() == [2**53, 2**53 + 1, 0, 2**63 + 1, 2**53]
 
 
+def test_the_largest_id_there_is_stays_and_takes_no_new_one_after_it(tmp_path):
+    labels = np.array([[[2**64 - 1, 0, 3, 0, 3]]], np.uint64)
+    volume = write(tmp_path, labels, "instances", kind="label")
+    found = done(cf.edit(volume, [("delete", 3)], name="fewer", work=tmp_path / "work")).read()
+    assert found.ravel().tolist() == [2**64 - 1, 0, 0, 0, 0]
+    with pytest.raises(
+        (InputError, RunIncompleteError), match=f"new id would be {2**64}, which uint64 cannot hold"
+    ):
+        done(cf.edit(volume, [("split", 3)], name="more", work=tmp_path / "work"))
+
+
 def test_ids_that_are_not_there_or_do_not_fit_stop_the_run_before_it_writes(tmp_path):
     labels = np.zeros((1, 1, 9), np.uint8)
     labels[0, 0, ::2] = 255

@@ -177,6 +177,21 @@ def test_instances_from_elsewhere_do_not_borrow_classes(tmp_path):
     done(cf.label(write(tmp_path, array), name="cells", work=tmp_path / "work"))
     foreign = write(tmp_path, (array * 9).astype(np.uint32), "cells", kind="label")
     assert table(cf.measure(foreign, name="t", work=tmp_path / "work"))["class"] == [""]
+    fewer = write(tmp_path / "elsewhere", array, "cells", kind="label")
+    assert table(cf.measure(fewer, name="u", work=tmp_path / "work"))["class"] == [""]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_intensities_that_are_no_numbers_are_refused_under_objects_only(value, tmp_path):
+    labels, raw = np.zeros((2, 3, 4), np.uint8), np.ones((2, 3, 4), np.float32)
+    labels[0, :, :2], labels[1, :, 2:], raw[0, 0, 3] = 5, 7, value
+    cells, work = write(tmp_path, labels, "cells", kind="label"), tmp_path / "work"
+    beside = cf.measure(cells, raw=write(tmp_path, raw, "beside"), name="t", work=work)
+    assert table(beside)["intensity_mean"] == [1, 1]
+    raw[1, 1, 3] = value
+    under = cf.measure(cells, raw=write(tmp_path, raw, "under"), name="u", work=work)
+    with pytest.raises(Exception, match="object 7 holds intensities that are not finite, one of 1 objects"):
+        done(under)
 
 
 def test_a_broken_run_goes_on_to_the_same_bytes(tmp_path):

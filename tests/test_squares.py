@@ -90,6 +90,13 @@ def test_units_are_worked_by_hand():
     np.testing.assert_allclose(
         np.array(rounded.voxel) * rounded.nm, (40, 5.912345678, 5.912345678), rtol=1e-5
     )
+    # Sizes that are no short decimals but fractions stand for these, whatever type they were kept in.
+    assert whole_unit((40.0, 88 / 15, 88 / 15)).voxel == (75, 11, 11)
+    assert whole_unit((40.0, float(np.float32(88 / 15)), 88 / 15)).voxel == (75, 11, 11)
+    for size in (5.912345678, 39.12345678, 400.0):
+        unit = whole_unit((40.0, size, 5.912345678))
+        error = abs(unit.voxel[2] * unit.nm / 5.912345678 - 1)
+        assert error <= 0.5 * 2**-20 * max(size, 40.0) / 5.912345678
     # A length that is the root of a whole number reaches it, although it is rounded.
     assert whole_unit((1, 1, 1)).squares(3**0.5) == 3
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import linecache
+import sys
 import tempfile
 import tracemalloc
 
@@ -14,7 +17,7 @@ from scipy import ndimage
 from strategies import blocks, done, numbered, resumed_equals_whole, seeds, table, write
 
 import chunkflow_liver as cf
-from chunkflow_liver.errors import ConfigError, InputError, RunIncompleteError
+from chunkflow_liver.errors import ConfigError, InputError, JournalError, RunIncompleteError
 from chunkflow_liver.kernels import union
 from chunkflow_liver.ops import numbering, seam_links, vetoes
 from chunkflow_liver.ops.blockwise import Rules
@@ -77,6 +80,30 @@ def test_a_hand_worked_volume(tmp_path):
     assert (row["score"], row["iou_min"], row["iou_median"], row["iou_9"]) == (1, 1, 1, 2)
     assert (row["z"], row["y"], row["x"]) == (0, 0, 4)
     assert (row["z_nm"], row["y_nm"], row["x_nm"]) == (8, 4, 36)
+
+
+def test_a_run_is_not_resumed_with_a_function_that_was_changed(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    file = tmp_path / "found_in_blocks.py"
+    text = "LEAST = {}\n\n\ndef found(labels, *, voxel_nm):\n    return (labels > LEAST).astype('uint8')\n"
+    truth = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    file.write_text(text.format(3))
+    module = importlib.import_module("found_in_blocks")
+    at = {"block": (2, 3, 2), "halo_nm": 16.0}
+    first = done(plan(truth, tmp_path, module.found, **at)).read()
+    assert (first == (truth > 3)).all()
+    file.write_text(text.format(9))
+    again = importlib.reload(module)
+    volume = cf.open_volume(tmp_path / "truth.ome.zarr")
+    changed = cf.stitch(volume, again.found, name="cells", work=tmp_path / "work", **at)
+    with pytest.raises(JournalError, match="cells/blocks"):
+        cf.run(changed, progress=False)
+    del again.__dict__["__file__"]
+    file.unlink()
+    linecache.clearcache()
+    with pytest.raises(ConfigError, match="has no source, so a changed function could not be told"):
+        cf.stitch(volume, again.found, name="cells", work=tmp_path / "work", **at)
 
 
 def test_two_legs_of_a_bow_are_one_object_only_with_branches(tmp_path):

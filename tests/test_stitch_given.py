@@ -205,7 +205,7 @@ def test_labels_that_change_during_the_run_are_noticed(tmp_path, monkeypatch):
 
 def test_labels_below_zero_are_refused(tmp_path):
     volume = write(tmp_path, np.full((3, 4, 5), -3, np.int16), "labels", kind="label")
-    with pytest.raises(RunIncompleteError, match="must return labels of 0 or more, got -3"):
+    with pytest.raises(RunIncompleteError, match="holds the label -3, at voxel"):
         done(cf.stitch(volume, block=(3, 4, 4), name="cells", work=tmp_path / "work"))
 
 

@@ -18,6 +18,9 @@ Trim = tuple[slice, slice, slice]
 
 _LARGEST_SIZE = 1 << 20
 _TIE = 1 + 1e-9
+_LARGEST_PART = 1000
+_SAME = Fraction(1, 10**7)
+"""Sizes are fractions of nm with denominators up to 1000 if they are that near to them."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +59,25 @@ def whole_unit(voxel_nm: Nm) -> Unit:
     -------
     Unit
         For (40, 5.9, 5.9) nm 0.1 nm and (400, 59, 59). Sizes with so many digits that one is above
-        2**20 units are rounded, by a relative 1e-6 at most where the sizes differ by less than ten.
+        2**20 units are taken as the fractions that they stand for, to a ten-millionth: 5.8666666667 as
+        88 / 15, and (75, 11, 11) with 40 nm. If they are none, they are rounded by half of 2**-20 of the
+        largest size: of the smallest one 4.8e-7 times the ratio of the two.
     """
     if min(voxel_nm) <= 0 or not all(map(math.isfinite, voxel_nm)):
         raise ConfigError(f"distances need positive voxel sizes, got {voxel_nm}")
     sizes = [Fraction(repr(float(v))) for v in voxel_nm]
-    whole = math.lcm(*(s.denominator for s in sizes))
-    unit = Fraction(math.gcd(*(int(s * whole) for s in sizes)), whole)
-    if max(sizes) / unit > _LARGEST_SIZE:
-        unit = max(sizes) / _LARGEST_SIZE
+    if max(sizes) / (unit := _common(sizes)) > _LARGEST_SIZE:
+        simple = [s.limit_denominator(_LARGEST_PART) for s in sizes]
+        if all(abs(a - b) <= _SAME * b for a, b in zip(simple, sizes, strict=True)):
+            sizes = simple
+        unit = max(_common(sizes), max(sizes) / _LARGEST_SIZE)
     return Unit(float(unit), zyx([max(1, round(s / unit)) for s in sizes]))
+
+
+def _common(sizes: Sequence[Fraction]) -> Fraction:
+    """The largest length of which all sizes are whole multiples."""
+    whole = math.lcm(*(s.denominator for s in sizes))
+    return Fraction(math.gcd(*(int(s * whole) for s in sizes)), whole)
 
 
 def parabola(size: int, limit: int, between: bool = False) -> list[int]:

@@ -8,7 +8,10 @@ about two bytes per hundred voxels; to find the instances twice would double the
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -347,5 +350,16 @@ def _apply(block: Block, parts: Array, *, merged: Arrays, given: bool) -> Result
 
 
 def _named(function: Callable[..., Array] | None) -> str:
-    """What stands for a function in the fingerprint of a plan."""
-    return "" if function is None else f"{function.__module__}.{function.__qualname__}"
+    """What stands for a function in the fingerprint of a plan: its name, and the text that it is in."""
+    if function is None:
+        return ""
+    file = getattr(sys.modules.get(function.__module__), "__file__", None)
+    try:
+        # The file, so that what the function calls beside it counts as well; of compiled code its bytes.
+        text = Path(file).read_bytes() if file else inspect.getsource(function).encode()
+    except (OSError, TypeError) as err:
+        raise ConfigError(
+            f"{function!r} has no source, so a changed function could not be told from this one when a run "
+            "is resumed; put it into a module of its own"
+        ) from err
+    return f"{function.__module__}.{function.__qualname__} {hashlib.sha256(text).hexdigest()}"

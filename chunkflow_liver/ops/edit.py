@@ -285,7 +285,9 @@ def _new_ids(labels: Array, sizes: Array, last: int) -> tuple[Array, int]:
     keeps[order[np.unique(labels[order], return_index=True)[1]]] = True
     fresh = np.flatnonzero(~keeps)
     fresh = fresh[np.argsort(labels[fresh], kind="stable")]
-    ids[fresh] = np.arange(len(fresh), dtype=np.uint64) + np.uint64(last + 1)
+    # Without any, `last` may be the largest number there is; too many of them are refused by the caller.
+    if len(fresh) and last + len(fresh) < 1 << 64:
+        ids[fresh] = np.arange(len(fresh), dtype=np.uint64) + np.uint64(last + 1)
     return ids, last + len(fresh)
 
 

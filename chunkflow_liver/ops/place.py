@@ -59,6 +59,15 @@ def artefact_url(work: PathLike, name: str, what: str) -> str:
     return join(absolute(work), "artefacts", f"{checked_name(name)}.{what}.ome.zarr")
 
 
+def known_of(work: PathLike, instances: Volume) -> Arrays:
+    """What the operation that made `instances` knows of them; a place where nothing is for foreign ones.
+
+    A result lies among the labels of an image; any other image that bears its name is not that result.
+    """
+    is_result = instances.url.split("/")[-2:] == ["labels", instances.name]
+    return arrays_at(work, instances.name, "instances" if is_result else "foreign")
+
+
 def checked_labels(volume: Volume, what: str) -> Volume:
     """`volume` to be read as labels, of which negative ones are refused; `what` they are, in the plural."""
     if np.dtype(volume.dtype).kind not in "bui":

@@ -32,6 +32,7 @@ from chunkflow_liver.ops.place import (
     PathLike,
     arrays_at,
     checked_labels,
+    known_of,
     label_format,
     label_url,
     table_at,
@@ -125,7 +126,7 @@ def refine(
                 "voxel_nm": instances.voxel_nm,
                 "dtype": output.dtype,
             },
-            artefacts={"made": arrays_at(work, instances.name, "instances")},
+            artefacts={"made": known_of(work, instances)},
             spills=True,
         ),
         Fold(

@@ -51,8 +51,8 @@ def stitch(
     work : path
         Work folder.
     params : mapping, optional
-        Plain values for the function. The run is done again if they change, not if the code of the
-        function does.
+        Plain values for the function. A run that was begun with others, or with another text of the
+        file that the function is in, is not resumed; what that file imports is not looked at.
     block : Zyx, optional
         Voxels per block; the write unit of the output by default. Without a function: the blocks, counted
         from voxel 0, that were labelled each by itself.

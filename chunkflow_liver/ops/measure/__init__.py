@@ -10,7 +10,7 @@ import numpy as np
 
 from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage, plain
-from chunkflow_liver.errors import ConfigError
+from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx, zyx
 from chunkflow_liver.kernels.features import Settings, View
 from chunkflow_liver.kernels.moments import block_sums, describe, merge_sums
@@ -20,7 +20,15 @@ from chunkflow_liver.ops.measure.groups import AMONG, GROUPS, WHOLE
 from chunkflow_liver.ops.measure.parents import parent_stages
 from chunkflow_liver.ops.measure.table import flat, join
 from chunkflow_liver.ops.measure.whole import whole_stages
-from chunkflow_liver.ops.place import PathLike, arrays_at, checked_labels, same_voxels, table_at, work_folder
+from chunkflow_liver.ops.place import (
+    PathLike,
+    arrays_at,
+    checked_labels,
+    known_of,
+    same_voxels,
+    table_at,
+    work_folder,
+)
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array, on_device
@@ -119,7 +127,7 @@ def measure(
         # Nobody asks for what it holds.
         inputs = (instances,)
     params: dict[str, Any] = {"voxel_nm": instances.voxel_nm, "known": instances.known}
-    made = {"made": arrays_at(work, instances.name, "instances")}
+    made = {"made": known_of(work, instances)}
     provenance = {"operation": "measure", "features": list(features), **plain(params)}
     provenance |= {} if engine is None else told_by(engine)
     if parents is not None:
@@ -231,6 +239,7 @@ def _features(
 
 def _table(records: Records, *, voxel_nm: Nm, known: Box, made: Arrays) -> Columns:
     table = describe(merge_sums(_parts(records)), voxel_nm, known.shape, known.start)
+    _refuse_nonfinite(table)
     rest = {k: v for k, v in table.items() if k != "label"}
     return {"label": table["label"], "class": _classes(table["label"], made), **rest}
 
@@ -250,6 +259,19 @@ def _objects(
         if check is not None:
             check(table, Settings.of(settings))
     return {**table, "columns": np.array(list(table))}
+
+
+def _refuse_nonfinite(table: Columns) -> None:
+    """Refuse an object with NaN or infinite intensities, of which every number would be one, too."""
+    if "intensity_min" not in table:
+        return
+    bad = ~(np.isfinite(table["intensity_min"]) & np.isfinite(table["intensity_max"]))
+    if bad.any():
+        raise InputError(
+            f"object {int(table['label'][bad][0])} holds intensities that are not finite, one of "
+            f"{int(bad.sum())} objects that do: they have no mean; fill these voxels of the image, or take "
+            "them out of the objects"
+        )
 
 
 def _classes(label: Array, made: Arrays) -> Array:
