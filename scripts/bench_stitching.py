@@ -199,6 +199,10 @@ def bench(folder: Path) -> Iterator[dict[str, Any]]:
             folder, f"3000 cells {noise:g} nm without a halo", voronoi(192, 3000), (8.0, 8.0, 8.0),
             noise_nm=noise, block=CELLS["block"],
         )  # fmt: skip
+        for voxels in (8, 4, 2):
+            how = CELLS | {"noise_nm": noise, "halo_nm": voxels * 8.0}
+            case = f"3000 cells {noise:g} nm halo of {voxels} voxels"
+            yield next(stitched(folder, case, voronoi(192, 3000), (8.0, 8.0, 8.0), **how))
     if not DATA.is_dir():
         return
     import tifffile
