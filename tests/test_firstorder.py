@@ -14,7 +14,7 @@ from radiomics_reference import pyradiomics
 from strategies import VOXEL_NM, blocks, done, resumed_equals_whole, seeds, semantic, shapes, table, write
 
 import chunkflow_liver as cf
-from chunkflow_liver.errors import RunIncompleteError
+from chunkflow_liver.errors import InputError
 from chunkflow_liver.kernels import firstorder
 from chunkflow_liver.kernels.firstorder import STEPS, UNITS
 
@@ -166,7 +166,7 @@ def test_a_volume_without_objects_has_all_columns(tmp_path):
 def test_values_that_are_no_numbers_are_refused(tmp_path):
     labels, raw = np.ones((3, 4, 5), np.uint8), np.ones((3, 4, 5), np.float32)
     raw[1, 2, 3] = np.nan
-    with pytest.raises(RunIncompleteError, match=r"object 1 holds intensities that are not finite"):
+    with pytest.raises(InputError, match=r"object 1 holds intensities that are not finite"):
         table(measured(tmp_path, labels, raw, {}))
 
 
