@@ -16,7 +16,7 @@ from chunkflow_liver.errors import ChunkError, InputError
 from chunkflow_liver.geometry import Box, Nm, Zyx
 from chunkflow_liver.store.location import absolute, is_local, join, open_store, store_errors
 from chunkflow_liver.store.ngff import SPACE, ImageMetadata, array_problems, read_image
-from chunkflow_liver.store.volume import IMAGE_DTYPES, LABEL_DTYPES, Volume, coarser
+from chunkflow_liver.store.volume import IMAGE_DTYPES, LABEL_DTYPES, Volume
 
 MOST_NUMBERS = 20
 """Of the numbers in a label image so many are told."""
@@ -130,7 +130,7 @@ def inspect(
     if region := metadata.region:
         if not (region.size and volumes[0].box.contains(region)):
             problems.append(f"'region' {region} does not lie in the {volumes[0].shape} voxels")
-        volumes = [replace(v, region=coarser(region, v.reduction)) for v in volumes]
+        volumes = [replace(v, region=region.coarser(v.reduction)) for v in volumes]
     return metadata, volumes, problems
 
 

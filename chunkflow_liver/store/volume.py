@@ -18,7 +18,7 @@ from zarr.core.sync import sync
 from chunkflow_liver.errors import ChunkError, GridError, InputError
 from chunkflow_liver.geometry import Box, Nm, Zyx
 from chunkflow_liver.store.ids import refuse_negative
-from chunkflow_liver.store.location import is_local, join, open_store, read_key, store_errors
+from chunkflow_liver.store.location import file_mark, is_local, join, open_store, read_key, store_errors
 from chunkflow_liver.store.ngff import SPACE
 from chunkflow_liver.store.ngff_write import pyramid_factors
 from chunkflow_liver.store.shards import Shards, shards_of
@@ -38,7 +38,7 @@ IMAGE_DTYPES = (
     "float64",
 )
 LABEL_DTYPES = ("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64")
-MOST_MARKS, WHOLE_MARK = 100_000, 1 << 18
+MOST_MARKS = 100_000
 """How many units of an input are looked at, at most, to tell whether it changed: about 2 s."""
 EXPECTED_RATIO = {"label": 8.0, "image": 1.3}
 """How much smaller than in memory arrays are expected on disk; used for the disk estimate only."""
@@ -216,7 +216,7 @@ class Volume:
                     shards=self.shards if level == 0 else shards,
                     level=level,
                     reduction=factor,
-                    region=self.region and coarser(self.region, factor),
+                    region=self.region and self.region.coarser(factor),
                 )
             )
         return tuple(found)
@@ -334,7 +334,7 @@ class Volume:
             start = tuple(int(a) * u for a, u in zip(at, self.write_unit, strict=True))
             for key in self.keys(Box(cast(Zyx, start), cast(Zyx, tuple(s + 1 for s in start)))):
                 name = join(self.path, key)
-                found = read_key(self.url, name) if i in whole else _mark(join(self.url, name))
+                found = read_key(self.url, name) if i in whole else file_mark(join(self.url, name))
                 digest.update(found or b"")
         return digest.hexdigest()
 
@@ -365,31 +365,6 @@ class Volume:
                     f"cannot read chunk {key!r} of {join(self.url, self.path)} (voxels {part}): {cause}{hint}"
                 )
         return ChunkError(f"cannot read {box} of {join(self.url, self.path)}: {err}")
-
-
-def coarser(region: Box, factor: Zyx) -> Box:
-    """The coarse voxels of `factor` voxels that meet a region."""
-    return Box(
-        cast(Zyx, tuple(a // f for a, f in zip(region.start, factor, strict=True))),
-        cast(Zyx, tuple(-(-b // f) for b, f in zip(region.stop, factor, strict=True))),
-    )
-
-
-def _mark(file: str) -> bytes:
-    """Size and bytes of a local file, of a large one in nine places; nothing if it is not there."""
-    try:
-        with open(file, "rb") as opened:
-            size = opened.seek(0, os.SEEK_END)
-            opened.seek(0)
-            if size <= WHOLE_MARK:
-                return opened.read()
-            found = [size.to_bytes(8, "little")]
-            for i in range(9):
-                opened.seek((size - 64) * i // 8)
-                found.append(opened.read(64))
-            return b"".join(found)
-    except OSError:
-        return b""
 
 
 def forget_handles() -> None:
