@@ -212,7 +212,8 @@ def _paint_planted(
         depth, _, width = bodies.dip[row]
         profile = bodies.radius[row] - depth / (1 + (u / width) ** 2) ** 2
         # the tubule's centre rides where a disc of this size just touches the profile
-        ride = float((profile + np.sqrt((gap + RING_NM) ** 2 - u**2)).max())
+        # (rounding may take the ends of u beyond the disc)
+        ride = float((profile + np.sqrt(np.maximum((gap + RING_NM) ** 2 - u**2, 0))).max())
         e = np.sqrt((across - np.float32(ride)) ** 2 + along**2) - np.float32(RING_NM)
         np.maximum(e, np.float32(-60) - dot(axes, at, normal), out=e)
     else:
