@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -58,6 +60,12 @@ def test_capped_distances_do_not_depend_on_the_grid(shape, seed, voxel_nm, cap_n
     np.testing.assert_allclose(got, whole(mask, voxel_nm, cap_nm), rtol=1e-6)
     if voxel_nm == VOXEL_NM:
         np.testing.assert_array_equal(got, distance_nm(mask, voxel_nm, cap_nm))
+
+
+def test_without_edt_scipy_gives_the_same_distances(monkeypatch):
+    mask = np.random.default_rng(0).random((7, 9, 11)) > 0.97
+    monkeypatch.setitem(sys.modules, "edt", None)
+    np.testing.assert_allclose(distance_nm(mask, VOXEL_NM, np.inf), whole(mask, VOXEL_NM, np.inf), rtol=1e-6)
 
 
 def test_one_voxel_is_measured_by_hand():

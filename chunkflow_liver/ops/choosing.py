@@ -15,11 +15,10 @@ from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import NM_PER_UM, Box, Nm, Zyx, voxels
 from chunkflow_liver.kernels.clean import check_not_negative
 from chunkflow_liver.kernels.holes import enclosing
-from chunkflow_liver.kernels.union import flatten, unite
-from chunkflow_liver.ops.numbering import Numbering
+from chunkflow_liver.ops.numbering import Numbering, spilled_roots
 from chunkflow_liver.ops.seams import Seams
 from chunkflow_liver.store.sorting import sorted_rows
-from chunkflow_liver.store.spill import Spill, SpilledTable, filled
+from chunkflow_liver.store.spill import Spill, SpilledTable
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.xp import Array
 
@@ -121,7 +120,9 @@ def choose(
     hole = Spill(scratch / "hole", "uint64")
     label, size = table["label"], table["voxels"]
     begin = 0
-    for found in enclosing({k: spaces[k] for k in SPACES}, _roots(joined, len(spaces), scratch)):
+    for found in enclosing(
+        {k: spaces[k] for k in SPACES}, spilled_roots(joined, len(spaces), scratch / "roots")
+    ):
         inside = np.flatnonzero(found)
         np.add.at(size, np.searchsorted(label, found[inside]), spaces["voxels"][begin + inside])
         hole.append(found)
@@ -172,17 +173,6 @@ def _whole_objects(parts: Iterator[Array]) -> Iterator[Array]:
         open_end = merged[-1:]
         yield merged[:-1]
     yield open_end
-
-
-def _roots(joined: SpilledTable, count: int, scratch: Path) -> Array:
-    """Piece that stands for the component of the background that each piece is part of."""
-    roots = filled(scratch / "roots", count, "int64")
-    for begin in range(0, count, BATCH):
-        roots[begin : begin + BATCH] = np.arange(begin, min(count, begin + BATCH))
-    for _, part in joined.parts(BATCH):
-        unite(roots, np.stack([part["a"], part["b"]], 1))
-    flatten(roots)
-    return roots
 
 
 def _numbered(

@@ -15,7 +15,7 @@ import numpy as np
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.kernels.union import BATCH, flatten, unite
-from chunkflow_liver.store.spill import Spill
+from chunkflow_liver.store.spill import Spill, SpilledTable, filled
 from chunkflow_liver.store.table import Columns
 from chunkflow_liver.xp import Array
 
@@ -175,3 +175,14 @@ def _parts(column: Array) -> Iterator[tuple[slice, Array]]:
 def id_dtype(most: int) -> str:
     """Type of ids when there can be `most` objects: 64 bits only where 32 might not do."""
     return "uint32" if most <= np.iinfo(np.uint32).max else "uint64"
+
+
+def spilled_roots(pairs: SpilledTable, count: int, path: Path) -> Array:
+    """Smallest member of the group of each of `count` nodes, joined by the columns `a` and `b`; on disk."""
+    roots = filled(path, count, "int64")
+    for begin in range(0, count, BATCH):
+        roots[begin : begin + BATCH] = np.arange(begin, min(count, begin + BATCH))
+    for _, part in pairs.parts(BATCH):
+        unite(roots, np.stack([part["a"], part["b"]], 1))
+    flatten(roots)
+    return roots

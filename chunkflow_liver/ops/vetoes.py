@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from chunkflow_liver.kernels.joining import Groups, enter_apart, enter_blocks, met_in_a_block
-from chunkflow_liver.kernels.union import flatten, unite
+from chunkflow_liver.ops.numbering import spilled_roots
 from chunkflow_liver.store.sorting import sorted_rows
 from chunkflow_liver.store.spill import Spill, SpilledTable, filled
 from chunkflow_liver.xp import Array
@@ -48,7 +48,7 @@ def refused_links(
     scratch.mkdir(parents=True, exist_ok=True)
     nodes = offsets[-1]
     refused = filled(scratch / "refused", len(links), "bool")
-    roots, broken = _all_made(links, scratch, nodes), filled(scratch / "broken", nodes, "bool")
+    roots, broken = spilled_roots(links, nodes, scratch / "roots"), filled(scratch / "broken", nodes, "bool")
     near = Spill(scratch / "near", "int64")
     if apart is None:
         for begin, block in _whole_blocks(offsets):
@@ -75,17 +75,6 @@ def refused_links(
         for rows in sorted_rows(again.array().reshape(-1, 4), scratch / "sorted", keys=3):
             refused[rows[:, 3]] = join(np.ascontiguousarray(rows[:, 1:3]))
     return refused
-
-
-def _all_made(links: SpilledTable, scratch: Path, nodes: int) -> Array:
-    """Root of every object if all links are made."""
-    roots = filled(scratch / "roots", nodes, "int64")
-    for begin in range(0, nodes, BATCH):
-        roots[begin : begin + BATCH] = np.arange(begin, min(nodes, begin + BATCH))
-    for _, part in links.parts(BATCH):
-        unite(roots, np.stack([part["a"], part["b"]], 1))
-    flatten(roots)
-    return roots
 
 
 def _whole_blocks(offsets: Sequence[int]) -> Iterator[tuple[int, Array]]:
