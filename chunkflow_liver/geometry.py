@@ -127,6 +127,10 @@ class Block:
         """Slices that cut the write box out of an array of the read box."""
         return self.write.relative_to(self.read).slices
 
+    def within(self, known: Box) -> Block:
+        """The block as if the volume ended where `known` does; its boxes are empty outside of that."""
+        return Block(self.index, self.at, self.write.clip(known), self.read.clip(known), known)
+
 
 @dataclass(frozen=True)
 class BlockGrid:

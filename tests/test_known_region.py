@@ -93,20 +93,134 @@ def test_objects_that_the_box_cuts_are_marked(pair, tmp_path):
         np.testing.assert_allclose(here, alone)
 
 
-def test_shells_are_sure_where_they_are_in_the_box_alone(pair, tmp_path):
+def test_where_the_box_cuts_an_object_there_is_no_surface(pair, tmp_path):
+    """Contacts, sites, profiles, shells and contact at narrowings are those of the box alone."""
     found = []
     for volume, work in zip(pair, ("a", "b"), strict=True):
         at = {"work": tmp_path / work}
         labels = cf.label(volume, classes=["mitochondrion"], connectivity=6, name="mitos", **at)
         done(labels)
-        plan = cf.profiles(
-            labels.output, volume, to="er", cap_nm=20.0, shells_nm=[10.0, 20.0], name="p", **at
+        instances = labels.output
+        at["block"] = (5, 7, 8) if volume.region else (8, 8, 9)
+        contacts = cf.contacts(instances, volume, to="er", gap_nm=15.0, name="c", sites=True, **at)
+        own = cf.contacts(instances, instances, gap_nm=20.0, name="own", **at)
+        shells = {"cap_nm": 20.0, "shells_nm": [10.0, 20.0], "parents": instances}
+        profiles = cf.profiles(instances, volume, to="er", name="p", **shells, **at)
+        near = cf.Near(gap_nm=15.0, window_nm=20.0, permutations=9, draws=9)
+        necks = cf.narrowing(instances, er=volume, near=near, name="n", **at)
+        tables = []
+        for plan in (contacts, own, profiles, necks):
+            done(plan)
+            for product in plan.products:
+                if isinstance(product.handle, Volume):
+                    image = product.handle.read()
+                else:
+                    tables.append((product.name, cf.read_table(product.handle).to_pydict()))
+        found.append((tables, image if volume.region is None else image[REGION.slices]))
+    (here, image), (alone, alone_image) = found
+    np.testing.assert_array_equal(image, alone_image)
+    assert image.any()
+    names = dict(alone)
+    assert len(names) == 15
+    assert any(names["n-objects"]["touches_border"])
+    for (name, got), (_, wanted) in zip(here, alone, strict=True):
+        assert list(got) == list(wanted)
+        for column, values in wanted.items():
+            shift = dict(
+                zip(("z_nm", "y_nm", "x_nm"), np.multiply(REGION.start, pair[1].voxel_nm), strict=True)
+            )
+            if values and isinstance(values[0], str):
+                assert got[column] == values
+            else:
+                moved = np.array(values) + shift.get(column, 0)
+                np.testing.assert_allclose(got[column], moved, rtol=1e-12, err_msg=f"{name} {column}")
+
+
+def solid(pair):
+    """Both volumes filled with ER but for a corner."""
+    for volume in pair:
+        array = np.zeros(volume.shape, np.uint8)
+        array[volume.known.slices] = volume.class_number("er")
+        z, y, x = volume.known.start
+        array[z : z + 3, y : y + 3, x : x + 4] = 0
+        replace(volume, complete=True).write(volume.box, array)
+
+
+def test_signed_distances_do_not_end_at_the_box(pair, tmp_path):
+    solid(pair)
+    for border in ("unknown", "mirror"):
+        found = []
+        for volume, work in zip(pair, ("a", "b"), strict=True):
+            options = cf.DistanceOptions(signed=True, border=border)
+            at = {"work": tmp_path / work, "cap_nm": 40.0, "options": options}
+            classes = done(cf.distance(volume, to="er", name=f"c-{border}", **at)).read()
+            labels = cf.label(volume, classes=["er"], connectivity=6, name="er", work=at["work"])
+            done(labels)
+            each = done(cf.distance(labels.output, name=f"i-{border}", **at)).read()
+            found.append((classes, each))
+        for here, alone in zip(*found, strict=True):
+            assert (alone < 0).any()
+            np.testing.assert_array_equal(here[REGION.slices], alone)
+
+
+def test_objects_are_not_opened_nor_split_at_the_box(pair, tmp_path):
+    solid(pair)
+    found = []
+    for volume, work in zip(pair, ("a", "b"), strict=True):
+        at = {"work": tmp_path / work, "block": (8, 8, 8)}
+        labels = cf.label(volume, classes=["er"], connectivity=6, name="er", **at)
+        done(labels)
+        shapes = cf.Shapes(open_nm=20.0, close_nm=12.0, smooth_nm=16.0)
+        opened = done(cf.refine(labels.output, shapes=shapes, name="opened", **at)).read()
+        parts = [done(cf.split(volume, classes=["er"], depth_nm=30.0, cap_nm=60.0, name="s", **at)).read()]
+        if volume.region is not None:
+            for image in (opened, *parts):
+                outside = image.copy()
+                outside[REGION.slices] = 0
+                assert not outside.any()
+            opened, *parts = (image[REGION.slices] for image in (opened, *parts))
+        found.append((opened, *parts))
+    for here, alone in zip(*found, strict=True):
+        assert alone.any()
+        np.testing.assert_array_equal(here, alone)
+
+
+def test_what_is_unknown_in_either_volume_is_unknown_to_both(pair, tmp_path):
+    """Objects over all of the volume and a class that was looked for in a box: as if both end with it."""
+    known, part = pair
+    everywhere = np.ones(SHAPE, np.uint8)
+    everywhere[4:6, 4:9, 5:8] = 0
+    big = write(tmp_path, everywhere, "all", kind="label")
+    small = write(tmp_path, everywhere[REGION.slices], "inside", kind="label")
+    found = []
+    for instances, volume, work in ((big, known, "a"), (small, part, "b")):
+        at = {"work": tmp_path / work}
+        near = cf.Near(gap_nm=15.0, permutations=9, draws=9)
+        plans = (
+            cf.contacts(instances, volume, to="er", gap_nm=15.0, name="c", **at),
+            cf.profiles(instances, volume, to="er", cap_nm=20.0, name="p", **at),
+            cf.narrowing(instances, er=volume, near=near, name="n", block=(4, 4, 4), **at),
         )
-        done(plan)
-        rows = cf.read_table(plan.products[1].handle).to_pydict()
-        sure = zip(rows["label"], rows["to_nm"], rows["exact_voxels"], strict=True)
-        found.append([row for row in sure if row[2]])
-    assert found[0] == found[1] != []
+        tables = [done(plan) for plan in plans][:2]
+        objects = cf.read_table(plans[2].products[1].handle).to_pydict()
+        found.append([cf.read_table(t).to_pydict() for t in tables])
+        found[-1].append((objects["area_um2"], objects["contact_um2"], objects["touches_border"]))
+    np.testing.assert_equal(found[0], found[1])
+    assert found[0][0]["voxels"][0] > 0
+    assert objects["touches_border"] == [True]
+
+
+def test_boxes_that_do_not_meet_are_refused(pair, tmp_path):
+    known = pair[0]
+    apart = replace(known, region=Box((9, 0, 0), SHAPE))
+    at = {"name": "x", "work": tmp_path / "w"}
+    for plan in (
+        lambda: cf.contacts(known, apart, of="er", to="er", gap_nm=5, **at),
+        lambda: cf.profiles(known, apart, to="er", cap_nm=5, **at),
+        lambda: cf.narrowing(known, er=apart, **at),
+    ):
+        with pytest.raises(InputError, match=r"nothing is known of the same voxels: .*roi_nm"):
+            plan()
 
 
 @pytest.mark.parametrize(

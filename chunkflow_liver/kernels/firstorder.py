@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import NM_PER_UM, Nm
 from chunkflow_liver.kernels.features import Group, Rows, Settings, Sums, View, add_rows
 from chunkflow_liver.kernels.runs import find_runs
@@ -52,12 +51,8 @@ def firstorder_sums(view: View) -> Sums:
         `values` (`label, value, count`): of an image of at most 16 bits every grey value; of others the
         `STEPS` equal steps from the object's smallest to its largest value. Others also have `levels`
         (`label, level, count`: the bins of `Settings`) and `moments`: `label` and, for each of
-        `MOMENTS`, two integers that sum powers of the distance from the mean, see `_powers`.
-
-    Raises
-    ------
-    InputError
-        If an object holds values that are not finite.
+        `MOMENTS`, two integers that sum powers of the distance from the mean, see `_powers`. Intensities
+        under objects are finite.
     """
     objects = view.objects["label"]
     none = np.zeros(0, np.int64)
@@ -66,7 +61,6 @@ def firstorder_sums(view: View) -> Sums:
     if wide:
         parts["levels"] = [_counted(objects, none, none, "level")]
         parts["moments"] = [_powers(view, none, none)]
-        _refuse_nonfinite(view)
     for rank, values in _slabs(view):
         if not wide:
             parts["values"].append(_counted(objects, rank, values.astype(np.int64), "value"))
@@ -186,16 +180,6 @@ FIRSTORDER = Group(
 def _small(dtype: np.dtype[np.generic]) -> bool:
     """Whether every grey value can be counted."""
     return dtype.kind in "bui" and dtype.itemsize <= 2
-
-
-def _refuse_nonfinite(view: View) -> None:
-    ranges = Ranges.of(view.objects)
-    bad = ~(np.isfinite(ranges.minimum) & np.isfinite(ranges.maximum))
-    if bad.any():
-        raise InputError(
-            f"object {int(ranges.label[bad][0])} holds intensities that are not finite: they have no "
-            "first-order features; fill these voxels, or take them out of the object"
-        )
 
 
 def _slabs(view: View) -> Iterator[tuple[Array, Array]]:

@@ -23,7 +23,7 @@ from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.pyramid import pyramid
 from chunkflow_liver.engine.stage import Fold, Map, Readable, Records, Result, Stage
 from chunkflow_liver.errors import ConfigError, InputError
-from chunkflow_liver.geometry import NM_PER_UM, Block, BlockGrid, Nm, Zyx
+from chunkflow_liver.geometry import NM_PER_UM, Block, BlockGrid, Box, Nm, Zyx
 from chunkflow_liver.kernels.seam_table import View
 from chunkflow_liver.kernels.seams import BEFORE, owned_objects, shared_box, touching, views
 from chunkflow_liver.ops.numbering import Numbering, id_dtype
@@ -93,6 +93,8 @@ class Instances:
         `reach` without a function.
     working : float
         Bytes per voxel that the function needs.
+    known : Box, optional
+        What the function gets to see of a block; there is no object elsewhere. All by default.
     """
 
     function: Callable[..., Array] | None
@@ -101,6 +103,7 @@ class Instances:
     halo: Zyx
     reach: Zyx | None
     working: float
+    known: Box | None = None
 
 
 def stitched(
@@ -143,6 +146,7 @@ def stitched(
         "shape": grid.block,
         "reach": found.reach,
         "branches": rules.branches,
+        "known": found.known or like.box,
     }
     identity = params | {"function": _named(found.function)}
     stages: tuple[Stage, ...] = (
@@ -210,8 +214,9 @@ def _blocks(
     shape: Zyx,
     reach: Zyx | None,
     branches: bool,
+    known: Box,
 ) -> Result:
-    labels = arrays[0] if function is None else function(*arrays, **params)
+    labels = arrays[0] if function is None else _labels(block.read, arrays, function, params, known)
     if labels.shape != block.read.shape:
         raise InputError(
             f"an instance function must return labels of the shape of its block, {block.read.shape}, "
@@ -233,6 +238,24 @@ def _blocks(
             pairs = touching(own.ids)
             record["touching"] = pairs[pairs[:, 1] <= len(own.voxels)]
     return Result(() if function is None else (own.ids[block.trim],), record)
+
+
+def _labels(
+    read: Box,
+    arrays: tuple[Array, ...],
+    function: Callable[..., Array],
+    params: Mapping[str, Any],
+    known: Box,
+) -> Array:
+    """What a function finds in the known part of a box."""
+    seen = read.clip(known)
+    if seen == read:
+        return function(*arrays, **params)
+    labels = np.zeros(read.shape, np.uint32)
+    if seen.size:
+        inner = seen.relative_to(read).slices
+        labels[inner] = function(*(array[inner] for array in arrays), **params)
+    return labels
 
 
 def _widened(block: Block, ids: Array) -> tuple[Block, Array]:

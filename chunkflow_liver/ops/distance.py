@@ -279,7 +279,7 @@ def _block(
     else:
         outputs = (distance_nm(mask, voxel_nm, cap_nm, block.trim),)
     if options.signed:
-        inside = _inside(block, labels if label is None else mask, voxel_nm, cap_nm, options.border)
+        inside = _inside(block, labels if label is None else mask, voxel_nm, cap_nm, options.border, known)
         outputs = (xp.where(mask[block.trim], -inside, outputs[0]), *outputs[1:])
     flags = xp.ones(block.write.shape, np.uint8)
     if options.border == "unknown":
@@ -287,8 +287,9 @@ def _block(
     return Result((_stored(outputs[0], options), flags, *outputs[1:]))
 
 
-def _inside(block: Block, solid: Array, voxel_nm: Nm, cap_nm: float, border: str) -> Array:
-    """Distance to the nearest voxel that is not of the same object."""
+def _inside(block: Block, solid: Array, voxel_nm: Nm, cap_nm: float, border: str, known: Box) -> Array:
+    """Distance to the nearest voxel that is not of the same object; anything where nothing is known."""
+    xp = namespace(solid)
     if border == "background":
         ends = [
             (int(r0 == v0), int(r1 == v1))
@@ -297,9 +298,17 @@ def _inside(block: Block, solid: Array, voxel_nm: Nm, cap_nm: float, border: str
             )
         ]
         z, y, x = (slice(s.start + low, s.stop + low) for s, (low, _) in zip(block.trim, ends, strict=True))
-        solid, trim = namespace(solid).pad(solid, ends), (z, y, x)
-    else:
-        trim = block.trim
+        return _to_others(xp.pad(solid, ends), voxel_nm, cap_nm, (z, y, x))
+    # Beyond the known is no background that an object ends at.
+    seen = block.within(known)
+    found = xp.zeros(block.write.shape, np.float32)
+    if seen.write.size:
+        solid = solid[seen.read.relative_to(block.read).slices]
+        found[seen.write.relative_to(block.write).slices] = _to_others(solid, voxel_nm, cap_nm, seen.trim)
+    return found
+
+
+def _to_others(solid: Array, voxel_nm: Nm, cap_nm: float, trim: tuple[slice, slice, slice]) -> Array:
     if solid.dtype == bool:
         return distance_nm(~solid, voxel_nm, cap_nm, trim)
     return inside_nm(solid, voxel_nm, cap_nm, trim)

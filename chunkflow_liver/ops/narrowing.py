@@ -18,7 +18,14 @@ from chunkflow_liver.kernels.enrichment import EFFECT, Observed, adjusted, betwe
 from chunkflow_liver.kernels.narrowing import COLUMNS, Neck, find_narrowings, major_line, narrowest_slice
 from chunkflow_liver.kernels.windows import WINDOWS, Near, Track, surface_track, windows, within
 from chunkflow_liver.ops.crops import extents, owned
-from chunkflow_liver.ops.place import PathLike, checked_labels, same_voxels, table_at, work_folder
+from chunkflow_liver.ops.place import (
+    PathLike,
+    checked_labels,
+    known_in_all,
+    same_voxels,
+    table_at,
+    work_folder,
+)
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
@@ -124,13 +131,14 @@ def narrowing(
         "neck": neck,
         "near": near,
     }
+    known = known_in_all(instances, *(() if er is None else (er,)))
     most = min(MOST_VOXELS, instances.box.size)
     found = Map(
         f"{name}/narrowings",
         _block,
         BlockGrid(instances.box, block or zyx(list(instances.write_unit))),
         tuple(inputs),
-        params={**params, "voxel_nm": instances.voxel_nm},
+        params={**params, "known": known},
         artefacts={"objects": objects},
         resident=int(most * (BYTES_PER_VOXEL + sum(v.itemsize for v in inputs))),
         streams=True,
@@ -167,17 +175,18 @@ def _block(
     axis: str,
     neck: Neck,
     near: Near,
-    voxel_nm: tuple[float, float, float],
+    known: Box,
     objects: Arrays,
 ) -> Iterator[Result]:
+    voxel_nm = instances.voxel_nm
     er = others[0] if given[0] else None
     parents = others[-1] if given[1] else None
     halo = (0, 0, 0) if er is None else halo_voxels(near.gap_nm, voxel_nm)
     tables: dict[str, list[dict[str, Array]]] = {"narrow": [], "object": [], "window": []}
     for label, box in owned(block, objects):
-        wide = box.grow(halo).clip(block.volume)
-        mask = instances.read(wide) == label
-        own = mask[box.relative_to(wide).slices]
+        around = box.grow(halo).clip(block.volume)
+        mask = instances.read(around) == label
+        own = mask[box.relative_to(around).slices]
         start = np.array(box.start) * voxel_nm
         line = centreline(own, voxel_nm) if axis == "centreline" else major_line(own, voxel_nm, neck.slices)
         narrow = (
@@ -187,13 +196,15 @@ def _block(
             "label": label,
             "cell": 0 if parents is None else _parent(parents.read(box)[own]),
             "voxels": int(own.sum()),
-            "touches_border": _at_border(box, instances.known),
+            "touches_border": _at_border(box, known),
             "branches": len(line.branches),
             "branch_points": line.branch_points,
             "length_nm": line.length_nm,
             "narrowings": len(narrow["branch"]),
         }
         if er is not None:
+            wide = around.clip(known)
+            mask = mask[wide.relative_to(around).slices]
             other = er.read(wide)
             other = other > 0 if number is None else other == number
             corner = np.array(wide.start) * voxel_nm - start
@@ -223,9 +234,9 @@ def _parent(found: Array) -> int:
 
 
 def _at_border(box: Box, known: Box) -> bool:
-    """Whether an object ends where what is known does; across a single plane nothing can be cut off."""
+    """Whether an object meets the end of what is known; across a single plane nothing can be cut off."""
     sides = zip(box.start, box.stop, known.start, known.stop, strict=True)
-    return any(d - c > 1 and (a == c or b == d) for a, b, c, d in sides)
+    return any(d - c > 1 and (a <= c or b >= d) for a, b, c, d in sides)
 
 
 def _areas(track: Track, narrow: dict[str, Array], line: Centreline, near: Near) -> dict[str, float]:

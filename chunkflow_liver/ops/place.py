@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from chunkflow_liver.errors import InputError
+from chunkflow_liver.geometry import Box
 from chunkflow_liver.store.location import absolute, checked_name, join, read_key
 from chunkflow_liver.store.table import Arrays, Table
 from chunkflow_liver.store.units import ZarrFormat
@@ -102,6 +103,26 @@ def same_voxels(first: Volume, second: Volume, need: str) -> None:
             f"nm: {need}; cut both out of the same box, or mend the translation in the metadata of the one "
             "that is wrong"
         )
+
+
+def known_in_all(*volumes: Volume) -> Box:
+    """The voxels that were looked at in every one of some volumes on the same voxels.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    found = volumes[0].known
+    for volume in volumes[1:]:
+        found = found.clip(volume.known)
+    if not found.size:
+        raise InputError(
+            "nothing is known of the same voxels: "
+            + "; ".join(f"{v.url} was segmented in {v.known}" for v in volumes)
+            + "; segment both in boxes (roi_nm) that overlap"
+        )
+    return found
 
 
 def class_list(classes: str | int | Sequence[str | int]) -> list[str | int]:

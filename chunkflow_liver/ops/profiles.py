@@ -37,7 +37,14 @@ from chunkflow_liver.kernels.tallies import (
     share,
     shell_rows,
 )
-from chunkflow_liver.ops.place import PathLike, checked_labels, same_voxels, table_at, work_folder
+from chunkflow_liver.ops.place import (
+    PathLike,
+    checked_labels,
+    known_in_all,
+    same_voxels,
+    table_at,
+    work_folder,
+)
 from chunkflow_liver.ops.rows import named, summed
 from chunkflow_liver.store.table import Columns
 from chunkflow_liver.store.volume import Volume
@@ -126,7 +133,7 @@ def profiles(
         "shells_nm": shells,
         "number": number,
     }
-    known = instances.known.clip(other.known)
+    known = known_in_all(instances, other)
     first = f"{name}/profiles"
     wanted = [("surface", "", name, "profile"), ("shells", "", f"{name}-shells", "shells")]
     if parents is not None:
@@ -166,13 +173,17 @@ def _block(
     number: int,
     known: Box,
 ) -> Result:
-    target = classes == number
+    whole, block = block, block.within(known)
+    if not block.write.size:
+        return Result()
+    inner = block.read.relative_to(whole.read).slices
+    target, own = classes[inner] == number, own[inner]
     own = own.view(np.uint8) if own.dtype == bool else own
     pairs: dict[str, list[Rows]] = {"": [], "parent_": []}
     objects: dict[str, list[Rows]] = {"": [], "parent_": []}
-    inside = None if parents is None else parents[block.trim]
+    inside = None if parents is None else parents[inner][block.trim]
     for near in near_surface(own, target.view(np.uint8), voxel_nm=voxel_nm, gap_nm=cap_nm, trim=block.trim):
-        exact = _exact(near, block, known, voxel_nm, cap_nm)
+        exact = _exact(near, block, voxel_nm, cap_nm)
         for prefix, labels in (
             ("", near.label),
             ("parent_", None if inside is None else inside[tuple(near.at)]),
@@ -193,7 +204,7 @@ def _block(
         counts = {
             "class_voxels": target[block.trim],
             "exact_voxels": np.minimum(unit.length_nm(squares), shells_nm[-1])
-            <= _outside(block.write, known, voxel_nm, 1) * _SURE,
+            <= _outside(block, voxel_nm, 1) * _SURE,
         }
         record |= named("shells", shell_rows(squares, edges, nearest, **counts))
         if inside is not None:
@@ -201,8 +212,9 @@ def _block(
     return Result(record=record)
 
 
-def _outside(box: Box, known: Box, voxel_nm: Nm, beside: int) -> Array:
-    """Distance in nm of each voxel of a box to what is unknown; `beside` is that of the last voxels."""
+def _outside(block: Block, voxel_nm: Nm, beside: int) -> Array:
+    """Distance in nm of each voxel of a block to what is unknown; `beside` is that of the last voxels."""
+    box, known = block.write, block.volume
     sides = []
     for axis in range(3):
         index = np.arange(box.start[axis], box.stop[axis])
@@ -213,11 +225,11 @@ def _outside(box: Box, known: Box, voxel_nm: Nm, beside: int) -> Array:
     return found
 
 
-def _exact(near: Near, block: Block, known: Box, voxel_nm: Nm, cap_nm: float) -> Array:
+def _exact(near: Near, block: Block, voxel_nm: Nm, cap_nm: float) -> Array:
     """Whether nothing outside the volume can be nearer to a surface voxel than what was found."""
     gap = np.full(len(near.label), cap_nm)
     gap[near.voxel] = whole_unit(voxel_nm).length_nm(near.square)
-    exact: Array = gap <= _outside(block.write, known, voxel_nm, 0)[tuple(near.at)] * _SURE
+    exact: Array = gap <= _outside(block, voxel_nm, 0)[tuple(near.at)] * _SURE
     return exact
 
 

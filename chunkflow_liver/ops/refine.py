@@ -103,7 +103,7 @@ def refine(
     grid = BlockGrid(output.box, block or output.write_unit, halo, zyx([n + shapes.fill_holes for n in halo]))
     ids, table = arrays_at(work, name, "instances"), table_at(work, f"{name}-ids")
     settings = {k: v for k, v in (asdict(shapes) | asdict(keep)).items() if v != math.inf}
-    params: dict[str, Any] = {"shapes": shapes, "voxel_nm": instances.voxel_nm}
+    params: dict[str, Any] = {"shapes": shapes, "voxel_nm": instances.voxel_nm, "known": output.known}
     stages: tuple[Stage, ...] = (
         Map(
             f"{name}/objects",
@@ -160,16 +160,23 @@ def _largest(dtype: str) -> int:
     return 1 if dtype == "bool" else int(np.iinfo(dtype).max)
 
 
-def _shaped(block: Block, labels: Array, shapes: Shapes, voxel_nm: Nm) -> tuple[Array, Box]:
+def _shaped(block: Block, labels: Array, shapes: Shapes, voxel_nm: Nm, known: Box) -> tuple[Array, Box]:
     """The objects of a block, with the planes shared with later blocks where holes are looked for."""
     if labels.dtype == bool:
         labels = labels.view(np.uint8)
     box = block.write.grow((0, 0, 0), zyx([int(shapes.fill_holes)] * 3)).clip(block.volume)
-    return shapes.apply(labels, voxel_nm)[box.relative_to(block.read).slices], box
+    seen = block.read.clip(known)
+    if seen == block.read:
+        shaped = shapes.apply(labels, voxel_nm)
+    else:
+        shaped, inner = np.zeros_like(labels), seen.relative_to(block.read).slices
+        if seen.size:
+            shaped[inner] = shapes.apply(labels[inner], voxel_nm)
+    return shaped[box.relative_to(block.read).slices], box
 
 
-def _objects(block: Block, labels: Array, *, shapes: Shapes, voxel_nm: Nm) -> Result:
-    own, box = _shaped(block, labels, shapes, voxel_nm)
+def _objects(block: Block, labels: Array, *, shapes: Shapes, voxel_nm: Nm, known: Box) -> Result:
+    own, box = _shaped(block, labels, shapes, voxel_nm, known)
     before = block_extents(labels[block.trim], block.write.start)
     written = own[block.write.relative_to(box).slices]
     record: dict[str, Any] = {
@@ -213,8 +220,8 @@ def _table(records: Records, *, z_nm: float, ids: Any) -> Iterator[Columns]:
         }
 
 
-def _apply(block: Block, labels: Array, *, shapes: Shapes, voxel_nm: Nm, ids: Any) -> Result:
-    own, box = _shaped(block, labels, shapes, voxel_nm)
+def _apply(block: Block, labels: Array, *, shapes: Shapes, voxel_nm: Nm, known: Box, ids: Any) -> Result:
+    own, box = _shaped(block, labels, shapes, voxel_nm, known)
     write = block.write.relative_to(box).slices
     final = relabel(own[write], ids["label"], ids["final"])
     if shapes.fill_holes:

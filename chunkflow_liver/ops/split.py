@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from chunkflow_liver.engine.plan import Plan
 from chunkflow_liver.errors import ConfigError, GridError, InputError
-from chunkflow_liver.geometry import Zyx, voxels, zyx
+from chunkflow_liver.geometry import Box, Zyx, voxels, zyx
 from chunkflow_liver.kernels.slice_links import Rule
 from chunkflow_liver.kernels.watershed import Necks, split_block, split_seeded
 from chunkflow_liver.ops.blockwise import Instances, Rules, stitched
@@ -107,6 +107,16 @@ def split(
         )
     if coarse is not None:
         halo = zyx([-(-n // f) * f for n, f in zip(halo, coarse.factor, strict=True)])
+    looked_at = semantic.known
+    if coarse is not None:
+        # Whole coarse voxels.
+        part = looked_at.coarser(coarse.factor)
+        looked_at = Box(
+            *(
+                zyx([n * f for n, f in zip(end, coarse.factor, strict=True)])
+                for end in (part.start, part.stop)
+            )
+        )
     names = {n: c for c, n in semantic.classes}
     how: dict[str, Any] = {
         "classes": numbers,
@@ -121,6 +131,7 @@ def split(
         halo,
         zyx([-(-n // 2) for n in halo]),
         WORKING,
+        looked_at.clip(semantic.box),
     )
     if isinstance(boundary, Volume):
         same_voxels(semantic, boundary, "split needs the boundary on the same voxels")

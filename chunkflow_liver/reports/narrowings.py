@@ -251,7 +251,7 @@ def _examples(narrow: Columns, about: dict[str, Any], work: Work, made: Narrowed
         at = rows[label]
         box = Box(zyx(extents["low"][at].tolist()), zyx(extents["high"][at].tolist()))
         halo = halo_voxels(float(about.get("gap_nm", 0.0)), instances.voxel_nm)
-        wide = box.grow(halo).clip(instances.box)
+        wide = box.grow(halo).clip(instances.known)
         if wide.size > MOST_VOXELS:
             made.missing.append(f"No picture of object {label}: its box has {number(wide.size)} voxels.")
             continue

@@ -122,14 +122,8 @@ def gray_levels(values: Array, low: Array, width: Array, settings: Settings) -> 
 
 
 def check_levels(objects: Rows, settings: Settings) -> None:
-    """Refuse objects whose intensities are no numbers, or have more levels than `MOST_LEVELS`."""
+    """Refuse objects with more gray levels than `MOST_LEVELS`."""
     ranges = Ranges.of(objects)
-    bad = ~(np.isfinite(ranges.minimum) & np.isfinite(ranges.maximum))
-    if bad.any():
-        raise InputError(
-            f"object {int(ranges.label[bad][0])} holds intensities that are not finite: its texture is "
-            "not defined; fill or mask these voxels"
-        )
     low, width = bins(ranges.minimum, ranges.maximum, settings)
     spans = (ranges.maximum - low) / width
     if len(spans) and spans.max() >= MOST_LEVELS:

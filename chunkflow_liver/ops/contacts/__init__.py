@@ -25,6 +25,7 @@ from chunkflow_liver.ops.place import (
     arrays_at,
     artefact_url,
     checked_labels,
+    known_in_all,
     label_url,
     same_voxels,
     table_at,
@@ -97,6 +98,7 @@ def contacts(
     one = (other.url, other.path) == (instances.url, instances.path)
     params: dict[str, Any] = {"voxel_nm": voxel_nm, "gap_nm": float(gap_nm), "numbers": numbers}
     params |= {"same": one and numbers[0] == numbers[1]}
+    known = known_in_all(instances, other)
     final = instances.like(label_url(work, name), dtype="uint32", kind="label", block=block)
     grid = BlockGrid(instances.box, block or final.write_unit, halo, beyond)
     parts = final.like(artefact_url(work, name, "parts"), dtype="uint32", kind="label", block=block, levels=1)
@@ -110,7 +112,7 @@ def contacts(
             grid,
             (instances,) if one else (instances, other),
             (parts,) if sites else (),
-            params=params | {"sites": sites},
+            params=params | {"sites": sites, "known": known},
             working=72.0,
             resident=64 << 20,
         ),

@@ -37,6 +37,7 @@ def contact_block(
     numbers: tuple[int | None, int | None],
     same: bool,
     sites: bool,
+    known: Box,
 ) -> Result:
     """Sums of one block over pairs, objects and parts of sites, and, on request, the parts' image.
 
@@ -46,9 +47,14 @@ def contact_block(
     (see `object_rows`), `parts_*` (see `site_rows`), and the planes that blocks share.
     """
     read = own if other is None else other
-    own = _objects(own, numbers[0])
-    other = own if same else _objects(read, numbers[1])
-    box = block.write.grow((0, 0, 0), (1, 1, 1)).clip(block.volume)
+    whole, block = block, block.within(known)
+    canvas = whole.write.grow((0, 0, 0), (1, 1, 1)).clip(whole.volume)
+    if not block.write.size:
+        return Result((np.zeros(whole.write.shape, np.uint32),) if sites else ())
+    inner = block.read.relative_to(whole.read).slices
+    own = _objects(own[inner], numbers[0])
+    other = own if same else _objects(read[inner], numbers[1])
+    box = block.write.grow((0, 0, 0), (1, 1, 1)).clip(known)
     at: dict[str, Any] = {"voxel_nm": voxel_nm, "gap_nm": gap_nm}
     pairs, objects, found = [no_pairs()], [no_objects()], []
     trim = box.relative_to(block.read).slices
@@ -77,11 +83,12 @@ def contact_block(
             objects.append(object_rows(near, everywhere))
         record |= named("pairs_b", merged(pairs, PAIR, no_pairs()))
         record |= named("objects_b", merged(objects, OBJECT, no_objects()))
-    labels, rows = _parts(block, box, found)
+    part, rows = _parts(block, box, found)
+    labels = np.zeros(canvas.shape, np.uint32)
+    labels[box.relative_to(canvas).slices] = part
     if rows:
-        record |= named("parts", rows) | seam_record(block, labels, box.stop)
-    inner = tuple(slice(0, n) for n in block.write.shape)
-    return Result((labels[inner],) if sites else (), record)
+        record |= named("parts", rows) | seam_record(whole, labels, canvas.stop)
+    return Result((labels[whole.write.relative_to(canvas).slices],) if sites else (), record)
 
 
 def _objects(labels: Array, number: int | None) -> Array:
