@@ -189,20 +189,19 @@ class _Search:
         From `walled`.
     size : Zyx
         Voxels of a cell.
-    extremes, around : tuple of ndarray
-        Smallest and largest label in every cell, and in all cells that a voxel of it may reach; the
-        largest is 0 where there is none.
-    inside, offsets, costs, limit
+    around : tuple of ndarray
+        Smallest and largest label in all cells that a voxel of a cell may reach; the largest is 0 where
+        there is none.
+    inside, offsets, lengths, limit
         See `meeting_loops.meetings`.
     """
 
     labels: Array
     size: Zyx
-    extremes: tuple[Array, Array]
     around: tuple[Array, Array]
     inside: tuple[Array, Array]
     offsets: Array
-    costs: tuple[Array, Array, Array]
+    lengths: Zyx
     limit: int
 
     @classmethod
@@ -239,7 +238,7 @@ class _Search:
         bound = z[steps[:, 0]] + y[steps[:, 1]] + x[steps[:, 2]]
         offsets = offsets[np.argsort(bound, kind="stable")][: int((bound <= limit).sum())]
         around = _spread(smallest, far, np.minimum), _spread(largest, far, np.maximum)
-        return cls(labels, size, (smallest, largest), around, (begins, entries), offsets, (z, y, x), limit)
+        return cls(labels, size, around, (begins, entries), offsets, unit.voxel, limit)
 
     def nearest(self, at: Array, near: Array, square: Array) -> Met:
         """What the voxels `near` of `at` (3, M) meet, whose nearest label is at `square`."""
@@ -268,16 +267,19 @@ class _Search:
 
         place = at[:, some] + 1
         voxels = np.column_stack([*place, self.labels[tuple(place)], barred])
+        cells = zyx(self.around[0].shape)
+        order = meeting_loops.by_cell(voxels, self.size, cells)
+        voxels, some = voxels[order], some[order]
         room, done, parts = np.empty((2 * len(some) + _ROOM, 3), np.int64), 0, []
         while done < len(some):
             begun = done
             done, count = meeting_loops.meetings(
                 voxels,
                 self.size,
-                self.extremes,
+                cells,
                 self.inside,
                 self.offsets,
-                self.costs,
+                self.lengths,
                 self.limit,
                 room,
                 begun,

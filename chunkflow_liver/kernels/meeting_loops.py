@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+
 from chunkflow_liver.kernels.compiled import compiled
 from chunkflow_liver.xp import Array
 
@@ -60,13 +64,31 @@ def fill_cells(
 
 
 @compiled
+def by_cell(voxels: Array, size: tuple[int, int, int], cells: tuple[int, int, int]) -> Array:
+    """Numbers of the voxels (N, 5) of `meetings`, int64: those of one cell one after the other."""
+    home = np.empty(len(voxels), np.int64)
+    for i in range(len(voxels)):
+        plane, line = (voxels[i, 0] - 1) // size[0], (voxels[i, 1] - 1) // size[1]
+        home[i] = (plane * cells[1] + line) * cells[2] + (voxels[i, 2] - 1) // size[2]
+    begins = np.zeros(cells[0] * cells[1] * cells[2] + 1, np.int64)
+    for cell in home:
+        begins[cell + 1] += 1
+    begins = np.cumsum(begins)
+    order = np.empty(len(voxels), np.int64)
+    for i in range(len(voxels)):
+        order[begins[home[i]]] = i
+        begins[home[i]] += 1
+    return order
+
+
+@compiled
 def meetings(
     voxels: Array,
     size: tuple[int, int, int],
-    extremes: tuple[Array, Array],
+    cells: tuple[int, int, int],
     inside: tuple[Array, Array],
     offsets: Array,
-    costs: tuple[Array, Array, Array],
+    lengths: tuple[int, int, int],
     limit: int,
     found: Array,
     first: int,
@@ -76,21 +98,22 @@ def meetings(
     Parameters
     ----------
     voxels : ndarray of shape (N, 5), int64
-        (z, y, x) of each voxel, the label there, and one that it does not meet (0 for none).
-    size, extremes
-        As for `fill_cells`.
+        (z, y, x) of each voxel, the label there, and one that it does not meet (0 for none); those of one
+        cell one after the other.
+    size, cells : tuple of int
+        Voxels of a cell, and number of cells, along (z, y, x).
     inside : tuple of ndarray
         Where the voxels of each cell begin (cells + 1, int64), and those voxels, as `fill_cells` gives them,
         sorted by label in each cell; the first of a label has in the last column how many it has there.
     offsets : ndarray of shape (K, 3), int64
         From the cell of a voxel to those that may hold what it meets, near ones first.
-    costs : tuple of ndarray, int64
-        Squared gap of 0, 1, .. voxels along z, y and x, as far as the cells reach, at most limit + 1.
+    lengths : tuple of int
+        Size of a voxel along (z, y, x).
     limit : int
-        Largest squared gap, below 2**61: a sum of three costs does not wrap.
+        Largest squared gap, below 2**60.
     found : ndarray of shape (M, 3), int64
-        Filled with (number of the voxel, label, squared gap), ascending by voxel, the nearest label first
-        and of equally near ones the smallest.
+        Filled with (number of the voxel, label, squared gap), voxel by voxel, the nearest label first and of
+        equally near ones the smallest.
     first : int
         Voxel to begin with.
 
@@ -104,63 +127,180 @@ def meetings(
     Notes
     -----
     Of a label that a voxel is not in, a surface voxel is nearest: from any other there is a step closer.
+    The voxels of one cell look for them together: what is farther from the box of them all than another of
+    its label is from its farthest corner is nearest to none. The rest are tried one by one.
     """
-    smallest, largest = extremes
     begins, entries = inside
-    cost_z, cost_y, cost_x = costs
-    planes, lines, cells = largest.shape
-    count = 0
-    for i in range(first, len(voxels)):
-        begin = count
-        z, y, x, here, barred = voxels[i]
-        home_z, home_y, home_x = (z - 1) // size[0], (y - 1) // size[1], (x - 1) // size[2]
-        if here > 0 and here != barred:
-            if count == len(found):
-                return i, begin
-            found[count, 0], found[count, 1], found[count, 2] = i, here, 0
-            count += 1
+    beside = np.empty((len(offsets), 2), np.int64)
+    slots, groups, sites = np.empty((0, 4), np.int64), np.empty((0, 3), np.int64), np.empty((4, 0), np.int64)
+    count, i = 0, first
+    while i < len(voxels):
+        home = (
+            (voxels[i, 0] - 1) // size[0],
+            (voxels[i, 1] - 1) // size[1],
+            (voxels[i, 2] - 1) // size[2],
+        )
+        low = high = voxels[i, 0], voxels[i, 1], voxels[i, 2]
+        nobody, stop = voxels[i, 4], i
+        while stop < len(voxels):
+            z, y, x = voxels[stop, 0], voxels[stop, 1], voxels[stop, 2]
+            if ((z - 1) // size[0], (y - 1) // size[1], (x - 1) // size[2]) != home:
+                break
+            low = min(z, low[0]), min(y, low[1]), min(x, low[2])
+            high = max(z, high[0]), max(y, high[1]), max(x, high[2])
+            if voxels[stop, 4] != nobody:
+                nobody = 0
+            stop += 1
+        near = held = 0
         for k in range(len(offsets)):
-            cz, cy, cx = home_z + offsets[k, 0], home_y + offsets[k, 1], home_x + offsets[k, 2]
-            if cz < 0 or cz >= planes or cy < 0 or cy >= lines or cx < 0 or cx >= cells:
+            cz, cy, cx = home[0] + offsets[k, 0], home[1] + offsets[k, 1], home[2] + offsets[k, 2]
+            if cz < 0 or cz >= cells[0] or cy < 0 or cy >= cells[1] or cx < 0 or cx >= cells[2]:
                 continue
-            label = largest[cz, cy, cx]
-            if label == 0 or (label == barred and smallest[cz, cy, cx] == barred):
-                continue
-            z0, y0, x0 = cz * size[0] + 1, cy * size[1] + 1, cx * size[2] + 1
-            bound = (
-                cost_z[max(0, z0 - z, z - z0 - size[0] + 1)] + cost_y[max(0, y0 - y, y - y0 - size[1] + 1)]
+            cell = (cz * cells[1] + cy) * cells[2] + cx
+            z, y, x = cz * size[0] + 1, cy * size[1] + 1, cx * size[2] + 1
+            bound = _square(
+                max(z - high[0], low[0] - z - size[0] + 1),
+                max(y - high[1], low[1] - y - size[1] + 1),
+                max(x - high[2], low[2] - x - size[2] + 1),
+                lengths,
+                limit,
             )
-            bound += cost_x[max(0, x0 - x, x - x0 - size[2] + 1)]
-            if bound > limit:
-                continue
-            cell = (cz * lines + cy) * cells + cx
-            e = begins[cell]
-            while e < begins[cell + 1]:
-                label, stop = entries[e, 3], e + entries[e, 4]
-                j = begin
-                while j < count and found[j, 1] != label:
-                    j += 1
-                # What is farther than this says nothing new.
-                best = limit + 1 if j == count else found[j, 2]
-                nearest = best
-                if label != barred and bound < best:
-                    for other in range(e, stop):
-                        gap = cost_z[abs(entries[other, 0] - z)] + cost_y[abs(entries[other, 1] - y)]
-                        nearest = min(nearest, gap + cost_x[abs(entries[other, 2] - x)])
-                e = stop
-                if nearest < best:
-                    if j == count:
-                        if count == len(found):
-                            return i, begin
-                        count += 1
-                    found[j, 0], found[j, 1], found[j, 2] = i, label, nearest
-        best = begin
-        for j in range(begin + 1, count):
-            if found[j, 2] < found[best, 2] or (
-                found[j, 2] == found[best, 2] and found[j, 1] < found[best, 1]
-            ):
-                best = j
-        if best > begin:
-            for c in range(1, 3):
-                found[begin, c], found[best, c] = found[best, c], found[begin, c]
+            if bound <= limit and begins[cell] < begins[cell + 1]:
+                beside[near, 0], beside[near, 1] = cell, bound
+                near += 1
+                held += begins[cell + 1] - begins[cell]
+        if held > len(groups):
+            room = 2 * held
+            slots, groups = np.empty((room, 4), np.int64), np.empty((room, 3), np.int64)
+            sites = np.empty((4, room), np.int64)
+        labels = _by_label(beside[:near], inside, nobody, slots, groups)
+        _nearest_sites(slots[:labels], groups, entries, (low, high), lengths, limit, sites)
+        while i < stop:
+            begin = best = count
+            z, y, x, here, barred = voxels[i, 0], voxels[i, 1], voxels[i, 2], voxels[i, 3], voxels[i, 4]
+            for s in range(-1, labels):
+                if s < 0:
+                    label, nearest = here, 0
+                    if here <= 0 or here == barred:
+                        continue
+                else:
+                    label, nearest = slots[s, 0], limit + 1
+                    if label in (barred, here):
+                        continue
+                    a, b = slots[s, 1], slots[s, 2]
+                    site_z, site_y, site_x = sites[0, a:b], sites[1, a:b], sites[2, a:b]
+                    for c in range(b - a):
+                        gap = _square(
+                            abs(site_z[c] - z), abs(site_y[c] - y), abs(site_x[c] - x), lengths, limit
+                        )
+                        nearest = min(nearest, gap)
+                    if nearest > limit:
+                        continue
+                if count == len(found):
+                    return i, begin
+                found[count, 0], found[count, 1], found[count, 2] = i, label, nearest
+                if nearest < found[best, 2] or (nearest == found[best, 2] and label < found[best, 1]):
+                    best = count
+                count += 1
+            if best > begin:
+                for c in range(1, 3):
+                    found[begin, c], found[best, c] = found[best, c], found[begin, c]
+            i += 1
     return len(voxels), count
+
+
+@compiled
+def _by_label(beside: Array, inside: tuple[Array, Array], nobody: int, slots: Array, groups: Array) -> int:
+    """Chain what the cells `beside` (number, bound) hold by label, and return how many labels there are.
+
+    `slots` is filled with (label, first and last of its groups), and `groups` with (first entry, bound of
+    its cell, next group of the label, -1 for none). Without the label `nobody`.
+    """
+    begins, entries = inside
+    number = labels = 0
+    for k in range(len(beside)):
+        cell, bound = beside[k, 0], beside[k, 1]
+        e = begins[cell]
+        while e < begins[cell + 1]:
+            label, begin = entries[e, 3], e
+            e += entries[e, 4]
+            if label == nobody:
+                continue
+            s = 0
+            while s < labels and slots[s, 0] != label:
+                s += 1
+            if s == labels:
+                slots[s, 0], slots[s, 1] = label, number
+                labels += 1
+            else:
+                groups[slots[s, 2], 2] = number
+            slots[s, 2] = number
+            groups[number, 0], groups[number, 1], groups[number, 2] = begin, bound, -1
+            number += 1
+    return labels
+
+
+@compiled
+def _nearest_sites(
+    slots: Array,
+    groups: Array,
+    entries: Array,
+    box: tuple[tuple[int, int, int], tuple[int, int, int]],
+    lengths: tuple[int, int, int],
+    limit: int,
+    sites: Array,
+) -> None:
+    """Write (z, y, x) of what can be nearest to a voxel of the box, label by label, into columns of `sites`.
+
+    Where those of a label begin and end replaces the groups in `slots`.
+    """
+    low, high = box
+    end = 0
+    for s in range(len(slots)):
+        begin, g, farthest = end, slots[s, 1], limit
+        while g >= 0:
+            e, bound = groups[g, 0], groups[g, 1]
+            g = groups[g, 2]
+            if bound > farthest:
+                continue
+            for other in range(e, e + entries[e, 4]):
+                z, y, x = entries[other, 0], entries[other, 1], entries[other, 2]
+                near = _square(
+                    max(z - high[0], low[0] - z),
+                    max(y - high[1], low[1] - y),
+                    max(x - high[2], low[2] - x),
+                    lengths,
+                    limit,
+                )
+                if near > farthest:
+                    continue
+                far = _square(
+                    max(z - low[0], high[0] - z),
+                    max(y - low[1], high[1] - y),
+                    max(x - low[2], high[2] - x),
+                    lengths,
+                    limit,
+                )
+                farthest = min(farthest, far)
+                sites[0, end], sites[1, end], sites[2, end], sites[3, end] = z, y, x, near
+                end += 1
+        kept = begin
+        for c in range(begin, end):
+            if sites[3, c] <= farthest:
+                sites[0, kept], sites[1, kept], sites[2, kept] = sites[0, c], sites[1, c], sites[2, c]
+                kept += 1
+        end = kept
+        slots[s, 1], slots[s, 2] = begin, end
+
+
+@compiled
+def _square(z: int, y: int, x: int, lengths: tuple[int, int, int], limit: int) -> int:
+    """Squared gap of an offset in voxels, 0 or less being none; if it is above `limit`, some number above.
+
+    Each length is cut where its square is above `limit`: below 2**61 each, three sum up below 2**63.
+    """
+    most = int(math.sqrt(limit)) + 2
+    a = min(max(z - 1, 0) * lengths[0], most)
+    b = min(max(y - 1, 0) * lengths[1], most)
+    c = min(max(x - 1, 0) * lengths[2], most)
+    return a * a + b * b + c * c
