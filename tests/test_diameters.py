@@ -5,15 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.spatial.distance import pdist
 from strategies import VOXEL_NM, blocks, seeds, semantic, shapes
 
-from chunkflow_liver.geometry import BlockGrid, Box, zyx
+from chunkflow_liver.geometry import BlockGrid, Box
 from chunkflow_liver.kernels import diameter_loops
 from chunkflow_liver.kernels.diameters import DIAMETERS, extreme_voxels, largest, merge_voxels
 from chunkflow_liver.kernels.features import joined
-from chunkflow_liver.kernels.mesh import cells_by_object
+from chunkflow_liver.kernels.object_runs import runs_by_object
 
 
 def brute(mask, voxel_nm):
@@ -32,23 +31,18 @@ def brute(mask, voxel_nm):
     return [*planes, widest(points)]
 
 
-def found(labels, voxel_nm, block, most=None):
+def found(labels, voxel_nm, block):
     """The same from the blocks of a grid: of objects in one block, and of those in several."""
     parts, whole = [], []
     for cut in BlockGrid(Box.of(labels.shape), block, (0, 0, 0), (1, 1, 1)):
-        low = zyx([int(n == 0) for n in cut.write.start])
-        wanted = cut.write.grow(low, (1, 1, 1))
-        near = np.pad(labels, 1)[
-            tuple(slice(a + 1, b + 1) for a, b in zip(wanted.start, wanted.stop, strict=True))
-        ]
+        runs = runs_by_object(labels[cut.read.slices])
         outside = labels.copy()
         outside[cut.write.slices] = 0
-        for cells in cells_by_object(near, low, most):
-            known = ~np.isin(cells.label, outside)
-            at = {"low": low, "origin": cut.write.start, "voxel_nm": voxel_nm}
-            voxels, squares = extreme_voxels(cells, known, **at)
-            parts.append(voxels)
-            whole.append(squares)
+        known = ~np.isin(runs.label, outside)
+        at = {"owned": cut.write.shape, "origin": cut.write.start, "voxel_nm": voxel_nm}
+        voxels, squares = extreme_voxels(runs, known, **at)
+        parts.append(voxels)
+        whole.append(squares)
     rows = {}
     # A block sees the face to its next one as well: what lies in that as a whole is known better there.
     for known in (largest(merge_voxels(parts), voxel_nm), joined(whole)):
@@ -60,11 +54,11 @@ def found(labels, voxel_nm, block, most=None):
 
 
 @settings(max_examples=30, deadline=None)
-@given(shape=shapes, seed=seeds, block=blocks, most=st.sampled_from([None, 1]))
-def test_diameters_are_those_of_all_pairs_of_vertices(shape, seed, block, most):
-    """Many small pieces per label; with `most` every object has its own pass over the voxels."""
+@given(shape=shapes, seed=seeds, block=blocks)
+def test_diameters_are_those_of_all_pairs_of_vertices(shape, seed, block):
+    """Many small pieces per label."""
     labels = semantic(shape, seed).astype(np.uint16)
-    label, squares = found(labels, VOXEL_NM, block, most)
+    label, squares = found(labels, VOXEL_NM, block)
     assert label.tolist() == np.unique(labels[labels > 0]).tolist()
     for row, value in enumerate(label):
         assert squares[row].tolist() == pytest.approx(brute(labels == value, VOXEL_NM))

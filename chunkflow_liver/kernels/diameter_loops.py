@@ -1,4 +1,4 @@
-"""Loops of `kernels.diameters`: hulls of the planes of objects, and the farthest of their corners."""
+"""Loops of `kernels.diameters`: the farthest of some points in space and in planes."""
 
 from __future__ import annotations
 
@@ -19,135 +19,6 @@ _GROUP, _FEW = 16, 64
 _BITS = 3
 # Above what rounding can do to a bound.
 _ABOVE = 1 + 1e-9
-_NEVER = 1 << 30
-# A plain 0 would be a type of its own, and every function be compiled for it as well.
-_NONE = _integer(0)
-
-
-@compiled
-def object_corners(
-    begin: Array,
-    row: Array,
-    x: Array,
-    code: Array,
-    frame: tuple[int, int, int, int, int, int],
-    kinds: int,
-    whole: Array,
-    size: Array,
-) -> tuple[Array, Array, Array, Array, Array, Array]:
-    """Corners of the hulls of all planes of objects, from their cells in raster order.
-
-    `begin`, `row`, `x`, `code` are those of `mesh_loops.by_object`, with the uniform cells at the edges of
-    the block; `frame` is the number of cells along (z, y, x) and the first cell that begins with a
-    voxel of the block, along each; bit k of `kinds` asks for planes of kind k.
-
-    Returns object, kind, plane, u, v of the corners (of objects that are not `whole`; int32, cells), and
-    the four squared diameters of those that are (float64, `size` being that of a voxel in nm).
-    """
-    nz, ny, nx, _, low_y, low_x = frame
-    objects = len(begin) - 1
-    cells = 0
-    for n in range(objects):
-        cells = max(cells, begin[n + 1] - begin[n])
-    # No more than two points per row that a kind of planes has, nor than 18 per cell.
-    nodes = np.empty((min(18 * cells, 2 * nz * (4 * ny + 2 * nx)), 3), np.int32)
-    heads = np.full((12, max(nz, ny, nx)), -1, np.int32)
-    near, far = np.full((2, nx + 1), _NEVER), np.full((2, nx + 1), -1)
-    squares = np.zeros((objects, 4))
-    out, made = np.empty((1 << 10, 5), np.int32), _NONE
-    low, high = np.full(4, _NEVER), np.full(4, -1)
-    starts, stops = np.empty(3, np.int64), np.empty(3, np.int64)
-    for n in range(objects):
-        used, last, z, y = _NONE, -1, _NONE, _NONE
-        first_x, last_x = nx, -1
-        for axis in range(3):
-            starts[axis], stops[axis] = _NEVER, -1
-        for i in range(begin[n], begin[n + 1] + 1):
-            here = _integer(row[i]) if i < begin[n + 1] else -1
-            if here != last:
-                if last >= 0:
-                    # A row has ended: its first and last points may be corners.
-                    for kind in range(4):
-                        # Rows of voxels lie in the planes across z and y.
-                        points = 0 if kind == 2 else kind
-                        if high[points] >= 0 and kinds >> kind & 1:
-                            plane, u = (z, y) if kind < 2 else (y, z)
-                            used = _push(nodes, heads, 2 * kind, plane, u, low[points], used)
-                            used = _push(nodes, heads, 2 * kind + 1, plane, u, high[points], used)
-                    for points in range(4):
-                        low[points], high[points] = _NEVER, -1
-                if here < 0 or here // ny != z:
-                    for plane in range(first_x, last_x + 1):
-                        for kind in range(4, 6):
-                            if far[kind - 4, plane] >= 0:
-                                if kinds >> kind & 1:
-                                    a, b = near[kind - 4, plane], far[kind - 4, plane]
-                                    used = _push(nodes, heads, 2 * kind, plane, z, a, used)
-                                    used = _push(nodes, heads, 2 * kind + 1, plane, z, b, used)
-                                near[kind - 4, plane], far[kind - 4, plane] = _NEVER, -1
-                    first_x, last_x = nx, -1
-                if here < 0:
-                    break
-                last, z, y = here, here // ny, here % ny
-                starts[0], stops[0] = min(starts[0], z), z
-                starts[1], stops[1] = min(starts[1], y), max(stops[1], y)
-            at, bits = _integer(x[i]), _integer(code[i])
-            starts[2], stops[2] = min(starts[2], at), max(stops[2], at)
-            first_x, last_x = min(first_x, at), max(last_x, at)
-            inside = bits & 1
-            if (bits >> 1 & 1) != inside:
-                # A face across x: the voxel before or after it ends a run, unless another block owns it.
-                end = at + 1 - inside
-                if end < nx:
-                    low[0], high[0] = min(low[0], end), max(high[0], end)
-                near[1, at], far[1, at] = min(near[1, at], y), max(far[1, at], y)
-            if (bits >> 3 & 1) != inside:
-                end = y + 1 - inside
-                if end < ny:
-                    near[0, at], far[0, at] = min(near[0, at], end), max(far[0, at], end)
-                low[3], high[3] = min(low[3], at), max(high[3], at)
-            if (bits >> 4 & 1) != inside:
-                low[1], high[1] = min(low[1], at), max(high[1], at)
-            if inside:
-                # Where the block is cut a run ends without a face.
-                if at == low_x or at == nx - 1:
-                    low[0], high[0] = min(low[0], at), max(high[0], at)
-                if y == low_y or y == ny - 1:
-                    near[0, at], far[0, at] = min(near[0, at], y), max(far[0, at], y)
-        start = made
-        if made + used > len(out):
-            out = _longer(out, made, 2 * made + used)
-        for kind in range(6):
-            for plane in range(starts[kind // 2], stops[kind // 2] + 1):
-                made = _emit(nodes, heads, (n, kind, plane), out, made)
-        if whole[n]:
-            _diameters(out, start, made, size, squares[n])
-            made = start
-    return out[:made, 0], out[:made, 1], out[:made, 2], out[:made, 3], out[:made, 4], squares
-
-
-@compiled
-def merged_corners(group: Array, u: Array, v: Array) -> tuple[Array, Array, Array]:
-    """Corners of the hull of the points of each group, of points sorted by group (int64), u, v (int32)."""
-    nodes, heads = np.empty((2 * len(group), 3), np.int32), np.full((2, 1), -1, np.int32)
-    out, made, used = np.empty((2 * len(group), 5), np.int32), _NONE, _NONE
-    kept = np.empty(2 * len(group), np.int64)
-    for i in range(len(group)):
-        first = i == 0 or group[i] != group[i - 1]
-        if first:
-            used = _NONE
-        at, across = _integer(u[i]), _integer(v[i])
-        if first or u[i] != u[i - 1]:
-            used = _push(nodes, heads, _NONE, _NONE, at, across, used)
-        final = i + 1 == len(group) or group[i] != group[i + 1]
-        if final or u[i] != u[i + 1]:
-            used = _push(nodes, heads, _NONE + 1, _NONE, at, across, used)
-        if final:
-            begin = made
-            made = _emit(nodes, heads, (_NONE, _NONE, _NONE), out, made)
-            for k in range(begin, made):
-                kept[k] = group[i]
-    return kept[:made], out[:made, 3], out[:made, 4]
 
 
 @compiled
@@ -159,65 +30,12 @@ def diameters(begin: Array, points: Array, size: Array) -> Array:
     """
     squares = np.zeros((len(begin) - 1, 4))
     for n in range(len(squares)):
-        _diameters(points, begin[n], begin[n + 1], size, squares[n])
+        widen(points, begin[n], begin[n + 1], size, squares[n])
     return squares
 
 
 @compiled
-def _push(nodes: Array, heads: Array, half: int, plane: int, u: int, v: int, used: int) -> int:
-    """Add a point to the lower (`half` even) or upper half of the hull of a plane, with u above all others.
-
-    A half is a list of `nodes` (u, v, the one before it) that ends at `heads[half, plane]`; -1 is none.
-    Coordinates are below 2**31 and not negative: products are below 2**62, their differences below 2**63.
-    """
-    last = heads[half, plane]
-    sign = 1 - 2 * (half & 1)
-    while last >= 0 and nodes[last, 2] >= 0:
-        before = nodes[last, 2]
-        du, dv = nodes[last, 0] - nodes[before, 0], nodes[last, 1] - nodes[before, 1]
-        # A point that lies on a line between two others, or inside it, is no corner.
-        if sign * (dv * (u - nodes[before, 0]) - (v - nodes[before, 1]) * du) < 0:
-            break
-        last = before
-    nodes[used, 0], nodes[used, 1], nodes[used, 2] = u, v, last
-    heads[half, plane] = used
-    return used + 1
-
-
-@compiled
-def _emit(nodes: Array, heads: Array, name: tuple[int, int, int], out: Array, made: int) -> int:
-    """Write the corners of a plane to `out`, each once, and forget them; one end of its rows may be both."""
-    _, kind, plane = name
-    begin = made
-    for half in range(2 * kind, 2 * kind + 2):
-        at = heads[half, plane]
-        heads[half, plane] = -1
-        stop = made
-        while at >= 0:
-            u, v, at = nodes[at, 0], nodes[at, 1], nodes[at, 2]
-            # The halves share their ends where these are one voxel wide: the first and last written.
-            if half & 1 and (
-                (out[begin, 3] == u and out[begin, 4] == v)
-                or (out[stop - 1, 3] == u and out[stop - 1, 4] == v)
-            ):
-                continue
-            out[made, 0], out[made, 1], out[made, 2], out[made, 3], out[made, 4] = *name, u, v
-            made += 1
-    return made
-
-
-@compiled
-def _longer(rows: Array, used: int, length: int) -> Array:
-    """A copy of the first rows of a table with room for `length` of them."""
-    made = np.empty((length, rows.shape[1]), rows.dtype)
-    for i in range(used):
-        for j in range(rows.shape[1]):
-            made[i, j] = rows[i, j]
-    return made
-
-
-@compiled
-def _diameters(points: Array, begin: int, end: int, size: Array, best: Array) -> None:
+def widen(points: Array, begin: int, end: int, size: Array, best: Array) -> None:
     """Raise `best` (in planes across z, y and x, in space) to the squared diameters of one object."""
     reach, widest = np.zeros(3), np.zeros((3, 2), np.int64)
     # Of every axis the plane that looks widest comes first: what it gives spares most of the others.
@@ -243,11 +61,44 @@ def _diameters(points: Array, begin: int, end: int, size: Array, best: Array) ->
         for axis in range(0 if turn else 3):
             scale = (0.0, size[1 if axis == 0 else 0], size[1 if axis == 2 else 2])
             best[axis] = _widest(points, widest[axis, 0], widest[axis, 1], scale, 1.0, best[axis])
-    best[3] = max(best[0], best[1], best[2])
+    best[3] = max(best[3], best[0], best[1], best[2])
     last = begin
     while last < end and points[last, 1] == 0:
         last += 1
     best[3] = _widest(points, begin, last, (size[0], size[1], size[2]), 1.0, best[3])
+
+
+@compiled
+def farther(points: Array, begin: int, end: int, kind: int, size: Array, best: Array) -> bool:
+    """Whether corners of two neighbouring planes of a `kind` are farther apart than any of one plane."""
+    axis = kind >> 1
+    along, across = size[1 if axis == 0 else 0], size[1 if axis == 2 else 2]
+    first = middle = begin
+    while middle < end:
+        last = middle
+        while last < end and points[last, 1] == points[middle, 1] and points[last, 2] == points[middle, 2]:
+            last += 1
+        if points[middle, 1] == kind and first < middle and points[first, 2] + 1 == points[middle, 2]:
+            low_u, low_v = points[first, 3], points[first, 4]
+            high_u, high_v = low_u, low_v
+            for i in range(first, last):
+                low_u, high_u = min(low_u, points[i, 3]), max(high_u, points[i, 3])
+                low_v, high_v = min(low_v, points[i, 4]), max(high_v, points[i, 4])
+            scale, place = (0.0, along, across), (0.0, (low_u + high_u) / 2, (low_v + high_v) / 2)
+            here = next_ = 0.0
+            for i in range(first, middle):
+                here = max(here, _square(points, i, place, scale))
+            for i in range(middle, last):
+                next_ = max(next_, _square(points, i, place, scale))
+            if (math.sqrt(here) + math.sqrt(next_)) ** 2 * _ABOVE > best[axis]:
+                for i in range(first, middle):
+                    place = (0.0, float(points[i, 3]), float(points[i, 4]))
+                    for j in range(middle, last):
+                        if _square(points, j, place, scale) * _ABOVE > best[axis]:
+                            return True
+        first = middle if points[middle, 1] == kind else last
+        middle = last
+    return False
 
 
 @compiled
@@ -265,21 +116,23 @@ def _widest(
     if (2 * radius + slack) ** 2 * _ABOVE < best:
         return best
     # A pair that is far apart: the point farthest from the middle, and the one farthest from that.
-    start = far
     for _ in range(2):
-        found = -1.0
+        start, most = far, -1.0
+        place = (float(points[far, 2]), float(points[far, 3]), float(points[far, 4]))
         for i in range(begin, end):
-            apart = _apart(points, start, i, scale, grown)
-            if apart > found:
-                far, found = i, apart
-        best, start = max(best, found), far
+            apart = _square(points, i, place, scale)
+            if apart > most:
+                far, most = i, apart
+        best = max(best, _apart(points, start, far, scale, grown))
+    if end - begin <= _FEW:
+        return _of_few(points, begin, end, scale, grown, best)
     # The ends of a longer one are as far from the middle as it is long, less the radius.
-    least = math.sqrt(best) / _ABOVE - slack - radius
+    least = max(0.0, math.sqrt(best) / _ABOVE - slack - radius) ** 2
     kept = np.empty(end - begin, np.int64)
     count = 0
     for i in range(begin, end):
         kept[count] = i
-        count += _integer(_from(points, i, middle, scale) >= least)
+        count += _integer(_square(points, i, middle, scale) >= least)
     if count > _FEW:
         kept = _near_each_other(points, kept[:count])
     at = np.empty((3, count))
@@ -323,21 +176,37 @@ def _middle(
         a, b, c = min(a, points[i, 2]), min(b, points[i, 3]), min(c, points[i, 4])
         aa, bb, cc = max(aa, points[i, 2]), max(bb, points[i, 3]), max(cc, points[i, 4])
     middle = ((a + aa) / 2, (b + bb) / 2, (c + cc) / 2)
-    far, radius = begin, -1.0
+    far, most = begin, -1.0
     for i in range(begin, end):
-        apart = _from(points, i, middle, scale)
-        if apart > radius:
-            far, radius = i, apart
-    return middle, radius, far
+        apart = _square(points, i, middle, scale)
+        if apart > most:
+            far, most = i, apart
+    return middle, math.sqrt(most), far
 
 
 @compiled
-def _from(
-    points: Array, i: int, middle: tuple[float, float, float], scale: tuple[float, float, float]
+def _square(
+    points: Array, i: int, place: tuple[float, float, float], scale: tuple[float, float, float]
 ) -> float:
-    """Distance of a point from another place."""
-    a, b, c = points[i, 2] - middle[0], points[i, 3] - middle[1], points[i, 4] - middle[2]
-    return math.sqrt((a * scale[0]) ** 2 + (b * scale[1]) ** 2 + (c * scale[2]) ** 2)
+    """Squared distance of a point from a place."""
+    a, b, c = points[i, 2] - place[0], points[i, 3] - place[1], points[i, 4] - place[2]
+    total: float = (a * scale[0]) ** 2 + (b * scale[1]) ** 2 + (c * scale[2]) ** 2
+    return total
+
+
+@compiled
+def _of_few(
+    points: Array, begin: int, end: int, scale: tuple[float, float, float], grown: float, best: float
+) -> float:
+    """What `_widest` does, from all pairs."""
+    slack = grown * max(scale[0], scale[1], scale[2])
+    needed = max(0.0, math.sqrt(best) / _ABOVE - slack) ** 2
+    for i in range(begin, end):
+        place = (float(points[i, 2]), float(points[i, 3]), float(points[i, 4]))
+        for j in range(begin, i):
+            if _square(points, j, place, scale) >= needed:
+                best = max(best, _apart(points, i, j, scale, grown))
+    return best
 
 
 @compiled

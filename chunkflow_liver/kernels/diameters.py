@@ -8,7 +8,7 @@ import numpy as np
 
 from chunkflow_liver.geometry import Nm, Zyx
 from chunkflow_liver.kernels.features import Rows, joined
-from chunkflow_liver.kernels.mesh import ObjectCells
+from chunkflow_liver.kernels.object_runs import ObjectRuns
 from chunkflow_liver.xp import Array
 
 DIAMETERS = ("slice_sq", "column_sq", "row_sq", "space_sq")
@@ -19,10 +19,10 @@ _ACROSS = ((1, 2), (0, 2), (0, 1))
 
 
 def extreme_voxels(
-    cells: ObjectCells,
+    runs: ObjectRuns,
     whole: Array,
     *,
-    low: Zyx,
+    owned: Zyx,
     origin: Zyx,
     voxel_nm: Nm,
     kinds: Sequence[int] = range(KINDS),
@@ -31,12 +31,12 @@ def extreme_voxels(
 
     Parameters
     ----------
-    cells : ObjectCells
-        Of the block, of `low` voxels before it and of one after it on each axis.
+    runs : ObjectRuns
+        Of the block and of one voxel after it on each axis, where the volume has one.
     whole : ndarray of shape (L,), bool
-        Which of the objects of `cells` lie in the block as a whole.
-    low : Zyx
-        1 on axes where the block begins with the volume, else 0.
+        Which of the objects of `runs` lie in the block as a whole.
+    owned : Zyx
+        Voxels of the block along each axis.
     origin : Zyx
         First voxel of the block in the volume.
     voxel_nm : tuple of float
@@ -62,35 +62,27 @@ def extreme_voxels(
     layers has the centres of the voxels that are in one layer only. What is a corner in space is one
     in its plane.
     """
-    from chunkflow_liver.kernels.diameter_loops import object_corners
+    from chunkflow_liver.kernels.corner_loops import object_corners
 
-    *points, squares = object_corners(
-        cells.begin,
-        cells.row,
-        cells.x,
-        cells.code,
-        (*cells.shape, *low),
-        sum(1 << kind for kind in kinds),
-        whole,
-        np.array(voxel_nm, np.float64),
-    )
-    of, kind, plane, u, v = points
-    start = np.array(origin) - np.array(low)
-    axes, across = kind // 2, np.array(_ACROSS)
+    shape, asked = (*owned, runs.height), sum(1 << kind for kind in kinds)
+    size = np.array(voxel_nm, np.float64)
+    corners, squares = object_corners(runs.begin, runs.row, runs.ends, shape, asked, whole, size)
+    of, kind, plane, u, v = corners.T
+    start, axes, across = np.array(origin), kind // 2, np.array(_ACROSS)
     voxels = {
-        "label": cells.label[of],
+        "label": runs.label[of],
         "kind": kind.astype(np.int8),
         "plane": (plane + start[axes]).astype(np.int32),
         "u": (u + start[across[axes, 0]]).astype(np.int32),
         "v": (v + start[across[axes, 1]]).astype(np.int32),
     }
     known = dict(zip(DIAMETERS, squares[whole].T, strict=True))
-    return voxels, {"label": cells.label[whole], **known}
+    return voxels, {"label": runs.label[whole], **known}
 
 
 def merge_voxels(parts: Sequence[Rows]) -> Rows:
     """The extreme voxels of several blocks as one: again the corners of the hull of each plane."""
-    from chunkflow_liver.kernels.diameter_loops import merged_corners
+    from chunkflow_liver.kernels.corner_loops import merged_corners
 
     rows = joined(parts)
     order = np.lexsort([rows[name] for name in ("v", "u", "plane", "kind", "label")])
@@ -100,7 +92,8 @@ def merge_voxels(parts: Sequence[Rows]) -> Rows:
     for name in ("label", "kind", "plane"):
         new[1:] |= rows[name][1:] != rows[name][:-1]
     first = np.flatnonzero(new)
-    group, u, v = merged_corners(np.cumsum(new) - 1, rows["u"], rows["v"])
+    corners = merged_corners(np.cumsum(new) - 1, rows["u"], rows["v"])
+    group, u, v = corners[:, 2:].T
     return {**{name: rows[name][first[group]] for name in ("label", "kind", "plane")}, "u": u, "v": v}
 
 

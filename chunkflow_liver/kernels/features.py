@@ -12,6 +12,7 @@ import numpy as np
 
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import Block, Box, Nm, Zyx
+from chunkflow_liver.kernels.object_runs import ObjectRuns, runs_by_object
 from chunkflow_liver.xp import Array, checked_device
 
 T = TypeVar("T")
@@ -145,6 +146,11 @@ class View:
     def own(self) -> Array:
         """Labels of the voxels that the block owns."""
         return self.labels[self.block.trim]
+
+    def ahead(self) -> Array:
+        """Labels of the owned voxels and of one more after them on each axis where the volume has one."""
+        wanted = self.block.write.grow((0, 0, 0), (1, 1, 1)).clip(self.block.read)
+        return self.labels[wanted.relative_to(self.block.read).slices]
 
     def near(self, low: Zyx, high: Zyx) -> Array:
         """Labels of the owned voxels and of some more on each side; 0 where the volume has ended."""
@@ -281,6 +287,11 @@ class WholeGroup:
     def kinds(self, settings: Settings) -> Mapping[str, str]:
         """Name and dtype of every column with these settings."""
         return self.columns(settings) if callable(self.columns) else self.columns
+
+
+def runs_ahead(view: View) -> ObjectRuns:
+    """The runs of all objects of the voxels of `View.ahead`."""
+    return runs_by_object(view.ahead())
 
 
 def joined(parts: Sequence[Rows]) -> Rows:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
-from chunkflow_liver.geometry import Nm, Zyx, zyx
-from chunkflow_liver.xp import Array, namespace, on_host
+from chunkflow_liver.geometry import Nm, Zyx
+from chunkflow_liver.kernels.features import Rows
+from chunkflow_liver.kernels.object_runs import ObjectRuns
+from chunkflow_liver.xp import Array, namespace
 
 CORNERS = ((0, 0, 0), (0, 0, 1), (0, 1, 1), (0, 1, 0), (1, 0, 0), (1, 0, 1), (1, 1, 1), (1, 1, 0))
 """Offset (z, y, x) of the corner that each bit of a code stands for."""
@@ -35,34 +34,6 @@ b2301aa60640 64161a148b2118b 964369139b63 18b081b61149641 63b036640 86468b 67a78
 67a1a7178018 67a1a7173 126168189678 269129679309739 078706602 273267 b2367a78a89a 207b2709767a9a7
 67a1a7178018b23 b2117ba61167 896678169b63136 09167b 07870603bb60 67b
 """
-_ALL = 1 << 62
-
-
-@dataclass(frozen=True, eq=False)
-class ObjectCells:
-    """Cells of some objects of a block, one object after the other.
-
-    Attributes
-    ----------
-    label : ndarray of shape (L,), uint64
-        Ascending.
-    begin : ndarray of shape (L + 1,), int64
-        Where the cells of each object begin, and the last ones end.
-    row : ndarray of shape (N,), int32
-        z * (cells along y) + y of the cell, counted from the first cell between the voxels given.
-    x : ndarray of shape (N,), int32
-    code : ndarray of shape (N,), uint8
-        Bit i is set where corner `CORNERS[i]` has the label; never 0, 255 only where the object may be cut.
-    shape : Zyx
-        Cells along each axis.
-    """
-
-    label: Array
-    begin: Array
-    row: Array
-    x: Array
-    code: Array
-    shape: Zyx
 
 
 def configurations(mask: Array) -> Array:
@@ -87,42 +58,42 @@ def configurations(mask: Array) -> Array:
     return code
 
 
-def cells_by_object(labels: Array, low: Zyx, most: int | None = None) -> Iterator[ObjectCells]:
-    """The cells that are not uniform, once per label in them, and those where a block may cut an object.
+def cell_sums(runs: ObjectRuns, *, low: Zyx, owned: Zyx, origin: Zyx) -> tuple[Rows, Rows]:
+    """The cells that are not uniform, counted for every object, and the volume under them.
 
     Parameters
     ----------
-    labels : ndarray of shape (Z, Y, X), integer
-        A block, `low` voxels before it and one after it on each axis; 0 is background.
+    runs : ObjectRuns
+        Of a block and of one voxel after it on each axis, where the volume has one.
     low : Zyx
-        1 on axes where the block begins with the volume, else 0.
-    most : int, optional
-        Cells to have in memory at once; as many as lie between the voxels by default.
+        1 on axes where the block begins with the volume, and cells lie before its first voxel; else 0.
+    owned : Zyx
+        Voxels of the block along each axis: as many cells begin with one of them.
+    origin : Zyx
+        First voxel of the block in the volume.
 
-    Yields
-    ------
-    ObjectCells
-        Every object once; one part unless cells have several labels almost everywhere.
+    Returns
+    -------
+    cells : dict of ndarray of shape (C,)
+        `label` (uint64), `code` (uint8; bit i is set where corner `CORNERS[i]` has the label) and `count`
+        (int64), sorted by label and code.
+    volumes : dict of ndarray of shape (L,)
+        `label` and `half_voxels` (int64; 48 times the volume, see `volumes`, seen from the volume's first
+        voxel) of the objects that have such cells.
 
     Notes
     -----
-    One pass over the voxels per part, and 22 bytes of memory per cell at a surface.
+    Between the ends of runs cells are alike: the cost follows the number of runs, not that of voxels.
     """
-    labels = np.ascontiguousarray(on_host(labels))
-    shape = zyx([max(0, n - 1) for n in labels.shape])
-    # No object has more cells than there are.
-    most = math.prod(shape) if most is None else most
-    listed = _listed(labels, low, most)
-    ends = np.cumsum(listed.cells)
-    first, slots = 0, len(ends)
-    while first < slots or not first:
-        # As many objects as fit, at least one.
-        full = int(ends[first - 1]) if first else 0
-        last = max(int(np.searchsorted(ends, full + most, side="right")), min(first + 1, slots))
-        if last - first < slots or listed.found > most:
-            listed = _listed(labels, low, int(ends[last - 1]) - full, (first, last))
-        yield _sorted(shape, listed, (first, last))
-        first = max(last, 1)
+    from chunkflow_liver.kernels.mesh_loops import count_cells
+
+    frame = np.array([[runs.height] * 3, [-n for n in low], owned, origin], np.int64)
+    volume, vector = volumes()
+    adds = np.concatenate([volume[:, None], 2 * vector], axis=1)
+    of, code, count, total = count_cells(runs.begin, runs.row, runs.ends, frame, _sides(), adds)
+    some = np.bincount(of, minlength=len(total)) > 0
+    cells = {"label": runs.label[of], "code": code, "count": count}
+    return cells, {"label": runs.label[some], "half_voxels": total[some]}
 
 
 def areas(voxel_nm: Nm) -> Array:
@@ -189,44 +160,10 @@ def volumes() -> tuple[Array, Array]:
     return volume, vector
 
 
-@dataclass(frozen=True, eq=False)
-class _Listed:
-    """What `mesh_loops.surface_cells` found: how many cells, and as many of them as there was room for."""
-
-    found: int
-    cells: Array
-    label: Array
-    row: Array
-    x: Array
-    code: Array
-    slot: Array
-
-
-def _listed(labels: Array, low: Zyx, most: int, slots: tuple[int, int] = (0, _ALL)) -> _Listed:
-    """Up to `most` cells of `labels`, of the given range of slots."""
-    from chunkflow_liver.kernels.mesh_loops import surface_cells
-
-    columns = [np.empty(most, kind) for kind in (np.int32, np.int32, np.uint8, np.int32)]
-    if min(labels.shape) < 2:
-        none = np.zeros(0, np.int64)
-        return _Listed(0, none, labels.reshape(-1)[:0], *(c[:0] for c in columns))
-    # One compiled function for each size of label.
-    numbers = labels.view(f"u{labels.itemsize}")
-    edges = tuple(np.array([low[axis], labels.shape[axis] - 2], np.int64) for axis in (1, 2))
-    found, cells, names = surface_cells(numbers, edges, slots, *columns)
-    return _Listed(found, cells, names.view(labels.dtype), *(c[:found] for c in columns))
-
-
-def _sorted(shape: Zyx, listed: _Listed, slots: tuple[int, int]) -> ObjectCells:
-    """The listed cells of a range of slots, sorted by label."""
-    from chunkflow_liver.kernels.mesh_loops import by_object
-
-    label = listed.label[slice(*slots)].astype(np.uint64)
-    order = np.argsort(label)
-    length = listed.cells[slice(*slots)]
-    begin = np.concatenate([[0], np.cumsum(length[order])])
-    place = np.zeros(slots[1], np.int64)
-    place[slots[0] :][order] = begin[:-1]
-    return ObjectCells(
-        label[order], begin, *by_object(place, listed.row, listed.x, listed.code, listed.slot), shape
-    )
+@cache
+def _sides() -> Array:
+    """Bits of a code for voxels at a cell's x, and at x + 1, of any of its four rows: see `count_cells`."""
+    rows, sides = np.arange(16), np.zeros((2, 16), np.int64)
+    for bit, (z, y, x) in enumerate(CORNERS):
+        sides[x] |= (rows >> (2 * z + y) & 1) << bit
+    return sides

@@ -1,4 +1,4 @@
-"""Loops of `kernels.mesh`: the cells at surfaces, object by object, and what is counted of them."""
+"""Loops of `kernels.mesh`: the 2 x 2 x 2 cells at the surface of objects, counted from runs of voxels."""
 
 from __future__ import annotations
 
@@ -12,166 +12,129 @@ from chunkflow_liver.xp import Array
 # Of a compiled function's own integers; Python's `int` would leave another type as it is.
 _integer: Any = np.int64
 
-# Cells per word of flags, and 2**64 divided by the golden ratio, which spreads consecutive labels.
-_WORD = 8
-_SPREAD = np.uint64(0x9E3779B97F4A7C15)
+# Beyond all voxels.
+_NEVER = 1 << 40
 
 
 @compiled
-def surface_cells(
-    labels: Array,
-    edges: tuple[Array, ...],
-    wanted: tuple[int, int],
-    row: Array,
-    x: Array,
-    code: Array,
-    slot: Array,
-) -> tuple[int, Array, Array]:
-    """Write the cells of `labels` (Z, Y, X) that are not uniform, once per label in them, in raster order.
+def count_cells(
+    begin: Array, row: Array, ends: Array, frame: Array, sides: Array, volumes: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Cells of every object and code that are not uniform, and 48 times the volume under them.
 
-    `row` (int32, z * (Y - 1) + y), `x` (int32), `code` (uint8) and `slot` (int32, number of the label) take
-    the cells of the labels whose slots lie in the range `wanted`, as many as fit. A uniform cell of an
-    object counts as well if its y is in `edges[0]` or its x in `edges[1]`. Labels are numbered as
-    they are met.
+    `begin`, `row`, `ends` are those of `object_runs.ObjectRuns`; `frame` (int64, shape (4, 3)) has the
+    rows of a plane; along (z, y, x) the first cell that counts, the one after the last, and the volume's
+    coordinates of voxel 0. Bit k of a number p stands for row k of (z, y), (z, y + 1), (z + 1, y),
+    (z + 1, y + 1): `sides[0, p]` are the bits of a code for voxels of these rows at the cell's x,
+    `sides[1, p]` at x + 1. `volumes` (256, 4) is what a code adds by itself and per voxel along z, y and x.
 
-    Returns how many cells of the wanted labels there are, the cells of every slot (int64), and its label.
-    Numbers of cells and slots are at most 8 times the number of voxels: nothing can overflow.
+    Returns object, code and count of the rows that are not 0; total of every object. A sum that passes
+    int64 wraps there and back: the volume of the whole object, seen from a point near it, is below 2**63,
+    and additions of wrapped numbers are exact modulo 2**64.
     """
-    nz, ny, nx = labels.shape
-    flat = labels.reshape(nz * ny * nx)
-    words = (nx + _WORD - 1) // _WORD
-    differs, mixed = np.zeros(nx + 1, np.uint8), np.zeros(words * _WORD, np.uint8)
-    in_words, places = mixed.view(np.uint64), np.zeros(words * _WORD + 1, np.int64)
-    # Memory is used as it is written to: there is room for as many labels as voxels.
-    names, cells, slots = np.empty(len(flat), labels.dtype), np.empty(len(flat), np.int64), 0
-    table = np.zeros(1 << 12, np.int32)
-    # A zero of the labels' own type: uint64 and int64 together would become floats.
-    nothing = labels.dtype.type(0)
-    last_label, last_slot, found = nothing, 0, 0
-    for z in range(nz - 1):
-        for y in range(ny - 1):
-            # Room for 8 new labels in every cell of the row; the table stays at most half full.
-            while 2 * (slots + 8 * nx) > len(table):
-                table = np.zeros(2 * len(table), np.int32)
-                for known in range(slots):
-                    table[_place(table, names, names[known])] = known + 1
-            begin = (z * ny + y) * nx
-            a, b = flat[begin : begin + nx], flat[begin + nx : begin + 2 * nx]
-            above = begin + ny * nx
-            c, d = flat[above : above + nx], flat[above + nx : above + 2 * nx]
-            for i in range(nx):
-                differs[i] = (a[i] != b[i]) | (a[i] != c[i]) | (a[i] != d[i])
-            for i in range(nx - 1):
-                mixed[i] = differs[i] | differs[i + 1] | np.uint8(a[i] != a[i + 1])
-            for i in edges[1]:
-                mixed[i] |= np.uint8(a[i] != 0)
-            for i in edges[0]:
-                if i == y:
-                    for j in range(nx - 1):
-                        mixed[j] |= np.uint8(a[j] != 0)
-            there = 0
-            for word in range(words):
-                if in_words[word] != 0:
-                    # No branch per cell: the processor could not foresee it.
-                    for i in range(word * _WORD, word * _WORD + _WORD):
-                        places[there] = i
-                        there += _integer(mixed[i])
-            for n in range(there):
-                i = places[n]
-                # In the order of `CORNERS`.
-                c0, c1, c2, c3 = a[i], a[i + 1], b[i + 1], b[i]
-                c4, c5, c6, c7 = c[i], c[i + 1], d[i + 1], d[i]
-                label = max(max(max(c0, c1), max(c2, c3)), max(max(c4, c5), max(c6, c7)))
-                while label != nothing:
-                    if label != last_label:
-                        at = _place(table, names, label)
-                        if table[at] == 0:
-                            names[slots], cells[slots] = label, 0
-                            slots += 1
-                            table[at] = slots
-                        last_label, last_slot = label, _integer(table[at]) - 1
-                    cells[last_slot] += 1
-                    if wanted[0] <= last_slot < wanted[1]:
-                        if found < len(row):
-                            bits = _integer(c0 == label) | _integer(c1 == label) << 1
-                            bits |= _integer(c2 == label) << 2 | _integer(c3 == label) << 3
-                            bits |= _integer(c4 == label) << 4 | _integer(c5 == label) << 5
-                            bits |= _integer(c6 == label) << 6 | _integer(c7 == label) << 7
-                            row[found], x[found] = z * (ny - 1) + y, i
-                            code[found], slot[found] = bits, last_slot
-                        found += 1
-                    # The labels of a cell are taken from the highest to the lowest.
-                    below = c0 if c0 < label else nothing
-                    below = max(below, c1 if c1 < label else nothing)
-                    below = max(below, c2 if c2 < label else nothing)
-                    below = max(below, c3 if c3 < label else nothing)
-                    below = max(below, c4 if c4 < label else nothing)
-                    below = max(below, c5 if c5 < label else nothing)
-                    below = max(below, c6 if c6 < label else nothing)
-                    label = max(below, c7 if c7 < label else nothing)
-    return found, cells[:slots], names[:slots]
-
-
-@compiled
-def _place(table: Array, names: Array, label: int) -> int:
-    """Where `table` has the number (from 1) of a label, or 0 in its stead."""
-    # The upper half of the product is the one that all bits of the label have had a part in.
-    place: int = _integer((np.uint64(label) * _SPREAD) >> np.uint64(32)) & (len(table) - 1)
-    while table[place] > 0 and names[table[place] - 1] != label:
-        place = (place + 1) & (len(table) - 1)
-    return place
-
-
-@compiled
-def by_object(place: Array, row: Array, x: Array, code: Array, slot: Array) -> tuple[Array, Array, Array]:
-    """Copies of `row`, `x` and `code` in which the cells of a slot follow each other, from `place[slot]` on.
-
-    The order within a slot stays; `place` (int64) is moved to where each slot ends.
-    """
-    rows, xs, codes = np.empty_like(row), np.empty_like(x), np.empty_like(code)
-    for i in range(len(slot)):
-        to = place[slot[i]]
-        place[slot[i]] = to + 1
-        rows[to], xs[to], codes[to] = row[i], x[i], code[i]
-    return rows, xs, codes
-
-
-@compiled
-def tally(
-    begin: Array, row: Array, x: Array, code: Array, frame: tuple[int, int, int, int], volumes: Array
-) -> tuple[Array, Array, Array, Array, Array]:
-    """Cells of every object and code, and 48 times the volume under them.
-
-    `begin` (int64, one more than there are objects) says where the cells of each object start; `frame` is
-    the cells of a row along y and the volume's coordinates (z, y, x) of cell 0; `volumes` (256, 4) is
-    what a code adds by itself and per voxel along z, y and x. Cells of code 255 have no surface.
-
-    Returns object, code and count of the rows that are not 0; total and cells at the surface of every
-    object. A sum that passes int64 wraps there and back: the volume of the whole object, seen from a
-    point near it, is below 2**63, and additions of wrapped numbers are exact modulo 2**64.
-    """
-    objects = len(begin) - 1
-    most = min(len(code), 254 * objects)
-    which, codes, counts = np.empty(most, np.int64), np.empty(most, np.uint8), np.empty(most, np.int64)
-    total, surface = np.zeros(objects, np.int64), np.zeros(objects, np.int64)
-    count = np.zeros(256, np.int64)
-    ny, oz, oy, ox = frame
-    rows = 0
+    objects, height, most = len(begin) - 1, frame[0, 0], 0
     for n in range(objects):
-        last, z, y, sum_ = -1, 0, 0, 0
-        for i in range(begin[n], begin[n + 1]):
-            if row[i] != last:
-                last = row[i]
-                z, y = last // ny + oz, last % ny + oy
-            kind = code[i]
-            sum_ += volumes[kind, 0] + z * volumes[kind, 1] + y * volumes[kind, 2]
-            sum_ += (x[i] + ox) * volumes[kind, 3]
-            count[kind] += 1
-        total[n], surface[n] = sum_, begin[n + 1] - begin[n] - count[255]
+        # Both ends of a run are met with four pairs of rows, and each begins two codes.
+        most += min(254, 16 * (begin[n + 1] - begin[n]))
+    which, codes, counts = np.empty(most, np.int64), np.empty(most, np.uint8), np.empty(most, np.int64)
+    total, count, rows = np.zeros(objects, np.int64), np.zeros(256, np.int64), 0
+    flat = ends.reshape(2 * len(ends))
+    for n in range(objects):
+        stop, sum_ = begin[n + 1], _integer(0)
+        # Runs of the plane z from `low` on, of the next one from `mid` to `high`.
+        low = mid = begin[n]
+        z = _integer(row[low]) // height - 1
+        while low < stop:
+            high = mid
+            while high < stop and row[high] < (z + 2) * height:
+                high += 1
+            if low == high:
+                # No runs in two planes: on to the next that has some.
+                low = mid = high
+                z = _integer(row[high]) // height - 1
+                continue
+            if frame[1, 0] <= z < frame[2, 0]:
+                b, d = low, mid
+                a_begin = a_end = c_begin = c_end = low
+                y = _NEVER
+                if low < mid:
+                    y = _integer(row[low]) - z * height - 1
+                if mid < high:
+                    y = min(y, _integer(row[mid]) - (z + 1) * height - 1)
+                while True:
+                    b_begin, d_begin = b, d
+                    while b < mid and row[b] == z * height + y + 1:
+                        b += 1
+                    while d < high and row[d] == (z + 1) * height + y + 1:
+                        d += 1
+                    if b_begin < b or d_begin < d or a_begin < a_end or c_begin < c_end:
+                        if frame[1, 1] <= y < frame[2, 1]:
+                            quad = (a_begin, a_end, b_begin, b, c_begin, c_end, d_begin, d)
+                            sum_ += _between(flat, quad, (z, y), frame, sides, volumes, count)
+                    elif b == mid and d == high:
+                        break
+                    a_begin, a_end, c_begin, c_end = b_begin, b, d_begin, d
+                    y += 1
+            low, mid, z = mid, high, z + 1
         for k in range(256):
             if count[k]:
-                if k != 255:
-                    which[rows], codes[rows], counts[rows] = n, k, count[k]
-                    rows += 1
+                which[rows], codes[rows], counts[rows] = n, k, count[k]
+                rows += 1
+                sum_ += count[k] * volumes[k, 0]
                 count[k] = 0
-    return which[:rows], codes[:rows], counts[:rows], total, surface
+        total[n] = sum_
+    return which[:rows], codes[:rows], counts[:rows], total
+
+
+@compiled
+def _between(
+    flat: Array,
+    quad: tuple[int, int, int, int, int, int, int, int],
+    place: tuple[int, int],
+    frame: Array,
+    sides: Array,
+    volumes: Array,
+    count: Array,
+) -> Any:
+    """Add the cells between four rows to `count`; returns what their places add to 48 times the volume.
+
+    `quad` are the first run and the one after the last of each row, `flat` the ends of all runs.
+    """
+    a, b, c, d = 2 * quad[0], 2 * quad[2], 2 * quad[4], 2 * quad[6]
+    a_end, b_end, c_end, d_end = 2 * quad[1], 2 * quad[3], 2 * quad[5], 2 * quad[7]
+    at_a, at_b = _end(flat, a, a_end), _end(flat, b, b_end)
+    at_c, at_d = _end(flat, c, c_end), _end(flat, d, d_end)
+    first, stop, origin = frame[1, 2], frame[2, 2], frame[3, 2]
+    inside, along_z, along_y, along_x = 0, _integer(0), _integer(0), _integer(0)
+    x = min(min(at_a, at_b), min(at_c, at_d))
+    while x <= stop:
+        # All rows that begin or end here.
+        hits = _integer(at_a == x) | _integer(at_b == x) << 1
+        hits |= _integer(at_c == x) << 2 | _integer(at_d == x) << 3
+        a, b, c, d = a + (hits & 1), b + (hits >> 1 & 1), c + (hits >> 2 & 1), d + (hits >> 3)
+        at_a, at_b = _end(flat, a, a_end), _end(flat, b, b_end)
+        at_c, at_d = _end(flat, c, c_end), _end(flat, d, d_end)
+        beyond = min(min(at_a, at_b), min(at_c, at_d))
+        if x > first:
+            code = sides[0, inside] | sides[1, inside ^ hits]
+            count[code] += 1
+            along_z += volumes[code, 1]
+            along_y += volumes[code, 2]
+            along_x += (x - 1 + origin) * volumes[code, 3]
+        inside ^= hits
+        if 0 < inside < 15:
+            begin, end = max(x, first), min(beyond - 1, stop)
+            if begin < end:
+                code, cells = sides[0, inside] | sides[1, inside], end - begin
+                count[code] += cells
+                along_z += cells * volumes[code, 1]
+                # Surfaces that are alike along x do not look along x.
+                along_y += cells * volumes[code, 2]
+        x = beyond
+    return (place[0] + frame[3, 0]) * along_z + (place[1] + frame[3, 1]) * along_y + along_x
+
+
+@compiled
+def _end(flat: Array, at: int, stop: int) -> int:
+    """Where a row changes next, beyond all voxels if it does no more."""
+    return _integer(flat[at]) if at < stop else _NEVER

@@ -11,7 +11,8 @@ from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import NM_PER_UM, Nm, Zyx
 from chunkflow_liver.kernels.device_sums import device_sums, sums_fit
 from chunkflow_liver.kernels.exact_sums import carried, exact_sums, mean_sd
-from chunkflow_liver.kernels.runs import Runs, find_runs
+from chunkflow_liver.kernels.object_runs import ObjectRuns, runs_by_object
+from chunkflow_liver.kernels.runs import Runs
 from chunkflow_liver.xp import Array, namespace, on_host
 
 Sums = dict[str, Array]
@@ -29,6 +30,8 @@ SECOND = {
 }
 LOWEST = tuple(f"min_{a}" for a in AXES)
 HIGHEST = tuple(f"max_{a}" for a in AXES)
+COORDINATES = ("voxels", *FIRST, *SECOND, *LOWEST, *HIGHEST)
+"""The columns of `run_loops.coordinate_sums`."""
 EXTREMES = {
     **dict.fromkeys((*LOWEST, "intensity_min"), np.minimum),
     **dict.fromkeys((*HIGHEST, "intensity_max"), np.maximum),
@@ -74,31 +77,37 @@ def block_sums(labels: Array, raw: Array | None = None) -> Sums:
         )
     if namespace(labels) is not np and sums_fit(raw):
         return device_sums(labels, raw, _run_sums)
-    labels = on_host(labels)
-    runs = find_runs(labels)
-    order = np.argsort(runs.label, kind="stable")
-    label, begin = np.unique(runs.label[order], return_index=True)
-    columns = _run_sums(runs)
-    lowest = {"min_z": runs.z, "min_y": runs.y, "min_x": runs.start}
-    highest = {"max_z": runs.z, "max_y": runs.y, "max_x": runs.stop - 1}
-    if raw is not None:
-        values = on_host(raw)[labels != 0]
-        if values.dtype.kind != "f":
-            columns |= _intensity_sums(values, runs.voxels)
-        offsets = _offsets(runs.voxels)
-        lowest["intensity_min"] = _reduce(np.minimum, values, offsets)
-        highest["intensity_max"] = _reduce(np.maximum, values, offsets)
-    sums: Sums = {"label": label.astype(np.uint64)}
-    for ufunc, group in ((np.add, columns), (np.minimum, lowest), (np.maximum, highest)):
-        sums |= {name: _reduce(ufunc, column[order], begin) for name, column in group.items()}
-    if raw is not None and values.dtype.kind == "f":
-        rank = np.repeat(np.searchsorted(label, runs.label).astype(np.int32), runs.voxels)
-        sums["intensity_sum"], sums["intensity_sum2"] = exact_sums(rank, values, len(label))
+    return object_sums(runs_by_object(labels), labels, raw)
+
+
+def object_sums(runs: ObjectRuns, labels: Array, raw: Array | None = None) -> Sums:
+    """What `block_sums` gives, of a block on the host whose `runs` are known."""
+    from chunkflow_liver.kernels.run_loops import coordinate_sums
+
+    begin = runs.begin[:-1]
+    totals = coordinate_sums(runs.begin, runs.row, runs.ends, runs.height)
+    sums: Sums = {"label": runs.label, **dict(zip(COORDINATES, np.ascontiguousarray(totals.T), strict=True))}
+    if raw is None:
+        return sums
+    values = on_host(raw)[on_host(labels) != 0]
+    lengths = np.empty(len(runs.order), np.int64)
+    lengths[runs.order] = runs.ends[:, 1] - runs.ends[:, 0]
+    offsets = _offsets(lengths)
+    if values.dtype.kind != "f":
+        for name, column in _intensity_sums(values, lengths).items():
+            sums[name] = _reduce(np.add, column[runs.order], begin)
+    else:
+        rank = np.empty(len(lengths), np.int32)
+        rank[runs.order] = np.repeat(np.arange(len(begin), dtype=np.int32), np.diff(runs.begin))
+        totals = exact_sums(np.repeat(rank, lengths), values, len(begin))
+        sums |= dict(zip(("intensity_sum", "intensity_sum2"), totals, strict=True))
+    for name, least in (("intensity_min", np.minimum), ("intensity_max", np.maximum)):
+        sums[name] = _reduce(least, _reduce(least, values, offsets)[runs.order], begin)
     return sums
 
 
 def _run_sums(runs: Runs) -> Sums:
-    """Coordinate sums of each run, from sum(x) and sum(x**2) in closed form."""
+    """Coordinate sums of each run on a device, from sum(x) and sum(x**2) in closed form."""
     n, z, y = runs.voxels, runs.z, runs.y
     last, before = runs.stop - 1, runs.start - 1
     x = n * (runs.start + last) // 2

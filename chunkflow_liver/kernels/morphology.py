@@ -9,7 +9,7 @@ import numpy as np
 
 from chunkflow_liver.geometry import NM_PER_UM, Nm, Zyx
 from chunkflow_liver.kernels.diameters import extreme_voxels, merge_voxels
-from chunkflow_liver.kernels.features import Group, Rows, Settings, Sums, View, add_rows, joined
+from chunkflow_liver.kernels.features import Group, Rows, Settings, Sums, View, add_rows
 from chunkflow_liver.kernels.hulls import Z_PLANES, hulls
 from chunkflow_liver.kernels.mesh import CODES, CORNERS
 from chunkflow_liver.kernels.neighbours import border_nm, density_per_um3, directions_deg, neighbours
@@ -64,19 +64,9 @@ def morphology_sums(view: View) -> Sums:
         whole, and `voxels`: extreme voxels of the z-planes of all others.
     """
     surface = view.shared(surface_sums)
-    start, size = view.block.write.start, view.voxel_nm
-    voxels = joined(
-        [
-            extreme_voxels(
-                part,
-                np.zeros(len(part.label), bool),
-                low=surface.low,
-                origin=start,
-                voxel_nm=size,
-                kinds=(Z_PLANES,),
-            )[0]
-            for part in surface.parts()
-        ]
+    write, none = view.block.write, np.zeros(len(surface.runs.label), bool)
+    voxels, _ = extreme_voxels(
+        surface.runs, none, owned=write.shape, origin=write.start, voxel_nm=view.voxel_nm, kinds=(Z_PLANES,)
     )
     inside = whole_here(view)[view.rank(voxels["label"])]
     return {

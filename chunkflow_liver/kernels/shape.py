@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from chunkflow_liver.geometry import NM_PER_UM, Nm, Zyx, zyx
+from chunkflow_liver.geometry import NM_PER_UM, Nm, zyx
 from chunkflow_liver.kernels.diameters import DIAMETERS, extreme_voxels, largest, merge_voxels
-from chunkflow_liver.kernels.features import Group, Rows, Settings, Sums, View, add_rows, joined
-from chunkflow_liver.kernels.mesh import ObjectCells, areas, cells_by_object, volumes
+from chunkflow_liver.kernels.features import Group, Rows, Settings, Sums, View, add_rows, runs_ahead
+from chunkflow_liver.kernels.mesh import areas, cell_sums, volumes
+from chunkflow_liver.kernels.object_runs import ObjectRuns
 from chunkflow_liver.xp import Array
 
 UNITS = {
@@ -40,44 +41,23 @@ class Surface:
 
     Attributes
     ----------
-    near : ndarray
-        Labels of the block, of `low` voxels before it and of one after it.
-    low : Zyx
-        1 on axes where the block begins with the volume, else 0.
+    runs : ObjectRuns
+        Of the block and of one voxel after it.
     sums : dict of dict of ndarray
         `cells` and `volumes`, see `shape_sums`.
-    kept : sequence of ObjectCells
-        All parts of the cells of `near`, unless there are several: then they are found again.
     """
 
-    near: Array
-    low: Zyx
+    runs: ObjectRuns
     sums: Sums
-    kept: Sequence[ObjectCells]
-
-    def parts(self) -> Iterable[ObjectCells]:
-        """The cells of the block, object by object."""
-        return self.kept or cells_by_object(self.near, self.low)
 
 
 def surface_sums(view: View) -> Surface:
     """The marching-cubes cells that a block owns, counted."""
-    from chunkflow_liver.kernels.mesh_loops import tally
-
-    start = view.block.write.start
-    low = zyx([int(n == 0) for n in start])
-    near = view.near(low, (1, 1, 1))
-    volume, vector = volumes()
-    adds = np.concatenate([volume[:, None], 2 * vector], axis=1)
-    kept, cells, totals = list[ObjectCells](), list[Rows](), list[Rows]()
-    for part in cells_by_object(near, low):
-        kept = [part] if not totals else []
-        place = zyx([a - b for a, b in zip(start, low, strict=True)])
-        frame = (part.shape[1], *place)
-        of, code, count, total, seen = tally(part.begin, part.row, part.x, part.code, frame, adds)
-        cells.append({"label": part.label[of], "code": code, "count": count})
-        totals.append({"label": part.label[seen > 0], "half_voxels": total[seen > 0]})
-    return Surface(near, low, {"cells": joined(cells), "volumes": joined(totals)}, kept)
+    write = view.block.write
+    runs = view.shared(runs_ahead)
+    low = zyx([int(n == 0) for n in write.start])
+    cells, volumes = cell_sums(runs, low=low, owned=write.shape, origin=write.start)
+    return Surface(runs, {"cells": cells, "volumes": volumes})
 
 
 def shape_sums(view: View) -> Sums:
@@ -91,15 +71,12 @@ def shape_sums(view: View) -> Sums:
         the volume's first voxel), `diameters` (`label` and squares in nm^2: objects that lie in the block
         as a whole) and `voxels` (extreme voxels of all others, see `kernels.diameters`).
     """
-    surface = view.shared(surface_sums)
-    known = whole_here(view)
-    start, size = view.block.write.start, view.voxel_nm
-    found = [
-        extreme_voxels(part, known[view.rank(part.label)], low=surface.low, origin=start, voxel_nm=size)
-        for part in surface.parts()
-    ]
-    voxels, squares = zip(*found, strict=True)
-    return {**surface.sums, "diameters": joined(squares), "voxels": joined(voxels)}
+    surface, write = view.shared(surface_sums), view.block.write
+    whole = whole_here(view)[view.rank(surface.runs.label)]
+    voxels, squares = extreme_voxels(
+        surface.runs, whole, owned=write.shape, origin=write.start, voxel_nm=view.voxel_nm
+    )
+    return {**surface.sums, "diameters": squares, "voxels": voxels}
 
 
 def merge_shapes(parts: Sequence[Sums]) -> Sums:
