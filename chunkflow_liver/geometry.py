@@ -71,6 +71,11 @@ class Box:
         stop = tuple(max(a, min(b, c)) for a, b, c in zip(start, self.stop, other.stop, strict=True))
         return Box(cast(Zyx, start), cast(Zyx, stop))
 
+    def hull(self, other: Box) -> Box:
+        """The smallest box that holds both."""
+        start = zyx([min(a, b) for a, b in zip(self.start, other.start, strict=True)])
+        return Box(start, zyx([max(a, b) for a, b in zip(self.stop, other.stop, strict=True)]))
+
     def shift(self, by: Zyx) -> Box:
         """The box moved by `by` voxels."""
         return Box(

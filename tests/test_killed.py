@@ -30,7 +30,7 @@ pytestmark = [
 
 SHAPE = (40, 72, 72)
 VOXEL_NM = (4.0, 8.0, 16.0)
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 240
 MADE = ("results.ome.zarr", "tables", "artefacts")
 
 

@@ -21,7 +21,7 @@ from payload import calls, go, plan_of, stored, sums
 import chunkflow_liver as cf
 from chunkflow_liver.engine.journal import Journal, read_rows
 from chunkflow_liver.engine.progress import Progress
-from chunkflow_liver.engine.run import HOPELESS, Tasks
+from chunkflow_liver.engine.tasks import HOPELESS, Tasks
 from chunkflow_liver.errors import (
     InputError,
     MemoryBudgetError,
@@ -90,9 +90,9 @@ def test_a_block_that_fails_once_is_tried_again(store, voxels, tmp_path, count, 
     failing.touch()
     finish = Tasks.finish
 
-    def mend(tasks, rows, failed):
+    def mend(tasks, blocks, seconds, failed):
         failing.unlink(missing_ok=True) if failed else None
-        finish(tasks, rows, failed)
+        finish(tasks, blocks, seconds, failed)
 
     monkeypatch.setattr(Tasks, "finish", mend)
     with caplog.at_level(logging.WARNING):
@@ -199,7 +199,8 @@ def test_every_block_is_handed_out_until_it_is_done_or_given_up(n, workers, seco
         for b in batch:
             handed[b] = handed.get(b, 0) + 1
         failed = [{"block": b, "error": "", "traceback": ""} for b in batch if b in bad]
-        tasks.finish([{"block": b, "seconds": seconds} for b in batch if b not in bad], failed)
+        good = len(batch) - len(failed)
+        tasks.finish(good, good * seconds, failed)
     if tasks.hopeless:
         assert all(b in bad for b in handed)
         return

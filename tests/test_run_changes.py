@@ -105,7 +105,7 @@ def test_a_living_worker_sees_the_array_that_replaced_another_one(store, voxels,
         if stage is second:
             shutil.rmtree(stage.outputs[0].url)
             shutil.move(aside.url, stage.outputs[0].url)
-        found = execute(stage, range(len(stage.grid)), tmp_path / "records")
+        found = execute([stage], range(len(stage.grid)), tmp_path)
         assert found["failed"] == []
     forget_handles()
     np.testing.assert_array_equal(second.outputs[0].read(), voxels + 1)

@@ -163,9 +163,9 @@ def streamed(store, work, **params) -> Map:
 @pytest.mark.parametrize("order", [0, 1, 2])
 def test_pieces_in_any_order_make_the_block(store, voxels, tmp_path, order):
     stage = streamed(store, tmp_path, order=order)
-    found = execute(stage, range(len(stage.grid)), tmp_path / "records")
+    found = execute([stage], range(len(stage.grid)), tmp_path)
     assert found["failed"] == []
-    assert [row["block"] for row in found["rows"]] == list(range(len(stage.grid)))
+    assert found["done"] == [r["block"] for r in found["entries"][0]["rows"]] == list(range(len(stage.grid)))
     np.testing.assert_array_equal(stage.outputs[0].read(), voxels + 1)
 
 
@@ -182,7 +182,7 @@ def test_pieces_in_any_order_make_the_block(store, voxels, tmp_path, order):
 )
 def test_a_block_whose_pieces_do_not_make_it_up_fails(store, tmp_path, bad, says):
     stage = streamed(store, tmp_path, order=0, bad=bad)
-    (failure,) = execute(stage, [0], tmp_path / "records")["failed"]
+    (failure,) = execute([stage], [0], tmp_path)["failed"]
     with pytest.raises(AssertionError, match=says):
         raise AssertionError(failure["error"])
 
@@ -210,7 +210,7 @@ def test_an_error_of_the_writing_thread_fails_the_block(store, tmp_path, monkeyp
 
     stage = streamed(store, tmp_path, order=0)
     monkeypatch.setattr(Assembly, "add", full)
-    (failure,) = execute(stage, [0], tmp_path / "records")["failed"]
+    (failure,) = execute([stage], [0], tmp_path)["failed"]
     assert "OSError: the disk is full" in failure["error"]
 
 
@@ -241,7 +241,7 @@ def test_a_lost_device_is_a_failed_block_where_nobody_replaces_the_process(store
         raise DeviceLostError("cuda is in a state that this process cannot leave")
 
     stage = replace(streamed(store, tmp_path, order=0), function=lost)
-    (failure,) = execute(stage, [0], tmp_path / "records")["failed"]
+    (failure,) = execute([stage], [0], tmp_path)["failed"]
     assert "DeviceLostError: cuda is in a state" in failure["error"]
 
 
@@ -264,8 +264,8 @@ def test_a_block_that_fails_does_not_take_the_others_of_its_batch(store, tmp_pat
     stage = bare(store, tmp_path, params={"count": str(count)})
     create(stage.outputs[0])
     Path(f"{count}.fail-4").touch()
-    first = execute(stage, [4, 5, 6], tmp_path / "records")
-    assert [row["block"] for row in first["rows"]] == [5, 6]
+    first = execute([stage], [4, 5, 6], tmp_path)
+    assert first["done"] == [5, 6]
     (failure,) = first["failed"]
     assert failure["block"] == 4
     assert failure["error"].startswith(
@@ -273,17 +273,18 @@ def test_a_block_that_fails_does_not_take_the_others_of_its_batch(store, tmp_pat
     )
     assert "payload.py" in failure["traceback"]
     Path(f"{count}.fail-4").unlink()
-    second = execute(stage, [4], tmp_path / "records")
-    assert first["record"] != second["record"]
-    with np.load(tmp_path / "records" / first["record"]) as records:
+    second = execute([stage], [4], tmp_path)
+    assert first["entries"][0]["record"] != second["entries"][0]["record"]
+    with np.load(tmp_path / "records" / "s" / first["entries"][0]["record"]) as records:
         assert sorted(records) == ["5.sum", "6.sum"]
 
 
 def test_maps_without_records_leave_no_files(tmp_path):
     stage = Map("s", nothing, BlockGrid(Box.of((4, 4, 4)), (2, 4, 4)), (Shaped((4, 4, 4)),))
-    found = execute(stage, [0, 1], tmp_path / "records")
-    assert found["record"] == ""
-    assert [(r["block"], r["read"], r["written"]) for r in found["rows"]] == [(0, 64, 0), (1, 64, 0)]
+    found = execute([stage], [0, 1], tmp_path)
+    (entry,) = found["entries"]
+    assert entry["record"] == ""
+    assert [(r["block"], r["read"], r["written"]) for r in entry["rows"]] == [(0, 64, 0), (1, 64, 0)]
     assert not (tmp_path / "records").exists()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
+import itertools
 import logging
 import os
 import resource
@@ -18,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from chunkflow_liver.engine.stage import Map, Piece, Result
+from chunkflow_liver.engine.journal import record_folder
+from chunkflow_liver.engine.stage import Map, Piece, Readable, Result, volumes
 from chunkflow_liver.errors import BlockError, DeviceLostError, GridError
 from chunkflow_liver.geometry import Block, BlockGrid, Box
 from chunkflow_liver.store.volume import Volume, forget_handles
@@ -34,8 +37,8 @@ DEVICE_LOST = 70
 """Exit status of a worker whose device is lost."""
 
 
-def execute(stage: Map, indices: Sequence[int], folder: Path) -> dict[str, Any]:
-    """Run the blocks of one batch; a block that fails is reported and the others go on.
+def execute(stages: Sequence[Map], indices: Sequence[int], work: Path) -> dict[str, Any]:
+    """Run one batch of blocks of the stages of a pass; a block that fails is reported and the others go on.
 
     A worker whose device is lost ends: no later block could use it. Its nanny starts another process, and
     dask gives the batch to a worker that lives.
@@ -43,48 +46,71 @@ def execute(stage: Map, indices: Sequence[int], folder: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        'record' (file name in `folder`, '' if no block left one), 'rows' (per block: seconds, CPU
-        seconds, peak MiB of the process, bytes read and written) and 'failed' (block, error text,
+        'done' (blocks that all stages finished), 'entries' (one per stage: its name as 'stage', 'record',
+        a file name in its folder of records, '' if no block left one, and 'rows', per block: seconds, CPU
+        seconds, peak MiB of the process, bytes read and written) and 'failed' (block, stage, error text,
         traceback).
     """
     reset_peak()
     # A living worker may have seen an earlier array at the same place.
     forget_handles()
-    rows, failed = [], []
-    records: dict[str, Any] = {}
+    done: list[int] = []
+    rows: dict[str, list[dict[str, Any]]] = {stage.name: [] for stage in stages}
+    records: dict[str, dict[str, Any]] = {stage.name: {} for stage in stages}
+    failed = []
     for index in indices:
-        block = stage.grid[index]
-        start, cpu = time.perf_counter(), time.process_time()
-        try:
-            record = _block(stage, block)
-        except Exception as err:  # noqa: BLE001 - the one place: block and box are added, and reported
-            text = f"stage {stage.name!r}, block {index} ({block.write}): {type(err).__name__}: {err}"
-            if isinstance(err, DeviceLostError) and _replaceable():
-                log.error("%s; this worker ends, and another one does the block", text)
-                logging.shutdown()
-                os._exit(DEVICE_LOST)
-            failed.append({"block": index, "error": text, "traceback": traceback.format_exc()})
-            continue
-        records.update({f"{index}.{name}": values for name, values in record.items()})
-        rows.append(
-            {
-                "block": index,
-                "seconds": round(time.perf_counter() - start, 6),
-                "cpu": round(time.process_time() - cpu, 6),
-                "read": block.read.size * sum(i.itemsize for i in stage.inputs),
-                "written": sum(block.write.coarser(stage.factor(o)).size * o.itemsize for o in stage.outputs),
-            }
-        )
+        reads = Reads(stages, index)
+        made: dict[str, tuple[dict[str, Any], Any]] = {}
+        for stage in stages:
+            block = stage.grid[index]
+            try:
+                made[stage.name] = _timed(stage, block, reads)
+            except Exception as err:  # noqa: BLE001 - the one place: block and box are added, and reported
+                text = f"stage {stage.name!r}, block {index} ({block.write}): {type(err).__name__}: {err}"
+                if isinstance(err, DeviceLostError) and _replaceable():
+                    log.error("%s; this worker ends, and another one does the block", text)
+                    logging.shutdown()
+                    os._exit(DEVICE_LOST)
+                trace = traceback.format_exc()
+                failed.append({"block": index, "stage": stage.name, "error": text, "traceback": trace})
+                break
+        else:
+            done.append(index)
+            for name, (row, record) in made.items():
+                rows[name].append(row)
+                records[name].update({f"{index}.{key}": values for key, values in record.items()})
     peak = round(peak_mib(), 1)
-    for row in rows:
+    for row in itertools.chain.from_iterable(rows.values()):
         row["peak_mib"] = peak
     # Named by a block that is in it: a block that failed comes again alone, under its own number.
-    done = [block for block in indices if block not in {f["block"] for f in failed}]
-    record = _save(records, folder, done[0]) if records else ""
-    return {"record": record, "rows": rows, "failed": failed}
+    entries = [
+        {
+            "stage": name,
+            "record": _save(found, record_folder(work, name), done[0]) if (found := records[name]) else "",
+            "rows": rows[name],
+        }
+        for name in rows
+        if done
+    ]
+    return {"done": done, "entries": entries, "failed": failed}
 
 
-def _block(stage: Map, block: Block) -> Any:
+def _timed(stage: Map, block: Block, reads: Reads) -> tuple[dict[str, Any], Any]:
+    """Do one block of one stage; what it took, and its record."""
+    start, cpu, before = time.perf_counter(), time.process_time(), reads.nbytes
+    record = _block(stage, block, reads)
+    streamed = block.read.size * sum(i.itemsize for i in stage.inputs) if stage.streams else 0
+    row = {
+        "block": block.index,
+        "seconds": round(time.perf_counter() - start, 6),
+        "cpu": round(time.process_time() - cpu, 6),
+        "read": streamed + reads.nbytes - before,
+        "written": sum(block.write.coarser(stage.factor(o)).size * o.itemsize for o in stage.outputs),
+    }
+    return row, record
+
+
+def _block(stage: Map, block: Block, reads: Reads) -> Any:
     extra = {**stage.artefacts, **stage.params}
     if stage.streams:
         assemblies = [Assembly(output) for output in stage.outputs]
@@ -100,11 +126,48 @@ def _block(stage: Map, block: Block) -> Any:
         for assembly in assemblies:
             assembly.close(block)
         return record
-    arrays = [source.read(block.read) for source in stage.inputs]
+    arrays = [reads.read(source, block.read) for source in stage.inputs]
     result = stage.function(block, *arrays, **extra)
     for output, array in zip(stage.outputs, result.outputs, strict=True):
         output.write(block.write.coarser(stage.factor(output)), array)
     return result.record
+
+
+class Reads:
+    """Inputs of one block: what several stages of a pass read comes from storage once.
+
+    Attributes
+    ----------
+    nbytes : int
+        Bytes read from storage so far.
+    """
+
+    def __init__(self, stages: Sequence[Map], index: int) -> None:
+        self.nbytes = 0
+        self._wanted: dict[Volume, list[Box]] = {}
+        self._held: dict[Volume, tuple[Box, np.ndarray[Any, Any]]] = {}
+        for stage in stages:
+            for source in volumes(stage):
+                self._wanted.setdefault(source, []).append(stage.grid[index].read)
+
+    def read(self, source: Readable, box: Box) -> np.ndarray[Any, Any]:
+        """Voxels of `box`, in an array that only its reader has: it may write into it."""
+        if not isinstance(source, Volume):
+            return self._stored(source, box)
+        wanted = self._wanted[source]
+        if source not in self._held:
+            whole = functools.reduce(Box.hull, wanted)
+            self._held[source] = (whole, self._stored(source, whole))
+        whole, found = self._held[source]
+        wanted.remove(box)
+        if wanted:
+            return found[box.relative_to(whole).slices].copy()
+        del self._held[source]
+        return np.ascontiguousarray(found[box.relative_to(whole).slices])
+
+    def _stored(self, source: Readable, box: Box) -> np.ndarray[Any, Any]:
+        self.nbytes += box.size * source.itemsize
+        return source.read(box)
 
 
 def _replaceable() -> bool:

@@ -10,7 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from chunkflow_liver.engine.stage import Fold, Map, Stage, describe, fingerprint, handle_key
+from chunkflow_liver.engine.passes import passes
+from chunkflow_liver.engine.stage import Fold, Map, Stage, describe, fingerprint, handle_key, makes
 from chunkflow_liver.errors import ConfigError, DiskBudgetError, MemoryBudgetError
 from chunkflow_liver.geometry import zyx
 from chunkflow_liver.store.location import is_local
@@ -185,17 +186,13 @@ class Plan:
         text.insert(1, "  ".join("-" * w for w in widths))
         blocks = sum(len(s.grid) for s in self.maps)
         text += [f"{s.name}: {note}" for s in self.maps for note in s.notes]
+        together = [p for p in passes(self.stages) if not isinstance(p, Fold) and len(p) > 1]
+        text += [f"in one pass, each volume read once: {', '.join(s.name for s in p)}" for p in together]
         text.append(
             f"{len(self.stages)} stages, {blocks} blocks, at most {size(self.task_bytes)} per task, "
             f"about {size(self.expected_disk_bytes)} on disk, work folder {self.work}"
         )
         return "\n".join(text)
-
-
-def makes(stage: Stage) -> list[str]:
-    """Keys of the handles that a stage makes."""
-    outputs = (stage.output,) if isinstance(stage, Fold) else stage.outputs
-    return [handle_key(o) for o in outputs]
 
 
 def nearest_folder(path: Path) -> Path:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import logging
 import os
 import platform
 import shutil
 import time
-from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from chunkflow_liver.engine.execute import execute, kept_memory
-from chunkflow_liver.engine.journal import Journal, read_made, record_folder
-from chunkflow_liver.engine.plan import Plan, makes
+from chunkflow_liver.engine.journal import Journal, read_made
+from chunkflow_liver.engine.passes import passes
+from chunkflow_liver.engine.plan import Plan
 from chunkflow_liver.engine.progress import Progress
-from chunkflow_liver.engine.stage import Fold, Map, handle_key, plain
+from chunkflow_liver.engine.stage import Fold, Map, Stage, handle_key, makes, plain
+from chunkflow_liver.engine.tasks import Tasks, hand_out
 from chunkflow_liver.errors import ClusterError, MemoryBudgetError, OutputError, RunIncompleteError
 from chunkflow_liver.store.create import create, finish
 from chunkflow_liver.store.volume import forget_handles
@@ -33,59 +31,6 @@ if TYPE_CHECKING:
     from distributed import Client
 
 log = logging.getLogger(__name__)
-
-BATCH_SECONDS = 1.0
-MOST_BLOCKS_PER_BATCH = 512
-TASKS_PER_WORKER = 3
-HOPELESS = 8
-"""A stage is given up when its first so many blocks all fail: the fault is not in the blocks."""
-
-
-@dataclass
-class Tasks:
-    """The blocks of one stage that are still to do, in batches of about `BATCH_SECONDS`."""
-
-    pending: Iterator[int]
-    workers: int
-    retries: int
-    remaining: int
-    again: deque[int] = field(default_factory=deque)
-    attempts: dict[int, int] = field(default_factory=dict)
-    failed: dict[int, dict[str, Any]] = field(default_factory=dict)
-    seconds: float = 0.0
-    done: int = 0
-
-    def batch(self) -> list[int]:
-        """Blocks for one task; empty when there are none left to hand out."""
-        if self.hopeless:
-            return []
-        if self.again:
-            # A block that failed runs alone, so that it cannot take others with it.
-            return [self.again.popleft()]
-        size = 1
-        if self.done:
-            mean = self.seconds / self.done
-            fair = max(1, self.remaining // (self.workers * 4))
-            size = int(min(max(1.0, BATCH_SECONDS / max(mean, 1e-6)), MOST_BLOCKS_PER_BATCH, fair))
-        blocks = list(itertools.islice(self.pending, size))
-        self.remaining -= len(blocks)
-        return blocks
-
-    @property
-    def hopeless(self) -> bool:
-        return self.done == 0 and len(self.failed) >= HOPELESS
-
-    def finish(self, rows: list[dict[str, Any]], failed: list[dict[str, Any]]) -> None:
-        self.done += len(rows)
-        self.seconds += sum(row["seconds"] for row in rows)
-        for failure in failed:
-            block = failure["block"]
-            self.attempts[block] = self.attempts.get(block, 0) + 1
-            if self.attempts[block] <= self.retries:
-                log.warning("%s; tried %d time(s), trying again", failure["error"], self.attempts[block])
-                self.again.append(block)
-            else:
-                self.failed[block] = failure
 
 
 def run(
@@ -137,11 +82,12 @@ def run(
         _forget_lost(plan, journal)
         _write_products(plan)
         _write_plan(plan, client)
-        for stage, _, _ in described:
-            if isinstance(stage, Fold):
-                _run_fold(stage, journal)
+        todo = [stage for stage in plan.stages if not _is_done(stage, journal)]
+        for together in passes(todo, memory):
+            if isinstance(together, Fold):
+                _run_fold(together, journal)
             else:
-                _run_map(stage, journal, client, retries, progress)
+                _run_pass(together, journal, client, retries, progress)
         for output in {o for s in plan.maps for o in s.outputs if o.level == 0}:
             finish(output)
         (work / "failed.json").unlink(missing_ok=True)
@@ -245,9 +191,12 @@ def _memory_limit() -> float:
     return float("inf")
 
 
+def _is_done(stage: Stage, journal: Journal) -> bool:
+    finished = journal.stage(stage.name).finished
+    return finished and (isinstance(stage, Map) or stage.output.exists())
+
+
 def _run_fold(stage: Fold, journal: Journal) -> None:
-    if journal.stage(stage.name).finished and stage.output.exists():
-        return
     start = time.monotonic()
     with _scratch(stage, journal.work) as extra:
         columns = stage.function(journal.records(stage.over), **stage.artefacts, **stage.params, **extra)
@@ -273,80 +222,64 @@ def _scratch(stage: Fold, work: Path) -> Iterator[dict[str, Path]]:
         shutil.rmtree(folder)
 
 
-def _run_map(stage: Map, journal: Journal, client: Client | None, retries: int, progress: bool) -> None:
-    before = journal.stage(stage.name)
-    if before.finished:
-        return
-    for output in stage.outputs:
-        if output.level == 0 and not (before.records and output.exists()):
-            create(output)
+def _run_pass(
+    stages: Sequence[Map], journal: Journal, client: Client | None, retries: int, progress: bool
+) -> None:
+    """Run all blocks that one of `stages` lacks."""
+    for stage in stages:
+        begun = journal.stage(stage.name).records
+        for output in stage.outputs:
+            if output.level == 0 and not (begun and output.exists()):
+                create(output)
     forget_handles()
-    left = len(stage.grid) - len(before.records)
-    known = set(before.records)
-    pending = (i for i in range(len(stage.grid)) if i not in known)
     workers = 1 if client is None else max(1, sum(client.nthreads().values()))
-    tasks = Tasks(pending, workers, retries, left)
-    folder = record_folder(journal.work, stage.name)
-    with Progress(stage.name, len(stage.grid), len(known), shown=progress) as shown:
-        for found in _here(stage, tasks, folder) if client is None else _there(stage, tasks, folder, client):
-            rows = found["rows"]
-            if rows:
-                journal.append({"stage": stage.name, "record": found["record"], "rows": rows})
-            tasks.finish(rows, found["failed"])
-            voxels = sum(stage.grid[row["block"]].write.size for row in rows)
-            shown.add(len(rows), voxels, len(found["failed"]))
+    for lacking, blocks, count in _portions(stages, journal):
+        _run_blocks(lacking, Tasks(blocks, workers, retries, count), journal, client, progress)
+    for stage in stages:
+        missing = len(stage.grid) - len(journal.stage(stage.name).records)
+        if missing:
+            raise RunIncompleteError(
+                f"{missing} blocks of stage {stage.name!r} were never handed out; run again"
+            )
+        journal.append({"stage": stage.name, "finished": True})
+
+
+def _portions(stages: Sequence[Map], journal: Journal) -> Iterator[tuple[list[Map], Iterator[int], int]]:
+    """The blocks that are left, by the stages that lack them: nearly always all lack the same ones."""
+    known = [journal.stage(stage.name).records.keys() for stage in stages]
+    begun = set().union(*known)
+    by_lack: dict[tuple[int, ...], list[int]] = {}
+    for block in sorted(begun.difference(set(known[0]).intersection(*known))):
+        lack = tuple(i for i, done in enumerate(known) if block not in done)
+        by_lack.setdefault(lack, []).append(block)
+    for lack, blocks in by_lack.items():
+        yield [stages[i] for i in lack], iter(blocks), len(blocks)
+    total = len(stages[0].grid)
+    if total > len(begun):
+        yield list(stages), (i for i in range(total) if i not in begun), total - len(begun)
+
+
+def _run_blocks(
+    stages: Sequence[Map], tasks: Tasks, journal: Journal, client: Client | None, progress: bool
+) -> None:
+    grid, name = stages[0].grid, " + ".join(stage.name for stage in stages)
+    with Progress(name, len(grid), len(grid) - tasks.remaining, shown=progress) as shown:
+        for found in hand_out(stages, tasks, journal.work, client):
+            for entry in found["entries"]:
+                journal.append(entry)
+            done = found["done"]
+            seconds = sum(row["seconds"] for entry in found["entries"] for row in entry["rows"])
+            tasks.finish(len(done), seconds, found["failed"])
+            shown.add(len(done), sum(grid[i].write.size for i in done), len(found["failed"]))
     if tasks.failed:
-        failures = {"stage": stage.name, "blocks": [tasks.failed[b] for b in sorted(tasks.failed)]}
+        failed = [tasks.failed[b] for b in sorted(tasks.failed)]
+        failures = {"stage": failed[0]["stage"], "blocks": failed}
         (journal.work / "failed.json").write_text(json.dumps(failures, indent=1))
-        first = tasks.failed[min(tasks.failed)]["error"]
         raise RunIncompleteError(
-            f"{len(tasks.failed)} of {len(stage.grid)} blocks of stage {stage.name!r} failed "
-            f"{retries + 1} times; the first: {first}. What is done is kept: mend the cause and run "
-            f"again. All failures stand in {journal.work / 'failed.json'}"
+            f"{len(failed)} of {len(grid)} blocks of stage {failed[0]['stage']!r} failed "
+            f"{tasks.retries + 1} times; the first: {failed[0]['error']}. What is done is kept: mend the "
+            f"cause and run again. All failures stand in {journal.work / 'failed.json'}"
         )
-    missing = len(stage.grid) - len(journal.stage(stage.name).records)
-    if missing:
-        raise RunIncompleteError(f"{missing} blocks of stage {stage.name!r} were never handed out; run again")
-    journal.append({"stage": stage.name, "finished": True})
-
-
-def _here(stage: Map, tasks: Tasks, folder: Path) -> Iterator[dict[str, Any]]:
-    with kept_memory():
-        while batch := tasks.batch():
-            yield execute(stage, batch, folder)
-
-
-def _there(stage: Map, tasks: Tasks, folder: Path, client: Client) -> Iterator[dict[str, Any]]:
-    """Keep a bounded number of tasks with the scheduler; a lost worker costs its batch an attempt."""
-    from distributed import as_completed
-
-    running: dict[Any, list[int]] = {}
-    ready = as_completed(loop=client.loop)
-
-    def submit() -> None:
-        while len(running) < tasks.workers * TASKS_PER_WORKER and (batch := tasks.batch()):
-            future = client.submit(execute, stage, batch, folder, pure=False, retries=0)
-            running[future] = batch
-            ready.add(future)
-
-    try:
-        submit()
-        while running:
-            future = next(ready)
-            batch = running.pop(future)
-            if future.status == "finished":
-                found = future.result()
-            elif client.status != "running":
-                raise ClusterError("the dask scheduler is gone; run again to go on from here")
-            else:
-                text = f"stage {stage.name!r}, blocks {batch[0]}-{batch[-1]}: {future.exception()!r}"
-                failed = [{"block": b, "error": text, "traceback": ""} for b in batch]
-                found = {"record": "", "rows": [], "failed": failed}
-            yield found
-            submit()
-    finally:
-        if running and client.status == "running":
-            client.cancel(list(running))
 
 
 def _write_plan(plan: Plan, client: Client | None) -> None:

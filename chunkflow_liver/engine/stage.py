@@ -145,14 +145,18 @@ class Map:
         """Bytes one task would need with blocks of `block` voxels."""
         if self.streams:
             return PROCESS_BYTES + self.resident
-        grid, volume = self.grid, (self.grid.volume or self.grid.box).shape
-        write = [min(b, n) for b, n in zip(block, grid.box.shape, strict=True)]
-        read = [min(a + w + b, n) for a, w, b, n in zip(grid.low, write, grid.high, volume, strict=True)]
-        inputs = math.prod(read) * (sum(i.itemsize for i in self.inputs) + self.working)
+        write = [min(b, n) for b, n in zip(block, self.grid.box.shape, strict=True)]
+        inputs = self.largest_read(block) * (sum(i.itemsize for i in self.inputs) + self.working)
         # An output exists as an array, as the shard being encoded, and as compressed bytes.
         sizes = (o.itemsize / math.prod(self.factor(o)) for o in self.outputs)
         outputs = math.prod(write) * sum(sizes) * 2.5
         return PROCESS_BYTES + self.resident + math.ceil(inputs + outputs)
+
+    def largest_read(self, block: Zyx) -> int:
+        """Voxels that a task with blocks of `block` voxels reads at most, halo included."""
+        grid = self.grid
+        sides = zip(block, grid.box.shape, grid.low, grid.high, (grid.volume or grid.box).shape, strict=True)
+        return math.prod(min(low + min(b, n) + high, most) for b, n, low, high, most in sides)
 
     @property
     def read_bytes(self) -> int:
@@ -261,6 +265,24 @@ def _identity(readable: Readable, made: Mapping[str, str]) -> str:
 def handle_key(handle: Volume | Table | Arrays) -> str:
     """What tells one array, table or folder of arrays from all others."""
     return f"{handle.url}/{handle.path}" if isinstance(handle, Volume) else handle.path
+
+
+def makes(stage: Stage) -> list[str]:
+    """Keys of the handles that a stage makes."""
+    outputs = (stage.output,) if isinstance(stage, Fold) else stage.outputs
+    return [handle_key(o) for o in outputs]
+
+
+def volumes(stage: Map) -> tuple[Volume, ...]:
+    """The volumes that a map is given boxes of, and may share with others."""
+    return () if stage.streams else tuple(s for s in stage.inputs if isinstance(s, Volume))
+
+
+def needs(stage: Map) -> set[str]:
+    """Keys of the handles that a map reads."""
+    sources = (getattr(source, "volume", source) for source in stage.inputs)
+    read = {handle_key(source) for source in sources if isinstance(source, Volume)}
+    return read | {handle_key(artefact) for artefact in stage.artefacts.values()}
 
 
 def fingerprint(description: Mapping[str, Any]) -> str:
