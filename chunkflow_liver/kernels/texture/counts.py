@@ -7,17 +7,45 @@ levels, or a gray level and a number of neighbours).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Zyx
 from chunkflow_liver.kernels.features import Rows, Settings, Sums, View, add_rows
-from chunkflow_liver.kernels.texture.levels import Graded, Ranges, grade, half_offsets
-from chunkflow_liver.xp import Array, namespace, on_host
+from chunkflow_liver.kernels.runs import find_runs
+from chunkflow_liver.kernels.texture import device_counts
+from chunkflow_liver.kernels.texture.levels import Ranges, bins, half_offsets, last_bin, packed
+from chunkflow_liver.xp import Array, namespace
 
-BITS = 12
-LOW = (1 << BITS) - 1
-_SLAB = 1 << 16
+
+@dataclass(frozen=True, eq=False)
+class Listed:
+    """The objects of a block of the host, one after the other, run by run.
+
+    Attributes
+    ----------
+    rank : ndarray of shape (L,), int64
+        Row of each object among those of the view, ascending.
+    runs : ndarray of shape (R, 4), int64
+        z, y, first and last + 1 along x of every run, in voxels of the block.
+    begin : ndarray of shape (L + 1,), int64
+        First run of each object.
+    level : ndarray of shape (V,), uint16
+        Gray levels of the voxels of the runs.
+    voxel : ndarray of shape (L + 1,), int64
+        First voxel of each object in `level`.
+    boxes : ndarray of shape (L, 2, 3), int64
+        First voxel and sides of the box around each object, with a margin as wide as the halo.
+    """
+
+    rank: Array
+    runs: Array
+    begin: Array
+    level: Array
+    voxel: Array
+    boxes: Array
 
 
 def halo(settings: Settings) -> tuple[Zyx, Zyx]:
@@ -26,15 +54,14 @@ def halo(settings: Settings) -> tuple[Zyx, Zyx]:
     return (n, n, n), (n, n, n)
 
 
-def graded_view(view: View) -> Graded:
-    """The gray levels of a block, with a margin as wide as the halo."""
-    margin = max(view.settings.distances)
-    return grade(view.labels, view.raw, Ranges.of(view.objects), view.settings, margin)
-
-
 def merge(parts: Sequence[Sums]) -> Sums:
     """The counts of several blocks as one; exact, whatever their order."""
-    return {table: add_rows([part[table] for part in parts], ("label", "key")) for table in parts[0]}
+    merged = {}
+    for table in parts[0]:
+        # Rows of one block are sorted, and no two have one key.
+        held = [part[table] for part in parts if len(part[table]["n"])] or [parts[0][table]]
+        merged[table] = held[0] if len(held) == 1 else add_rows(held, ("label", "key"))
+    return merged
 
 
 def pair_sums(view: View) -> Sums:
@@ -53,59 +80,26 @@ def pair_sums(view: View) -> Sums:
 
     Notes
     -----
-    Cost follows the voxels of the objects, not of the block: 13 gathers for each of them [1]_.
+    Cost follows the voxels of the objects, not of the block: 13 looks for each of them [1]_.
 
     References
     ----------
     .. [1] Haralick et al., Textural features for image classification, 1973, doi:10.1109/TSMC.1973.4309314
     """
-    graded = view.shared(graded_view)
-    xp = namespace(graded.code)
-    centres, of = graded.within(view.block.trim)
-    steps = _steps(graded, view.settings)
-    squares = graded.levels * graded.levels
-    before = xp.cumsum(squares) - squares
-    total = int(squares.sum())
-    # A table of all possible pairs is faster than sorting, as long as it is not larger than the data.
-    dense = total * len(steps) <= max(4 * len(centres), 1 << 20)
-    counted = xp.zeros((len(steps), total if dense else 0), np.int64)
-    sparse: list[list[Array]] = [[] for _ in steps]
-    slab = max(_SLAB, total) if dense else _SLAB
-    for begin in range(0, len(centres), slab):
-        at, own = centres[begin : begin + slab], of[begin : begin + slab]
-        code, first, levels = _ranges(graded, at, own)
-        row = before[own] + (code - first) * graded.levels[own] - first
-        for direction, step in enumerate(steps):
-            other = graded.code[at + step]
-            key = (row + other)[_inside(other - first, levels)]
-            if dense:
-                counted[direction] += xp.bincount(key, minlength=total)
-            else:
-                sparse[direction].append(key)
-    parts = []
-    for direction in range(len(steps)):
-        if dense:
-            key = xp.flatnonzero(counted[direction])
-            n = counted[direction][key]
-        else:
-            key, n = xp.unique(xp.concatenate([before[:0], *sparse[direction]]), return_counts=True)
-        parts.append(_pair_rows(view, graded, direction, on_host(key), on_host(n)))
-    return {"pairs": add_rows(parts, ("label", "key"))}
+    if namespace(view.labels) is not np:
+        return {"pairs": device_counts.pair_rows(view)}
+    from chunkflow_liver.kernels.texture.neighbour_loops import count_pairs
 
-
-def _pair_rows(view: View, graded: Graded, direction: int, place: Array, n: Array) -> Rows:
-    """Rows of one direction, from places in the table of all possible pairs of all objects."""
-    levels = on_host(graded.levels)
-    before = np.cumsum(levels * levels) - levels * levels
-    of = np.searchsorted(before, place, side="right") - 1
-    i, j = np.divmod(place - before[of], np.maximum(levels[of], 1))
-    if view.settings.symmetrical_glcm:
-        i, j = np.minimum(i, j), np.maximum(i, j)
-    return {
-        "label": view.objects["label"][of].astype(np.uint64),
-        "key": packed(np.full(len(i), direction), i + 1, j + 1),
-        "n": n.astype(np.int64),
-    }
+    listed, offsets = view.shared(listed_view), np.array(half_offsets(view.settings.distances))
+    most = np.maximum.reduceat(listed.level, listed.voxel[:-1]).astype(np.int64) if len(listed.rank) else 0
+    # Not all of this is ever used.
+    room = len(offsets) * int(np.minimum(most * most, np.diff(listed.voxel)).sum())
+    found = np.empty((room, 5), np.int64)
+    if room:
+        count = count_pairs(*_given(view, listed), offsets, not view.settings.symmetrical_glcm, found)
+        found = found[:count]
+    of, direction, i, j, n = found.T
+    return {"pairs": _rows(view, listed, of, packed(direction, i, j), n)}
 
 
 def dependence_sums(view: View) -> Sums:
@@ -125,8 +119,8 @@ def dependence_sums(view: View) -> Sums:
     ----------
     .. [1] Sun and Wee, Neighboring gray level dependence matrix, 1983, doi:10.1016/0734-189X(83)90032-4
     """
-    code, dependent, _, _ = view.shared(_neighbours)
-    return {"dependences": _sizes(view, code, dependent, None)}
+    device = namespace(view.labels) is not np
+    return {"dependences": device_counts.dependence_rows(view) if device else view.shared(_neighbours)[0]}
 
 
 def tone_sums(view: View) -> Sums:
@@ -148,81 +142,77 @@ def tone_sums(view: View) -> Sums:
     .. [1] Amadasun and King, Textural features corresponding to textural properties, 1989,
        doi:10.1109/21.44046
     """
-    code, _, neighbours, differences = view.shared(_neighbours)
-    return {"tones": _sizes(view, code, neighbours, abs(differences))}
+    device = namespace(view.labels) is not np
+    return {"tones": device_counts.tone_rows(view) if device else view.shared(_neighbours)[1]}
 
 
-def _neighbours(view: View) -> tuple[Array, Array, Array, Array]:
-    """Of every voxel: its code, numbers of dependent and of all neighbours, sum of their differences."""
-    graded = view.shared(graded_view)
-    xp = namespace(graded.code)
-    centres, of = graded.within(view.block.trim)
-    dependent, neighbours = xp.zeros(len(centres), np.int16), xp.zeros(len(centres), np.int16)
-    differences = xp.zeros(len(centres), np.int32)
-    for begin in range(0, len(centres), _SLAB):
-        part = slice(begin, begin + _SLAB)
-        at = centres[part]
-        code, first, levels = _ranges(graded, at, of[part])
-        for step in _steps(graded, view.settings):
-            for other in (graded.code[at + step], graded.code[at - step]):
-                same = _inside(other - first, levels)
-                difference = (other - code) * same
-                dependent[part] += same & (abs(difference) <= view.settings.gldm_a)
-                neighbours[part] += same
-                differences[part] += difference
-    return graded.code[centres], dependent, neighbours, differences
+def _neighbours(view: View) -> tuple[Rows, Rows]:
+    """Rows of dependences and of tones."""
+    from chunkflow_liver.kernels.texture.neighbour_loops import count_neighbours
+
+    listed, offsets = view.shared(listed_view), np.array(half_offsets(view.settings.distances))
+    room = len(listed.level)
+    dependences, tones = np.empty((room, 4), np.int64), np.empty((room, 5), np.int64)
+    if room:
+        alike = view.settings.gldm_a
+        counts = count_neighbours(*_given(view, listed), offsets, alike, dependences, tones)
+        dependences, tones = dependences[: counts[0]], tones[: counts[1]]
+    of, level, size, n = dependences.T
+    found = _rows(view, listed, of, packed(np.zeros(len(of)), level, size), n)
+    of, level, size, n, total = tones.T
+    return found, _rows(view, listed, of, packed(np.zeros(len(of)), level, size), n) | {"sum": total.copy()}
 
 
-def _steps(graded: Graded, settings: Settings) -> list[int]:
-    """How far in the flattened block the neighbours lie, one of each opposite two."""
-    _, height, width = graded.shape
-    return [(z * height + y) * width + x for z, y, x in half_offsets(settings.distances)]
+def _given(view: View, listed: Listed) -> tuple[Array, Array, Array, Array, Array]:
+    """What all loops are given first."""
+    trim = np.array([(axis.start, axis.stop) for axis in view.block.trim])
+    return listed.runs, listed.begin, listed.level, listed.boxes, trim
 
 
-def _ranges(graded: Graded, at: Array, of: Array) -> tuple[Array, Array, Array]:
-    """Code of every voxel, first code of its object, and number of codes of its object."""
-    return graded.code[at], (graded.base[of] + 1).astype(np.int32), graded.levels[of].astype(np.uint32)
+def _rows(view: View, listed: Listed, of: Array, key: Array, n: Array) -> Rows:
+    label = view.objects["label"].astype(np.uint64)[listed.rank[of]]
+    return {"label": label, "key": key, "n": n.copy()}
 
 
-def _inside(above: Array, levels: Array) -> Array:
-    """Whether codes, counted from an object's first one, are of this object."""
-    # Background and objects before it are negative, which as unsigned numbers is above the range.
-    inside: Array = above.view(np.uint32) < levels
-    return inside
+def listed_view(view: View) -> Listed:
+    """The objects of a block, and the gray levels of their voxels.
+
+    Raises
+    ------
+    InputError
+        If there is no image.
+    """
+    from chunkflow_liver.kernels.texture.level_loops import levels_of
+    from chunkflow_liver.kernels.texture.neighbour_loops import gathered
+
+    if view.raw is None:
+        raise InputError("textures need the image under the labels")
+    ranges, settings = Ranges.of(view.objects), view.settings
+    runs = find_runs(view.labels)
+    row = np.searchsorted(ranges.label, runs.label.astype(np.uint64))
+    kept = row < len(ranges.label)
+    kept[kept] = ranges.label[row[kept]] == runs.label[kept].astype(np.uint64)
+    # NumPy sorts 16 bits in steps that follow the number of runs alone.
+    row = row[kept].astype(np.min_scalar_type(len(ranges.label)))
+    order = np.argsort(row, kind="stable")
+    table = np.stack([a[kept][order] for a in (runs.z, runs.y, runs.start, runs.stop)], axis=1)
+    rank, begin = np.unique(row[order], return_index=True)
+    begin = np.append(begin, len(table))
+    voxel = np.concatenate([[0], np.cumsum(table[:, 3] - table[:, 2])])[begin]
+    value, level = np.empty(voxel[-1]), np.empty(voxel[-1], np.uint16)
+    gathered(_plain(view.raw), table, value)
+    low, width = bins(ranges.minimum[rank], ranges.maximum[rank], settings)
+    levels_of(value, voxel, low, width, last_bin(settings), level)
+    margin = max(settings.distances)
+    boxes = np.zeros((len(rank), 2, 3), np.int64)
+    if len(rank):
+        ends = table[:, [0, 1, 3]] + (1, 1, 0)
+        boxes[:, 0] = np.minimum.reduceat(table[:, :3], begin[:-1]) - margin
+        boxes[:, 1] = np.maximum.reduceat(ends, begin[:-1]) + margin - boxes[:, 0]
+    return Listed(rank, table, begin, level, voxel, boxes)
 
 
-def _sizes(view: View, code: Array, sizes: Array, weights: Array | None) -> Rows:
-    """Voxels, and sum of weights, of every code and size."""
-    xp, graded = namespace(code), view.shared(graded_view)
-    most = 2 * len(half_offsets(view.settings.distances)) + 1
-    place = code.astype(np.int64) * most + sizes
-    total = int(place.max()) + 1 if len(place) else 0
-    if total <= max(4 * len(place), 1 << 20):
-        n = xp.bincount(place, minlength=total)
-        seen = xp.flatnonzero(n)
-        n = n[seen]
-        # Sums of integers below 2**53 are exact as float64.
-        sums = None if weights is None else xp.bincount(place, weights, minlength=total)[seen]
-    else:
-        seen, place = xp.unique(place, return_inverse=True)
-        n = xp.bincount(place)
-        sums = None if weights is None else xp.bincount(place, weights)
-    number, size = np.divmod(on_host(seen), most)
-    base = on_host(graded.base)
-    of = np.searchsorted(base, number - 1, side="right") - 1
-    rows = {
-        "label": view.objects["label"][of].astype(np.uint64),
-        "key": packed(np.zeros(len(of)), number - base[of], size),
-        "n": on_host(n).astype(np.int64),
-    }
-    return rows if sums is None else rows | {"sum": on_host(sums).astype(np.int64)}
-
-
-def packed(direction: Array, i: Array, j: Array) -> Array:
-    """Key of a direction and two numbers of 12 bits, int64."""
-    return (direction.astype(np.int64) << 2 * BITS) | (i.astype(np.int64) << BITS) | j.astype(np.int64)
-
-
-def unpacked(key: Array) -> tuple[Array, Array, Array]:
-    """Direction and the two numbers of a key."""
-    return key >> 2 * BITS, (key >> BITS) & LOW, key & LOW
+def _plain(raw: Array) -> Array:
+    """An image as compiled loops take it."""
+    kind = np.dtype(np.float32) if raw.dtype == np.float16 else raw.dtype.newbyteorder("=")
+    return np.ascontiguousarray(raw, kind)

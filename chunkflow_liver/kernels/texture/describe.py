@@ -14,9 +14,14 @@ from chunkflow_liver.kernels.texture.counts import (
     merge,
     pair_sums,
     tone_sums,
+)
+from chunkflow_liver.kernels.texture.levels import (
+    Ranges,
+    check_levels,
+    half_offsets,
+    level_range,
     unpacked,
 )
-from chunkflow_liver.kernels.texture.levels import Ranges, check_levels, half_offsets, level_range
 from chunkflow_liver.kernels.texture.matrices import (
     DEPENDENCES,
     Grouped,

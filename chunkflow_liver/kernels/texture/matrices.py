@@ -128,40 +128,20 @@ def emphases(entries: Grouped, level: Array, size: Array, n: Array, names: dict[
     -------
     dict of ndarray of shape (entries.count,), float64
     """
-    i, j, n = level.astype(np.float64), size.astype(np.float64), n.astype(np.float64)
-    total = entries.sum(n)
-    ii, jj = i * i, j * j
+    from chunkflow_liver.kernels.texture.emphasis_loops import KINDS, emphases_of_groups
 
-    def share(values: Array) -> Array:
-        return entries.sum(values) / total
+    begin = np.searchsorted(entries.group, np.arange(entries.count + 1))
+    found = np.full((entries.count, len(KINDS)), np.nan)
+    if len(n):
+        emphases_of_groups(begin, level, size, n.astype(np.float64), found)
+    return named(found, names)
 
-    def variance(values: Array) -> Array:
-        deviation = values - share(n * values)[entries.group]
-        return share(n * deviation * deviation)
 
-    def squares(key: Array) -> Array:
-        whole, _, counted = entries.merged(key, n)
-        return whole.sum(counted * counted)
+def named(found: Array, names: dict[str, str]) -> Features:
+    """The columns of sums over matrices (M, kinds), under the names of a class."""
+    from chunkflow_liver.kernels.texture.emphasis_loops import KINDS
 
-    found = {
-        "small": lambda: share(n / jj),
-        "large": lambda: share(n * jj),
-        "level_sum2": lambda: squares(level) / total,
-        "level_share2": lambda: squares(level) / (total * total),
-        "size_sum2": lambda: squares(size) / total,
-        "size_share2": lambda: squares(size) / (total * total),
-        "percentage": lambda: total / entries.sum(n * j),
-        "level_variance": lambda: variance(i),
-        "size_variance": lambda: variance(j),
-        "entropy": lambda: entries.entropy(n / total[entries.group]),
-        "low": lambda: share(n / ii),
-        "high": lambda: share(n * ii),
-        "small_low": lambda: share(n / (ii * jj)),
-        "small_high": lambda: share(n * ii / jj),
-        "large_low": lambda: share(n * jj / ii),
-        "large_high": lambda: share(n * ii * jj),
-    }
-    return {name: found[kind]() for name, kind in names.items()}
+    return {name: np.ascontiguousarray(found[:, KINDS.index(kind)]) for name, kind in names.items()}
 
 
 def mean_over(rows: Array, count: int, features: Features) -> Features:

@@ -1,28 +1,101 @@
-"""The loop of `kernels.texture.whole` that follows runs of equal gray level."""
+"""The loops that follow runs of equal gray level through whole objects."""
 
 from __future__ import annotations
 
+import numpy as np
+
 from chunkflow_liver.kernels.compiled import compiled
+from chunkflow_liver.kernels.texture.emphasis_loops import emphases_of
+from chunkflow_liver.kernels.texture.level_loops import painted
 from chunkflow_liver.xp import Array
 
 
 @compiled
-def run_lengths(canvas: Array, at: Array, of: Array, step: Array, length: Array, many: Array) -> None:
-    """Fill `length` (int32) with the length of the run that begins at each voxel, 0 where none does.
+def lines_met(mask: Array, box: Array, shape: Array, offsets: Array, met: Array) -> None:
+    """Mark in `met` (objects, directions) where an object has two voxels side by side on a line.
 
-    `canvas`, `at` and `of` are those of `whole.Packed`, `step` says how far the next voxel of a line lies
-    in the canvas, for every object; `many` becomes True for objects with two voxels side by side on a
-    line. A run is shorter than the box around it: lengths fit int32.
+    `mask` holds the boxes of all objects, flat, one after the other, from `box` on.
     """
-    for i in range(len(at)):
-        number, forward = canvas[at[i]], step[of[i]]
-        before = canvas[at[i] - forward]
-        if before > 0:
-            many[of[i]] = True
-        found = 0
-        if before != number:
-            found, next_ = 1, at[i] + forward
-            while canvas[next_] == number:
-                found += 1
-                next_ += forward
-        length[i] = found
+    for k in range(len(shape)):
+        depth, height, width = shape[k]
+        for d in range(len(offsets)):
+            dz, dy, dx = offsets[d]
+            step = (dz * height + dy) * width + dx
+            first, last = max(0, -dx), width - max(0, dx)
+            for row in range((depth - dz) * height):
+                y = row % height
+                if 0 <= y + dy < height:
+                    start = box[k] + row * width
+                    for at in range(start + first, start + last):
+                        if mask[at] and mask[at + step]:
+                            met[k, d] = True
+                            break
+                if met[k, d]:
+                    break
+
+
+@compiled
+def run_sums(
+    mask: Array,
+    level: Array,
+    box: Array,
+    voxel: Array,
+    shape: Array,
+    offsets: Array,
+    met: Array,
+    weights: Array,
+    found: Array,
+) -> None:
+    """Fill `found` (objects, matrices, kinds) with the sums over the runs of every object.
+
+    The objects are those of `whole.Packed`; directions that are not `met` do not count. With as many
+    matrices as directions each has one of its own; with one, directions are added with their `weights`.
+    Lengths are at most the longest side of a box, and fit int32; counts are exact as float64.
+    """
+    sides = (shape + 2).astype(np.int64)
+    largest = (sides[:, 0] * sides[:, 1] * sides[:, 2]).max()
+    canvas, length = np.zeros(largest, np.uint16), np.zeros(largest, np.int32)
+    at = np.empty((voxel[1:] - voxel[:-1]).max(), np.int64)
+    for k in range(len(shape)):
+        own = level[voxel[k] : voxel[k + 1]]
+        n = painted(mask[box[k] :], own, shape[k], canvas, at)
+        # A level has no run that is longer than the box or than it has voxels.
+        begin = np.zeros(own.max() + 2, np.int64)
+        for i in range(n):
+            begin[own[i] + 1] += 1
+        longest = shape[k].max()
+        for i in range(1, len(begin)):
+            # One more, which stays 0.
+            begin[i] = begin[i - 1] + min(begin[i], longest) + 1
+        reached = np.zeros(begin[-1], np.int64)
+        counted = np.zeros(len(reached))
+        level_at, size_at = np.empty(len(reached), np.int64), np.empty(len(reached), np.int64)
+        n_at = np.empty(len(reached))
+        by_level, by_size = np.zeros(len(begin)), np.zeros(longest + 1)
+        for d in range(len(offsets)):
+            if met[k, d]:
+                step = (offsets[d, 0] * sides[k, 1] + offsets[d, 1]) * sides[k, 2] + offsets[d, 2]
+                for i in range(n):
+                    number, before = canvas[at[i]], at[i] - step
+                    along = length[before] * (canvas[before] == number)
+                    length[at[i]] = along + 1
+                    # A run passes here once for every length that it reaches.
+                    reached[begin[number] + along] += 1
+                for number in range(1, len(begin) - 1):
+                    for i in range(begin[number], begin[number + 1] - 1):
+                        counted[i] += weights[d] * (reached[i] - reached[i + 1])
+                reached[:] = 0
+            if len(found[k]) == len(offsets) or d == len(offsets) - 1:
+                entries = 0
+                for number in range(1, len(begin) - 1):
+                    for i in range(begin[number], begin[number + 1] - 1):
+                        if counted[i]:
+                            level_at[entries], size_at[entries] = number, i - begin[number] + 1
+                            n_at[entries] = counted[i]
+                            entries += 1
+                if entries:
+                    part = slice(0, entries)
+                    row = found[k, min(d, len(found[k]) - 1)]
+                    emphases_of(level_at[part], size_at[part], n_at[part], by_level, by_size, row)
+                counted[:] = 0
+        canvas[at[:n]] = 0

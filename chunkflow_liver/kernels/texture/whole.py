@@ -10,22 +10,8 @@ import numpy as np
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Zyx
 from chunkflow_liver.kernels.features import Crop, Rows, WholeGroup
-from chunkflow_liver.kernels.texture.levels import (
-    Ranges,
-    bins,
-    check_levels,
-    gray_levels,
-    half_offsets,
-    level_range,
-)
-from chunkflow_liver.kernels.texture.matrices import (
-    RUNS,
-    ZONES,
-    Grouped,
-    consecutive,
-    emphases,
-    mean_over,
-)
+from chunkflow_liver.kernels.texture.levels import bins, check_levels, half_offsets, last_bin
+from chunkflow_liver.kernels.texture.matrices import RUNS, ZONES, Grouped, emphases, mean_over, named
 from chunkflow_liver.kernels.texture.pairs import direction_lengths
 from chunkflow_liver.xp import Array, on_host
 
@@ -34,29 +20,25 @@ RUN_OFFSETS = half_offsets((1,))
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """Several objects, each in a box of its own with a margin of background, one after the other.
+    """Several objects, each in its box, one after the other.
 
     Attributes
     ----------
-    canvas : ndarray of shape (N,), int32
-        `base[object] + level` of every voxel of all boxes, flattened; 0 is background.
-    at, of : ndarray of shape (V,), int64
-        Place in `canvas`, and object, of every voxel of an object; ascending.
-    begin : ndarray of shape (L,), int64
-        Where each box begins.
+    mask : ndarray of shape (B,), bool
+        The voxels of all boxes, flattened: True where they are of the box's object.
+    level : ndarray of shape (V,), uint16
+        Gray level of every voxel of an object, in the order of `mask`.
+    box, voxel : ndarray of shape (L + 1,), int64
+        Where each object begins in `mask`, and in `level`.
     shape : ndarray of shape (L, 3), int64
-        Of each box with its margin.
-    base, levels : ndarray of shape (L,), int64
-        What was added to the levels of an object to tell them from others'; how many levels it has.
+        Of each box.
     """
 
-    canvas: Array
-    at: Array
-    of: Array
-    begin: Array
+    mask: Array
+    level: Array
+    box: Array
+    voxel: Array
     shape: Array
-    base: Array
-    levels: Array
 
 
 def run_rows(crops: Sequence[Crop]) -> Rows:
@@ -64,7 +46,7 @@ def run_rows(crops: Sequence[Crop]) -> Rows:
 
     Notes
     -----
-    Runs in 13 directions are followed from their first voxels, so that the cost is that of the voxels of
+    Runs in 13 directions are followed voxel by voxel, so that the cost is that of the voxels of
     the objects [1]_. A direction in which no line meets the object twice has no runs,
     as in PyRadiomics. Device arrays are worked on on the host.
 
@@ -72,26 +54,21 @@ def run_rows(crops: Sequence[Crop]) -> Rows:
     ----------
     .. [1] Galloway, Texture analysis using gray level run lengths, 1975, doi:10.1016/S0146-664X(75)80008-6
     """
+    from chunkflow_liver.kernels.texture.emphasis_loops import KINDS
+    from chunkflow_liver.kernels.texture.run_loops import run_sums
+
     packed = _packed(crops)
-    found = [_runs(packed, offset) for offset in RUN_OFFSETS]
-    direction = np.repeat(np.arange(len(found)), [part.shape[1] for part in found])
-    number, size, n = np.concatenate(found, axis=1)
-    of = np.searchsorted(packed.base, number - 1, side="right") - 1
-    level = number - packed.base[of]
-    order = np.lexsort((size, level, direction, of))
-    of, direction, level, size, n = (a[order] for a in (of, direction, level, size, n))
     norm = crops[0].settings.weighting_norm
-    if norm is None:
-        lines, group = consecutive(of * len(RUN_OFFSETS) + direction)
-        whose = lines // len(RUN_OFFSETS)
-    else:
-        weights = direction_lengths(RUN_OFFSETS, crops[0].voxel_nm, norm)
-        reach = int(size.max(initial=0)) + 1
-        entries, key, n = Grouped(of, len(crops)).merged(level * reach + size, n * weights[direction])
-        level, size = np.divmod(key, reach)
-        whose, group = consecutive(entries.group)
-    values = emphases(Grouped(group, len(whose)), level, size, n, RUNS)
-    return {f"glrlm_{name}": v for name, v in mean_over(whose, len(crops), values).items()}
+    offsets = np.array(RUN_OFFSETS)
+    weights = (
+        np.ones(len(offsets)) if norm is None else direction_lengths(RUN_OFFSETS, crops[0].voxel_nm, norm)
+    )
+    found = np.full((len(crops), len(offsets) if norm is None else 1, len(KINDS)), np.nan)
+    objects = (packed.mask, packed.level, packed.box, packed.voxel, packed.shape)
+    run_sums(*objects, offsets, _met(packed), weights, found)
+    whose, matrix = np.nonzero(np.isfinite(found[:, :, 0]))
+    values = mean_over(whose, len(crops), named(found[whose, matrix], RUNS))
+    return {f"glrlm_{name}": v for name, v in values.items()}
 
 
 def zone_rows(crops: Sequence[Crop]) -> Rows:
@@ -101,25 +78,17 @@ def zone_rows(crops: Sequence[Crop]) -> Rows:
     ----------
     .. [1] Thibault et al., Texture indexes and gray level size zone matrix, PRIP 2009
     """
-    import cc3d
+    from chunkflow_liver.kernels.texture.zone_loops import find_zones
 
     packed = _packed(crops)
-    zone, known = np.zeros(len(packed.at), np.int64), 0
-    first = np.searchsorted(packed.of, np.arange(len(crops) + 1))
-    for i, (begin, shape) in enumerate(zip(packed.begin.tolist(), packed.shape.tolist(), strict=True)):
-        box = packed.canvas[begin : begin + int(np.prod(shape))].reshape(shape)
-        zones, count = cc3d.connected_components(box, connectivity=26, return_N=True)
-        inside = slice(first[i], first[i + 1])
-        zone[inside] = zones.reshape(-1)[packed.at[inside] - begin].astype(np.int64) + (known - 1)
-        known += count
-    voxels = np.bincount(zone, minlength=known)
-    number = np.zeros(known, np.int64)
-    number[zone] = packed.canvas[packed.at]
-    reach = int(voxels.max(initial=0)) + 1
-    key, n = np.unique(number * reach + voxels, return_counts=True)
-    number, size = np.divmod(key, reach)
-    of = np.searchsorted(packed.base, number - 1, side="right") - 1
-    values = emphases(Grouped(of, len(crops)), number - packed.base[of], size, n, ZONES)
+    zones = np.empty((3, len(packed.level)), np.int64)
+    count = find_zones(packed.mask, packed.level, packed.box, packed.voxel, packed.shape, *zones)
+    of, level, size = zones[:, :count]
+    reach, most = int(level.max()) + 1, int(size.max()) + 1
+    key, n = np.unique((of * reach + level) * most + size, return_counts=True)
+    key, size = np.divmod(key, most)
+    of, level = np.divmod(key, reach)
+    values = emphases(Grouped(of, len(crops)), level, size, n, ZONES)
     return {f"glszm_{name}": v for name, v in values.items()}
 
 
@@ -133,59 +102,44 @@ def _packed(crops: Sequence[Crop]) -> Packed:
 
 
 def _pack(crops: Sequence[Crop]) -> Packed:
-    shape = np.array([crop.mask.shape for crop in crops]) + 2
-    size = shape.prod(axis=1)
-    begin = np.cumsum(size) - size
-    canvas = np.zeros(int(size.sum()), np.int32)
-    values = []
-    for crop, first, sides in zip(crops, begin.tolist(), shape.tolist(), strict=True):
+    from chunkflow_liver.kernels.texture.level_loops import levels_of
+
+    masks, values = [], []
+    for crop in crops:
         mask = on_host(crop.mask)
-        canvas[first : first + int(np.prod(sides))].reshape(sides)[1:-1, 1:-1, 1:-1] = mask
         if crop.raw is None:
             raise InputError("textures need the image under the labels")
+        masks.append(mask.reshape(-1))
         values.append(on_host(crop.raw)[mask])
-    at = np.flatnonzero(canvas)
-    voxels = np.array([len(v) for v in values])
-    of = np.repeat(np.arange(len(crops)), voxels)
+    box, voxel = (np.cumsum([0, *(len(part) for part in parts)]) for parts in (masks, values))
     value = np.concatenate(values).astype(np.float64)
-    ends = np.cumsum(voxels) - voxels
-    low, high = (reduce.reduceat(value, ends) for reduce in (np.minimum, np.maximum))
-    settings = crops[0].settings
-    _, levels = level_range(Ranges(np.arange(len(crops), dtype=np.uint64), low, high), settings)
-    start, width = bins(low, high, settings)
-    base = np.cumsum(levels) - levels
-    canvas[at] = base[of] + gray_levels(value, start[of], width[of], settings)
-    return Packed(canvas, at, of, begin, shape, base, levels)
+    low, high = (reduce.reduceat(value, voxel[:-1]) for reduce in (np.minimum, np.maximum))
+    settings, level = crops[0].settings, np.empty(len(value), np.uint16)
+    levels_of(value, voxel, *bins(low, high, settings), last_bin(settings), level)
+    shape = np.array([crop.mask.shape for crop in crops])
+    return Packed(np.concatenate(masks), level, box, voxel, shape)
 
 
-def _runs(packed: Packed, offset: Zyx) -> Array:
-    """Runs along `offset`: number of the level, length, and how many; int64 of shape (3, R)."""
-    from chunkflow_liver.kernels.texture.run_loops import run_lengths
+def _met(packed: Packed) -> Array:
+    """Whether some line of each direction meets an object twice, bool of shape (L, 13)."""
+    from chunkflow_liver.kernels.texture.run_loops import lines_met
 
-    z, y, x = offset
-    steps = (z * packed.shape[:, 1] + y) * packed.shape[:, 2] + x
-    total = np.int64(packed.levels.sum() + 1)
-    many = np.zeros(len(packed.begin), bool)
-    length = np.empty(len(packed.at), np.int32)
-    run_lengths(packed.canvas, packed.at, packed.of, steps, length, many)
-    if not many.all():
-        many[_gapped(packed, np.flatnonzero(~many), offset)] = True
-    begins = np.flatnonzero(length)
-    # Number 0 is background, and no run has length 0.
-    counted = np.bincount(length[begins] * total + packed.canvas[packed.at[begins]])
-    seen = np.flatnonzero(counted)
-    size, number = np.divmod(seen, total)
-    kept = np.repeat(many, packed.levels)[number - 1]
-    return np.stack([number, size, counted[seen]])[:, kept]
+    met = np.zeros((len(packed.shape), len(RUN_OFFSETS)), bool)
+    lines_met(packed.mask, packed.box, packed.shape, np.array(RUN_OFFSETS), met)
+    objects = np.flatnonzero(~met.all(axis=1))
+    if len(objects):
+        places = [
+            np.argwhere(packed.mask[slice(*packed.box[k : k + 2])].reshape(packed.shape[k])) for k in objects
+        ]
+        of, place = np.repeat(objects, [len(part) for part in places]), np.concatenate(places)
+        for direction, offset in enumerate(RUN_OFFSETS):
+            asked = ~met[of, direction]
+            met[_gapped(of[asked], place[asked], offset), direction] = True
+    return met
 
 
-def _gapped(packed: Packed, objects: Array, offset: Zyx) -> Array:
-    """Those of `objects` that some line along `offset` meets more than once."""
-    wanted = np.isin(packed.of, objects)
-    at, of = packed.at[wanted], packed.of[wanted]
-    row, x = np.divmod(at - packed.begin[of], packed.shape[of, 2])
-    z, y = np.divmod(row, packed.shape[of, 1])
-    place = np.stack([z, y, x], axis=1)
+def _gapped(of: Array, place: Array, offset: Zyx) -> Array:
+    """Objects that some line along `offset` meets more than once, from their voxels at `place` (V, 3)."""
     moving = next(axis for axis in range(3) if offset[axis])
     # Every line meets plane 0 of the first axis that moves in one point, which names it.
     name = place - place[:, moving : moving + 1] * (np.array(offset) * offset[moving])

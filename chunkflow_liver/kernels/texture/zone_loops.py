@@ -1,0 +1,87 @@
+"""The loop that joins voxels of equal gray level to zones."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from chunkflow_liver.kernels.compiled import compiled
+from chunkflow_liver.kernels.texture.level_loops import painted
+from chunkflow_liver.xp import Array
+
+
+@compiled
+def find_zones(
+    mask: Array, level: Array, box: Array, voxel: Array, shape: Array, of: Array, grey: Array, size: Array
+) -> int:
+    """Fill `of`, `grey` and `size` (int64) with object, gray level and voxels of all zones; how many.
+
+    The objects are those of `whole.Packed`; voxels of one level that touch, with 26 neighbours, are a zone.
+    Numbers of zones are at most those of voxels of an object, which fit int32.
+    """
+    sides = (shape + 2).astype(np.int64)
+    largest = (sides[:, 0] * sides[:, 1] * sides[:, 2]).max()
+    most = (voxel[1:] - voxel[:-1]).max()
+    canvas, zone = np.zeros(largest, np.uint16), np.empty(largest, np.int32)
+    at, joined, number = np.empty(most, np.int64), np.empty(most, np.int32), np.empty(most, np.int64)
+    earlier = np.empty(12, np.int64)
+    found = 0
+    for k in range(len(shape)):
+        row, plane = sides[k, 2], sides[k, 1] * sides[k, 2]
+        # The first touches all others but the three after it, so that those are all there is to ask.
+        earlier[:] = (
+            row,
+            plane - row - 1,
+            plane - row,
+            plane - row + 1,
+            1,
+            row - 1,
+            row + 1,
+            plane - 1,
+            plane + 1,
+            plane + row - 1,
+            plane + row,
+            plane + row + 1,
+        )
+        n = painted(mask[box[k] :], level[voxel[k] : voxel[k + 1]], shape[k], canvas, at)
+        known = 0
+        for i in range(n):
+            place = at[i]
+            own = canvas[place]
+            if canvas[place - plane] == own:
+                # It touches all the others, which are its own already.
+                zone[place] = zone[place - plane]
+                continue
+            root = -1
+            last = 4 if canvas[place - row] == own else 12
+            for e in range(last):
+                if canvas[place - earlier[e]] == own:
+                    other = zone[place - earlier[e]]
+                    while joined[other] != other:
+                        joined[other] = joined[joined[other]]
+                        other = joined[other]
+                    if root < 0:
+                        root = other
+                    elif root < other:
+                        joined[other] = root
+                    elif other < root:
+                        joined[root] = other
+                        root = other
+            if root < 0:
+                root = known
+                joined[root] = root
+                known += 1
+            zone[place] = root
+        # The first zone of several that are one has the lowest number.
+        for z in range(known):
+            if joined[z] == z:
+                number[z] = found
+                of[found], size[found] = k, 0
+                found += 1
+            else:
+                number[z] = number[joined[z]]
+        for i in range(n):
+            z = number[zone[at[i]]]
+            grey[z] = canvas[at[i]]
+            size[z] += 1
+        canvas[at[:n]] = 0
+    return found
