@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,25 +27,21 @@ class Paths:
         Length of the shortest way from the root inside the object, in nm.
     size : ndarray of shape (3,), float64
         Sides of these voxels, in nm.
-    index : ndarray of shape (n, 3), int64
-        Where each voxel lies in `rows`.
-    rows : ndarray of shape (Z, Y, X), int64
-        Row of each voxel in the other arrays, -1 outside.
-    costs : skimage.graph.MCP_Geometric
-        Costs from the root, which knows the way back.
+    before : ndarray of shape (n,), int32
+        The voxel before each one on the cheapest path from the root, -1 at the root.
     """
 
     points: Array
     far: Array
     size: Array
-    index: Array
-    rows: Array
-    costs: Any
+    before: Array
 
     def to(self, target: int) -> Array:
         """Rows of the voxels from the root to row `target`."""
-        way = np.array(self.costs.traceback(tuple(self.index[target])))
-        return self.rows[tuple(way.T)]
+        from chunkflow_liver.kernels.path_loops import way_back
+
+        way = np.empty(len(self.before), np.int64)
+        return way[: way_back(self.before, target, way)][::-1]
 
 
 def largest_part(mask: Array) -> Array:
@@ -73,25 +70,31 @@ def trace(signed: Array, voxel_nm: Nm) -> Paths:
     middle. Three runs of Dijkstra's method over at most `MOST_NODES` voxels, more only if coarser voxels
     would tear the object.
     """
-    from skimage.graph import MCP_Geometric
+    from chunkflow_liver.kernels.path_loops import cheapest
 
     coarse, size = _coarsened(signed, voxel_nm)
     inside = coarse > 0
-    rows = np.full(coarse.shape, -1, np.int64)
-    rows[inside] = np.arange(int(inside.sum()))
+    # A margin of one voxel, so that every voxel has all neighbours.
+    row = np.full([n + 2 for n in inside.shape], -1, np.int32)
     index = np.argwhere(inside)
-    even = np.where(inside, 1.0, -1.0)
+    row[1:-1, 1:-1, 1:-1][inside] = np.arange(len(index))
+    place = np.flatnonzero(row.reshape(-1) >= 0)
+    way = np.array([step for step in itertools.product((-1, 0, 1), repeat=3) if any(step)])
+    steps, lengths = way @ (row[0].size, row.shape[2], 1), np.sqrt(((way * size) ** 2).sum(axis=1))
+    before = np.empty(len(index), np.int32)
 
-    def lengths(start: int) -> Array:
-        return MCP_Geometric(even, sampling=tuple(size)).find_costs([index[start]])[0][inside]
+    def costs(cost: Array, start: int) -> Array:
+        total = np.empty(len(index))
+        cheapest(cost, place, row.reshape(-1), steps, lengths, start, before, total)
+        return total
 
-    root = int(lengths(int(coarse[inside].argmax())).argmax())
-    far = lengths(root)
+    depth = coarse[inside]
+    even = np.ones(len(index))
+    root = int(costs(even, int(depth.argmax())).argmax())
+    far = costs(even, root)
     # Relative to the largest radius of all, so that a path keeps to the middle of a neck, too.
-    cost = np.where(inside, (coarse.max() / np.maximum(coarse, 1e-6)) ** 2, -1.0)
-    costs = MCP_Geometric(cost, sampling=tuple(size))
-    costs.find_costs([index[root]])
-    return Paths((index + 0.5) * size, far, size, index, rows, costs)
+    costs((coarse.max() / np.maximum(depth, 1e-6)) ** 2, root)
+    return Paths(np.ascontiguousarray((index + 0.5) * size), far, size, before)
 
 
 def _coarsened(signed: Array, voxel_nm: Nm) -> tuple[Array, Array]:
@@ -118,9 +121,9 @@ def _coarsened(signed: Array, voxel_nm: Nm) -> tuple[Array, Array]:
 
 def near(line: Array, points: Array, reach: Any, wanted: Array) -> Array:
     """Which of the wanted points are nearer than `reach` to the nearest point of a line, bool."""
-    from scipy.spatial import cKDTree
+    from chunkflow_liver.kernels.path_loops import near_line
 
+    reaches = np.full(len(line), reach, np.float64)
     found = np.zeros(len(points), bool)
-    distance, nearest = cKDTree(line).query(points[wanted])
-    found[wanted] = distance <= np.broadcast_to(reach, len(line))[nearest]
+    near_line(np.ascontiguousarray(line), reaches, np.ascontiguousarray(points), wanted, found)
     return found
