@@ -132,16 +132,21 @@ def test_six_values_worked_by_hand(tmp_path):
     }
 
 
-def test_float64_values_far_from_zero_keep_their_moments(tmp_path):
-    """Small differences at 1e9, where float32 values are 64 apart: the mean of 'basic' is beside them all."""
-    small = np.random.default_rng(3).integers(0, 1 << 10, (3, 4, 5)) ** 2 / 2.0**20
-    raw = 1e9 + 20 + small
+@pytest.mark.parametrize(("offset", "scale"), [(1e9 + 20, 1.0), (0.0, 2.0**-170)])
+def test_float64_values_that_float32_cannot_hold_keep_their_moments(offset, scale, tmp_path):
+    """Small differences at 1e9, where float32 values are 64 apart; and all values below its smallest one."""
+    small = (1 + np.random.default_rng(3).integers(0, 1 << 10, (3, 4, 5)) ** 2) / 2.0**20 * scale
+    raw = offset + small
     labels = np.ones(raw.shape, np.uint8)
     found = {k: v[0] for k, v in table(measured(tmp_path, labels, raw, {}, (2, 3, 3))).items()}
-    np.testing.assert_array_equal(raw - (1e9 + 20), small)
-    assert found["intensity_mean"] < raw.min()
+    np.testing.assert_array_equal(raw - offset, small)
     off = small - small.mean()
     variance = (off**2).mean()
+    if offset:
+        assert found["intensity_mean"] == pytest.approx(raw.mean(), rel=1e-15)
+        assert found["intensity_sd"] == pytest.approx(variance**0.5, rel=1e-12)
+    else:
+        assert found["intensity_mean"] == 0
     assert found["firstorder_Mean"] == pytest.approx(raw.mean(), rel=1e-15)
     assert found["firstorder_Variance"] == pytest.approx(variance, rel=1e-9)
     assert found["firstorder_Skewness"] == pytest.approx((off**3).mean() / variance**1.5, rel=1e-9)

@@ -316,3 +316,11 @@ def test_what_cannot_be_described_is_refused(tmp_path):
         InputError, match=r"object 1 has intensities from 0\.0 to 1000000\.0, 1000001 gray levels"
     ):
         done(measured(labels, raw, tmp_path / "many", features=["gldm"], options={"binWidth": 1}))
+    with pytest.raises(InputError, match=r"4096 gray levels; at most 4095 are told apart: choose a smaller"):
+        done(measured(labels, raw, tmp_path / "bins", features=["glcm"], options={"binCount": 4096}))
+    done(measured(labels, raw, tmp_path / "most", features=["glcm"], options={"binCount": 4095}))
+    raw[0, 0, 0] = 2.0**126
+    with pytest.raises(InputError, match=r" 8.50705\d+e\+37 gray levels; at most 9007199254740992 are told"):
+        done(measured(labels, raw, tmp_path / "wide", features=["firstorder"], options={"binWidth": 1}))
+    with pytest.raises(InputError, match=r"intensities that are not finite \(or above 3.4e38\)"):
+        done(measured(labels, raw.astype(np.float64) * 10, tmp_path / "huge", features=["basic"]))

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from chunkflow_liver.engine.passes import passes
-from chunkflow_liver.engine.stage import Fold, Map, Stage, describe, fingerprint, handle_key, makes
+from chunkflow_liver.engine.stage import Fold, Map, Stage, describe, fingerprint, handle_key, makes, plain
 from chunkflow_liver.errors import ConfigError, DiskBudgetError, MemoryBudgetError
 from chunkflow_liver.geometry import zyx
 from chunkflow_liver.store.location import is_local
@@ -127,6 +127,29 @@ class Plan:
             made[stage.name] = digest
             made.update({key: digest for key in makes(stage)})
             yield stage, description, digest
+
+    def provenance(self, fold: Fold) -> dict[str, Any]:
+        """What a table states about its making: settings, the images it is of, the package's version.
+
+        Images go by the end of their path, so that a run in another folder writes the same bytes.
+        """
+        operation = fold.over.partition("/")[0]
+        maps = [stage for stage in self.maps if stage.name.partition("/")[0] == operation]
+        made = {key for stage in maps for key in makes(stage)}
+        inputs = {
+            handle_key(volume): {
+                "image": "/".join(volume.url.rsplit("/", 3)[-3 if "/labels/" in volume.url else -1 :]),
+                "path": volume.path,
+                "shape": volume.shape,
+                "voxel_nm": volume.voxel_nm,
+                "origin_nm": volume.origin_nm,
+            }
+            for stage in maps
+            for volume in stage.inputs
+            if isinstance(volume, Volume) and handle_key(volume) not in made
+        }
+        about = {"inputs": list(inputs.values()), "version": version("chunkflow-liver")}
+        return cast(dict[str, Any], plain({**fold.provenance, **about}))
 
     def check(self, memory_bytes: float | None = None) -> None:
         """Refuse what cannot run: too little memory per worker, too little disk, no place to write.

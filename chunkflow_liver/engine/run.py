@@ -85,7 +85,7 @@ def run(
         todo = [stage for stage in plan.stages if not _is_done(stage, journal)]
         for together in passes(todo, memory):
             if isinstance(together, Fold):
-                _run_fold(together, journal)
+                _run_fold(together, plan.provenance(together), journal)
             else:
                 _run_pass(together, journal, client, retries, progress)
         for output in {o for s in plan.maps for o in s.outputs if o.level == 0}:
@@ -196,11 +196,11 @@ def _is_done(stage: Stage, journal: Journal) -> bool:
     return finished and (isinstance(stage, Map) or stage.output.exists())
 
 
-def _run_fold(stage: Fold, journal: Journal) -> None:
+def _run_fold(stage: Fold, provenance: dict[str, Any], journal: Journal) -> None:
     start = time.monotonic()
     with _scratch(stage, journal.work) as extra:
         columns = stage.function(journal.records(stage.over), **stage.artefacts, **stage.params, **extra)
-        stage.output.write(columns, plain(stage.provenance))
+        stage.output.write(columns, provenance)
         # Some network file systems keep files that are still mapped.
         del columns
     journal.append({"stage": stage.name, "finished": True, "seconds": round(time.monotonic() - start, 3)})

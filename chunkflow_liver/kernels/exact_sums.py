@@ -26,7 +26,7 @@ def exact_sums(rank: Array, values: Array, count: int) -> tuple[Array, Array]:
     rank : ndarray of shape (N,), integer
         Object that each value belongs to, from 0.
     values : ndarray of shape (N,), float
-        Cast to float32, as nnU-Net's normalisation does.
+        Of float64 what is above float32's largest number counts as infinite.
     count : int
         Number of objects.
 
@@ -50,19 +50,34 @@ def exact_sums(rank: Array, values: Array, count: int) -> tuple[Array, Array]:
     for start in range(0, len(values), _SLAB):
         # Sums of 2^18 digits of 32 bits are exact as float64, which bincount adds up.
         of = rank[start : start + _SLAB].astype(np.int64)
+        slab = values[start : start + _SLAB]
         with np.errstate(over="ignore"):
-            part = values[start : start + _SLAB].astype(np.float32)
-        finite = np.isfinite(part)
+            finite = np.isfinite(slab.astype(np.float32))
         first[LIMBS - 1 :: LIMBS] += np.bincount(of[~finite], minlength=count)
-        of, part = of[finite], part[finite]
+        of, terms = of[finite], _terms(slab[finite])
+        for i, (mantissa, shift) in enumerate(terms):
+            _deposit(first, of * LIMBS, mantissa, shift)
+            for j, (other, more) in enumerate(terms[: i + 1]):
+                product, at = mantissa * other, shift + more + (i != j)
+                _deposit(second, of * (2 * LIMBS - 1), product & ((1 << 24) - 1), at)
+                _deposit(second, of * (2 * LIMBS - 1), product >> 24, at + 24)
+    return first.reshape(count, LIMBS), second.reshape(count, 2 * LIMBS - 1)
+
+
+def _terms(values: Array) -> list[tuple[Array, Array]]:
+    """Mantissas of 24 bits and their shifts, of which `values` are the sums: one for float32, up to three."""
+    found: list[tuple[Array, Array]] = []
+    rest = values.astype(np.float64)
+    while not found or rest.any():
+        part = rest.astype(np.float32)
+        rest = rest - part if values.dtype == np.float64 else np.zeros(0)
         fraction, exponent = np.frexp(part.astype(np.float64))
         mantissa = np.ldexp(fraction, 24).astype(np.int64)
-        shift = exponent.astype(np.int64) - 24 - _UNIT
-        _deposit(first, of * LIMBS, mantissa, shift)
-        square = mantissa * mantissa
-        _deposit(second, of * (2 * LIMBS - 1), square & ((1 << 24) - 1), 2 * shift)
-        _deposit(second, of * (2 * LIMBS - 1), square >> 24, 2 * shift + 24)
-    return first.reshape(count, LIMBS), second.reshape(count, 2 * LIMBS - 1)
+        found.append((mantissa, exponent.astype(np.int64) - 24 - _UNIT))
+        if not part.any():
+            # What is left is too small for float32.
+            break
+    return found
 
 
 def carried(sums: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from chunkflow_liver.geometry import NM_PER_UM, Nm
 from chunkflow_liver.kernels.features import Group, Rows, Settings, Sums, View, add_rows
 from chunkflow_liver.kernels.runs import find_runs
-from chunkflow_liver.kernels.texture.levels import Ranges, bins, gray_levels
+from chunkflow_liver.kernels.texture.levels import Ranges, bins, check_levels, gray_levels
 from chunkflow_liver.xp import Array, on_host
 
 UNITS = {
@@ -40,6 +41,8 @@ MOMENTS = ("one", "two", "three", "four", "absolute")
 
 _SLAB = 1 << 18
 _HALF = 26
+MOST_BINS = 1 << 53
+"""Numbers of bins are exact up to here."""
 
 
 def firstorder_sums(view: View) -> Sums:
@@ -107,8 +110,7 @@ def describe_firstorder(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Setti
     Names, definitions and numbers of PyRadiomics 3.0.1 on float64 images [1]_; on uint8 ones its
     arithmetic wraps around under NumPy 2. Images of at most 16 bits: exact. All others: percentiles and
     their differences are within (maximum - minimum) / 4096, one of `STEPS` steps, the robust deviation
-    is that of the same steps, the rest is exact to rounding (the mean absolute deviation of float64
-    values is about the mean of their float32 ones). A flat object has skewness and kurtosis 0.
+    is that of the same steps, the rest is exact to rounding. A flat object has skewness and kurtosis 0.
 
     References
     ----------
@@ -173,7 +175,13 @@ def describe_firstorder(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Setti
 
 
 FIRSTORDER = Group(
-    firstorder_sums, merge_firstorder, describe_firstorder, image=True, working=60.0, units=UNITS
+    firstorder_sums,
+    merge_firstorder,
+    describe_firstorder,
+    image=True,
+    working=60.0,
+    units=UNITS,
+    check=functools.partial(check_levels, most=MOST_BINS),
 )
 
 
@@ -239,7 +247,7 @@ def _powers(view: View, rank: Array, values: Array) -> Rows:
 def _scale(objects: Rows) -> tuple[Array, Array]:
     """Mean and largest distance from it, 1 where that is 0, of every object."""
     ranges = Ranges.of(objects)
-    # The mean of 'basic' is that of float32 values, which may lie beside all of the float64 ones.
+    # Of float64 values too small for float32 the mean of 'basic' is 0, beside all of them.
     mean = np.clip(objects["intensity_mean"], ranges.minimum, ranges.maximum)
     reach = np.maximum(ranges.maximum - mean, mean - ranges.minimum)
     return mean, np.where(reach > 0, reach, 1.0)
@@ -254,7 +262,7 @@ def _from_powers(moments: Rows, objects: Rows) -> tuple[Array, list[Array], Arra
         * (2.0**-_HALF / n)
         for name in MOMENTS
     )
-    # `one` is how far the mean of float64 values is from the one that was known.
+    # `one` is how far the mean is from the one that was known (rounding, or values too small for it).
     m2 = np.maximum(two - one**2, 0.0)
     m3 = three - 3 * one * two + 2 * one**3
     m4 = four - 4 * one * three + 6 * one**2 * two - 3 * one**4

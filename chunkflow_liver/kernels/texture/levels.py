@@ -88,17 +88,19 @@ def gray_levels(values: Array, low: Array, width: Array, settings: Settings) -> 
     return level.astype(np.int64) + 1
 
 
-def check_levels(objects: Rows, settings: Settings) -> None:
-    """Refuse objects with more gray levels than `MOST_LEVELS`."""
+def check_levels(objects: Rows, settings: Settings, most: int = MOST_LEVELS) -> None:
+    """Refuse objects with more gray levels than `most`."""
     ranges = Ranges.of(objects)
     low, width = bins(ranges.minimum, ranges.maximum, settings)
-    spans = (ranges.maximum - low) / width
-    if len(spans) and spans.max() >= MOST_LEVELS:
-        at = int(spans.argmax())
+    levels = np.floor((ranges.maximum - low) / width) + 1
+    if settings.bin_count is not None:
+        levels = np.full(len(low), settings.bin_count)
+    if len(levels) and levels.max() > most:
+        at = int(levels.argmax())
         raise InputError(
             f"object {int(ranges.label[at])} has intensities from {ranges.minimum[at]} to "
-            f"{ranges.maximum[at]}, {int(spans[at]) + 1} gray levels; textures take at most "
-            f"{MOST_LEVELS}: choose a larger bin_width, or a bin_count"
+            f"{ranges.maximum[at]}, {levels[at]:.16g} gray levels; at most {most} are told apart: choose a "
+            f"{'larger bin_width, or a' if settings.bin_count is None else 'smaller'} bin_count"
         )
 
 

@@ -263,14 +263,12 @@ def _objects(
 
 def _refuse_nonfinite(table: Columns) -> None:
     """Refuse an object with NaN or infinite intensities, of which every number would be one, too."""
-    if "intensity_min" not in table:
-        return
-    bad = ~(np.isfinite(table["intensity_min"]) & np.isfinite(table["intensity_max"]))
+    bad = np.isnan(table.get("intensity_mean", np.zeros(0)))
     if bad.any():
         raise InputError(
-            f"object {int(table['label'][bad][0])} holds intensities that are not finite, one of "
-            f"{int(bad.sum())} objects that do: they have no mean; fill these voxels of the image, or take "
-            "them out of the objects"
+            f"object {int(table['label'][bad][0])} holds intensities that are not finite (or above 3.4e38), "
+            f"one of {int(bad.sum())} objects that do: they have no mean; fill these voxels of the image, or "
+            "take them out of the objects"
         )
 
 
