@@ -52,17 +52,21 @@ def ours(what: str, folder: Path) -> dict[str, Any]:
 def kernel(what: str, folder: Path) -> dict[str, Any]:
     """The numbers of an array in memory, to compare with tools that need one."""
     from chunkflow_liver.geometry import Block, Box
-    from chunkflow_liver.kernels.features import Settings, View
-    from chunkflow_liver.kernels.moments import block_sums, describe
+    from chunkflow_liver.kernels.features import Settings, View, runs_ahead
+    from chunkflow_liver.kernels.moments import describe, object_sums
+    from chunkflow_liver.kernels.object_runs import runs_by_object
     from chunkflow_liver.kernels.shape import describe_shapes, shape_sums
 
     labels = np.load(folder / "labels.npy")
     size = tuple(json.loads((folder / "about.json").read_text())["voxel_nm"])
-    objects = describe(block_sums(labels), size, labels.shape)
+    runs = runs_by_object(labels)
+    objects = describe(object_sums(runs, labels), size, labels.shape)
     if what == "basics":
         return objects
     box = Box.of(labels.shape)
-    view = View(Block(0, (0, 0, 0), box, box, box), labels, None, objects, size, Settings())
+    view = View(
+        Block(0, (0, 0, 0), box, box, box), labels, None, objects, size, Settings(), {runs_ahead: runs}
+    )
     shapes = describe_shapes(shape_sums(view), objects, size, Settings())
     return {"label": objects["label"], **shapes}
 

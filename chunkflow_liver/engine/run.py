@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -300,6 +301,7 @@ def _write_plan(plan: Plan, client: Client | None) -> None:
     _replace(Path(plan.work) / "plan.json", entry)
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return version(package)

@@ -12,9 +12,9 @@ from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage, plain
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx, zyx
-from chunkflow_liver.kernels.features import Settings, View
+from chunkflow_liver.kernels.features import Settings, View, runs_ahead
 from chunkflow_liver.kernels.moments import block_sums, describe, merge_sums
-from chunkflow_liver.kernels.runs import find_runs
+from chunkflow_liver.kernels.object_runs import runs_by_object
 from chunkflow_liver.ops.measure.engines import ENGINES, given_to, told_by
 from chunkflow_liver.ops.measure.groups import AMONG, GROUPS, WHOLE
 from chunkflow_liver.ops.measure.parents import parent_stages
@@ -223,13 +223,15 @@ def _features(
     settings: Mapping[str, Any],
     objects: Arrays,
 ) -> Result:
-    seen = np.unique(find_runs(labels).label).astype(np.uint64)
-    if not len(seen):
+    runs = runs_by_object(labels)
+    if not len(runs.label):
         return Result()
-    row = np.searchsorted(objects["label"], seen)
+    row = np.searchsorted(objects["label"], runs.label)
     rows = {name: objects[name][row] for name in objects["columns"].tolist()}
     chosen = Settings.of(settings)
     view = there = View(block, labels, raw, rows, voxel_nm, chosen)
+    if view.ahead().shape == labels.shape:
+        view.known[runs_ahead] = runs
     if chosen.device != "cpu" and any(GROUPS[name].device for name in features):
         image = None if raw is None else on_device(raw, chosen.device)
         there = View(block, on_device(labels, chosen.device), image, rows, voxel_nm, chosen)
