@@ -8,6 +8,7 @@ import numpy as np
 
 from chunkflow_liver.kernels.compiled import compiled
 from chunkflow_liver.kernels.diameter_loops import farther, widen
+from chunkflow_liver.kernels.run_loops import longer
 from chunkflow_liver.xp import Array
 
 # Of a compiled function's own integers; Python's `int` would leave another type as it is.
@@ -47,7 +48,9 @@ def object_corners(
     lines = np.empty((most, 4), np.int32)
     points, ordered = np.empty((2 * most, 4), np.int32), np.empty((2 * most, 4), np.int32)
     tally, edges = np.zeros(max(shape) + 2, np.int64), np.empty((2, shape[2]), np.int32)
-    edges[0], edges[1] = _NEVER, -1
+    for x in range(shape[2]):
+        edges[0, x], edges[1, x] = _NEVER, -1
+    planes, around = np.empty((0, 3), np.int64), np.empty((0, 3))
     for n in range(objects):
         runs, start = (begin[n], begin[n + 1]), made
         long = _lines(row, ends, runs, shape, lines)
@@ -59,9 +62,9 @@ def object_corners(
                 continue
             if whole[n] and kind & 1:
                 if step == 3:
-                    widen(out, start, made, size, squares[n])
+                    planes, around = widen(out, start, made, size, squares[n])
                     middle = made
-                if not farther(out, start, middle, kind - 1, size, squares[n]):
+                if not farther(out, planes, around, kind - 1, size, squares[n, kind >> 1]):
                     continue
             used = long
             if kind & 1 and kind < 4:
@@ -76,7 +79,7 @@ def object_corners(
                 some = ordered
             out, made = _hulls(some, used, (n, kind), out, made)
         if whole[n]:
-            widen(out, middle, made, size, squares[n])
+            _ = widen(out, middle, made, size, squares[n])
             made = start
     return out[:made], squares
 
@@ -200,9 +203,7 @@ def _columns(
                     edges[1, stop - 1] = y
             first, last = min(first, start), max(last, stop - 1)
         if used + last - first >= len(points):
-            wider = np.empty((2 * len(points) + last - first, 4), np.int32)
-            wider[:used] = points[:used]
-            points = wider
+            points = longer(points, used, 2 * len(points) + last - first)
         for x in range(first, last + 1):
             if edges[1, x] >= 0:
                 points[used, 0], points[used, 1] = z, x
@@ -241,7 +242,7 @@ def _hulls(points: Array, used: int, name: tuple[int, int], out: Array, made: in
     `points` (plane, u, smallest and largest v) are sorted by plane and u.
     """
     if made + 2 * used > len(out):
-        out = _longer(out, made, 2 * (made + used))
+        out = longer(out, made, 2 * (made + used))
     first = _NONE
     while first < used:
         plane, last = points[first, 0], first + 1
@@ -280,14 +281,4 @@ def _half(points: Array, plane: tuple[int, int], column: int, out: Array, made: 
             made -= 1
         out[made, 3], out[made, 4] = u, v
         made += 1
-    return made
-
-
-@compiled
-def _longer(rows: Array, used: int, length: int) -> Array:
-    """A copy of the first rows of a table with room for `length` of them."""
-    made = np.empty((length, rows.shape[1]), rows.dtype)
-    for i in range(used):
-        for j in range(rows.shape[1]):
-            made[i, j] = rows[i, j]
     return made

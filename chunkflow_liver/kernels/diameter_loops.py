@@ -30,75 +30,74 @@ def diameters(begin: Array, points: Array, size: Array) -> Array:
     """
     squares = np.zeros((len(begin) - 1, 4))
     for n in range(len(squares)):
-        widen(points, begin[n], begin[n + 1], size, squares[n])
+        _ = widen(points, begin[n], begin[n + 1], size, squares[n])
     return squares
 
 
 @compiled
-def widen(points: Array, begin: int, end: int, size: Array, best: Array) -> None:
-    """Raise `best` (in planes across z, y and x, in space) to the squared diameters of one object."""
-    reach, widest = np.zeros(3), np.zeros((3, 2), np.int64)
+def widen(points: Array, begin: int, end: int, size: Array, best: Array) -> tuple[Array, Array]:
+    """Raise `best` (in planes across z, y and x, in space) to the squared diameters of one object.
+
+    Returns its planes: first point, the one after the last, and the one farthest from the middle (int64);
+    middle along u and v, in nm, and how far that point is from it.
+    """
+    some, around = np.empty((end - begin, 3), np.int64), np.empty((end - begin, 3))
+    count, lead = 0, np.full(3, -1)
+    first = begin
+    while first < end:
+        kind, plane, last = _integer(points[first, 1]), points[first, 2], first + 1
+        while last < end and points[last, 1] == kind and points[last, 2] == plane:
+            last += 1
+        axis = kind >> 1
+        scale = _scale(size, axis)
+        middle, radius, far = _middle(points, first, last, scale)
+        some[count, 0], some[count, 1], some[count, 2] = first, last, far
+        around[count, 0], around[count, 1] = middle[1] * scale[1], middle[2] * scale[2]
+        around[count, 2] = radius
+        if kind & 1 == 0 and (lead[axis] < 0 or radius > around[lead[axis], 2]):
+            lead[axis] = count
+        count, first = count + 1, last
     # Of every axis the plane that looks widest comes first: what it gives spares most of the others.
-    for turn in range(2):
-        first = begin
-        while first < end:
-            kind, plane, last = _integer(points[first, 1]), points[first, 2], first + 1
-            low, high = _integer(points[first, 4]), _integer(points[first, 4])
-            while last < end and points[last, 1] == kind and points[last, 2] == plane:
-                low, high = min(low, _integer(points[last, 4])), max(high, _integer(points[last, 4]))
-                last += 1
-            axis = kind >> 1
-            scale = (0.0, size[1 if axis == 0 else 0], size[1 if axis == 2 else 2])
-            if turn:
-                best[axis] = _widest(points, first, last, scale, 1.0 - (kind & 1), best[axis])
-            elif kind & 1 == 0:
-                # Rows of a half are sorted by u.
-                long, wide = (points[first, 3] - points[last - 1, 3]) * scale[1], (high - low) * scale[2]
-                if long * long + wide * wide > reach[axis]:
-                    reach[axis] = long * long + wide * wide
-                    widest[axis, 0], widest[axis, 1] = first, last
-            first = last
-        for axis in range(0 if turn else 3):
-            scale = (0.0, size[1 if axis == 0 else 0], size[1 if axis == 2 else 2])
-            best[axis] = _widest(points, widest[axis, 0], widest[axis, 1], scale, 1.0, best[axis])
+    for k in range(-3, count):
+        plane = k if k >= 0 else lead[k]
+        if plane >= 0:
+            first = some[plane, 0]
+            kind = _integer(points[first, 1])
+            axis, grown = kind >> 1, 1.0 - (kind & 1)
+            scale = _scale(size, axis)
+            if (2 * around[plane, 2] + grown * max(scale)) ** 2 * _ABOVE >= best[axis]:
+                best[axis] = _widest(points, first, some[plane, 1], scale, grown, best[axis])
     best[3] = max(best[3], best[0], best[1], best[2])
     last = begin
     while last < end and points[last, 1] == 0:
         last += 1
     best[3] = _widest(points, begin, last, (size[0], size[1], size[2]), 1.0, best[3])
+    return some[:count], around[:count]
 
 
 @compiled
-def farther(points: Array, begin: int, end: int, kind: int, size: Array, best: Array) -> bool:
-    """Whether corners of two neighbouring planes of a `kind` are farther apart than any of one plane."""
-    axis = kind >> 1
-    along, across = size[1 if axis == 0 else 0], size[1 if axis == 2 else 2]
-    first = middle = begin
-    while middle < end:
-        last = middle
-        while last < end and points[last, 1] == points[middle, 1] and points[last, 2] == points[middle, 2]:
-            last += 1
-        if points[middle, 1] == kind and first < middle and points[first, 2] + 1 == points[middle, 2]:
-            low_u, low_v = points[first, 3], points[first, 4]
-            high_u, high_v = low_u, low_v
-            for i in range(first, last):
-                low_u, high_u = min(low_u, points[i, 3]), max(high_u, points[i, 3])
-                low_v, high_v = min(low_v, points[i, 4]), max(high_v, points[i, 4])
-            scale, place = (0.0, along, across), (0.0, (low_u + high_u) / 2, (low_v + high_v) / 2)
-            here = next_ = 0.0
-            for i in range(first, middle):
-                here = max(here, _square(points, i, place, scale))
-            for i in range(middle, last):
-                next_ = max(next_, _square(points, i, place, scale))
-            if (math.sqrt(here) + math.sqrt(next_)) ** 2 * _ABOVE > best[axis]:
-                for i in range(first, middle):
-                    place = (0.0, float(points[i, 3]), float(points[i, 4]))
-                    for j in range(middle, last):
-                        if _square(points, j, place, scale) * _ABOVE > best[axis]:
-                            return True
-        first = middle if points[middle, 1] == kind else last
-        middle = last
+def farther(points: Array, some: Array, around: Array, kind: int, size: Array, best: float) -> bool:
+    """Whether corners of neighbouring planes of a `kind`, from `widen`, are farther apart than `best`."""
+    scale = _scale(size, kind >> 1)
+    for k in range(1, len(some)):
+        first, middle, last = some[k - 1, 0], some[k, 0], some[k, 1]
+        if points[first, 1] != kind or points[middle, 1] != kind or points[first, 2] + 1 != points[middle, 2]:
+            continue
+        apart = (around[k, 0] - around[k - 1, 0]) ** 2 + (around[k, 1] - around[k - 1, 1]) ** 2
+        if (math.sqrt(apart) + around[k - 1, 2] + around[k, 2]) ** 2 * _ABOVE < best:
+            continue
+        for i in range(first, middle):
+            place = (0.0, float(points[i, 3]), float(points[i, 4]))
+            for j in range(middle, last):
+                if _square(points, j, place, scale) * _ABOVE > best:
+                    return True
     return False
+
+
+@compiled
+def _scale(size: Array, axis: int) -> tuple[float, float, float]:
+    """Size of a voxel along plane, u and v, for distances in planes across an axis."""
+    return 0.0, size[1 if axis == 0 else 0], size[1 if axis == 2 else 2]
 
 
 @compiled

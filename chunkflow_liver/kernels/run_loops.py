@@ -46,13 +46,12 @@ def list_runs(image: Array) -> tuple[Array, Array, Array]:
                         at[found] = x + 1
                         found += _integer(differs[x])
             if made + found > len(runs):
-                wider = np.empty((2 * len(runs) + found, 4), np.int32)
-                wider[:made] = runs[:made]
-                runs = wider
+                runs = longer(runs, made, 2 * made + found)
             if slots + found > len(names):
-                more, longer = np.empty(2 * slots + found, image.dtype), np.zeros(2 * slots + found, np.int64)
-                more[:slots], longer[:slots] = names[:slots], lengths[:slots]
-                names, lengths = more, longer
+                more, counts = np.empty(2 * slots + found, image.dtype), np.zeros(2 * slots + found, np.int64)
+                for known in range(slots):
+                    more[known], counts[known] = names[known], lengths[known]
+                names, lengths = more, counts
                 # At most half full.
                 size = len(table)
                 while size < 2 * len(names):
@@ -76,6 +75,16 @@ def list_runs(image: Array) -> tuple[Array, Array, Array]:
                     made += 1
                 first = at[i]
     return runs[:made], names[:slots], lengths[:slots]
+
+
+@compiled
+def longer(rows: Array, used: int, length: int) -> Array:
+    """A copy of the first rows of a table with room for `length` of them."""
+    made = np.empty((length, rows.shape[1]), rows.dtype)
+    for i in range(used):
+        for j in range(rows.shape[1]):
+            made[i, j] = rows[i, j]
+    return made
 
 
 @compiled
@@ -136,6 +145,9 @@ def coordinate_sums(begin: Array, row: Array, ends: Array, height: int) -> Array
             low_y, high_y = min(low_y, y), max(high_y, y)
             low_x, high_x = min(low_x, start), max(high_x, last)
         low_z, high_z = row[begin[n]] // height, row[begin[n + 1] - 1] // height
-        sums[n, :10] = count, sz, sy, sx, szz, syy, sxx, szy, szx, syx
-        sums[n, 10:] = low_z, low_y, low_x, high_z, high_y, high_x
+        sums[n, 0], sums[n, 1], sums[n, 2], sums[n, 3] = count, sz, sy, sx
+        sums[n, 4], sums[n, 5], sums[n, 6] = szz, syy, sxx
+        sums[n, 7], sums[n, 8], sums[n, 9] = szy, szx, syx
+        sums[n, 10], sums[n, 11], sums[n, 12] = low_z, low_y, low_x
+        sums[n, 13], sums[n, 14], sums[n, 15] = high_z, high_y, high_x
     return sums
