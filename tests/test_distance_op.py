@@ -33,7 +33,8 @@ def certain(distance, cap_nm, voxel_nm=VOXEL_NM):
     """1 where no voxel outside the volume is nearer than the distance (or the cap), one by one."""
     exact = np.ones(distance.shape, np.uint8)
     for at in np.ndindex(distance.shape):
-        outside = min(min(i + 1, n - i) * v for i, n, v in zip(at, distance.shape, voxel_nm, strict=True))
+        sides = zip(at, distance.shape, voxel_nm, strict=True)
+        outside = min((min(i + 1, n - i) * v for i, n, v in sides if n > 1), default=np.inf)
         exact[at] = min(distance[at], cap_nm) <= outside * (1 + 1e-6)
     return exact
 

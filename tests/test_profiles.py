@@ -20,6 +20,12 @@ SHAPES = st.tuples(*[st.integers(1, 7)] * 3)
 SHELLS = (10.0, 17.0, 33.0)
 
 
+def nearest_end(at, shape, beside):
+    """nm from voxels (last axis: z, y, x) to the volume's ends; an axis of one voxel has none."""
+    steps = np.minimum(at, np.array(shape) - 1 - at) + beside
+    return np.where(np.array(shape) > 1, steps * VOXEL_NM, np.inf).min(-1)
+
+
 def surfaces(own, er, group, cap_nm):
     """label of `group` -> rows (area, gap, exact) of surface voxels, by all pairs."""
     area, found = voxel_areas(own, VOXEL_NM), {}
@@ -32,7 +38,7 @@ def surfaces(own, er, group, cap_nm):
         between = np.maximum(np.abs(targets - at) - 1, 0) * np.array(VOXEL_NM)
         gap = np.sqrt((between**2).sum(1)).min(initial=np.inf)
         gap = gap if gap <= cap_nm + 1e-6 else np.inf
-        outside = (np.minimum(at, np.array(own.shape) - 1 - at) * VOXEL_NM).min()
+        outside = nearest_end(at, own.shape, 0)
         row = (area[tuple(at)], gap, min(gap, cap_nm) <= outside + 1e-6)
         found.setdefault(int(group[tuple(at)]), []).append(row)
     return found
@@ -72,7 +78,7 @@ def check_shells(got, own, er, group):
     nearest = np.array([0, *ids])[np.where(np.isinf(best), 0, (each <= best * (1 + 1e-9)).argmax(0))]
     whom = nearest if group is None else group
     index = np.indices(own.shape).reshape(3, -1).T
-    outside = (np.minimum(index + 1, np.array(own.shape) - index) * VOXEL_NM).min(1).reshape(own.shape)
+    outside = nearest_end(index, own.shape, 1).reshape(own.shape)
     rows, edges = [], (0.0, *SHELLS)
     for label in np.unique(whom[whom > 0]):
         for low, high in zip(edges, SHELLS, strict=False):

@@ -13,6 +13,7 @@ from chunkflow_liver.xp import Array, namespace, on_host
 
 # Ties at the border are exact; float32 distances may sit one rounding step above them.
 _TIE = 1 + 1e-6
+_FAR = float(np.finfo(np.float32).max)
 
 WHOLE: Trim = (slice(None), slice(None), slice(None))
 
@@ -134,7 +135,7 @@ def exact_nm(distance: Array, box: Box, volume: Box, voxel_nm: Nm, cap_nm: float
     distance : ndarray of shape (Z, Y, X), float32
         Distances in nm of the voxels of `box`, of either sign; infinite beyond the cap.
     box, volume : Box
-        Where `distance` lies, and the whole volume.
+        Where `distance` lies, and the whole volume; across a single plane there is no outside.
     voxel_nm : tuple of float
         Voxel size along (z, y, x), in nm.
     cap_nm : float
@@ -151,8 +152,8 @@ def exact_nm(distance: Array, box: Box, volume: Box, voxel_nm: Nm, cap_nm: float
     ends = []
     for axis, size in enumerate(voxel_nm):
         index = np.arange(box.start[axis], box.stop[axis])
-        outside = np.minimum(index - volume.start[axis] + 1, volume.stop[axis] - index)
-        ends.append((outside * (size * _TIE)).astype(np.float32))
+        outside = np.minimum(index - volume.start[axis] + 1, volume.stop[axis] - index) * (size * _TIE)
+        ends.append(np.where(volume.shape[axis] > 1, outside, _FAR).astype(np.float32))
     beside = np.minimum(ends[1][:, None], ends[2])
     lowest, beside = float(beside.min()), xp.asarray(beside)
     exact = xp.ones(distance.shape, bool)

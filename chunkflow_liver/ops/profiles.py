@@ -219,7 +219,9 @@ def _outside(block: Block, voxel_nm: Nm, beside: int) -> Array:
     for axis in range(3):
         index = np.arange(box.start[axis], box.stop[axis])
         steps = np.minimum(index - known.start[axis], known.stop[axis] - 1 - index) + beside
-        sides.append((steps * voxel_nm[axis]).reshape([-1 if a == axis else 1 for a in range(3)]))
+        # Across a single plane nothing is missing that the image could have shown.
+        away = np.where(known.shape[axis] > 1, steps * voxel_nm[axis], np.inf)
+        sides.append(away.reshape([-1 if a == axis else 1 for a in range(3)]))
     z, y, x = sides
     found: Array = np.minimum(np.minimum(z, y), x)
     return found
