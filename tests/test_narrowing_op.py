@@ -107,6 +107,18 @@ def test_objects_without_a_cell_are_in_no_test(whole, tmp_path):
         assert found["-tests"]["objects"][0] == tested
 
 
+def test_the_cell_of_an_object_is_the_parent_that_measure_finds(tmp_path):
+    """Three voxels of a rod lie in no cell and two in a cell: it is in none."""
+    labels, cells = np.zeros((2, 3, 5, 9), np.uint8)
+    labels[1, 1, 2:7], labels[1, 3, 2:7] = 1, 2
+    cells[1, :, 5:], cells[1, 3, 4] = 7, 7
+    rods, parents = (write(tmp_path, a, n, kind="label") for a, n in ((labels, "rods"), (cells, "cells")))
+    at = {"parents": parents, "work": tmp_path / "work"}
+    done(cf.measure(rods, name="table", **at) + cf.narrowing(rods, name="necks", **at))
+    assert cf.read_table(tmp_path / "work/tables/table.parquet")["parent"].to_pylist() == [0, 7]
+    assert tables(tmp_path / "work", ["-objects"])["-objects"]["cell"] == [0, 7]
+
+
 def test_cells_are_tested_with_random_numbers_of_their_own():
     """Ten cells with the same windows: as many draws of one p-value, which do not depend on the others."""
     rng = np.random.default_rng(0)

@@ -10,7 +10,8 @@ import numpy as np
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import Nm, zyx
 from chunkflow_liver.kernels.centreline import Branch, Centreline
-from chunkflow_liver.kernels.distance import distance_nm
+from chunkflow_liver.kernels.distance import WHOLE
+from chunkflow_liver.kernels.squares import squares_to, whole_unit
 from chunkflow_liver.kernels.surface_areas import area_step_nm2, surface_areas, walled
 from chunkflow_liver.xp import Array
 
@@ -145,16 +146,11 @@ def surface_track(
 
 
 def contact_mask(other: Array, voxel_nm: Nm, gap_nm: float) -> Array:
-    """Voxels within a gap of the other class, itself included, bool.
-
-    Notes
-    -----
-    The gap between the boxes of two voxels is the distance between their centres after one of them has
-    grown by one voxel on all sides.
-    """
-    from scipy.ndimage import binary_dilation
-
-    return np.isfinite(distance_nm(binary_dilation(other, np.ones((3, 3, 3), bool)), voxel_nm, gap_nm))
+    """Voxels within a gap, between the boxes of two voxels, of the other class, itself included; bool."""
+    unit = whole_unit(voxel_nm)
+    limit = unit.squares(gap_nm)
+    found: Array = squares_to(other, unit, limit, WHOLE, between=True) <= limit
+    return found
 
 
 def windows(line: Centreline, track: Track, narrow: dict[str, Array], near: Near) -> dict[str, Array]:

@@ -228,9 +228,9 @@ def _with(label: int, cell: int, columns: dict[str, Array]) -> dict[str, Array]:
 
 
 def _parent(found: Array) -> int:
-    """The parent with most voxels, the smallest of equal ones; 0 if there is none."""
-    values, counts = np.unique(found[found > 0], return_counts=True)
-    return int(values[counts.argmax()]) if len(values) else 0
+    """What most voxels lie in, the smallest of equal ones, as `measure` says: 0 is no parent."""
+    values, counts = np.unique(found, return_counts=True)
+    return int(values[counts.argmax()])
 
 
 def _at_border(box: Box, known: Box) -> bool:
