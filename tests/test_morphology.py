@@ -173,7 +173,7 @@ def test_planning_reads_no_voxels(tmp_path, monkeypatch):
         tmp_path, components(semantic((8, 12, 12), 1, 1), 26).astype(np.uint32), "cells", kind="label"
     )
     monkeypatch.setattr(Volume, "read", lambda *_: pytest.fail("read"))
-    assert len(cf.measure(volume, features=FEATURES, name="t", work=tmp_path / "work").stages) == 7
+    assert len(cf.measure(volume, features=FEATURES, name="t", work=tmp_path / "work").stages) == 8
 
 
 @pytest.mark.parametrize("filled", [0.2, 1.0])

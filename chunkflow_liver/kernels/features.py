@@ -196,6 +196,9 @@ class Group:
         `check(objects, settings)` refuses objects that the group cannot treat, before it reads a block.
     device : bool
         Whether `sums` works where the arrays of its view lie; else it is given those of the host.
+    alone : bool
+        Whether bounding boxes are all of `View.objects` that `sums` looks at, to see what the block has
+        as a whole, and one voxel after the block all that it reads beyond: then one read will do.
     """
 
     sums: Callable[[View], Sums]
@@ -207,6 +210,7 @@ class Group:
     units: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[Rows, Settings], None] | None = None
     device: bool = False
+    alone: bool = False
 
     def reads(self, settings: Settings) -> tuple[Zyx, Zyx]:
         """Voxels beyond the block, before and after it, with these settings."""

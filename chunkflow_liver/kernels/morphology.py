@@ -158,5 +158,10 @@ def euler_eighths() -> Array:
 
 
 MORPHOLOGY = Group(
-    morphology_sums, merge_morphology, describe_morphology, reach=((0, 0, 0), (1, 1, 1)), working=60.0
+    morphology_sums,
+    merge_morphology,
+    describe_morphology,
+    reach=((0, 0, 0), (1, 1, 1)),
+    working=60.0,
+    alone=True,
 )

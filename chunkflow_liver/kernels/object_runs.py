@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from chunkflow_liver.geometry import Zyx
 from chunkflow_liver.xp import Array, on_host
 
 
@@ -35,6 +36,24 @@ class ObjectRuns:
     ends: Array
     order: Array
     height: int
+
+    def within(self, shape: Zyx) -> ObjectRuns:
+        """The runs of the first voxels along each axis, as if the block had no others."""
+        z, y = np.divmod(self.row, self.height)
+        kept = (z < shape[0]) & (y < shape[1]) & (self.ends[:, 0] < shape[2])
+        of = np.repeat(np.arange(len(self.label)), np.diff(self.begin))
+        runs = np.bincount(of[kept], minlength=len(self.label))
+        among = np.zeros(len(kept), np.int32)
+        among[self.order[kept]] = 1
+        order = (np.cumsum(among, dtype=np.int32) - 1)[self.order[kept]]
+        return ObjectRuns(
+            self.label[runs > 0],
+            np.concatenate([[0], np.cumsum(runs[runs > 0])]),
+            (z * shape[1] + y)[kept].astype(np.int32),
+            np.minimum(self.ends[kept], np.int32(shape[2])),
+            order,
+            shape[1],
+        )
 
 
 def runs_by_object(labels: Array) -> ObjectRuns:

@@ -147,11 +147,16 @@ def describe_shapes(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Settings)
     return dict(zip(UNITS, columns, strict=True))
 
 
-# Working memory follows the surface, not more than 32 bytes per voxel of it at once. Seen: 23 bytes per voxel
-# for touching objects 8 voxels wide, 32 for noise of five labels; 90 where objects of 20 voxels are scattered
-# like noise, since what is known of them is as much.
+# Working memory follows the ends of runs, not the voxels. Seen: 30 bytes per voxel for noise of five labels,
+# 58 where every tenth voxel is an object; more where more of them are, since what is known of them is as much.
 SHAPE = Group(
-    shape_sums, merge_shapes, describe_shapes, reach=((0, 0, 0), (1, 1, 1)), working=60.0, units=UNITS
+    shape_sums,
+    merge_shapes,
+    describe_shapes,
+    reach=((0, 0, 0), (1, 1, 1)),
+    working=60.0,
+    units=UNITS,
+    alone=True,
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from chunkflow_liver.kernels.moments import block_sums, describe, merge_sums
 from chunkflow_liver.kernels.object_runs import runs_by_object
 from chunkflow_liver.ops.measure.engines import ENGINES, given_to, told_by
 from chunkflow_liver.ops.measure.groups import AMONG, GROUPS, WHOLE
+from chunkflow_liver.ops.measure.once import Guess, doubtful, noted, piece_stages, sums_once
 from chunkflow_liver.ops.measure.parents import parent_stages
 from chunkflow_liver.ops.measure.table import flat, join
 from chunkflow_liver.ops.measure.whole import whole_stages
@@ -145,13 +147,25 @@ def measure(
         device=chosen.device,
         device_bytes=_device_bytes(grid, chosen, DEVICE_SUMS),
     )
+    shared = {"voxel_nm": instances.voxel_nm, "settings": options}
+    # What is summed on a device is not at hand for groups that work on the host.
+    once = bool(groups) and all(g.alone for g in groups.values()) and chosen.device == "cpu"
+    if once:
+        first = dataclasses.replace(
+            first,
+            name=f"{name}/features",
+            function=sums_once,
+            grid=BlockGrid(grid.box, grid.block, (0, 0, 0), (1, 1, 1)),
+            params={**shared, "features": list(groups)},
+            working=first.working + max(group.working for group in groups.values()),
+        )
     folded: dict[str, Any] = {"params": params, "artefacts": made, "provenance": provenance}
     stages: tuple[Stage, ...] = (first, Fold(f"{name}/table", _table, first.name, output, **folded))
     if groups or wholes or parents is not None or set(features) & set(AMONG):
-        checked = {**folded, "params": {**params, "features": [*groups, *wholes], "settings": options}}
+        asked = {"features": [*groups, *wholes], "settings": options, "block": grid.block}
+        checked = {**folded, "params": {**params, **asked}}
         stages = (first, Fold(f"{name}/objects", _objects, first.name, objects, **checked))
         over, more = first.name, {"objects": objects}
-        shared = {"voxel_nm": instances.voxel_nm, "settings": options}
         if parents is not None:
             found, more["parents"] = parent_stages(instances, parents, grid=grid, name=name, work=work)
             stages += found
@@ -167,7 +181,12 @@ def measure(
                 work=work,
             )
             stages += described
-        if groups:
+        if once:
+            mended, more["pieces"] = piece_stages(
+                instances, grid=first.grid, objects=objects, params=first.params, name=name, work=work
+            )
+            stages += mended
+        elif groups:
             reaches = [group.reads(chosen) for group in groups.values()]
             low, high = (zyx(np.max([reach[end] for reach in reaches], axis=0).tolist()) for end in (0, 1))
             wide = BlockGrid(grid.box, grid.block, low, high)
@@ -253,14 +272,16 @@ def _objects(
     known: Box,
     features: Sequence[str],
     settings: Mapping[str, Any],
+    block: Zyx,
     made: Arrays,
 ) -> Columns:
-    table = dict(_table(records, voxel_nm=voxel_nm, known=known, made=made))
+    guesses: list[Guess] = []
+    table = dict(_table(noted(records, guesses), voxel_nm=voxel_nm, known=known, made=made))
     for feature in features:
         check = GROUPS[feature].check if feature in GROUPS else WHOLE[feature].check
         if check is not None:
             check(table, Settings.of(settings))
-    return {**table, "columns": np.array(list(table))}
+    return {**table, "columns": np.array(list(table)), **doubtful(guesses, table, block)}
 
 
 def _refuse_nonfinite(table: Columns) -> None:
@@ -287,5 +308,5 @@ def _classes(label: Array, made: Arrays) -> Array:
 
 def _parts(records: Records) -> Iterator[tuple[Zyx, dict[str, Any]]]:
     for _, record in records:
-        sums = {k: v for k, v in record.items() if k != "origin"}
+        sums = {k: v for k, v in record.items() if k not in ("origin", "whole") and "/" not in k}
         yield zyx(record["origin"].tolist()), sums

@@ -28,6 +28,11 @@ def flat(sums: Mapping[str, Sums]) -> dict[str, Array]:
     }
 
 
+def gathered(pieces: Arrays) -> dict[str, Array]:
+    """All records of the blocks that were read again, as one: see `once.piece_stages`."""
+    return {name: np.asarray(pieces[name.replace("/", ".")]) for name in pieces["names"].tolist()}
+
+
 def join(
     records: Records,
     *,
@@ -43,7 +48,8 @@ def join(
 ) -> Columns:
     """The instance table: the columns of 'basic' if asked for, of every other group, and `more`.
 
-    `more` are columns of all objects, sorted by label, with the names of the columns in `columns`.
+    `more` are columns of all objects, sorted by label, their names in `columns`; beside them `pieces`: the
+    sums of objects that a block took for whole and that were not, instead of those of its record.
 
     Objects are described as soon as the last block that their bounding box meets has been read, so
     that memory follows the objects that a plane of blocks cuts, not all of them.
@@ -55,11 +61,17 @@ def join(
     waits, described = np.ones(len(basic["label"]), bool), dict[str, Array]()
     empty = _nothing({name: column[:0] for name, column in basic.items()}, voxel_nm, options, raw)
     waiting = {name: [group.sums(empty)] for name, group in groups.items()}
+    mended: Mapping[str, Array] = gathered(more.pop("pieces")) if "pieces" in more else {}
+    doubts = [np.asarray(objects[f"doubt_{of}"]) if mended else np.zeros(0) for of in ("block", "label")]
+    for name in groups if mended else ():
+        waiting[name].append(_tables(mended, name))
     rows, limit = 0, ROWS
     for index, record in _until_end(records):
-        for name in groups if record else ():
-            waiting[name].append(_tables(record, name))
-            rows += _rows(waiting[name][-1])
+        wrong = doubts[1][doubts[0] == index]
+        for name in groups:
+            if tables := _tables(record, name):
+                waiting[name].append(_without(tables, wrong))
+                rows += _rows(waiting[name][-1])
         if index is not None and rows < limit:
             continue
         done = np.flatnonzero(waits & (True if index is None else last <= index))
@@ -116,8 +128,9 @@ def _last_blocks(basic: Rows, grid: BlockGrid) -> Array:
 def _tables(record: Mapping[str, Array], group: str) -> Sums:
     tables: Sums = {}
     for key, values in record.items():
-        name, table, column = key.split("/")
-        if name == group:
+        name, *place = key.split("/")
+        if place and name == group:
+            table, column = place
             tables.setdefault(table, {})[column] = values
     return tables
 
@@ -134,6 +147,14 @@ def _split(sums: Sums, label: Array) -> tuple[Sums, Sums]:
         inside[table] = {name: values[known] for name, values in columns.items()}
         outside[table] = {name: values[~known] for name, values in columns.items()}
     return inside, outside
+
+
+def _without(sums: Sums, label: Array) -> Sums:
+    """The rows of all objects but `label`."""
+    if not len(label):
+        return sums
+    kept = {table: ~np.isin(columns["label"], label) for table, columns in sums.items()}
+    return {t: {name: values[kept[t]] for name, values in columns.items()} for t, columns in sums.items()}
 
 
 def _nothing(objects: Rows, voxel_nm: Nm, settings: Settings, raw: str | None) -> View:
