@@ -148,7 +148,7 @@ def describe_shapes(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Settings)
 
 
 # Working memory follows the ends of runs, not the voxels. Seen: 30 bytes per voxel for noise of five labels,
-# 58 where every tenth voxel is an object; more where more of them are, since what is known of them is as much.
+# 58 where every tenth voxel is an object; more where more are, since what is known of them is as much.
 SHAPE = Group(
     shape_sums,
     merge_shapes,
