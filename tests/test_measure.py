@@ -159,6 +159,7 @@ def test_the_columns_have_their_types_with_and_without_instances(filled, tmp_pat
     assert list(COLUMNS) == found.schema.names
     assert found.num_rows == filled
     assert found.schema.field("volume_um3").metadata == {b"unit": b"micrometer^3"}
+    assert ("raw", "raw") in {(product.kind, product.name) for product in table.products}
     told = json.loads(found.schema.metadata[b"chunkflow_liver"])
     assert told["operation"] == "measure"
     assert told["version"] == importlib.metadata.version("chunkflow-liver")

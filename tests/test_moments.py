@@ -259,6 +259,15 @@ def test_nothing_measured_is_an_empty_table():
     assert len(merge_sums([])["label"]) == 0
 
 
+def test_a_block_whose_sums_would_not_fit_is_refused():
+    """The longest row that is taken has exact sums; (2^20)^3 is well below 2^63."""
+    row = np.ones((1, 1, moments.LONGEST_SIDE), np.uint8)
+    long = row.size
+    assert block_sums(row)["sum_xx"].tolist() == [(long - 1) * long * (2 * long - 1) // 6]
+    with pytest.raises(InputError, match=r"a block of \(1, 1, 1048577\) voxels is longer than 1048576"):
+        block_sums(np.ones((1, 1, long + 1), np.uint8))
+
+
 def test_an_image_of_another_shape_is_refused():
     with pytest.raises(InputError, match=r"the image block has shape \(2, 2, 3\)"):
         block_sums(np.ones((2, 2, 2), np.uint8), np.ones((2, 2, 3), np.uint8))

@@ -216,12 +216,11 @@ def test_a_broken_run_goes_on_to_the_same_bytes(tmp_path):
     resumed_equals_whole(lambda work: plan(tmp_path, work, (128, 128, 64)), tmp_path, "necks/narrowings", 1)
 
 
-def test_objects_beyond_the_limit_are_refused_by_name(whole, tmp_path, monkeypatch):
-    monkeypatch.setattr("chunkflow_liver.ops.narrowing.MOST_VOXELS", 1000)
+def test_objects_beyond_the_limit_are_refused_by_name(whole, tmp_path):
     with pytest.raises(
-        InputError, match=r"object 3 spans .* and 2 others are too large .* up to 1000 voxels"
+        InputError, match=r"object 3 spans .* and 2 others are too large .* up to crop_voxels = 1000; raise"
     ):
-        done(plan(whole, tmp_path / "work"))
+        done(plan(whole, tmp_path / "work", neck=cf.Neck(crop_voxels=1000)))
     assert not (tmp_path / "work/tables").exists()
 
 

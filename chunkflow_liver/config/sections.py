@@ -268,6 +268,7 @@ class Narrowing(Section):
     max_ratio: Share = 0.8
     slices: Annotated[int, Field(ge=3)] = 20
     end_fraction: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
+    crop_voxels: Annotated[int, Field(ge=1)] = 1 << 25
     gap_nm: FromZero = 30.0
     window_nm: Nm | None = None
     window_fraction: Annotated[float, Field(gt=0, le=0.5)] | None = None

@@ -37,6 +37,7 @@ EXTREMES = {
     **dict.fromkeys((*HIGHEST, "intensity_max"), np.maximum),
 }
 
+LONGEST_SIDE = 1 << 20
 _SLAB_VOXELS = 1 << 20
 _BATCH_ROWS = 1 << 18
 _INT64_MAX = 2**63 - 1
@@ -63,7 +64,7 @@ def block_sums(labels: Array, raw: Array | None = None) -> Sums:
     Raises
     ------
     InputError
-        If `raw` has another shape than `labels`.
+        If `raw` has another shape than `labels`, or a side has more than 2^20 voxels.
 
     Notes
     -----
@@ -74,6 +75,11 @@ def block_sums(labels: Array, raw: Array | None = None) -> Sums:
     if raw is not None and raw.shape != labels.shape:
         raise InputError(
             f"the image block has shape {raw.shape}, its label block {labels.shape}; measure both on one grid"
+        )
+    if max(labels.shape) > LONGEST_SIDE:
+        raise InputError(
+            f"a block of {labels.shape} voxels is longer than {LONGEST_SIDE}, beyond which sums of squared "
+            "coordinates of one row pass 63 bits; take a smaller block"
         )
     if namespace(labels) is not np and sums_fit(raw):
         return device_sums(labels, raw, _run_sums)

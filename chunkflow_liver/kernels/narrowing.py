@@ -52,12 +52,15 @@ class Neck:
         On the major axis: slices of equal thickness from end to end of the object.
     end_fraction : float
         On the major axis: share of the slices at either end that are left out.
+    crop_voxels : int
+        An object with a larger bounding box is refused by name: objects are taken whole.
     """
 
     min_prominence_nm: float | None = None
     max_ratio: float = 0.8
     slices: int = 20
     end_fraction: float = 0.1
+    crop_voxels: int = 1 << 25
 
     def __post_init__(self) -> None:
         if not 0 < self.max_ratio <= 1:
@@ -65,6 +68,8 @@ class Neck:
         least = self.min_prominence_nm
         if least is not None and not (math.isfinite(least) and least > 0):
             raise ConfigError(f"min_prominence_nm must be positive and finite, got {least!r}")
+        if self.crop_voxels < 1:
+            raise ConfigError(f"crop_voxels must be 1 or more, got {self.crop_voxels!r}")
         if not (self.slices >= 3 and 0 <= self.end_fraction < 0.5):
             raise ConfigError(
                 f"the major axis needs 3 slices or more and less than half of them left out at an end, got "

@@ -104,8 +104,8 @@ def _boxes(records: Records, *, most_voxels: int | None = None) -> Columns:
         label, low, high = (found[k][large[0]].tolist() for k in ("label", "low", "high"))
         raise InputError(
             f"object {label} spans {Box(zyx(low), zyx(high))}, {size[large[0]]} voxels, and {len(large) - 1} "
-            f"others are too large as well: objects are taken whole up to {most_voxels} voxels; use a "
-            "coarser level, or split or remove them"
+            f"others are too large as well: objects are taken whole up to crop_voxels = {most_voxels}; raise "
+            "it where there is memory, use a coarser level, or split or remove them"
         )
     plane = centres(found["low"], found["high"])[:, 0]
     order = np.argsort(plane, kind="stable")

@@ -18,7 +18,7 @@ from chunkflow_liver.engine.stage import Map, Result, Stage
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx, voxels
 from chunkflow_liver.kernels.distance import distance_nm, exact_nm, inside_nm
-from chunkflow_liver.kernels.squares import nearest_of, whole_unit
+from chunkflow_liver.kernels.squares import nearest_of, smallest_type, whole_unit
 from chunkflow_liver.ops.distance_lines import line_stages, longest_lines
 from chunkflow_liver.ops.place import (
     PathLike,
@@ -149,6 +149,7 @@ def distance(
         "known": labels.known,
         "device": device,
     }
+    squares = smallest_type(2 * whole_unit(labels.voxel_nm).squares(cap_nm) + 1)
     stage = Map(
         f"{name}/distance",
         _block,
@@ -156,7 +157,7 @@ def distance(
         (labels,),
         outputs,
         params=params,
-        working=14.0 + 10.0 * options.signed + 40.0 * options.nearest,
+        working=10.0 + 3 * squares.itemsize + 10 * options.signed + 40 * options.nearest,
         device=device,
         device_bytes=0 if device == "cpu" else _device_bytes(grid, options),
     )

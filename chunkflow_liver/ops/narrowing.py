@@ -31,8 +31,6 @@ from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
 AXES = ("centreline", "major")
-MOST_VOXELS = 1 << 25
-"""Most voxels of the bounding box of one object."""
 
 OBJECT = {
     "label": np.uint64,
@@ -123,7 +121,7 @@ def narrowing(
     number = None
     if er is not None and er.classes:
         number = er.class_number(near.to)
-    stages, objects = extents(instances, name=name, work=work, block=block, most_voxels=MOST_VOXELS)
+    stages, objects = extents(instances, name=name, work=work, block=block, most_voxels=neck.crop_voxels)
     params = {
         "given": [er is not None, parents is not None],
         "number": number,
@@ -132,7 +130,7 @@ def narrowing(
         "near": near,
     }
     known = known_in_all(instances, *(() if er is None else (er,)))
-    most = min(MOST_VOXELS, instances.box.size)
+    most = min(neck.crop_voxels, instances.box.size)
     found = Map(
         f"{name}/narrowings",
         _block,

@@ -216,7 +216,8 @@ def measure(
         )
         stages = (*stages, joined)
     told = (("instances", instances.name), ("features", list(features)))
-    return Plan(stages, work_folder(work), output, (Product("instance table", name, output, told),))
+    seen = () if raw is None else (Product("raw", raw.name, raw),)
+    return Plan(stages, work_folder(work), output, (*seen, Product("instance table", name, output, told)))
 
 
 def _device_bytes(grid: BlockGrid, settings: Settings, working: float) -> int:
