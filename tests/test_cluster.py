@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from payload import calls, plan_of, stored
+from strategies import contents
 
 import chunkflow_liver as cf
 from chunkflow_liver.engine.cluster import cluster
@@ -64,11 +65,21 @@ def test_operations_write_the_bytes_of_a_serial_run(client, store, tmp_path):
     found = []
     for name, where in (("here", None), ("there", client)):
         plan = cf.label(labels, name="inst", work=tmp_path / name, block=(16, 16, 16))
-        plan += cf.measure(plan.output, name="table", work=tmp_path / name)
+        instances = plan.output
+        at = {"work": tmp_path / name, "block": (16, 16, 16)}
+        for more in (
+            cf.distance(labels, to="a", cap_nm=40, name="far", **at),
+            cf.contacts(instances, instances, gap_nm=16, name="near", **at),
+            cf.measure(instances, name="table", **at),
+        ):
+            plan += more
+        assert str(plan).count("in one pass") == 2
         run(plan, where, progress=False)
         found.append((stored(plan.stages[2].outputs[0]), read_table(plan.output)))
+        found[-1] += (contents(tmp_path / name / "tables"), contents(tmp_path / name / "far.ome.zarr"))
     assert found[0][0] == found[1][0]
     assert found[0][1].equals(found[1][1])
+    assert found[0][2:] == found[1][2:]
 
 
 def test_a_failing_block_is_reported_and_the_rest_is_kept(client, store, voxels, tmp_path):
