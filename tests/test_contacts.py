@@ -18,6 +18,7 @@ from chunkflow_liver.kernels.tallies import (
     OBJECT,
     PAIR,
     gap_statistics,
+    grouped,
     merged,
     no_objects,
     no_pairs,
@@ -170,6 +171,20 @@ def test_ids_that_do_not_fit_are_met():
     own[1, 1, 340:350], other[0, 0, 4:600], other[2, 2] = 1, 5, 2**32 - 1
     size = (8.0, 8.0, 8.0)
     assert_equal(in_blocks(own, other, own.shape, size, 9.0), brute_force(own, other, size, 9.0), size)
+
+
+@pytest.mark.parametrize("largest", [5, 2**40, 2**64 - 1])
+def test_rows_with_equal_keys_are_added_whatever_the_ids(largest):
+    rng = np.random.default_rng(1)
+    own, other = (np.array([0, 3, largest // 2, largest], np.uint64)[rng.integers(0, 4, 200)] for _ in "ab")
+    square, voxels = rng.integers(0, 3, 200) * 10**6, rng.integers(0, 9, 200)
+    found = grouped({"own": own, "voxels": voxels, "other": other, "square": square}, PAIR)
+    expected = {}
+    for *key, count in zip(own.tolist(), other.tolist(), square.tolist(), voxels.tolist(), strict=True):
+        expected[tuple(key)] = expected.get(tuple(key), 0) + count
+    assert list(found) == ["own", "voxels", "other", "square"]
+    keys = zip(*(found[name].tolist() for name in PAIR), strict=True)
+    assert list(zip(keys, found["voxels"].tolist(), strict=True)) == sorted(expected.items())
 
 
 def two_slabs(gap):

@@ -35,26 +35,35 @@ def grouped(columns: Mapping[str, Array], keys: Sequence[str]) -> Rows:
     dict of ndarray
         The columns, sorted by the keys, each key once.
     """
-    sums = [name for name in columns if name not in keys]
     found = dict(columns)
+    if not len(found[keys[0]]):
+        return found
     # Neighbours in a volume mostly share their keys: they are added before anything is sorted.
+    code = _codes([found[name] for name in keys])
+    order = np.arange(len(code))
     for is_sorted in (False, True):
-        length = len(found[keys[0]])
-        if not length:
-            return found
         if is_sorted:
-            order = np.lexsort([found[name] for name in reversed(keys)])
-            found = {name: column[order] for name, column in found.items()}
-        fresh = np.ones(length, bool)
-        fresh[1:] = False
-        for name in keys:
-            fresh[1:] |= found[name][1:] != found[name][:-1]
-        begin = np.flatnonzero(fresh)
-        found = {
-            name: np.add.reduceat(column, begin, dtype=np.int64) if name in sums else column[begin]
-            for name, column in found.items()
-        }
+            order = np.argsort(code)
+            code = code[order]
+        begin = np.flatnonzero(np.concatenate([[True], code[1:] != code[:-1]]))
+        for name, column in found.items():
+            if name in keys:
+                found[name] = column[order[begin]]
+            else:
+                found[name] = np.add.reduceat(column[order] if is_sorted else column, begin, dtype=np.int64)
+        code = code[begin]
     return found
+
+
+def _codes(columns: Sequence[Array]) -> Array:
+    """A whole number of each row, uint64, in the order of rows; the columns are 0 or more."""
+    code = columns[0].astype(np.uint64)
+    for column in columns[1:]:
+        more = column.astype(np.uint64)
+        if (int(code.max()) + 1) * (int(more.max()) + 1) > 1 << 63:
+            code, more = (np.unique(c, return_inverse=True)[1].astype(np.uint64) for c in (code, more))
+        code = code * np.uint64(int(more.max()) + 1) + more
+    return code
 
 
 def merged(parts: Iterable[Mapping[str, Array]], keys: Sequence[str], none: Rows) -> Rows:
