@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -15,7 +16,7 @@ REACH = 4
 
 _AREA_BITS = 24
 _LONGEST = 1 << 10
-_SLAB = 1 << 18
+_TILE = 32, 64, 256
 _LARGEST = np.iinfo(np.int32).max
 
 
@@ -57,7 +58,7 @@ def walled(labels: Array) -> tuple[Array, Array | None]:
 
 
 def surface_areas(labels: Array, bounds: tuple[Zyx, Zyx], voxel_nm: Nm) -> tuple[Array, Array]:
-    """The surface voxels in a box, in raster order, and the area of each.
+    """The surface voxels in a box, and the area of each.
 
     Parameters
     ----------
@@ -71,7 +72,8 @@ def surface_areas(labels: Array, bounds: tuple[Zyx, Zyx], voxel_nm: Nm) -> tuple
     Returns
     -------
     at : ndarray of shape (3, M), int64
-        Place of every object voxel with a face neighbour of another label, in the block without walls.
+        Place of every object voxel with a face neighbour of another label, in the block without walls:
+        tile by tile, so that outlines across planes stay in the processor's cache, and there in raster order.
     area : ndarray of shape (M,), int64
         In steps of `area_step_nm2`.
 
@@ -86,7 +88,7 @@ def surface_areas(labels: Array, bounds: tuple[Zyx, Zyx], voxel_nm: Nm) -> tuple
     plane the faces of the three axes add up to its area whatever its direction; what is left is the
     error of the normal, in the second order.
 
-    Measured: docs/definitions.md. Cost: 0.15 us per face.
+    Measured: docs/definitions.md. Cost: 0.11 us per face (8 nm voxels).
 
     References
     ----------
@@ -97,16 +99,15 @@ def surface_areas(labels: Array, bounds: tuple[Zyx, Zyx], voxel_nm: Nm) -> tuple
     """
     from chunkflow_liver.kernels import surface_loops
 
-    (z0, *low), (z1, *high) = bounds
     scale = math.sqrt(math.prod(voxel_nm) / min(voxel_nm))
     sizes = voxel_nm[0] / scale, voxel_nm[1] / scale, voxel_nm[2] / scale
-    plane = math.prod(b - a for a, b in zip(low, high, strict=True))
-    depth = max(1, _SLAB // max(1, plane))
-    index, area = np.empty((2, depth * plane), np.int64)
+    starts = [range(a, b, n) for a, b, n in zip(*bounds, _TILE, strict=True)]
+    room = math.prod(min(b - a, n) for a, b, n in zip(*bounds, _TILE, strict=True))
+    index, area = np.empty((2, max(0, room)), np.int64)
     found = [(index[:0], area[:0])]
-    for z in range(z0, z1, depth):
-        box = (z, *low), (min(z + depth, z1), *high)
-        first, end = (zyx([n + 1 for n in corner]) for corner in box)
+    for start in itertools.product(*starts):
+        first = zyx([a + 1 for a in start])
+        end = zyx([min(a + n, b) + 1 for a, n, b in zip(start, _TILE, bounds[1], strict=True)])
         count = surface_loops.surface_voxels(
             labels, first, end, sizes, _lengths(voxel_nm), 2 * REACH * _LONGEST, index, area
         )
