@@ -51,6 +51,15 @@ def test_long_lines_and_many_of_them_have_the_same_squares(shape, voxel_nm, shar
     np.testing.assert_array_equal(squares, wanted)
 
 
+def test_two_voxels_at_the_corners_of_a_large_plane_have_the_squares_of_scipy():
+    """Rows that hold something far away: values above what one step costs, but below what two do."""
+    mask = np.zeros((1, 85, 85), bool)
+    mask[0, 84, 0] = mask[0, 0, 84] = True
+    squares = squares_of_steps(steps_in_rows(mask), 1, np.dtype("u4"))
+    found = along_axis(np.ascontiguousarray(squares), 1, 1)
+    np.testing.assert_array_equal(found, np.rint(distance_transform_edt(~mask) ** 2))
+
+
 def test_squares_of_any_length_need_a_type_that_holds_them():
     assert squares_type((256, 256, 256), whole_unit((8.0, 8.0, 8.0))) == np.uint32
     assert squares_type((256, 256, 256), whole_unit((40.0, 5.9, 5.9))) == np.uint64

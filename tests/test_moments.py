@@ -197,9 +197,9 @@ def test_a_covariance_of_sums_whose_products_pass_int64_is_exact():
     assert got.tolist() == [float(Fraction(long**2 - 1, 12)), float(Fraction(2, 3))]
 
 
-def test_a_rod_of_many_voxels_has_its_length():
-    """2^20 voxels along x, 16 nm each: n sum(x^2) is about 2^78, each sum is an int64."""
-    long = 1 << 20
+@pytest.mark.parametrize("long", [1 << 18, 700_001, 1 << 20])
+def test_a_rod_of_many_voxels_has_its_length(long):
+    """Along x, 16 nm each: n sum(x^2) is up to about 2^78, each sum is an int64."""
     sums = block_sums(np.ones((1, 1, long), np.uint8))
     assert sums["sum_xx"].dtype == np.int64
     wanted = 4 * 16 * math.sqrt((long**2 - 1) / 12)
