@@ -100,10 +100,14 @@ def way_back(before: Array, target: int, way: Array) -> int:
 @compiled
 def near_line(line: Array, reach: Array, points: Array, wanted: Array, found: Array) -> None:
     """Mark in `found` the `wanted` points (n, 3) within `reach` (m,) of the nearest one of `line` (m, 3)."""
-    most = reach.max()
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
-    for axis in range(3):
-        low[axis], high[axis] = line[:, axis].min() - most, line[:, axis].max() + most
+    most = 0.0
+    for i in range(len(line)):
+        most = max(most, reach[i])
+        for axis in range(3):
+            low[axis], high[axis] = min(low[axis], line[i, axis]), max(high[axis], line[i, axis])
+    low -= most
+    high += most
     for k in range(len(points)):
         if not wanted[k]:
             continue

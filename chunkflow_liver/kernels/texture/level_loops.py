@@ -27,6 +27,16 @@ def levels_of(value: Array, begin: Array, low: Array, width: Array, last: float,
 
 
 @compiled
+def room(voxel: Array, shape: Array) -> tuple[int, int]:
+    """Places of the largest canvas, and voxels of the largest object: `whole.Packed` says of which."""
+    places, voxels = 0, 0
+    for k in range(len(shape)):
+        places = max(places, (shape[k, 0] + 2) * (shape[k, 1] + 2) * (shape[k, 2] + 2))
+        voxels = max(voxels, voxel[k + 1] - voxel[k])
+    return places, voxels
+
+
+@compiled
 def painted(mask: Array, level: Array, shape: Array, canvas: Array, at: Array) -> int:
     """Paint an object into a canvas of zeros with a margin of one voxel; how many voxels it has.
 

@@ -60,6 +60,24 @@ def wiped(runs: Array, low: Array, sides: Array, canvas: Array) -> None:
 
 
 @compiled
+def highest(numbers: Array) -> int:
+    """Largest of some numbers that are not below 0."""
+    most = 0
+    for number in numbers:
+        most = max(most, number)
+    return most
+
+
+@compiled
+def places(sides: Array) -> int:
+    """Voxels of the largest box."""
+    most = 0
+    for k in range(len(sides)):
+        most = max(most, sides[k, 0] * sides[k, 1] * sides[k, 2])
+    return most
+
+
+@compiled
 def count_pairs(
     runs: Array,
     begin: Array,
@@ -77,9 +95,9 @@ def count_pairs(
     from a voxel to its neighbour at an offset.
     """
     low, sides = boxes[:, 0], boxes[:, 1]
-    canvas = np.zeros((sides[:, 0] * sides[:, 1] * sides[:, 2]).max(), np.uint16)
+    canvas = np.zeros(places(sides), np.uint16)
     own = np.empty((len(runs), 2), np.int64)
-    wide = np.int32(level.max()) + 1
+    wide = np.int32(highest(level)) + np.int32(1)
     counted = np.zeros(wide * wide, np.int32)
     seen = np.empty(min(len(counted), len(level)) + 1, np.int32)
     rows, voxel = 0, 0
@@ -131,19 +149,19 @@ def count_neighbours(
     """
     low, sides = boxes[:, 0], boxes[:, 1]
     # A row of voxels is taken `LANES` at a time, beyond its end where need be.
-    canvas = np.zeros((sides[:, 0] * sides[:, 1] * sides[:, 2]).max() + LANES, np.uint16)
+    canvas = np.zeros(places(sides) + LANES, np.uint16)
     own = np.empty((len(runs), 2), np.int64)
-    wide, most = np.int64(level.max()) + 1, 2 * len(offsets) + 1
+    wide, most = highest(level) + 1, 2 * len(offsets) + 1
     dependent, near = np.zeros((wide, most), np.int64), np.zeros((wide, most), np.int64)
     apart = np.zeros((wide, most), np.int64)
-    row = sides[:, 2].max() + LANES
+    row = highest(sides[:, 2]) + LANES
     total, alikes, others = np.empty(row, np.int32), np.empty(row, np.int16), np.empty(row, np.int16)
     steps, most_apart = np.empty(2 * len(offsets), np.int64), np.int32(alike)
     rows, lines, voxel = 0, 0, 0
     for k in range(len(low)):
         part = slice(begin[k], begin[k + 1])
         n = placed(runs[part], level[voxel:], low[k], sides[k], trim, canvas, own[part])
-        top = level[voxel : voxel + n].max()
+        top = highest(level[voxel : voxel + n])
         voxel += n
         steps[::2] = (offsets[:, 0] * sides[k, 1] + offsets[:, 1]) * sides[k, 2] + offsets[:, 2]
         steps[1::2] = -steps[::2]

@@ -6,7 +6,7 @@ import numpy as np
 
 from chunkflow_liver.kernels.compiled import compiled
 from chunkflow_liver.kernels.texture.emphasis_loops import emphases_of
-from chunkflow_liver.kernels.texture.level_loops import painted
+from chunkflow_liver.kernels.texture.level_loops import painted, room
 from chunkflow_liver.xp import Array
 
 
@@ -52,18 +52,19 @@ def run_sums(
     matrices as directions each has one of its own; with one, directions are added with their `weights`.
     Lengths are at most the longest side of a box, and fit int32; counts are exact as float64.
     """
-    sides = (shape + 2).astype(np.int64)
-    largest = (sides[:, 0] * sides[:, 1] * sides[:, 2]).max()
-    canvas, length = np.zeros(largest, np.uint16), np.zeros(largest, np.int32)
-    at = np.empty((voxel[1:] - voxel[:-1]).max(), np.int64)
+    places, voxels = room(voxel, shape)
+    canvas, length = np.zeros(places, np.uint16), np.zeros(places, np.int32)
+    at = np.empty(voxels, np.int64)
     for k in range(len(shape)):
         own = level[voxel[k] : voxel[k + 1]]
         n = painted(mask[box[k] :], own, shape[k], canvas, at)
         # A level has no run that is longer than the box or than it has voxels.
-        begin = np.zeros(own.max() + 2, np.int64)
+        highest, longest = 0, max(shape[k, 0], shape[k, 1], shape[k, 2])
+        for i in range(n):
+            highest = max(highest, own[i])
+        begin = np.zeros(highest + 2, np.int64)
         for i in range(n):
             begin[own[i] + 1] += 1
-        longest = shape[k].max()
         for i in range(1, len(begin)):
             # One more, which stays 0.
             begin[i] = begin[i - 1] + min(begin[i], longest) + 1
@@ -74,7 +75,7 @@ def run_sums(
         by_level, by_size = np.zeros(len(begin)), np.zeros(longest + 1)
         for d in range(len(offsets)):
             if met[k, d]:
-                step = (offsets[d, 0] * sides[k, 1] + offsets[d, 1]) * sides[k, 2] + offsets[d, 2]
+                step = (offsets[d, 0] * (shape[k, 1] + 2) + offsets[d, 1]) * (shape[k, 2] + 2) + offsets[d, 2]
                 for i in range(n):
                     number, before = canvas[at[i]], at[i] - step
                     along = length[before] * (canvas[before] == number)
@@ -84,18 +85,18 @@ def run_sums(
                 for number in range(1, len(begin) - 1):
                     for i in range(begin[number], begin[number + 1] - 1):
                         counted[i] += weights[d] * (reached[i] - reached[i + 1])
-                reached[:] = 0
+                        reached[i] = 0
             if len(found[k]) == len(offsets) or d == len(offsets) - 1:
                 entries = 0
                 for number in range(1, len(begin) - 1):
                     for i in range(begin[number], begin[number + 1] - 1):
                         if counted[i]:
                             level_at[entries], size_at[entries] = number, i - begin[number] + 1
-                            n_at[entries] = counted[i]
+                            n_at[entries], counted[i] = counted[i], 0.0
                             entries += 1
                 if entries:
                     part = slice(0, entries)
                     row = found[k, min(d, len(found[k]) - 1)]
                     emphases_of(level_at[part], size_at[part], n_at[part], by_level, by_size, row)
-                counted[:] = 0
-        canvas[at[:n]] = 0
+        for i in range(n):
+            canvas[at[i]] = 0

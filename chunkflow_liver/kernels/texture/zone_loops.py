@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from chunkflow_liver.kernels.compiled import compiled
-from chunkflow_liver.kernels.texture.level_loops import painted
+from chunkflow_liver.kernels.texture.level_loops import painted, room
 from chunkflow_liver.xp import Array
 
 
@@ -18,15 +18,14 @@ def find_zones(
     The objects are those of `whole.Packed`; voxels of one level that touch, with 26 neighbours, are a zone.
     Numbers of zones are at most those of voxels of an object, which fit int32.
     """
-    sides = (shape + 2).astype(np.int64)
-    largest = (sides[:, 0] * sides[:, 1] * sides[:, 2]).max()
-    most = (voxel[1:] - voxel[:-1]).max()
-    canvas, zone = np.zeros(largest, np.uint16), np.empty(largest, np.int32)
+    places, most = room(voxel, shape)
+    canvas, zone = np.zeros(places, np.uint16), np.empty(places, np.int32)
     at, joined, number = np.empty(most, np.int64), np.empty(most, np.int32), np.empty(most, np.int64)
     earlier = np.empty(12, np.int64)
     found = 0
     for k in range(len(shape)):
-        row, plane = sides[k, 2], sides[k, 1] * sides[k, 2]
+        row = shape[k, 2] + 2
+        plane = row * (shape[k, 1] + 2)
         # The first touches all others but the three after it, so that those are all there is to ask.
         earlier[:] = (
             row,
@@ -83,5 +82,5 @@ def find_zones(
             z = number[zone[at[i]]]
             grey[z] = canvas[at[i]]
             size[z] += 1
-        canvas[at[:n]] = 0
+            canvas[at[i]] = 0
     return found
