@@ -293,6 +293,11 @@ class WholeGroup:
         return self.columns(settings) if callable(self.columns) else self.columns
 
 
+def runs_seen(view: View) -> ObjectRuns:
+    """The runs of all objects of the voxels that the block sees."""
+    return runs_by_object(view.labels)
+
+
 def runs_ahead(view: View) -> ObjectRuns:
     """The runs of all objects of the voxels of `View.ahead`."""
     return runs_by_object(view.ahead())

@@ -13,8 +13,7 @@ import numpy as np
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Zyx
-from chunkflow_liver.kernels.features import Rows, Settings, Sums, View, add_rows
-from chunkflow_liver.kernels.runs import find_runs
+from chunkflow_liver.kernels.features import Rows, Settings, Sums, View, add_rows, runs_seen
 from chunkflow_liver.kernels.texture import device_counts
 from chunkflow_liver.kernels.texture.levels import Ranges, bins, half_offsets, last_bin, packed
 from chunkflow_liver.xp import Array, namespace
@@ -188,16 +187,15 @@ def listed_view(view: View) -> Listed:
     if view.raw is None:
         raise InputError("textures need the image under the labels")
     ranges, settings = Ranges.of(view.objects), view.settings
-    runs = find_runs(view.labels)
-    row = np.searchsorted(ranges.label, runs.label.astype(np.uint64))
-    kept = row < len(ranges.label)
-    kept[kept] = ranges.label[row[kept]] == runs.label[kept].astype(np.uint64)
-    # NumPy sorts 16 bits in steps that follow the number of runs alone.
-    row = row[kept].astype(np.min_scalar_type(len(ranges.label)))
-    order = np.argsort(row, kind="stable")
-    table = np.stack([a[kept][order] for a in (runs.z, runs.y, runs.start, runs.stop)], axis=1)
-    rank, begin = np.unique(row[order], return_index=True)
-    begin = np.append(begin, len(table))
+    runs = view.shared(runs_seen)
+    rank: Array = np.searchsorted(ranges.label, runs.label)
+    known = rank < len(ranges.label)
+    known[known] = ranges.label[rank[known]] == runs.label[known]
+    lengths = np.diff(runs.begin)
+    kept = np.repeat(known, lengths)
+    z, y = np.divmod(runs.row[kept].astype(np.int64), max(1, runs.height))
+    table = np.column_stack([z, y, runs.ends[kept]])
+    rank, begin = rank[known], np.concatenate([[0], np.cumsum(lengths[known])])
     voxel = np.concatenate([[0], np.cumsum(table[:, 3] - table[:, 2])])[begin]
     value, level = np.empty(voxel[-1]), np.empty(voxel[-1], np.uint16)
     gathered(_plain(view.raw), table, value)

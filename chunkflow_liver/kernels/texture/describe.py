@@ -44,12 +44,12 @@ def pair_columns(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Settings) ->
     direction, i, j = unpacked(rows["key"])
     if settings.symmetrical_glcm:
         # Counted once with the lower level first: both orders, and a pair of equal levels twice.
-        apart = i != j
-        of, direction = (np.concatenate([a, a[apart]]) for a in (of, direction))
-        n = np.concatenate([np.where(apart, n, 2 * n), n[apart]])
-        i, j = np.concatenate([i, j[apart]]), np.concatenate([j, i[apart]])
-        order = np.lexsort((j, i, direction, of))
-        of, direction, i, j, n = (a[order] for a in (of, direction, i, j, n))
+        n = np.where(i == j, 2 * n, n)
+        entry = np.repeat(np.arange(len(n)), np.where(i == j, 1, 2))
+        of, direction, i, j, n = (a[entry] for a in (of, direction, i, j, n))
+        turned = np.zeros(len(entry), bool)
+        turned[1:] = entry[1:] == entry[:-1]
+        i, j = np.where(turned, j, i), np.where(turned, i, j)
     span = np.stack(level_range(Ranges.of(objects), settings), axis=1)
     weights = _weights(settings, voxel_nm)
     found = pair_features(of, len(span), direction, i, j, n, span=span, weights=weights)

@@ -61,11 +61,12 @@ def wiped(runs: Array, low: Array, sides: Array, canvas: Array) -> None:
 
 @compiled
 def highest(numbers: Array) -> int:
-    """Largest of some numbers that are not below 0."""
-    most = 0
+    """Largest of one or more numbers."""
+    # Of their own type, so that many are compared at once.
+    most = numbers[0]
     for number in numbers:
         most = max(most, number)
-    return most
+    return np.int64(most)
 
 
 @compiled

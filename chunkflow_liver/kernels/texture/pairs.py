@@ -50,7 +50,7 @@ def pair_features(
         Number of objects; one without pairs gets NaN everywhere.
     direction, i, j, n : ndarray of shape (N,), int64
         Direction, gray level of a voxel and of its neighbour, and number of such pairs; entries ascend by
-        object, direction, i, j. Every pair is there in both orders if pairs are to count both ways.
+        object and direction. Every pair is there in both orders if pairs are to count both ways.
     span : ndarray of shape (count, 2), int64
         Lowest and highest gray level of every object.
     weights : ndarray of shape (D,), optional

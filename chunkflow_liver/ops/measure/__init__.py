@@ -13,7 +13,7 @@ from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage, plain
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx, zyx
-from chunkflow_liver.kernels.features import Settings, View, runs_ahead
+from chunkflow_liver.kernels.features import Settings, View, runs_ahead, runs_seen
 from chunkflow_liver.kernels.moments import block_sums, describe, merge_sums
 from chunkflow_liver.kernels.object_runs import runs_by_object
 from chunkflow_liver.ops.measure.engines import ENGINES, given_to, told_by
@@ -250,6 +250,7 @@ def _features(
     rows = {name: objects[name][row] for name in objects["columns"].tolist()}
     chosen = Settings.of(settings)
     view = there = View(block, labels, raw, rows, voxel_nm, chosen)
+    view.known[runs_seen] = runs
     if view.ahead().shape == labels.shape:
         view.known[runs_ahead] = runs
     if chosen.device != "cpu" and any(GROUPS[name].device for name in features):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -157,20 +158,20 @@ def _crops(
     """The objects of a block; those that hardly leave it are cut from one array, so chunks are read once."""
     quarter: Zyx = zyx([n // 4 for n in block.write.shape])
     around = block.write.grow(quarter)
-    inside = [box for _, box in objects if around.contains(box)]
-    if inside:
+    inside = [around.contains(box) for _, box in objects]
+    if any(inside):
+        boxes = [box for (_, box), here in zip(objects, inside, strict=True) if here]
         near = Box(
-            zyx(np.min([b.start for b in inside], axis=0).tolist()),
-            zyx(np.max([b.stop for b in inside], axis=0).tolist()),
+            zyx(np.min([b.start for b in boxes], axis=0).tolist()),
+            zyx(np.max([b.stop for b in boxes], axis=0).tolist()),
         )
         labels, image = instances.read(near), None if raw is None else raw.read(near)
-        for label, box in objects:
-            if around.contains(box):
-                here = box.relative_to(near).slices
-                yield Crop(label, box, labels[here] == label, None if image is None else image[here], *given)
+        for label, box in itertools.compress(objects, inside):
+            part = box.relative_to(near).slices
+            yield Crop(label, box, labels[part] == label, None if image is None else image[part], *given)
         del labels, image
-    for label, box in objects:
-        if not around.contains(box):
+    for (label, box), here in zip(objects, inside, strict=True):
+        if not here:
             mask: Array = instances.read(box) == label
             yield Crop(label, box, mask, None if raw is None else raw.read(box), *given)
 
