@@ -67,12 +67,13 @@ def cheapest(
             heap[at] = moved
             where[moved] = at
         for k in range(len(steps)):
-            other = row[place[node] + steps[k]]
+            # Unsigned numbers need not be checked for places counted from the end.
+            other = row[np.uint64(place[node] + steps[k])]
             # What was left earlier is not farther, and what is outside is nothing.
-            if other < 0 or total[other] <= here:
+            if other < 0 or total[np.uint32(other)] <= here:
                 continue
-            reached = here + lengths[k] * 0.5 * (own + cost[other])
-            if reached < total[other]:
+            reached = here + lengths[k] * 0.5 * (own + cost[np.uint32(other)])
+            if reached < total[np.uint32(other)]:
                 total[other], before[other] = reached, node
                 at = where[other]
                 if at < 0:

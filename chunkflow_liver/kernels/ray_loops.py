@@ -15,16 +15,22 @@ def between(field: Array, z: float, y: float, x: float) -> float:
     z, y, x = min(max(z, 0.0), depth - 1.0), min(max(y, 0.0), height - 1.0), min(max(x, 0.0), width - 1.0)
     # The last voxel has no next one, which then has no weight.
     k, j, i = int(z), int(y), int(x)
-    k1, j1, i1 = min(k + 1, depth - 1), min(j + 1, height - 1), min(i + 1, width - 1)
+    k1, j1, i1 = (
+        np.uint64(min(k + 1, depth - 1)),
+        np.uint64(min(j + 1, height - 1)),
+        np.uint64(min(i + 1, width - 1)),
+    )
+    # Unsigned numbers need not be checked for places counted from the end.
+    k0, j0, i0 = np.uint64(k), np.uint64(j), np.uint64(i)
     a0, b0, c0 = 1.0 - (z - k), 1.0 - (y - j), 1.0 - (x - i)
     a1, b1, c1 = 1.0 - a0, 1.0 - b0, 1.0 - c0
-    value = field[k, j, i] * a0 * b0 * c0
-    value += field[k, j, i1] * a0 * b0 * c1
-    value += field[k, j1, i] * a0 * b1 * c0
-    value += field[k, j1, i1] * a0 * b1 * c1
-    value += field[k1, j, i] * a1 * b0 * c0
-    value += field[k1, j, i1] * a1 * b0 * c1
-    value += field[k1, j1, i] * a1 * b1 * c0
+    value = field[k0, j0, i0] * a0 * b0 * c0
+    value += field[k0, j0, i1] * a0 * b0 * c1
+    value += field[k0, j1, i0] * a0 * b1 * c0
+    value += field[k0, j1, i1] * a0 * b1 * c1
+    value += field[k1, j0, i0] * a1 * b0 * c0
+    value += field[k1, j0, i1] * a1 * b0 * c1
+    value += field[k1, j1, i0] * a1 * b1 * c0
     value += field[k1, j1, i1] * a1 * b1 * c1
     return np.float64(np.float32(value))
 

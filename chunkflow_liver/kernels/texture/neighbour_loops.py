@@ -66,7 +66,7 @@ def highest(numbers: Array) -> int:
     most = numbers[0]
     for number in numbers:
         most = max(most, number)
-    return np.int64(most)
+    return int(most)
 
 
 @compiled
@@ -98,7 +98,7 @@ def count_pairs(
     low, sides = boxes[:, 0], boxes[:, 1]
     canvas = np.zeros(places(sides), np.uint16)
     own = np.empty((len(runs), 2), np.int64)
-    wide = np.int32(highest(level)) + np.int32(1)
+    wide = np.int32(highest(level) + 1)
     counted = np.zeros(wide * wide, np.int32)
     seen = np.empty(min(len(counted), len(level)) + 1, np.int32)
     rows, voxel = 0, 0
@@ -109,13 +109,17 @@ def count_pairs(
             step = (offsets[d, 0] * sides[k, 1] + offsets[d, 1]) * sides[k, 2] + offsets[d, 2]
             known = 0
             for r in range(begin[k], begin[k + 1]):
-                for at in range(own[r, 0], own[r, 0] + own[r, 1]):
-                    i, j = np.int32(canvas[at]), np.int32(canvas[at + step])
+                first, last = own[r, 0], own[r, 0] + own[r, 1]
+                centre, other = canvas[first:last], canvas[first + step : last + step]
+                for x in range(len(centre)):
+                    i, j = np.int32(centre[x]), np.int32(other[x])
                     if not ordered:
                         i, j = min(i, j), max(i, j)
-                    pair = i * wide + j
-                    seen[known] = pair
-                    known += counted[pair] == 0
+                    # Unsigned numbers need not be checked for places counted from the end.
+                    pair = np.uint64(i * wide + j)
+                    if counted[pair] == 0:
+                        seen[known] = pair
+                        known += 1
                     counted[pair] += 1
             seen[:known].sort()
             for pair in seen[:known]:

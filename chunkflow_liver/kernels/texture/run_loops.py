@@ -77,11 +77,12 @@ def run_sums(
             if met[k, d]:
                 step = (offsets[d, 0] * (shape[k, 1] + 2) + offsets[d, 1]) * (shape[k, 2] + 2) + offsets[d, 2]
                 for i in range(n):
-                    number, before = canvas[at[i]], at[i] - step
-                    along = length[before] * (canvas[before] == number)
-                    length[at[i]] = along + 1
+                    # Unsigned numbers need not be checked for places counted from the end.
+                    here, before = np.uint64(at[i]), np.uint64(at[i] - step)
+                    along = length[before] * (canvas[before] == canvas[here])
+                    length[here] = along + 1
                     # A run passes here once for every length that it reaches.
-                    reached[begin[number] + along] += 1
+                    reached[np.uint64(begin[canvas[here]] + along)] += 1
                 for number in range(1, len(begin) - 1):
                     for i in range(begin[number], begin[number + 1] - 1):
                         counted[i] += weights[d] * (reached[i] - reached[i + 1])

@@ -16,12 +16,12 @@ def find_zones(
     """Fill `of`, `grey` and `size` (int64) with object, gray level and voxels of all zones; how many.
 
     The objects are those of `whole.Packed`; voxels of one level that touch, with 26 neighbours, are a zone.
-    Numbers of zones are at most those of voxels of an object, which fit int32.
+    Numbers of zones are at most those of voxels of an object, which fit uint32.
     """
     places, most = room(voxel, shape)
-    canvas, zone = np.zeros(places, np.uint16), np.empty(places, np.int32)
-    at, joined, number = np.empty(most, np.int64), np.empty(most, np.int32), np.empty(most, np.int64)
-    earlier = np.empty(12, np.int64)
+    canvas, zone = np.zeros(places, np.uint16), np.empty(places, np.uint32)
+    at, joined, number = np.empty(most, np.int64), np.empty(most, np.uint32), np.empty(most, np.int64)
+    earlier = np.empty(12, np.uint64)
     found = 0
     for k in range(len(shape)):
         row = shape[k, 2] + 2
@@ -44,29 +44,29 @@ def find_zones(
         n = painted(mask[box[k] :], level[voxel[k] : voxel[k + 1]], shape[k], canvas, at)
         known = 0
         for i in range(n):
-            place = at[i]
-            own = canvas[place]
-            if canvas[place - plane] == own:
+            # Unsigned numbers need not be checked for places counted from the end.
+            place = np.uint64(at[i])
+            own, above = canvas[place], place - np.uint64(plane)
+            if canvas[above] == own:
                 # It touches all the others, which are its own already.
-                zone[place] = zone[place - plane]
+                zone[place] = zone[above]
                 continue
-            root = -1
-            last = 4 if canvas[place - row] == own else 12
+            root = np.uint32(known)
+            last = 4 if canvas[place - earlier[0]] == own else 12
             for e in range(last):
                 if canvas[place - earlier[e]] == own:
                     other = zone[place - earlier[e]]
                     while joined[other] != other:
                         joined[other] = joined[joined[other]]
                         other = joined[other]
-                    if root < 0:
+                    if root == known:
                         root = other
                     elif root < other:
                         joined[other] = root
                     elif other < root:
                         joined[root] = other
                         root = other
-            if root < 0:
-                root = known
+            if root == known:
                 joined[root] = root
                 known += 1
             zone[place] = root
