@@ -16,6 +16,10 @@ from chunkflow_liver.kernels.texture.pairs import direction_lengths
 from chunkflow_liver.xp import Array, on_host
 
 RUN_OFFSETS = half_offsets((1,))
+_BESIDE = [(0, 1, 0), (1, -1, 1), (1, -1, 0), (1, -1, -1)]
+EARLIER = [*_BESIDE, *(step for step in RUN_OFFSETS if step not in (*_BESIDE, (1, 0, 0)))]
+"""Offsets from an earlier neighbour to a voxel, all but (1, 0, 0): that one touches all others, the first
+all but the three after it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +86,9 @@ def zone_rows(crops: Sequence[Crop]) -> Rows:
 
     packed = _packed(crops)
     zones = np.empty((3, len(packed.level)), np.int64)
-    count = find_zones(packed.mask, packed.level, packed.box, packed.voxel, packed.shape, *zones)
+    count = find_zones(
+        packed.mask, packed.level, packed.box, packed.voxel, packed.shape, np.array(EARLIER), *zones
+    )
     of, level, size = zones[:, :count]
     reach, most = int(level.max()) + 1, int(size.max()) + 1
     key, n = np.unique((of * reach + level) * most + size, return_counts=True)

@@ -11,12 +11,20 @@ from chunkflow_liver.xp import Array
 
 @compiled
 def find_zones(
-    mask: Array, level: Array, box: Array, voxel: Array, shape: Array, of: Array, grey: Array, size: Array
+    mask: Array,
+    level: Array,
+    box: Array,
+    voxel: Array,
+    shape: Array,
+    offsets: Array,
+    of: Array,
+    grey: Array,
+    size: Array,
 ) -> int:
     """Fill `of`, `grey` and `size` (int64) with object, gray level and voxels of all zones; how many.
 
-    The objects are those of `whole.Packed`; voxels of one level that touch, with 26 neighbours, are a zone.
-    Numbers of zones are at most those of voxels of an object, which fit uint32.
+    The objects are those of `whole.Packed`, `offsets` those of `whole.EARLIER`; voxels of one level that
+    touch, with 26 neighbours, are a zone. Zones are at most as many as voxels of an object, which fit uint32.
     """
     places, most = room(voxel, shape)
     canvas, zone = np.zeros(places, np.uint16), np.empty(places, np.uint32)
@@ -26,21 +34,8 @@ def find_zones(
     for k in range(len(shape)):
         row = shape[k, 2] + 2
         plane = row * (shape[k, 1] + 2)
-        # The first touches all others but the three after it, so that those are all there is to ask.
-        earlier[:] = (
-            row,
-            plane - row - 1,
-            plane - row,
-            plane - row + 1,
-            1,
-            row - 1,
-            row + 1,
-            plane - 1,
-            plane + 1,
-            plane + row - 1,
-            plane + row,
-            plane + row + 1,
-        )
+        for e in range(12):
+            earlier[e] = np.uint64(offsets[e, 0] * plane + offsets[e, 1] * row + offsets[e, 2])
         n = painted(mask[box[k] :], level[voxel[k] : voxel[k + 1]], shape[k], canvas, at)
         known = 0
         for i in range(n):
