@@ -54,7 +54,7 @@ def object_corners(
     for n in range(objects):
         runs, start = (begin[n], begin[n + 1]), made
         long = _lines(row, ends, runs, shape, lines)
-        middle = made
+        middle, between = made, (_NONE, _integer(_NEVER))
         for step in range(6):
             # Of what is whole the planes of voxels come first: they spare nearly all of the others.
             kind = 2 * (step % 3) + step // 3 if whole[n] else step
@@ -64,13 +64,14 @@ def object_corners(
                 if step == 3:
                     planes, around = widen(out, start, made, size, squares[n])
                     middle = made
-                if not farther(out, planes, around, kind - 1, size, squares[n, kind >> 1]):
+                between = farther(out, planes, around, kind - 1, size, squares[n, kind >> 1])
+                if between[0] > between[1]:
                     continue
             used = long
             if kind & 1 and kind < 4:
-                used = _line_differences(row, ends, runs, shape, kind, points)
+                used = _line_differences(row, ends, runs, shape, kind, between, points)
             elif kind >= 4:
-                points, used = _columns(row, ends, runs, shape, kind, edges, points)
+                points, used = _columns(row, ends, runs, shape, kind, between, edges, points)
             some = points if kind & 1 or kind >= 4 else lines
             if kind >= 2:
                 if len(ordered) < used:
@@ -123,9 +124,18 @@ def _lines(
 
 @compiled
 def _line_differences(
-    row: Array, ends: Array, runs: tuple[int, int], shape: tuple[int, int, int, int], kind: int, points: Array
+    row: Array,
+    ends: Array,
+    runs: tuple[int, int],
+    shape: tuple[int, int, int, int],
+    kind: int,
+    between: tuple[int, int],
+    points: Array,
 ) -> Any:
-    """First and last x at which rows and the next ones along z (`kind` 1) or y (3) differ."""
+    """First and last x at which rows and the next ones along z (`kind` 1) or y (3) differ.
+
+    Only planes from the first to the last of `between` are wanted.
+    """
     next_, used = shape[3] if kind == 1 else 1, _NONE
     # What differs from nothing behind the last row of the array is no longer than the row itself.
     rows = shape[1] if kind == 1 else min(shape[1], shape[3] - 1)
@@ -140,7 +150,9 @@ def _line_differences(
             i += 1
         while j < runs[1] and row[j] == here + next_:
             j += 1
-        if here < 0 or here // shape[3] >= shape[0] or here % shape[3] >= rows:
+        z, y = here // shape[3], here % shape[3]
+        plane = z if kind == 1 else y
+        if here < 0 or z >= shape[0] or y >= rows or plane < between[0] or plane > between[1]:
             continue
         low, high, inside = _NEVER, -1, False
         at, beside = 2 * a, 2 * b
@@ -159,7 +171,6 @@ def _line_differences(
         if inside:
             high = shape[2] - 1
         if high >= 0:
-            z, y = here // shape[3], here % shape[3]
             points[used, 0], points[used, 1], points[used, 2], points[used, 3] = z, y, low, high
             used += 1
     return used
@@ -172,12 +183,14 @@ def _columns(
     runs: tuple[int, int],
     shape: tuple[int, int, int, int],
     kind: int,
+    between: tuple[int, int],
     edges: Array,
     points: Array,
 ) -> tuple[Array, int]:
     """First and last y of the columns of an object, in planes across x (`kind` 4) or between two (5).
 
-    `edges` (2, x) is a row of _NEVER and one of -1, and is left so. Returns `points`, longer if need be.
+    Between planes, only those from the first to the last of `between` are wanted. `edges` (2, x) is a row of
+    _NEVER and one of -1, and is left so. Returns `points`, longer if need be.
     """
     used, i, z = _NONE, runs[0], _NONE
     while i < runs[1]:
@@ -195,13 +208,14 @@ def _columns(
                     edges[0, x] = min(edges[0, x], y)
                     edges[1, x] = y
             else:
-                start = max(_NONE, start - 1)
-                edges[0, start] = min(edges[0, start], y)
-                edges[1, start] = y
-                if ends[i - 1, 1] <= shape[2]:
+                start -= 1
+                if between[0] <= start <= between[1]:
+                    edges[0, start] = min(edges[0, start], y)
+                    edges[1, start] = y
+                if ends[i - 1, 1] <= shape[2] and between[0] <= stop - 1 <= between[1]:
                     edges[0, stop - 1] = min(edges[0, stop - 1], y)
                     edges[1, stop - 1] = y
-            first, last = min(first, start), max(last, stop - 1)
+            first, last = min(first, max(_NONE, start)), max(last, stop - 1)
         if used + last - first >= len(points):
             points = longer(points, used, 2 * len(points) + last - first)
         for x in range(first, last + 1):

@@ -17,6 +17,8 @@ _integer: Any = np.int64
 _GROUP, _FEW = 16, 64
 # Bits per axis of the cells that bring them together.
 _BITS = 3
+# Beyond all planes.
+_NEVER = 1 << 30
 # Above what rounding can do to a bound.
 _ABOVE = 1 + 1e-9
 
@@ -76,9 +78,15 @@ def widen(points: Array, begin: int, end: int, size: Array, best: Array) -> tupl
 
 
 @compiled
-def farther(points: Array, some: Array, around: Array, kind: int, size: Array, best: float) -> bool:
-    """Whether corners of neighbouring planes of a `kind`, from `widen`, are farther apart than `best`."""
+def farther(
+    points: Array, some: Array, around: Array, kind: int, size: Array, best: float
+) -> tuple[int, int]:
+    """First and last plane of a `kind` of which corners are farther than `best` from some of the next plane.
+
+    `some` and `around` are what `widen` gave. The last is before the first if there is none.
+    """
     scale = _scale(size, kind >> 1)
+    low, high = _NEVER, -1
     for k in range(1, len(some)):
         first, middle, last = some[k - 1, 0], some[k, 0], some[k, 1]
         if points[first, 1] != kind or points[middle, 1] != kind or points[first, 2] + 1 != points[middle, 2]:
@@ -89,9 +97,9 @@ def farther(points: Array, some: Array, around: Array, kind: int, size: Array, b
         for i in range(first, middle):
             place = (0.0, float(points[i, 3]), float(points[i, 4]))
             for j in range(middle, last):
-                if _square(points, j, place, scale) * _ABOVE > best:
-                    return True
-    return False
+                if high < points[first, 2] and _square(points, j, place, scale) * _ABOVE > best:
+                    low, high = min(low, _integer(points[first, 2])), _integer(points[first, 2])
+    return low, high
 
 
 @compiled

@@ -78,8 +78,9 @@ def cell_sums(runs: ObjectRuns, *, low: Zyx, owned: Zyx, origin: Zyx) -> tuple[R
         `label` (uint64), `code` (uint8; bit i is set where corner `CORNERS[i]` has the label) and `count`
         (int64), sorted by label and code.
     volumes : dict of ndarray of shape (L,)
-        `label` and `half_voxels` (int64; 48 times the volume, see `volumes`, seen from the volume's first
-        voxel) of the objects that have such cells.
+        `label`; `half_voxels` (int64; 48 times the volume, see `volumes`, seen from the volume's first
+        voxel); `open_z`, `open_y`, `open_x` (int64; what it would have more for one voxel along an axis,
+        0 where the mesh is closed) of the objects that have such cells.
 
     Notes
     -----
@@ -90,10 +91,11 @@ def cell_sums(runs: ObjectRuns, *, low: Zyx, owned: Zyx, origin: Zyx) -> tuple[R
     frame = np.array([[runs.height] * 3, [-n for n in low], owned, origin], np.int64)
     volume, vector = volumes()
     adds = np.concatenate([volume[:, None], 2 * vector], axis=1)
-    of, code, count, total = count_cells(runs.begin, runs.row, runs.ends, frame, _sides(), adds)
-    some = np.bincount(of, minlength=len(total)) > 0
+    of, code, count, totals = count_cells(runs.begin, runs.row, runs.ends, frame, _sides(), adds)
+    some = np.bincount(of, minlength=len(runs.label)) > 0
+    names = ("half_voxels", "open_z", "open_y", "open_x")
     cells = {"label": runs.label[of], "code": code, "count": count}
-    return cells, {"label": runs.label[some], "half_voxels": total[some]}
+    return cells, {"label": runs.label[some], **dict(zip(names, totals[:, some], strict=True))}
 
 
 def areas(voxel_nm: Nm) -> Array:

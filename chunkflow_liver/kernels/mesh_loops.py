@@ -28,16 +28,17 @@ def count_cells(
     (z + 1, y + 1): `sides[0, p]` are the bits of a code for voxels of these rows at the cell's x,
     `sides[1, p]` at x + 1. `volumes` (256, 4) is what a code adds by itself and per voxel along z, y and x.
 
-    Returns object, code and count of the rows that are not 0; total of every object. A sum that passes
-    int64 wraps there and back: the volume of the whole object, seen from a point near it, is below 2**63,
-    and additions of wrapped numbers are exact modulo 2**64.
+    Returns object, code and count of the rows that are not 0; the volume of every object, and what one voxel
+    along z, y and x adds to it (shape (4, L)). A sum that passes int64 wraps there and back: the volume of
+    the whole object, seen from a point near it, is below 2**63, and additions of wrapped numbers are exact
+    modulo 2**64.
     """
     objects, height, most = len(begin) - 1, frame[0, 0], 0
     for n in range(objects):
         # Both ends of a run are met with four pairs of rows, and each begins two codes.
         most += min(254, 16 * (begin[n + 1] - begin[n]))
     which, codes, counts = np.empty(most, np.int64), np.empty(most, np.uint8), np.empty(most, np.int64)
-    total, count, rows = np.zeros(objects, np.int64), np.zeros(256, np.int64), 0
+    totals, count, rows = np.zeros((4, objects), np.int64), np.zeros(256, np.int64), 0
     flat = ends.reshape(2 * len(ends))
     for n in range(objects):
         stop, sum_ = begin[n + 1], _integer(0)
@@ -81,9 +82,11 @@ def count_cells(
                 which[rows], codes[rows], counts[rows] = n, k, count[k]
                 rows += 1
                 sum_ += count[k] * volumes[k, 0]
+                for axis in range(1, 4):
+                    totals[axis, n] += count[k] * volumes[k, axis]
                 count[k] = 0
-        total[n] = sum_
-    return which[:rows], codes[:rows], counts[:rows], total
+        totals[0, n] = sum_
+    return which[:rows], codes[:rows], counts[:rows], totals
 
 
 @compiled

@@ -29,7 +29,8 @@ def list_runs(image: Array) -> tuple[Array, Array, Array]:
     differs = np.zeros(-(-width // 8) * 8, np.uint8)
     words = differs.view(np.uint64)
     at = np.empty(len(differs) + 1, np.int32)
-    runs, made = np.empty((_FIRST, 4), np.int32), 0
+    # Memory is used as it is written to.
+    runs, made = np.empty((max(_FIRST, image.size // 32), 4), np.int32), 0
     names, lengths, slots = np.empty(_FIRST, image.dtype), np.zeros(_FIRST, np.int64), 0
     table = np.zeros(4 * _FIRST, np.int32)
     for z in range(depth):

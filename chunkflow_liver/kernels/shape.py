@@ -10,7 +10,7 @@ import numpy as np
 from chunkflow_liver.geometry import NM_PER_UM, Nm, zyx
 from chunkflow_liver.kernels.diameters import DIAMETERS, extreme_voxels, largest, merge_voxels
 from chunkflow_liver.kernels.features import Group, Rows, Settings, Sums, View, add_rows, runs_ahead
-from chunkflow_liver.kernels.mesh import areas, cell_sums, volumes
+from chunkflow_liver.kernels.mesh import areas, cell_sums
 from chunkflow_liver.kernels.object_runs import ObjectRuns
 from chunkflow_liver.xp import Array
 
@@ -66,10 +66,10 @@ def shape_sums(view: View) -> Sums:
     Returns
     -------
     dict of dict of ndarray
-        `cells` (`label, code, count`: marching-cubes cells that the block owns, the one with its first
-        corner in it), `volumes` (`label, half_voxels`: 48 times the volume under those cells, seen from
-        the volume's first voxel), `diameters` (`label` and squares in nm^2: objects that lie in the block
-        as a whole) and `voxels` (extreme voxels of all others, see `kernels.diameters`).
+        `cells` and `volumes` (see `mesh.cell_sums`: marching-cubes cells that the block owns, the one with
+        its first corner in it, and the volume under them), `diameters` (`label` and squares in nm^2:
+        objects that lie in the block as a whole) and `voxels` (extreme voxels of all others, see
+        `kernels.diameters`).
     """
     surface, write = view.shared(surface_sums), view.block.write
     whole = whole_here(view)[view.rank(surface.runs.label)]
@@ -163,16 +163,17 @@ SHAPE = Group(
 def mesh_um(sums: Sums, objects: Rows, voxel_nm: Nm) -> tuple[Array, Array]:
     """Area (um^2) and volume (um^3) of the mesh of whole objects, from merged `cells` and `volumes`."""
     label, found = objects["label"], sums["cells"]
-    rank = np.searchsorted(label, found["label"])
-    area = np.zeros(len(label))
-    np.add.at(area, rank, areas(voxel_nm)[found["code"]] * found["count"])
-    halves = np.zeros(len(label), np.int64)
-    halves[np.searchsorted(label, sums["volumes"]["label"])] = sums["volumes"]["half_voxels"]
-    _, vector = volumes()
-    for axis, name in enumerate(("bbox_z_min", "bbox_y_min", "bbox_x_min")):
-        open_ = np.zeros(len(label), np.int64)
-        np.add.at(open_, rank, vector[found["code"], axis] * found["count"])
-        halves -= 2 * (objects[name] - 1) * open_
+    # The rows of an object follow each other.
+    begin = np.flatnonzero(np.diff(found["label"], prepend=np.uint64(0)))
+    rank = np.searchsorted(label, found["label"][begin])
+    area, halves = np.zeros(len(label)), np.zeros(len(label), np.int64)
+    if len(begin):
+        area[rank] = np.add.reduceat(areas(voxel_nm)[found["code"]] * found["count"], begin)
+    inside = sums["volumes"]
+    rank = np.searchsorted(label, inside["label"])
+    halves[rank] = inside["half_voxels"]
+    for axis in "zyx":
+        halves[rank] -= (objects[f"bbox_{axis}_min"][rank] - 1) * inside[f"open_{axis}"]
     return area / NM_PER_UM**2, halves * (float(np.prod(np.array(voxel_nm) / NM_PER_UM)) / 48)
 
 
