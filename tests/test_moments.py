@@ -208,6 +208,18 @@ def test_a_rod_of_many_voxels_has_its_length(long):
     assert table["axis_middle_nm"].tolist() == [0.0]
 
 
+@pytest.mark.parametrize("voxel_nm", [VOXEL_NM, (40.0, 5.8667, 5.8667)])
+def test_oblique_lines_and_planes_are_flat(voxel_nm):
+    """A diagonal of three voxels, and the plane z = y; a line has one axis, a plane two."""
+    line = np.eye(3, dtype=np.uint8)[:, :, None] * np.eye(3, dtype=np.uint8)[:, None, :]
+    plane = np.repeat(np.eye(5, dtype=np.uint8)[:, :, None], 4, axis=2)
+    for labels, axes in ((line, 1), (plane, 2)):
+        table = describe(block_sums(labels), voxel_nm, labels.shape)
+        lengths = [table[f"axis_{name}_nm"][0] for name in ("major", "middle", "minor")]
+        assert [length > 1 for length in lengths] == [True] * axes + [False] * (3 - axes)
+        assert lengths[axes:] == [0.0] * (3 - axes)
+
+
 def test_many_parts_are_merged_in_batches(monkeypatch):
     monkeypatch.setattr(moments, "_BATCH_ROWS", 3)
     labels = objects((6, 6, 6), 5)

@@ -38,6 +38,7 @@ EXTREMES = {
 }
 
 LONGEST_SIDE = 1 << 20
+_FLAT = 2.0**-48
 _SLAB_VOXELS = 1 << 20
 _BATCH_ROWS = 1 << 18
 _INT64_MAX = 2**63 - 1
@@ -334,7 +335,9 @@ def _axes(sums: Sums, voxel_nm: Nm) -> dict[str, Array]:
         matrix[:, i, j] = _covariance(n, second, first[a], first[b]) * (size[a] * size[b])
         matrix[:, j, i] = matrix[:, i, j]
     values, vectors = np.linalg.eigh(matrix)
-    lengths = 4.0 * np.sqrt(np.maximum(values, 0.0))
+    # Of a flat object what is left is rounding: two layers 2^20 voxels long are still far above it.
+    values = np.where(values > _FLAT * values[:, 2:], values, 0.0)
+    lengths = 4.0 * np.sqrt(values)
     major = vectors[:, :, 2]
     largest = np.abs(major).argmax(axis=1, keepdims=True)
     major = major * np.where(np.take_along_axis(major, largest, axis=1) < 0, -1.0, 1.0)
