@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -120,7 +121,7 @@ class Plan:
         of the last operation alone is the same as at the end of a longer one.
         """
         made = dict(before or {})
-        package = version("chunkflow-liver")
+        package = _release()
         for stage in self.stages:
             description = describe(stage, made, package)
             digest = fingerprint(description)
@@ -148,7 +149,7 @@ class Plan:
             for volume in stage.inputs
             if isinstance(volume, Volume) and handle_key(volume) not in made
         }
-        about = {"inputs": list(inputs.values()), "version": version("chunkflow-liver")}
+        about = {"inputs": list(inputs.values()), "version": _release()}
         return cast(dict[str, Any], plain({**fold.provenance, **about}))
 
     def check(self, memory_bytes: float | None = None) -> None:
@@ -216,6 +217,12 @@ class Plan:
             f"about {size(self.expected_disk_bytes)} on disk, work folder {self.work}"
         )
         return "\n".join(text)
+
+
+@cache
+def _release() -> str:
+    """The package's version; to find it takes milliseconds."""
+    return version("chunkflow-liver")
 
 
 def nearest_folder(path: Path) -> Path:
