@@ -237,6 +237,7 @@ class _Search:
         steps = np.maximum((abs(offsets) - 1) * size + 1, 0)
         bound = z[steps[:, 0]] + y[steps[:, 1]] + x[steps[:, 2]]
         offsets = offsets[np.argsort(bound, kind="stable")][: int((bound <= limit).sum())]
+        entries = np.ascontiguousarray(entries.T)
         around = _spread(smallest, far, np.minimum), _spread(largest, far, np.maximum)
         return cls(labels, size, around, (begins, entries), offsets, unit.voxel, limit)
 

@@ -103,8 +103,8 @@ def meetings(
     size, cells : tuple of int
         Voxels of a cell, and number of cells, along (z, y, x).
     inside : tuple of ndarray
-        Where the voxels of each cell begin (cells + 1, int64), and those voxels, as `fill_cells` gives them,
-        sorted by label in each cell; the first of a label has in the last column how many it has there.
+        Where the voxels of each cell begin (cells + 1, int64), and those voxels, columns of what `fill_cells`
+        gives, sorted by label in each cell; the first of a label has in the last row how many it has there.
     offsets : ndarray of shape (K, 3), int64
         From the cell of a voxel to those that may hold what it meets, near ones first.
     lengths : tuple of int
@@ -132,7 +132,7 @@ def meetings(
     """
     begins, entries = inside
     beside = np.empty((len(offsets), 2), np.int64)
-    slots, groups, sites = np.empty((0, 4), np.int64), np.empty((0, 3), np.int64), np.empty((4, 0), np.int64)
+    slots, groups, sites = np.empty((0, 4), np.int64), np.empty((0, 3), np.int64), np.empty((3, 0), np.int64)
     count, i = 0, first
     while i < len(voxels):
         home = (
@@ -172,7 +172,7 @@ def meetings(
         if held > len(groups):
             room = 2 * held
             slots, groups = np.empty((room, 4), np.int64), np.empty((room, 3), np.int64)
-            sites = np.empty((4, room), np.int64)
+            sites = np.empty((3, room), np.int64)
         labels = _by_label(beside[:near], inside, nobody, slots, groups)
         _nearest_sites(slots[:labels], groups, entries, (low, high), lengths, limit, sites)
         while i < stop:
@@ -222,8 +222,8 @@ def _by_label(beside: Array, inside: tuple[Array, Array], nobody: int, slots: Ar
         cell, bound = beside[k, 0], beside[k, 1]
         e = begins[cell]
         while e < begins[cell + 1]:
-            label, begin = entries[e, 3], e
-            e += entries[e, 4]
+            label, begin = entries[3, e], e
+            e += entries[4, e]
             if label == nobody:
                 continue
             s = 0
@@ -255,41 +255,42 @@ def _nearest_sites(
     Where those of a label begin and end replaces the groups in `slots`.
     """
     low, high = box
+    entry_z, entry_y, entry_x = entries[0], entries[1], entries[2]
+    site_z, site_y, site_x = sites[0], sites[1], sites[2]
+    apart = np.empty(sites.shape[1], np.int64)
     end = 0
     for s in range(len(slots)):
         begin, g, farthest = end, slots[s, 1], limit
         while g >= 0:
-            e, bound = groups[g, 0], groups[g, 1]
+            e = groups[g, 0]
+            if groups[g, 1] <= farthest:
+                for c in range(e, e + entries[4, e]):
+                    far = _square(
+                        max(entry_z[c] - low[0], high[0] - entry_z[c]),
+                        max(entry_y[c] - low[1], high[1] - entry_y[c]),
+                        max(entry_x[c] - low[2], high[2] - entry_x[c]),
+                        lengths,
+                        limit,
+                    )
+                    farthest = min(farthest, far)
             g = groups[g, 2]
-            if bound > farthest:
-                continue
-            for other in range(e, e + entries[e, 4]):
-                z, y, x = entries[other, 0], entries[other, 1], entries[other, 2]
-                near = _square(
-                    max(z - high[0], low[0] - z),
-                    max(y - high[1], low[1] - y),
-                    max(x - high[2], low[2] - x),
-                    lengths,
-                    limit,
-                )
-                if near > farthest:
-                    continue
-                far = _square(
-                    max(z - low[0], high[0] - z),
-                    max(y - low[1], high[1] - y),
-                    max(x - low[2], high[2] - x),
-                    lengths,
-                    limit,
-                )
-                farthest = min(farthest, far)
-                sites[0, end], sites[1, end], sites[2, end], sites[3, end] = z, y, x, near
-                end += 1
-        kept = begin
-        for c in range(begin, end):
-            if sites[3, c] <= farthest:
-                sites[0, kept], sites[1, kept], sites[2, kept] = sites[0, c], sites[1, c], sites[2, c]
-                kept += 1
-        end = kept
+        g = slots[s, 1]
+        while g >= 0:
+            e = groups[g, 0]
+            if groups[g, 1] <= farthest:
+                for c in range(e, e + entries[4, e]):
+                    apart[c - e] = _square(
+                        max(entry_z[c] - high[0], low[0] - entry_z[c]),
+                        max(entry_y[c] - high[1], low[1] - entry_y[c]),
+                        max(entry_x[c] - high[2], low[2] - entry_x[c]),
+                        lengths,
+                        limit,
+                    )
+                for c in range(e, e + entries[4, e]):
+                    # It is overwritten if it is too far, which takes no branch.
+                    site_z[end], site_y[end], site_x[end] = entry_z[c], entry_y[c], entry_x[c]
+                    end += apart[c - e] <= farthest
+            g = groups[g, 2]
         slots[s, 1], slots[s, 2] = begin, end
 
 
