@@ -95,7 +95,7 @@ def _objects(labels: Array, number: int | None) -> Array:
     """Labels of objects: all of them, or one class."""
     if number is not None:
         kind = np.min_scalar_type(number).type
-        return np.where(labels == number, kind(number), kind(0))
+        return (labels == number) * kind(number)
     return labels.view(np.uint8) if labels.dtype == bool else labels
 
 
