@@ -84,6 +84,10 @@ def test_necks_contact_and_cells_are_those_of_the_scene(whole):
     tests = found["-tests"]
     assert (tests["objects"][0], tests["missing"][0]) == (1, 1)
     assert 0 < tests["p_value"][0] <= 1
+    # Cell 5 has objects with and without a neck and no contact; cell 1 has no object without one.
+    assert np.isnan(tests["p_value"][1])
+    assert tests["no_test"] == ["", "no contact in any cell that has both"]
+    assert cells["no_test"] == ["", "no contact on any object that has both"]
 
 
 def test_objects_without_a_cell_are_in_no_test(whole, tmp_path):
@@ -210,6 +214,7 @@ def test_no_objects_are_no_rows(tmp_path):
     found = tables(tmp_path / "work")
     assert [len(next(iter(found[p].values()))) for p in PARTS] == [0, 0, 0, 0, 2]
     assert np.isnan(found["-tests"]["p_value"]).all()
+    assert found["-tests"]["no_test"] == [nothing for nothing, _ in narrowing.NO_TEST]
 
 
 def test_a_broken_run_goes_on_to_the_same_bytes(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -83,7 +83,6 @@ def within_objects(
     permutations: int,
     draws: int,
     seed: int | tuple[int, int],
-    studentised: bool = False,
 ) -> dict[str, float]:
     """Narrowings against other places of the same objects.
 
@@ -95,9 +94,6 @@ def within_objects(
         Of the test and for the intervals.
     seed : int or tuple of int
         Of the random numbers of both.
-    studentised : bool
-        Whether the mean difference is divided by its standard error, of two variances that all objects
-        share, before it is compared; for objects of many windows.
 
     Returns
     -------
@@ -132,8 +128,7 @@ def within_objects(
     .. [2] Davison and Hinkley, Bootstrap Methods and their Application (1997), section 3.8
     .. [3] Fieller, J. R. Stat. Soc. B 16 (1954), doi:10.1111/j.2517-6161.1954.tb00159.x
     """
-    seen = seen.of(np.lexsort((seen.area, seen.density, ~seen.narrow, seen.label)))
-    objects = _objects(seen)
+    objects = _objects(seen := _sorted(seen, seen.label))
     both = (objects.narrow > 0) & (objects.narrow < objects.windows)
     informative = both & (objects.total > 0)
     missing = int((both & ~informative).sum())
@@ -144,11 +139,15 @@ def within_objects(
     narrow = objects.narrow_total / objects.narrow
     control = (objects.total - objects.narrow_total) / (objects.windows - objects.narrow)
     rng = np.random.default_rng(seed)
-    extreme = _extreme(_deviations(seen, objects), objects, permutations, rng, studentised=studentised)
-    return _effect(narrow, control, objects.cell, draws, rng) | {
-        "missing": missing,
-        "p_value": (1 + extreme) / (1 + permutations),
-    }
+    p_value = _p_value(
+        _deviations(seen, objects),
+        np.arange(len(seen.label) + 1),
+        _begins(objects.windows),
+        seen.narrow.astype(np.int64),
+        permutations,
+        rng,
+    )
+    return _effect(narrow, control, objects.cell, draws, rng) | {"missing": missing, "p_value": p_value}
 
 
 def between_objects(seen: Observed, *, permutations: int, draws: int, seed: int) -> dict[str, float]:
@@ -169,43 +168,66 @@ def between_objects(seen: Observed, *, permutations: int, draws: int, seed: int)
 
     Notes
     -----
-    Permutations exchange objects with and without narrowings in each cell. Intervals draw whole cells;
-    from one cell, objects of each kind, with the degrees of freedom of the rarer kind.
+    A permutation draws anew, in each cell, which objects have the narrowings and at which of their windows
+    they lie: the value of an object with narrowings comes from less surface and varies more, and so it does
+    in every permutation. Where objects of a cell, and windows of an object, may be exchanged without an
+    effect, p is exact for any number of them and any distribution. Windows of unequal surface are brought
+    to one variance as in `within_objects`. The statistic is the mean difference over its standard error,
+    with one variance for each kind of object, so that p holds for many objects also where the two kinds
+    vary unequally [1]_ [2]_. An object that has fewer windows than the narrowings it is given has all.
 
-    The value of an object with narrowings comes from less surface and varies more, so that what is
-    permuted is the difference over its standard error, with one variance for each kind of object [1]_:
-    the mean difference alone gives small p-values too often where few objects have a narrowing (0.24 to
-    0.3 of them up to 0.05 in simulations without an effect; with its error 0.02 to 0.11).
+    Intervals draw whole cells; from one cell, objects of each kind, with the degrees of freedom of the
+    rarer kind.
 
     References
     ----------
     .. [1] Janssen, Statistics and Probability Letters 36 (1997), doi:10.1016/S0167-7152(97)00043-6
+    .. [2] Chung and Romano, Annals of Statistics 41 (2013), doi:10.1214/13-AOS1090
     """
-    objects = _objects(seen.of(np.lexsort((seen.density, ~seen.narrow, seen.label))))
+    objects = _objects(seen := _sorted(seen, seen.label))
     treated = objects.narrow > 0
+    row = np.unique(objects.cell, return_inverse=True)[1]
+    some, size = np.bincount(row, treated), np.bincount(row)
+    both = (some > 0) & (some < size)
+    # All contact of a cell decides: it does not depend on who has the narrowings.
+    kept = both & (np.bincount(row, objects.total) > 0)
+    missing = int((both & ~kept).sum())
+    if not kept.any():
+        return _nothing(missing)
+    chosen = kept[row]
+    seen = seen.of(chosen[objects.row])
+    treated, row = treated[chosen], np.unique(row[chosen], return_inverse=True)[1]
+    # Objects by cell, those with narrowings first.
+    rank = np.argsort(np.lexsort((~treated, row)))
+    objects = _objects(seen := _sorted(seen, rank[_objects(seen).row]))
+    treated, row = objects.narrow > 0, np.sort(row)
+    rng = np.random.default_rng(seed)
+    p_value = _p_value(
+        _levels(seen, objects) + _deviations(seen, objects),
+        _begins(objects.windows),
+        _begins(np.bincount(row)),
+        objects.narrow,
+        permutations,
+        rng,
+        studentised=True,
+    )
     value = np.where(
         treated, objects.narrow_total / np.maximum(objects.narrow, 1), objects.total / objects.windows
     )
-    pooled = Observed(value, treated, objects.cell, np.zeros(len(value), np.int64), np.ones(len(value)))
-    found = within_objects(pooled, permutations=permutations, draws=1, seed=seed, studentised=True)
-    row = np.unique(objects.cell, return_inverse=True)[1]
-    some, size = np.bincount(row, treated), np.bincount(row)
-    total, contact = np.bincount(row, value * treated), np.bincount(row, value)
-    kept = (some > 0) & (some < size) & (contact > 0)
-    if not kept.any():
+    cells = np.arange(row[-1] + 1)
+    narrow, control = (
+        np.bincount(row, value * kind) / np.bincount(row, kind) for kind in (treated, ~treated)
+    )
+    found = _effect(narrow, control, cells, draws, rng)
+    found |= {"objects": len(row), "missing": missing, "p_value": p_value}
+    if len(cells) > 1:
         return found
-    rng = np.random.default_rng(seed)
-    if kept.sum() > 1:
-        means = np.stack([total / np.maximum(some, 1), (contact - total) / np.maximum(size - some, 1)], 1)
-        units, spread = int(kept.sum()), _spread(means[kept], np.ones(kept.sum()), draws, rng)
-    else:
-        units = int(min(some[kept][0], (size - some)[kept][0]))
-        spread = np.zeros((2, 2))
-        for kind, side in ((treated, [1.0, 0.0]), (~treated, [0.0, 1.0])):
-            own = np.sort(value[kept[row] & kind])
-            spread += _spread(own[:, None] * side, np.ones(len(own)), draws, rng)
-    sizes = {"objects": int(size[kept].sum()), "cells": int(kept.sum())}
-    return found | sizes | _intervals(found["mean_narrow"], found["mean_control"], spread, units)
+    spread = np.zeros((2, 2))
+    for kind, side in ((treated, [1.0, 0.0]), (~treated, [0.0, 1.0])):
+        own = np.sort(value[kind])
+        spread += _spread(own[:, None] * side, np.ones(len(own)), draws, rng)
+    units = int(min(treated.sum(), (~treated).sum()))
+    return found | _intervals(found["mean_narrow"], found["mean_control"], spread, units)
 
 
 def adjusted(p_values: Array) -> Array:
@@ -240,61 +262,56 @@ def _objects(seen: Observed) -> _Objects:
     )
 
 
+def _sorted(seen: Observed, label: Array) -> Observed:
+    """Windows by object, its narrowings first; with `label` in the place of theirs."""
+    order = np.lexsort((seen.area, seen.density, ~seen.narrow, label))
+    return replace(seen, label=label).of(order)
+
+
+def _begins(sizes: Array) -> Array:
+    return np.concatenate([[0], np.cumsum(sizes)])
+
+
+def _levels(seen: Observed, objects: _Objects) -> Array:
+    """Contact per surface of the object of each window."""
+    area, contact = (np.bincount(objects.row, v) for v in (seen.area, seen.density * seen.area))
+    return np.asarray((contact / area)[objects.row])
+
+
 def _deviations(seen: Observed, objects: _Objects) -> Array:
-    """Densities less that of all windows of their object, at one variance if theirs goes as 1 / area."""
-    n = len(objects.label)
-    area = np.bincount(objects.row, seen.area, n)
-    level = (np.bincount(objects.row, seen.density * seen.area, n) / area)[objects.row]
-    others = area[objects.row] - seen.area
-    scale = np.sqrt((objects.windows[objects.row] - 1) * seen.area / others)
-    return np.asarray((seen.density - level) * scale)
+    """Densities less the level of their object, at one variance if theirs goes as 1 / area."""
+    others = np.bincount(objects.row, seen.area)[objects.row] - seen.area
+    # What has no other window is its object's level.
+    some = objects.windows[objects.row] > 1
+    scale = np.sqrt((objects.windows[objects.row] - 1) * seen.area / np.where(some, others, 1.0))
+    return np.asarray((seen.density - _levels(seen, objects)) * scale)
 
 
-def _extreme(
-    deviation: Array,
-    objects: _Objects,
+def _p_value(
+    values: Array,
+    windows: Array,
+    groups: Array,
+    roles: Array,
     permutations: int,
     rng: np.random.Generator,
     *,
-    studentised: bool,
-) -> int:
-    """How many permutations have a mean difference at least as far from 0 as the observed one."""
-    starts = np.cumsum(objects.windows) - objects.windows
-    # Of the observed windows and of every permutation: the difference of the two means, and the squares of
-    # narrowings and of controls around theirs.
+    studentised: bool = False,
+) -> float:
+    """Two-sided, of a design against random ones; see `permutation_loops.differences`."""
+    from chunkflow_liver.kernels import permutation_loops
+
     sums = np.zeros((1 + permutations, 3))
-    free, share = np.zeros(2), np.zeros(2)
-    for m, k in np.unique(np.stack([objects.windows, objects.narrow], 1), axis=0).tolist():
-        alike = (objects.windows == m) & (objects.narrow == k)
-        values = deviation[starts[alike][:, None] + np.arange(m)]
-        n = len(values)
-        free += n * np.array([k - 1, m - k - 1])
-        share += n * np.array([1 / k, 1 / (m - k)])
-        # Narrowings come first in their object.
-        sums[:1] += _differences(values[None, :, :k], values)
-        step = max(1, _BATCH // (n * m))
-        for begin in range(1, 1 + permutations, step):
-            size = min(step, 1 + permutations - begin)
-            if k == 1:
-                drawn = values[np.arange(n), rng.integers(m, size=(size, n))][:, :, None]
-            else:
-                first = np.argpartition(rng.random((size, n, m)), k - 1, axis=2)[:, :, :k]
-                drawn = np.take_along_axis(np.broadcast_to(values, (size, n, m)), first, 2)
-            sums[begin : begin + size] += _differences(drawn, values)
+    permutation_loops.differences(values.copy(), windows, groups, roles, rng, sums)
     statistic = np.abs(sums[:, 0])
+    counts = np.stack(
+        [np.add.reduceat(kind.astype(np.int64), groups[:-1]) for kind in (roles > 0, roles == 0)]
+    )
+    free = (counts - 1).sum(1)
     if studentised and (free > 0).all():
-        error = np.sqrt(np.maximum(sums[:, 1:], 0.0) @ (share / free))
+        error = np.sqrt(np.maximum(sums[:, 1:], 0.0) @ ((1 / counts).sum(1) / free))
         statistic = statistic / np.maximum(error, _TIE)
-    return int((statistic[1:] >= statistic[0] - _TIE * len(objects.label)).sum())
-
-
-def _differences(narrow: Array, values: Array) -> Array:
-    """Sums over objects (p, 3) for `narrow` windows (p, n, k) of the n objects' `values` (n, m)."""
-    k, others = narrow.shape[2], values.shape[1] - narrow.shape[2]
-    total, squares = narrow.sum(2), (narrow**2).sum(2)
-    rest = values.sum(1) - total
-    around = squares - total**2 / k, (values**2).sum(1) - squares - rest**2 / others
-    return np.stack([(total / k - rest / others).sum(1), *(side.sum(1) for side in around)], 1)
+    extreme = int((statistic[1:] >= statistic[0] * (1 - _TIE) - _TIE * len(roles)).sum())
+    return (1 + extreme) / (1 + permutations)
 
 
 def _effect(

@@ -51,6 +51,11 @@ CONTACT = {
     "far_contact_um2": np.float64,
 }
 TESTS = ("narrowings against other places of the object", "narrowings against objects without any")
+NO_TEST = (
+    ("no object has a narrowing and another window", "no contact on any object that has both"),
+    ("no cell has objects with a narrowing and objects without", "no contact in any cell that has both"),
+)
+"""Why there is no p-value, for each test: nothing to compare, or 0 / 0 in all that is `missing`."""
 
 
 def narrowing(
@@ -101,7 +106,8 @@ def narrowing(
         of narrowings), `controls, control_density` (windows elsewhere on the object, mean),
         `enrichment` (near over far; 0/0 is NaN, missing). `<name>-objects` has a row per object, and with
         `er` there are `<name>-windows` (every window), `<name>-cells` (a row per cell, with a test) and
-        `<name>-tests` (over everything; q-values by Benjamini and Hochberg).
+        `<name>-tests` (over everything; q-values by Benjamini and Hochberg). `no_test` says why a p-value
+        is missing.
 
     Raises
     ------
@@ -321,6 +327,12 @@ def _observed(records: Records) -> Observed:
     return Observed(*(seen[c][some] for c in columns))
 
 
+def _reasons(missing: Array, p_values: Array, why: list[tuple[str, str]]) -> Array:
+    """Why each p-value is missing; empty where it is not."""
+    rows = zip(missing.tolist(), np.isnan(p_values).tolist(), why, strict=True)
+    return np.array([words[n > 0] if none else "" for n, none, words in rows], dtype=object)
+
+
 def _cells(records: Records, *, near: Near) -> Columns:
     kept = list(records)
     seen = _observed(iter(kept))
@@ -349,6 +361,7 @@ def _cells(records: Records, *, near: Near) -> Columns:
         "near_density": over(sums["near_contact_um2"], sums["near_area_um2"]),
         **{n: c.astype(np.int64) if n in ("objects", "missing") else c for n, c in effect.items()},
         "q_value": adjusted(effect["p_value"]),
+        "no_test": _reasons(effect["missing"], effect["p_value"], [NO_TEST[0]] * len(cells)),
     }
 
 
@@ -360,7 +373,13 @@ def _tests(records: Records, *, near: Near) -> Columns:
         name: np.array([t[name] for t in tests], np.int64 if name in EFFECT[:3] else np.float64)
         for name in EFFECT
     }
-    return {"test": np.array(TESTS), **columns, "q_value": adjusted(columns["p_value"])}
+    reasons = _reasons(columns["missing"], columns["p_value"], list(NO_TEST))
+    return {
+        "test": np.array(TESTS),
+        **columns,
+        "q_value": adjusted(columns["p_value"]),
+        "no_test": reasons,
+    }
 
 
 PARTS = (
