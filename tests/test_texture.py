@@ -29,7 +29,9 @@ from strategies import (
 
 import chunkflow_liver as cf
 from chunkflow_liver.errors import ConfigError, InputError
-from chunkflow_liver.kernels.features import FARTHEST
+from chunkflow_liver.kernels.features import FARTHEST, Settings
+from chunkflow_liver.kernels.texture.level_loops import levels_of
+from chunkflow_liver.kernels.texture.levels import bins, gray_levels, last_bin
 from chunkflow_liver.store.volume import Volume
 
 CLASSES = ["glcm", "gldm", "glrlm", "glszm", "ngtdm"]
@@ -271,6 +273,22 @@ def test_many_levels_are_counted_by_sorting_to_the_same_numbers(tmp_path):
     options = {"binWidth": 1}
     found = table(measured(labels, raw, tmp_path, block=(3, 7, 8), options=options))
     compare(found, labels, raw, options)
+
+
+@pytest.mark.parametrize("options", [{"bin_width": 0.3}, {"bin_width": 25}, {"bin_count": 7}], ids=str)
+def test_levels_of_the_loop_are_those_of_the_array_operations(options):
+    """Edges of bins are no floats: values on them and beside them fall where the edges themselves say."""
+    chosen = Settings(**options)
+    rng = np.random.default_rng(6)
+    value = rng.integers(-40, 60, 900) * np.repeat([0.3, 0.1, 1.0], 300)
+    value += rng.choice([0, 1e-15, -1e-15], 900)
+    begin = np.array([0, 300, 600, 900])
+    low, high = (reduce.reduceat(value, begin[:-1]) for reduce in (np.minimum, np.maximum))
+    start, width = bins(low, high, chosen)
+    level = np.empty(900, np.uint16)
+    levels_of(value, begin, start, width, last_bin(chosen), level)
+    of = np.repeat(np.arange(3), 300)
+    np.testing.assert_array_equal(level, gray_levels(value, start[of], width[of], chosen))
 
 
 def test_a_broken_run_goes_on_to_the_same_bytes(tmp_path):

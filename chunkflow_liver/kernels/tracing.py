@@ -85,7 +85,7 @@ def trace(signed: Array, voxel_nm: Nm) -> Paths:
 
     def costs(cost: Array, start: int) -> Array:
         total = np.empty(len(index))
-        cheapest(cost, place, row.reshape(-1), steps, lengths, start, before, total)
+        cheapest(cost.astype(np.float64), place, row.reshape(-1), steps, lengths, start, before, total)
         return total
 
     depth = coarse[inside]
