@@ -266,11 +266,9 @@ class _Search:
         """What the voxels `some` meet, except a label each."""
         from chunkflow_liver.kernels import meeting_loops
 
-        place = at[:, some] + 1
-        voxels = np.column_stack([*place, self.labels[tuple(place)], barred])
         cells = zyx(self.around[0].shape)
-        order = meeting_loops.by_cell(voxels, self.size, cells)
-        voxels, some = voxels[order], some[order]
+        voxels, order = meeting_loops.by_cell(at, some, barred, self.labels, self.size, cells)
+        some = some[order]
         room, done, parts = np.empty((2 * len(some) + _ROOM, 3), np.int64), 0, []
         while done < len(some):
             begun = done

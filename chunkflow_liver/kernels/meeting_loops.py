@@ -64,21 +64,49 @@ def fill_cells(
 
 
 @compiled
-def by_cell(voxels: Array, size: tuple[int, int, int], cells: tuple[int, int, int]) -> Array:
-    """Numbers of the voxels (N, 5) of `meetings`, int64: those of one cell one after the other."""
-    home = np.empty(len(voxels), np.int64)
-    for i in range(len(voxels)):
-        plane, line = (voxels[i, 0] - 1) // size[0], (voxels[i, 1] - 1) // size[1]
-        home[i] = (plane * cells[1] + line) * cells[2] + (voxels[i, 2] - 1) // size[2]
+def by_cell(
+    at: Array,
+    some: Array,
+    barred: Array,
+    labels: Array,
+    size: tuple[int, int, int],
+    cells: tuple[int, int, int],
+) -> tuple[Array, Array]:
+    """The voxels for `meetings`, those of one cell one after the other.
+
+    Parameters
+    ----------
+    at : ndarray of shape (3, M), int64
+        Voxels within the walls.
+    some : ndarray of shape (N,), int64
+        Those that are wanted.
+    barred : ndarray of shape (N,), int32
+        Label that each does not meet.
+    labels, size, cells
+        As for `fill_cells` and `meetings`.
+
+    Returns
+    -------
+    voxels : ndarray of shape (N, 5), int64
+    order : ndarray of shape (N,), int64
+        Which of `some` each is.
+    """
+    home = np.empty(len(some), np.int64)
     begins = np.zeros(cells[0] * cells[1] * cells[2] + 1, np.int64)
-    for cell in home:
-        begins[cell + 1] += 1
+    for i in range(len(some)):
+        z, y, x = at[0, some[i]], at[1, some[i]], at[2, some[i]]
+        home[i] = (z // size[0] * cells[1] + y // size[1]) * cells[2] + x // size[2]
+        begins[home[i] + 1] += 1
     begins = np.cumsum(begins)
-    order = np.empty(len(voxels), np.int64)
-    for i in range(len(voxels)):
-        order[begins[home[i]]] = i
+    voxels, order = np.empty((len(some), 5), np.int64), np.empty(len(some), np.int64)
+    for i in range(len(some)):
+        z, y, x = at[0, some[i]] + 1, at[1, some[i]] + 1, at[2, some[i]] + 1
+        row = begins[home[i]]
         begins[home[i]] += 1
-    return order
+        order[row] = i
+        voxels[row, 0], voxels[row, 1], voxels[row, 2] = z, y, x
+        voxels[row, 3], voxels[row, 4] = labels[z, y, x], barred[i]
+    return voxels, order
 
 
 @compiled
