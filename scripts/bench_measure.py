@@ -39,6 +39,7 @@ CASES = (
 )
 # With so many objects what a run costs by itself no longer counts; the peers' rates do not depend on it.
 MANY = tuple(case for case in CASES if case[1] in ("chunkflow_liver", "kernel") and case[0] != "all")
+SHORT, TIMES = 2.0, 5
 PEERS = Path(__file__).with_name("measure_peers.py")
 
 
@@ -137,27 +138,34 @@ def written(at: Path, labels: np.ndarray, raw: np.ndarray, voxel_nm: tuple[float
 
 
 def measured(at: Path, tool: str, what: str, package: str, objects: int) -> dict[str, Any]:
-    """One tool in its own process; `ok` if its numbers are those of ours."""
+    """One tool in its own process; `ok` if its numbers are those of ours.
+
+    What takes below `SHORT` CPU seconds is measured `TIMES` times, and the least counts: fresh memory alone
+    makes such a run up to three times as long on a machine that others use as well.
+    """
     command = [sys.executable]
     if package:
         uv, python = shutil.which("uv"), f"{sys.version_info.major}.{sys.version_info.minor}"
         if uv is None:
             return {"unit": "not measured: no uv to install it with", "ok": True}
         command = [uv, "run", "--no-project", "--python", python, "--with", package, "python"]
-    child = subprocess.run(
-        [*command, str(PEERS), tool, what, str(at)],
-        capture_output=True,
-        text=True,
-        timeout=3600,
-        check=False,
-        env=os.environ
-        | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path if not package else [])},
-    )
-    found = re.search(r"^\[.*\]$", child.stdout, re.MULTILINE)
-    if found is None:
-        said = child.stderr.strip().splitlines()
-        return {"unit": f"not measured: {said[-1][:120] if said else 'no answer'}", "ok": True}
-    seconds, cpu, peak, release = json.loads(found.group())
+    runs: list[tuple[float, float, float, str]] = []
+    while len(runs) < TIMES and all(cpu < SHORT for _, cpu, _, _ in runs):
+        child = subprocess.run(
+            [*command, str(PEERS), tool, what, str(at)],
+            capture_output=True,
+            text=True,
+            timeout=3600,
+            check=False,
+            env=os.environ
+            | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path if not package else [])},
+        )
+        found = re.search(r"^\[.*\]$", child.stdout, re.MULTILINE)
+        if found is None:
+            said = child.stderr.strip().splitlines()
+            return {"unit": f"not measured: {said[-1][:120] if said else 'no answer'}", "ok": True}
+        runs.append(tuple(json.loads(found.group())))
+    seconds, cpu, peak, release = min(runs, key=lambda run: run[1])
     return {
         "tool": f"{tool} {release}",
         "seconds": round(seconds, 3),

@@ -39,7 +39,7 @@ def ours(what: str, folder: Path) -> dict[str, Any]:
 
     about = json.loads((folder / "about.json").read_text())
     labels, raw = (cf.open_volume(folder / about[k], level=0) for k in ("labels", "image"))
-    work = folder / f"work-{what.replace(' ', '-')}"
+    work = folder / f"work-{what.replace(' ', '-')}-{os.getpid()}"
     settings = {"bin_width": 25.0}
     block = tuple(about["block"])
     plan = cf.measure(
