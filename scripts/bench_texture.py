@@ -56,6 +56,12 @@ if tool == "PyRadiomics":
             found.setdefault(name.removeprefix("original_"), []).append(float(np.real(np.squeeze(value))))
 else:
     options = {"engine": "pyradiomics"} if tool == "engine pyradiomics" else {}
+    # Loops are compiled and loaded where they are used first, which a run of any size does once.
+    small = folder / tool.replace(" ", "-") / "warm"
+    ones = np.ones((4, 4, 4), labels.dtype)
+    few = cf.write_volume(small / "l.ome.zarr", ones, kind="label", voxel_nm=labels.voxel_nm)
+    flat = cf.write_volume(small / "r.ome.zarr", ones.astype(raw.dtype), voxel_nm=labels.voxel_nm)
+    cf.run(cf.measure(few, raw=flat, features=classes, name="t", work=small / "w", **options), progress=False)
     at = {"name": "t", "work": folder / tool.replace(" ", "-"), "block": (128, 128, 128)}
     plan = cf.measure(labels, raw=raw, features=classes, **options, **at)
     cpu, start = use(), time.perf_counter()
