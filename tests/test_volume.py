@@ -153,6 +153,14 @@ def test_what_does_not_fit_is_not_written(tmp_path, box, array, says):
     assert len(volume.missing()) == 3 * 3 * 4
 
 
+@pytest.mark.parametrize("box", [((0, 10), (0, 10), (0, 10)), np.s_[0:10, 0:10, 0:10], ()])
+def test_what_is_no_box_is_not_read(store, box):
+    with pytest.raises(
+        GridError, match=r"read takes a Box\(start, stop\).* like Box\(\(0, 0, 0\), \(37, 45, 50\)\)"
+    ):
+        store.read(box)
+
+
 @pytest.mark.parametrize(
     "box", [Box((0, 0, 0), (38, 1, 1)), Box((-1, 0, 0), (2, 2, 2)), Box((9, 9, 60), (10, 10, 61))]
 )

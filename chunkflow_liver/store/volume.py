@@ -232,11 +232,16 @@ class Volume:
         Raises
         ------
         GridError
-            If the box reaches outside the volume.
+            If the box is no `Box`, or reaches outside the volume.
         ChunkError
             If a chunk is missing or corrupt; names array, chunk and file.
         """
-        box = box or self.box
+        box = self.box if box is None else box
+        if not isinstance(box, Box):
+            raise GridError(
+                f"read takes a Box(start, stop), corners in voxels along z, y, x, like Box((0, 0, 0), "
+                f"{self.shape}) for all of {self.url}; got {box!r}"
+            )
         if not self.box.contains(box):
             raise GridError(f"cannot read {box} of {self.url}: it has {self.shape} voxels")
         try:
