@@ -87,6 +87,9 @@ def test_masks_that_overlap_are_refused_until_asked_for(masks, tmp_path):
     code, _, told = command(*call)
     assert code == 6
     assert "the masks of 'mitochondrion' and 'er' overlap, first at (z, y, x) = " + str(first) in told
+    # Said once: the same voxels overlap at every further try.
+    assert told.count("overlap, first at") == 1
+    assert "trying again" not in told
     code, _, told = command(*call, "--allow-overlaps", "--redo")
     assert code == 0, told
     np.testing.assert_array_equal(cf.open_volume(tmp_path / "c.ome.zarr").read(), numbers)

@@ -23,6 +23,9 @@ from chunkflow_liver.engine.journal import Journal, read_rows
 from chunkflow_liver.engine.progress import Progress
 from chunkflow_liver.engine.tasks import HOPELESS, Tasks
 from chunkflow_liver.errors import (
+    ChunkError,
+    ConfigError,
+    GridError,
     InputError,
     MemoryBudgetError,
     OutputError,
@@ -105,10 +108,38 @@ def test_a_block_that_fails_once_is_tried_again(store, voxels, tmp_path, count, 
 
 def test_retries_are_as_many_as_asked_for(store, tmp_path, count):
     Path(f"{count}.fail-3").touch()
-    with pytest.raises(RunIncompleteError, match="failed 1 times"):
+    with pytest.raises(RunIncompleteError, match="of stage 'out/add' failed; the first:"):
         go(plan_of(store, tmp_path / "w"), retries=0)
     assert calls(count).count(3) == 1
     assert len(calls(count)) == BLOCKS
+
+
+@pytest.mark.parametrize(
+    ("err", "cause", "permanent"),
+    [
+        (InputError("two masks overlap"), None, True),
+        (ConfigError("too large"), None, True),
+        (GridError("does not fit"), ValueError("x"), True),
+        (InputError("cannot be read"), TimeoutError("the server is slow"), False),
+        (ChunkError("is missing"), None, False),
+        (ValueError("of a function"), None, False),
+    ],
+)
+def test_only_what_a_second_try_could_mend_is_tried_again(
+    store, tmp_path, monkeypatch, err, cause, permanent
+):
+    err.__cause__ = cause
+    tried = []
+
+    def refuse(block, *_, **__):
+        tried.append(block.index)
+        raise err
+
+    monkeypatch.setattr(payload, "add", refuse)
+    says = rf"failed{'' if permanent else ' 3 times'}; the first: stage 'out/add', block 0"
+    with pytest.raises(RunIncompleteError, match=says):
+        go(plan_of(store, tmp_path / "w", block=(48, 48, 64)))
+    assert tried == [0] * (1 if permanent else 3)
 
 
 def test_a_hopeless_stage_stops_early(store, tmp_path, count):
@@ -213,6 +244,25 @@ def test_progress_is_a_line_where_there_is_no_terminal(caplog):
         shown.add(3, 3_000_000, 1)
     assert "a: 7 of 10 blocks in" in caplog.text
     assert "1 failed attempts, 4 from an earlier run, about" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("progress", "says"), [(True, ["out/add: 36 of 36 blocks in", "out/total: done"]), (False, [])]
+)
+def test_a_script_without_logging_is_told_on_stderr_how_far_it_is(store, tmp_path, progress, says):
+    code = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
+        "import payload; import chunkflow_liver as cf\n"
+        "store = cf.open_volume(sys.argv[2])\n"
+        f"cf.run(payload.plan_of(store, Path(sys.argv[3])), progress={progress})\n"
+    )
+    arguments = [str(Path(__file__).parent), store.url, str(tmp_path / "w")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(says)
+    assert all(line.startswith(start) for line, start in zip(lines, says, strict=True))
 
 
 def test_payload_calls_are_counted(tmp_path):

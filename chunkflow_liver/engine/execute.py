@@ -22,7 +22,7 @@ import numpy as np
 
 from chunkflow_liver.engine.journal import record_folder
 from chunkflow_liver.engine.stage import Map, Piece, Readable, Result, volumes
-from chunkflow_liver.errors import BlockError, DeviceLostError, GridError
+from chunkflow_liver.errors import BlockError, ConfigError, DeviceLostError, GridError, InputError
 from chunkflow_liver.geometry import Block, BlockGrid, Box
 from chunkflow_liver.store.volume import Volume, forget_handles
 from chunkflow_liver.xp import Array, on_host
@@ -33,6 +33,8 @@ KEPT_BYTES, GLIBC_BYTES = 1 << 30, 128 << 10
 """Below what size freed memory is kept: while blocks run here, and glibc's default."""
 MOST_WAITING = 2
 """Pieces that wait to be written while the next one is made."""
+PERMANENT = (InputError, ConfigError, GridError)
+"""Faults of the data or of what was asked for: the same block fails again in the same way."""
 DEVICE_LOST = 70
 """Exit status of a worker whose device is lost."""
 
@@ -49,7 +51,7 @@ def execute(stages: Sequence[Map], indices: Sequence[int], work: Path) -> dict[s
         'done' (blocks that all stages finished), 'entries' (one per stage: its name as 'stage', 'record',
         a file name in its folder of records, '' if no block left one, and 'rows', per block: seconds, CPU
         seconds, peak MiB of the process, bytes read and written) and 'failed' (block, stage, error text,
-        traceback).
+        traceback, and whether it is 'permanent': a second try cannot mend it).
     """
     reset_peak()
     # A living worker may have seen an earlier array at the same place.
@@ -72,7 +74,8 @@ def execute(stages: Sequence[Map], indices: Sequence[int], work: Path) -> dict[s
                     logging.shutdown()
                     os._exit(DEVICE_LOST)
                 trace = traceback.format_exc()
-                failed.append({"block": index, "stage": stage.name, "error": text, "traceback": trace})
+                failure = {"block": index, "stage": stage.name, "error": text, "traceback": trace}
+                failed.append(failure | {"permanent": _is_permanent(err)})
                 break
         else:
             done.append(index)
@@ -93,6 +96,15 @@ def execute(stages: Sequence[Map], indices: Sequence[int], work: Path) -> dict[s
         if done
     ]
     return {"done": done, "entries": entries, "failed": failed}
+
+
+def _is_permanent(err: BaseException | None) -> bool:
+    """Whether a second try cannot succeed; what storage or the network did stands behind some errors."""
+    permanent = isinstance(err, PERMANENT)
+    while permanent and err is not None:
+        permanent = not isinstance(err, OSError)
+        err = err.__cause__
+    return permanent
 
 
 def _timed(stage: Map, block: Block, reads: Reads) -> tuple[dict[str, Any], Any]:

@@ -1,4 +1,7 @@
-"""Progress of a stage: a bar on a terminal, a plain log line every half minute elsewhere."""
+"""Progress of a stage: a bar on a terminal, a plain line every half minute elsewhere.
+
+Lines go to the log. Where nobody set up logging, in a script or a notebook, they go to stderr.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,15 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 LINE_SECONDS = 30.0
+
+
+def tell(text: str, *values: object) -> None:
+    """Log a line, or write it to a stderr that is no terminal where no handler would take it."""
+    if log.hasHandlers():
+        log.info(text, *values)
+    elif not sys.stderr.isatty():
+        sys.stderr.write(f"{text % values}\n")
+        sys.stderr.flush()
 
 
 class Progress:
@@ -69,7 +81,7 @@ class Progress:
         more += f", {self.resumed} from an earlier run" if self.resumed else ""
         if here and self.done < self.total:
             more += f", about {spent / here * (self.total - self.done):.0f} s left"
-        log.info(
+        tell(
             "%s: %d of %d blocks in %.1f s, %.2f Mvoxel/s%s",
             self.name,
             self.done,

@@ -21,7 +21,7 @@ import psutil
 from chunkflow_liver.engine.journal import Journal, read_made
 from chunkflow_liver.engine.passes import passes
 from chunkflow_liver.engine.plan import Plan
-from chunkflow_liver.engine.progress import Progress
+from chunkflow_liver.engine.progress import Progress, tell
 from chunkflow_liver.engine.stage import Fold, Map, Stage, handle_key, makes, plain
 from chunkflow_liver.engine.tasks import Tasks, hand_out
 from chunkflow_liver.errors import ClusterError, MemoryBudgetError, OutputError, RunIncompleteError
@@ -52,12 +52,12 @@ def run(
     client : distributed.Client, optional
         Where blocks run; in this process without one.
     retries : int
-        How often a block that failed is tried again.
+        How often a block that failed is tried again; not where its data or settings are at fault.
     redo : bool
         Do again the stages whose parameters or inputs differ from those of the work folder, instead
         of refusing.
     progress : bool
-        Show a bar on a terminal, log lines elsewhere.
+        Show a bar on a terminal, elsewhere lines: in the log, or on stderr where no logging is set up.
     memory_gib : float, optional
         Memory of a worker, if it is not what dask or the operating system say.
 
@@ -86,7 +86,7 @@ def run(
         todo = [stage for stage in plan.stages if not _is_done(stage, journal)]
         for together in passes(todo, memory):
             if isinstance(together, Fold):
-                _run_fold(together, plan.provenance(together), journal)
+                _run_fold(together, plan.provenance(together), journal, progress)
             else:
                 _run_pass(together, journal, client, retries, progress)
         for output in {o for s in plan.maps for o in s.outputs if o.level == 0}:
@@ -197,7 +197,7 @@ def _is_done(stage: Stage, journal: Journal) -> bool:
     return finished and (isinstance(stage, Map) or stage.output.exists())
 
 
-def _run_fold(stage: Fold, provenance: dict[str, Any], journal: Journal) -> None:
+def _run_fold(stage: Fold, provenance: dict[str, Any], journal: Journal, progress: bool) -> None:
     start = time.monotonic()
     with _scratch(stage, journal.work) as extra:
         columns = stage.function(journal.records(stage.over), **stage.artefacts, **stage.params, **extra)
@@ -205,7 +205,8 @@ def _run_fold(stage: Fold, provenance: dict[str, Any], journal: Journal) -> None
         # Some network file systems keep files that are still mapped.
         del columns
     journal.append({"stage": stage.name, "finished": True, "seconds": round(time.monotonic() - start, 3)})
-    log.info("%s: done in %.1f s", stage.name, time.monotonic() - start)
+    if progress:
+        tell("%s: done in %.1f s", stage.name, time.monotonic() - start)
 
 
 @contextlib.contextmanager
@@ -276,10 +277,12 @@ def _run_blocks(
         failed = [tasks.failed[b] for b in sorted(tasks.failed)]
         failures = {"stage": failed[0]["stage"], "blocks": failed}
         (journal.work / "failed.json").write_text(json.dumps(failures, indent=1))
+        times = max(tasks.attempts[b] for b in tasks.failed)
+        often = f" {times} times" if times > 1 else ""
         raise RunIncompleteError(
-            f"{len(failed)} of {len(grid)} blocks of stage {failed[0]['stage']!r} failed "
-            f"{tasks.retries + 1} times; the first: {failed[0]['error']}. What is done is kept: mend the "
-            f"cause and run again. All failures stand in {journal.work / 'failed.json'}"
+            f"{len(failed)} of {len(grid)} blocks of stage {failed[0]['stage']!r} failed{often}; the first: "
+            f"{failed[0]['error']}. What is done is kept: mend the cause and run again. All failures stand "
+            f"in {journal.work / 'failed.json'}"
         )
 
 

@@ -61,13 +61,13 @@ class Tasks:
         return self.done == 0 and len(self.failed) >= HOPELESS
 
     def finish(self, blocks: int, seconds: float, failed: Sequence[dict[str, Any]]) -> None:
-        """Count blocks that are done; those that failed come again, or are given up."""
+        """Count blocks that are done; those that failed come again, or are given up, at once if for good."""
         self.done += blocks
         self.seconds += seconds
         for failure in failed:
             block = failure["block"]
             self.attempts[block] = self.attempts.get(block, 0) + 1
-            if self.attempts[block] <= self.retries:
+            if self.attempts[block] <= self.retries and not failure.get("permanent"):
                 log.warning("%s; tried %d time(s), trying again", failure["error"], self.attempts[block])
                 self.again.append(block)
             else:
