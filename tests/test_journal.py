@@ -195,6 +195,14 @@ def test_finished_work_of_an_unknown_plan_is_refused(tmp_path, content):
         ({"a": {"b": {"c": 1}}}, {"a": {"b": {"c": 2}}}, "a.b.c = 1 there and 2 in this plan"),
         ({"a": 1}, {}, "a = 1 there and None in this plan"),
         ({"a": 1}, {"a": 1}, "no difference"),
+        (
+            {
+                "outputs": [{"unit": [16, 256, 256], "dtype": "u1", "voxel_nm": [40, 8, 8]}],
+                "block": [1, 1, 1],
+            },
+            {"outputs": [{"unit": [60, 256, 64], "dtype": "u2", "voxel_nm": [8, 8, 40]}], "block": [2, 2, 2]},
+            "outputs[0].voxel_nm = [40, 8, 8] there and [8, 8, 40] in this plan",
+        ),
     ],
 )
 def test_a_difference_is_named_by_its_key(was, now, says):

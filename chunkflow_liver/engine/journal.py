@@ -235,7 +235,7 @@ def record_folder(work: Path, stage: str) -> Path:
 def difference(was: Mapping[str, Any], now: Mapping[str, Any], at: str = "") -> str:
     """The first key in which two descriptions differ, as 'key: before, now'."""
     # What a person chose comes first, what follows from it (blocks, inputs) later.
-    order = ["params", "outputs", "function"]
+    order = ["params", "outputs", "function", "voxel_nm", "shape", "dtype", "classes"]
     for key in sorted(set(was) | set(now), key=lambda k: (order.index(k) if k in order else 9, k)):
         a, b = was.get(key), now.get(key)
         if a == b:
