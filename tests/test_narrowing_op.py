@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from strategies import VOXEL_NM, done, resumed_equals_whole, write
 import chunkflow_liver as cf
 from chunkflow_liver.engine.execute import peak_mib, reset_peak
 from chunkflow_liver.errors import ConfigError, InputError
+from chunkflow_liver.kernels.sections import pitch_nm
 from chunkflow_liver.kernels.surface_areas import area_step_nm2, surface_areas, walled
 from chunkflow_liver.ops import narrowing
 from chunkflow_liver.store.table import Table
@@ -88,6 +90,22 @@ def test_necks_contact_and_cells_are_those_of_the_scene(whole):
     assert np.isnan(tests["p_value"][1])
     assert tests["no_test"] == ["", "no contact in any cell that has both"]
     assert cells["no_test"] == ["", "no contact on any object that has both"]
+
+
+def test_the_same_settings_given_or_left_out_write_the_same_bytes(whole, tmp_path):
+    mitos = cf.open_volume(f"{whole}/mitos.ome.zarr", level=0)
+    er = cf.open_volume(f"{whole}/er.ome.zarr", level=0)
+    given = {"near": cf.Near(window_nm=150, **FEW), "neck": cf.Neck(min_prominence_nm=2 * pitch_nm(CUBES))}
+    written = []
+    for name, options in (("given", given), ("left-out", {"near": cf.Near(**FEW)})):
+        work = tmp_path / name
+        done(cf.narrowing(mitos, er=er, name="necks", work=work, **options))
+        written.append({p.name: p.read_bytes() for p in (work / "tables").iterdir()})
+    assert written[0] == written[1]
+    about = json.loads(
+        cf.read_table(tmp_path / "left-out/tables/necks.parquet").schema.metadata[b"chunkflow_liver"]
+    )
+    assert (about["window_nm"], about["min_prominence_nm"]) == (150, 2 * pitch_nm(CUBES))
 
 
 def test_objects_without_a_cell_are_in_no_test(whole, tmp_path):

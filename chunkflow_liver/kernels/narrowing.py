@@ -76,6 +76,11 @@ class Neck:
                 f"{self.slices!r} and {self.end_fraction!r}"
             )
 
+    def least_rise_nm(self, voxel_nm: Nm) -> float:
+        """Least prominence on voxels of `voxel_nm`: the one given, or what is meant without one."""
+        least = self.min_prominence_nm
+        return 2 * pitch_nm(voxel_nm) if least is None else float(least)
+
 
 def find_narrowings(line: Centreline, voxel_nm: Nm, neck: Neck) -> Narrowings:
     """The narrowings of one object along its centre line.
@@ -106,7 +111,7 @@ def find_narrowings(line: Centreline, voxel_nm: Nm, neck: Neck) -> Narrowings:
     to a tip than half its flank's width is left out. Round a branch point, where sections reach into
     the other branches, the width is that of the largest sphere inside.
     """
-    least = 2 * pitch_nm(voxel_nm) if neck.min_prominence_nm is None else neck.min_prominence_nm
+    least = neck.least_rise_nm(voxel_nm)
     rows = [
         (i, *row) for i, branch in enumerate(line.branches) for row in _of_branch(branch, line, least, neck)
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,7 @@ WINDOWS = {
     "contact_um2": np.float64,
 }
 
+WINDOW_NM = 150.0
 _NM2_PER_UM2 = 1e6
 
 
@@ -71,11 +72,16 @@ class Near:
                 f"{self.permutations!r}, {self.draws!r} and {self.seed!r}"
             )
 
+    def filled(self) -> Near:
+        """The same with the window that is meant where none is given, and lengths as floats."""
+        length = WINDOW_NM if self.window_nm is None and self.window_fraction is None else self.window_nm
+        return replace(self, gap_nm=float(self.gap_nm), window_nm=None if length is None else float(length))
+
     def reach_nm(self, length_nm: float) -> float:
         """Half the length of a window on a branch of `length_nm`."""
         if self.window_fraction is not None:
             return self.window_fraction * length_nm
-        return 150.0 if self.window_nm is None else self.window_nm
+        return WINDOW_NM if self.window_nm is None else self.window_nm
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,10 @@ def narrowing(
         If the axis or the class does not exist, or the volumes hold no labels or do not lie on the same
         voxels.
     """
-    near, neck = near or Near(), neck or Neck()
+    near = (near or Near()).filled()
+    neck = neck or Neck()
+    # Tables state the values that were used, whether they were given or are the defaults.
+    neck = dataclasses.replace(neck, min_prominence_nm=neck.least_rise_nm(instances.voxel_nm))
     if axis not in AXES:
         raise ConfigError(f"no axis {axis!r}; there are {list(AXES)}")
     instances = checked_labels(instances, "instances")
