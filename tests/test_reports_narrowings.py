@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from solids import CUBES, ellipsoid, scene, turned
 from strategies import done, write
 
 import chunkflow_liver as cf
+from chunkflow_liver.engine.plan import Product
 from chunkflow_liver.kernels.sections import signed_nm
+from chunkflow_liver.reports.examples import chosen, side_plane
+from chunkflow_liver.reports.narrowings import narrowings
 from chunkflow_liver.reports.renderings import BODY, CONTACT, NECK, rendering
+from chunkflow_liver.reports.slices import pictures
+from chunkflow_liver.reports.work import read_work
 
 FEW = {"permutations": 99, "draws": 20}
 
@@ -31,8 +40,6 @@ def run(folder, labels, er):
 
 
 def product(kind, volume):
-    from chunkflow_liver.engine.plan import Product
-
     return Product(kind, volume.name, volume, (("classes", list(volume.classes)),))
 
 
@@ -73,6 +80,77 @@ def test_figures_lie_beside_the_page_as_svg(finished):
 def test_the_same_run_gives_the_same_page(finished, tmp_path):
     again = cf.report(finished, to=tmp_path / "again.html")
     assert again.read_bytes() == (finished / "report.html").read_bytes()
+
+
+def test_the_answer_stands_at_the_top_of_the_page(finished):
+    page = (finished / "report.html").read_text()
+    top = page[: page.index("<section")]
+    text = " ".join(re.sub(r"<[^>]+>", " ", top[top.index("<main>") :]).split())
+    assert re.search(r"2 narrowings in 2 of 3 objects \(67\s%\)\. At narrowings [\d.]+\s%", text)
+    assert re.search(r"elsewhere on the same objects [\d.]+\s% \(p = [\d.]+\)\.", text)
+    assert re.search(r"[\d.]+ vs\. [\d.]+\s% of the surface near ER, at narrowings and elsewhere", text)
+
+
+def test_the_table_begins_with_place_width_and_enrichment(finished):
+    page = (finished / "report.html").read_text()
+    table = page[page.index("<h3>necks <span") :]
+    heads = re.findall(r'<button type="button">([^<]+)</button>', table)
+    assert heads[:8] == ["label", "z", "y", "x", "width", "near density", "far density", "enrichment"]
+
+
+def test_narrowings_are_seen_from_the_side_in_the_raw_image(finished, tmp_path):
+    entries = json.loads((finished / "products.json").read_text())
+    shape = next(e for e in entries if e["name"] == "mitos")["handle"]["shape"]
+    grey = np.random.default_rng(0).integers(60, 200, shape, dtype=np.uint8)
+    raw = cf.write_volume(tmp_path / "raw.ome.zarr", grey, voxel_nm=CUBES)
+    work = shutil.copytree(finished, tmp_path / "work")
+    read = read_work(finished)
+    pictured = replace(read, products=(*read.products, Product("raw", "raw", raw)), path=work)
+    made = narrowings(pictured, pictures(pictured))[0]
+    seen = {f.title: f for f in made.examples if "the raw image at the narrowing" in f.title}
+    assert len(seen) == 2
+    narrow = pq.read_table(finished / "tables/necks.parquet").to_pydict()
+    for row, label in enumerate(narrow["label"]):
+        caption = seen[f"Object {label}: the raw image at the narrowing"].caption
+        at = [int(narrow[f"{a}_nm"][row] // CUBES[0]) for a in "zyx"]
+        assert f"z, y, x = {at[0]}, {at[1]}, {at[2]} voxels" in caption
+        across = re.match(r"(xy|xz|yz) plane, slice ([zyx]) = (\d+)\.", caption)
+        assert across[2] not in across[1]
+        assert int(across[3]) == at["zyx".index(across[2])]
+        svg = ElementTree.fromstring(made.files[f"necks-em-{label}.svg"])
+        assert len(svg.findall(".//{http://www.w3.org/2000/svg}image")) == 1
+
+
+@pytest.mark.parametrize(
+    ("tangent", "plane"),
+    [
+        ((0.0, 0.6, 0.8), "xy"),
+        ((1.0, 0.0, 0.0), "xz"),
+        ((0.8, 0.6, 0.0), "yz"),
+        ((0.8, 0.0, 0.6), "xz"),
+        ((0.62, 0.55, 0.56), "xy"),
+    ],
+)
+def test_the_plane_is_the_one_that_the_centre_line_lies_in(tangent, plane):
+    assert side_plane(np.array(tangent)) == plane
+
+
+def test_the_most_enriched_is_so_by_near_over_far():
+    """A difference names another: 0.50 - 0.20 is more than 0.10 - 0.01, but 2.5 times is less than 10."""
+    narrow = {
+        "label": np.array([1, 2, 3, 4, 5]),
+        "width_nm": np.array([100.0, 90.0, 80.0, 70.0, 75.0]),
+        "width_ratio": np.array([0.9, 0.65, 0.52, 0.4, 0.45]),
+        "near_density": np.array([0.5, 0.1, 0.1, 0.0, 0.1]),
+        "far_density": np.array([0.2, 0.01, 0.2, 0.0, 0.1]),
+    }
+    assert chosen(narrow, "ER") == [
+        (2, "typical, its width relative to its flank is the median"),
+        (3, "the narrowest relative to its flank"),
+        (1, "most enriched in ER, near over far"),
+        (4, "its relative width is next to the median"),
+        (0, "its relative width is next to the median"),
+    ]
 
 
 def test_without_narrowings_the_page_says_so(tmp_path):

@@ -54,7 +54,7 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
     drawn = pictures(work)
     found = findings(work, drawn)
     surroundings(work, found)
-    narrow = narrowings(work)
+    narrow = narrowings(work, drawn)
     joined = seams(work, found.missing)
     made = provenance(work)
     page = _template("page.html.j2").render(

@@ -100,11 +100,13 @@ def stored(product: Product) -> Stored:
     return Stored(product, path)
 
 
-def first_rows(table: Stored, most: int = MOST_ROWS) -> Shown:
-    """The first rows of a table, all columns."""
+def first_rows(table: Stored, most: int = MOST_ROWS, *, first: Sequence[str] = ()) -> Shown:
+    """The first rows of a table, all columns; those named `first` stand before the others."""
     file = pq.ParquetFile(table.path)
     batch = next(file.iter_batches(batch_size=most), None)
     found = pa.Table.from_batches([batch] if batch is not None else [], file.schema_arrow)
+    early = [c for c in first if c in found.column_names]
+    found = found.select([*early, *(c for c in found.column_names if c not in early)])
     return _shown(table.product.name, found.slice(0, most), table.rows)
 
 

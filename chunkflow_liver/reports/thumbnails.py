@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.geometry import Box, zyx
-from chunkflow_liver.reports.planes import View, corner_nm, read_plane
+from chunkflow_liver.reports.planes import Pixels, View, corner_nm, read_plane
 from chunkflow_liver.store.volume import Volume
 
 SIDE = 96
@@ -54,18 +54,44 @@ def thumbnail(
     middle = [corner_nm(labels[0], a) + (box.start[a] + box.stop[a]) / 2 * size[a] for a in range(3)]
     corner = [m - side / 2 for m in middle]
     view = View("xy", _best_plane(labels, label, box), (corner[1], corner[2]), (side, side), side / SIDE)
+    return _jpeg(outlined(labels, raw, label, view, grey=grey))
+
+
+def outlined(
+    labels: Sequence[Volume],
+    raw: Sequence[Volume] | None,
+    label: int,
+    view: View,
+    *,
+    grey: tuple[float, float],
+    over: Pixels | None = None,
+) -> Pixels:
+    """The raw image in a view with the outline of an object, as (rows, columns, 3), float64, 0 to 255.
+
+    Parameters
+    ----------
+    labels, raw, label, grey
+        As for `thumbnail`.
+    view : View
+        Which part of which plane, and its pixels.
+    over : ndarray of shape (rows, columns, 4), uint8, optional
+        What is laid over the image, below the outline.
+    """
     seen, within = read_plane(labels, view)
     inside = (seen == label) & within
-    picture = np.full((SIDE, SIDE, 3), 128.0)
+    picture = np.full((*view.shape, 3), 128.0)
     if raw is not None:
         values, known = read_plane(raw, view)
         black, white = grey
         shown = np.clip((np.nan_to_num(values.astype(np.float64)) - black) / max(white - black, 1e-9), 0, 1)
         picture[known] = 255 * shown[known][:, None]
+    if over is not None:
+        opaque = over[..., 3:] / 255
+        picture = (1 - opaque) * picture + opaque * over[..., :3]
     picture[_rim(inside) & within] = OUTLINE
     if raw is None:
         picture[inside] = 0.6 * np.array(OUTLINE)
-    return _jpeg(picture)
+    return picture
 
 
 def width_nm(labels: Volume, box: Box) -> float:
