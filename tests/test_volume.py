@@ -153,6 +153,17 @@ def test_what_does_not_fit_is_not_written(tmp_path, box, array, says):
     assert len(volume.missing()) == 3 * 3 * 4
 
 
+@pytest.mark.parametrize("voxel_nm", [(40, 8, 8), (40, 5.9, 5.9), (5.9, 40, 8)])
+def test_coarser_levels_refuse_no_block_that_level_0_takes(tmp_path, voxel_nm):
+    """Half of 100 is 50, and half of that has no chunk of a useful size."""
+    for block in ((100, 160, 160), (160, 100, 50), (48, 100, 1000)):
+        chunks, shards = units((200, 300, 300), voxel_nm, block, 3)
+        volume = Volume(str(tmp_path), "0", (200, 300, 300), "uint8", voxel_nm, chunks, shards, levels=3)
+        for level in volume.pyramid():
+            assert all(u % c == 0 for u, c in zip(level.write_unit, level.chunks, strict=True))
+            assert min(level.chunks) >= 8
+
+
 @pytest.mark.parametrize("box", [((0, 10), (0, 10), (0, 10)), np.s_[0:10, 0:10, 0:10], ()])
 def test_what_is_no_box_is_not_read(store, box):
     with pytest.raises(

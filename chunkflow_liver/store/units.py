@@ -21,8 +21,12 @@ def is_whole(box: Box, unit: Zyx, volume: Box) -> bool:
     )
 
 
-def units(shape: Zyx, voxel_nm: Nm, block: Zyx | None, zarr_format: ZarrFormat) -> tuple[Zyx, Zyx | None]:
+def units(
+    shape: Zyx, voxel_nm: Nm, block: Zyx | None, zarr_format: ZarrFormat, *, exact: bool = True
+) -> tuple[Zyx, Zyx | None]:
     """Chunk and shard of a new array: near-cubic in nm, and dividing `block` where one is given.
+
+    Without `exact` a side that no useful chunk divides stands for the next multiple of 16.
 
     Raises
     ------
@@ -38,13 +42,17 @@ def units(shape: Zyx, voxel_nm: Nm, block: Zyx | None, zarr_format: ZarrFormat) 
         side = max(16, CHUNK_SIDE >> max(0, round(math.log2(v / finest))))
         length = SHARD_SIDE * side // CHUNK_SIDE
         if block is not None and block[axis] < n:
-            side = _divisor(block[axis], side)
-            if side < min(8, block[axis]):
-                raise GridError(
-                    f"a block of {block} has no chunk size that divides it along {SPACE[axis]}; "
-                    "use a multiple of 16 on every axis"
-                )
-            length = side * _divisor(block[axis] // side, length // side)
+            wanted, most = block[axis], side
+            side = _divisor(wanted, most)
+            if side < min(8, wanted):
+                if exact:
+                    raise GridError(
+                        f"a block of {block} has no chunk size that divides it along {SPACE[axis]}; "
+                        "use a multiple of 16 on every axis"
+                    )
+                wanted = -(-wanted // 16) * 16
+                side = _divisor(wanted, most)
+            length = side * _divisor(wanted // side, length // side)
         chunk.append(min(side, n))
         shard.append(min(length, -(-n // chunk[-1]) * chunk[-1]))
     if zarr_format == 2 or chunk == shard:

@@ -204,7 +204,8 @@ class Volume:
             origin = tuple(
                 o + (w - v) / 2 for o, w, v in zip(self.origin_nm, voxel, self.voxel_nm, strict=True)
             )
-            chunks, shards = units(shape, voxel, halves, self.zarr_format)
+            # Nobody asked for these halves, so they are not to be refused.
+            chunks, shards = units(shape, voxel, halves, self.zarr_format, exact=False)
             found.append(
                 replace(
                     self,
