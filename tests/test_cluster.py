@@ -167,6 +167,27 @@ def test_workers_that_are_slow_to_end_do_not_fail_a_run(monkeypatch, caplog):
     assert "workers did not end in time" in caplog.text
 
 
+def test_processes_that_are_ended_are_nothing_to_warn_of(monkeypatch, caplog):
+    nannies = logging.getLogger("distributed.nanny")
+
+    class Slow:
+        def close(self) -> None:
+            nannies.warning("Worker process still alive after 4.0 seconds, killing")
+
+    monkeypatch.setattr(sys.modules["chunkflow_liver.engine.cluster"], "_start", lambda *_: Slow())
+    monkeypatch.setattr(
+        "distributed.Client", lambda *_, **how: contextlib.nullcontext(SimpleNamespace(dashboard_link=""))
+    )
+    nannies.addHandler(caplog.handler)
+    try:
+        with cluster("local"):
+            nannies.warning("restarting a worker")
+    finally:
+        nannies.removeHandler(caplog.handler)
+    assert "restarting a worker" in caplog.text
+    assert "still alive" not in caplog.text
+
+
 def test_an_unknown_kind_is_refused():
     with (
         pytest.raises(

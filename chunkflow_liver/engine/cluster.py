@@ -87,11 +87,16 @@ def cluster(
             log.info("dashboard at %s", client.dashboard_link)
             yield client
     finally:
+        # All is done: that a process takes long to end, and is ended, is nothing to warn of.
+        nannies = logging.getLogger("distributed.nanny")
+        level = nannies.level
+        nannies.setLevel(logging.ERROR)
         try:
             made.close()
         except TimeoutError:
-            # What was to be done is done; on a machine under load a process may take long to end.
             log.warning("workers did not end in time; they end with this process")
+        finally:
+            nannies.setLevel(level)
 
 
 def _start(kind: str, workers: int | None, memory_gib: float | None, options: dict[str, Any]) -> Any:
