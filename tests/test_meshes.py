@@ -108,6 +108,18 @@ def test_the_command_writes_obj(run, tmp_path):
     assert faces.max() == len(points) - 1
 
 
+def test_without_a_label_all_objects_are_written(run, tmp_path):
+    volume_, plan, _, _ = run
+    some, every = tmp_path / "some", tmp_path / "every"
+    labels = cf.read_table(plan.output)["label"].to_pylist()
+    cf.export_mesh(volume_, plan.output, some, ids=labels[1:])
+    code, said, told = command("mesh", volume_.url, plan.output.path, every)
+    assert code == 0, told
+    assert said.split() == [str(every / f"{n}.ply") for n in labels]
+    for path in some.iterdir():
+        assert path.read_bytes() == (every / path.name).read_bytes()
+
+
 def test_what_has_no_mesh_is_refused(run, tmp_path, listing):
     volume_, plan, _, _ = run
     other = write(tmp_path, np.zeros((12, 14, 16), np.uint32), "other", kind="label")

@@ -36,14 +36,16 @@ def mesh(
     labels: Annotated[str, typer.Argument(help="Label image of instances.")],
     table: Annotated[Path, typer.Argument(help="Table of the same instances (.parquet).")],
     to: Annotated[Path, typer.Argument(help="Folder for one file per instance.")],
-    label: Annotated[list[int], typer.Option(help="Instance to export; repeat.")],
+    label: Annotated[
+        list[int] | None, typer.Option(help="Instance to export; repeat. All of the table by default.")
+    ] = None,
     ending: Annotated[str, typer.Option(help=".ply or .obj")] = ".ply",
 ) -> None:
     """Write closed surface meshes of instances, in nm."""
     from chunkflow_liver.ops.meshes import export_mesh
     from chunkflow_liver.store.images import open_volume
 
-    for path in export_mesh(open_volume(labels), table, to, ids=label, ending=ending):
+    for path in export_mesh(open_volume(labels), table, to, ids=label or None, ending=ending):
         typer.echo(path)
 
 

@@ -21,7 +21,12 @@ SIDE: Zyx = (128, 128, 128)
 
 
 def export_mesh(
-    instances: Volume, table: Table | PathLike, to: PathLike, *, ids: Sequence[int], ending: str = ".ply"
+    instances: Volume,
+    table: Table | PathLike,
+    to: PathLike,
+    *,
+    ids: Sequence[int] | None = None,
+    ending: str = ".ply",
 ) -> list[Path]:
     """Write the surfaces of instances as meshes in nm and return their paths.
 
@@ -33,8 +38,8 @@ def export_mesh(
         Table of the same instances with the columns of 'basic': says where each one lies.
     to : path
         Folder for `<label>.ply`; made if it does not exist.
-    ids : sequence of int
-        Which instances.
+    ids : sequence of int, optional
+        Which instances; all of the table by default.
     ending : {'.ply', '.obj'}
         Format: binary PLY or OBJ.
 
@@ -44,7 +49,7 @@ def export_mesh(
         If the table lacks an instance or the columns, or the instance has no voxels where the table
         says.
     ConfigError
-        If the ending is not known, or no ids are given.
+        If the ending is not known, or `ids` is empty.
     OutputError
         If a file exists.
 
@@ -55,7 +60,7 @@ def export_mesh(
     """
     if ending not in ENDINGS:
         raise ConfigError(f"no meshes of kind {ending!r}; there are {list(ENDINGS)}")
-    if not len(ids):
+    if ids is not None and not len(ids):
         raise ConfigError("give the ids of the instances to export as meshes")
     instances = checked_labels(instances, "instances")
     boxes = _boxes(table, ids)
@@ -78,14 +83,15 @@ def export_mesh(
     return paths
 
 
-def _boxes(table: Table | PathLike, ids: Sequence[int]) -> dict[int, Box]:
-    """Bounding box of each instance that is asked for, in that order."""
+def _boxes(table: Table | PathLike, ids: Sequence[int] | None) -> dict[int, Box]:
+    """Bounding box of each instance that is asked for, in that order; of all without ids."""
     found = read_table(table)
     sides = [f"bbox_{a}_{end}" for end in ("min", "max") for a in "zyx"]
     missing = [c for c in ("label", *sides) if c not in found.column_names]
     if missing:
         raise InputError(f"the table has no columns {missing}: measure with the features 'basic'")
     label = found["label"].to_numpy()
+    ids = label.tolist() if ids is None else ids
     wanted = np.array([i for i in ids if 0 < i < 2**64], np.uint64)
     rows = {int(label[i]): i for i in np.flatnonzero(np.isin(label, wanted)).tolist()}
     unknown = [i for i in ids if int(i) not in rows]
