@@ -63,6 +63,18 @@ def test_a_command_makes_classes_of_masks(masks, tmp_path):
     np.testing.assert_array_equal(cf.open_volume(image).read(), numbers)
 
 
+def test_a_class_that_no_voxel_has_is_told(masks, tmp_path):
+    _, numbers = masks
+    one = tmp_path / "one.tif"
+    tifffile.imwrite(one, (numbers == 2).astype(np.uint8))
+    call = ("--voxel-nm", *VOXEL_NM, "--class")
+    code, said, told = command("convert", one, tmp_path / "a.ome.zarr", *call, "mito=255")
+    assert (code, said.strip()) == (0, str(tmp_path / "a.ome.zarr"))
+    assert "warning: no voxel is of ['mito']; the numbers of the image are [1]" in told
+    code, _, told = command("convert", one, tmp_path / "b.ome.zarr", *call, "mito=1")
+    assert (code, "warning" in told) == (0, False)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_any_box_of_overlapping_masks_is_that_of_the_whole(data):

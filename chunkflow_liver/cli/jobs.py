@@ -95,6 +95,12 @@ def convert(
         allow_overlaps=allow_overlaps,
     )
     _run(plan, workers=workers, redo=redo)
+    if classes:
+        from chunkflow_liver.store.images import classes_absent
+
+        absent, there = classes_absent(plan.output)
+        if absent:
+            typer.echo(f"warning: no voxel is of {absent}; the numbers of the image are {there}", err=True)
     typer.echo(plan.output.url)
 
 

@@ -248,6 +248,18 @@ def numbers_absent(volume: Volume, numbers: Iterable[int]) -> tuple[set[int], li
     return left, sorted(seen)
 
 
+def classes_absent(volume: Volume) -> tuple[list[str], list[int]]:
+    """Names of the classes that no voxel of a label image has, and the smallest numbers that are there.
+
+    `volume` is level 0. Coarse levels are looked at first: what they show is there.
+    """
+    left = {number for _, number in volume.classes}
+    seen: list[int] = []
+    for level in reversed(volume.pyramid()):
+        left, seen = numbers_absent(level, left)
+    return [name for name, number in volume.classes if number in left], seen
+
+
 def _write_boxes(volume: Volume) -> Iterator[Box]:
     unit = volume.write_unit
     for at in np.ndindex(*(-(-n // u) for n, u in zip(volume.shape, unit, strict=True))):
