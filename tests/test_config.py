@@ -102,7 +102,18 @@ BAD = {
     "a negative gap": (("gap_nm: 30", "gap_nm: -30"), "contacts.0.gap_nm: .*greater than or equal to 0"),
     "a gap of NaN": (("gap_nm: 30", "gap_nm: .nan"), "contacts.0.gap_nm: .*finite number"),
     "an endless cap": (("cap_nm: 500", "cap_nm: .inf"), "distance.0.cap_nm: .*finite number"),
-    "a length with a unit": (("cap_nm: 500", "cap_nm: 500 nm"), "distance.0.cap_nm: .*valid number"),
+    "a length with a unit": (
+        ("cap_nm: 500", "cap_nm: 500 nm"),
+        "distance.0.cap_nm: .*valid number.*, write 500 ",
+    ),
+    "a length in another unit": (
+        ("cap_nm: 500", "cap_nm: 0.5 um"),
+        r"cap_nm: .*as a number \(got '0.5 um'\)",
+    ),
+    "a block of one number": (
+        ("[32, 64, 64]", "256"),
+        r"block: .*: a list in brackets, three numbers along z, y, x \(got 256\)",
+    ),
     "a name that is a path": (("name: mitos,", "name: ../mitos,"), "label.0.name: .*match pattern"),
     "another connectivity": (
         ("min_volume_um3: 0.005", "connectivity: 8"),

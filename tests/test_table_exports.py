@@ -258,6 +258,8 @@ def test_properties_of_another_image_are_refused(tmp_path):
 def test_properties_that_no_reader_would_load_are_refused(table, tmp_path):
     classes = write(tmp_path, semantic((3, 4, 5), 1))
     mitos = write(tmp_path, COLUMNS["label"].reshape(1, 1, 3), "mitos", kind="label")
+    with pytest.raises(InputError, match=r"no columns \['volume_um'\]; did you mean \['volume_um3'"):
+        write_properties(table, mitos, columns=["volume_um"])
     with pytest.raises(InputError, match=r"no columns \['width'\]; it has \['label', 'class'"):
         write_properties(table, mitos, columns=["width"])
     with pytest.raises(

@@ -70,6 +70,9 @@ def test_what_cannot_be_verified_is_refused(tmp_path, monkeypatch):
         ConfigError, match=r"no instances 'cell' of label, split or stitch; it has \['cells'\]"
     ):
         cf.verify(plan, cf.Box((0, 0, 0), (1, 1, 1)), name="cell")
+    cleaner = plan + cf.refine(plan.output, shapes=cf.Shapes(), name="clean", work=tmp_path / "work")
+    with pytest.raises(ConfigError, match=r"no instances 'clean' .* it has \['cells'\]"):
+        cf.verify(cleaner, cf.Box((0, 0, 0), (1, 1, 1)), name="clean")
     for box in (cf.Box((0, 0, 0), (13, 1, 1)), cf.Box((3, 3, 3), (3, 4, 4))):
         with pytest.raises(ConfigError, match="is not inside"):
             cf.verify(plan, box, name="cells")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -140,8 +141,20 @@ def _problem(error: dict[str, Any]) -> tuple[Place, str]:
         known = list(getattr(model, "model_fields", {}))
         near = difflib.get_close_matches(str(place[-1]), known, 1)
         return place, "unknown key" + (f", did you mean {near[0]!r}?" if near else f"; known are {known}")
-    message = error["msg"].removeprefix("Value error, ")
-    return place, message if isinstance(error["input"], dict) else f"{message} (got {error['input']!r:.80})"
+    given = error["input"]
+    message = error["msg"].removeprefix("Value error, ") + _hint(error["type"], place[-1], given)
+    return place, message if isinstance(given, dict) else f"{message} (got {given!r:.80})"
+
+
+def _hint(kind: str, key: str | int, given: Any) -> str:
+    """What to write instead, where that can be told."""
+    number = re.fullmatch(r"([0-9.]+) *(nm|um3?|µm3?|%)", given) if isinstance(given, str) else None
+    if kind == "float_parsing" and number is not None and str(key).endswith(f"_{number[2]}"):
+        return f", write {number[1]}"
+    if kind == "tuple_type":
+        three = ", three numbers along z, y, x" if key in ("block", "voxel_nm") else ""
+        return f": a list in brackets{three}"
+    return ""
 
 
 def _models(annotation: Any) -> list[Any]:

@@ -53,10 +53,10 @@ def verify(plan: Plan, box: Box, *, name: str) -> dict[str, Any]:
         If the region does not fit in memory.
     """
     stages = {s.name: s for s in plan.maps}
-    stage = stages.get(f"{name}/blocks") or stages.get(f"{name}/components")
+    stage = _finder(stages, name)
     output = next((p.handle for p in plan.products if p.name == name and p.kind == "instances"), None)
     if stage is None or not isinstance(output, Volume):
-        known = sorted(p.name for p in plan.products if p.kind == "instances")
+        known = sorted(p.name for p in plan.products if p.kind == "instances" and _finder(stages, p.name))
         raise ConfigError(f"the plan has no instances {name!r} of label, split or stitch; it has {known}")
     if "function" in stage.params and stage.params["function"] in (None, as_stored):
         raise ConfigError(
@@ -103,6 +103,11 @@ def verify(plan: Plan, box: Box, *, name: str) -> dict[str, Any]:
         "identical": bool(best.sum() == pairs.sum()),
         **_largest_difference(met, pairs & ~best, (blocks, whole), box),
     }
+
+
+def _finder(stages: dict[str, Map], name: str) -> Map | None:
+    """The stage that finds the objects `name` in blocks, which cleaner or edited instances do not have."""
+    return stages.get(f"{name}/blocks") or stages.get(f"{name}/components")
 
 
 def _largest_difference(

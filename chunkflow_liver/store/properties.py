@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import os
@@ -67,7 +68,9 @@ def write_properties(
     names = [c for c in found.column_names if c != "label"] if columns is None else list(columns)
     unknown = sorted({"label", *names} - set(found.column_names))
     if unknown:
-        raise InputError(f"the table has no columns {unknown}; it has {found.column_names}")
+        near = sorted({c for u in unknown for c in difflib.get_close_matches(u, found.column_names)})
+        hint = f"did you mean {near}?" if near else f"it has {found.column_names}"
+        raise InputError(f"the table has no columns {unknown}; {hint}")
     if labels.kind != "label" or any(number for _, number in labels.classes):
         raise InputError(
             f"{labels.url} is no image of instances: it has kind {labels.kind!r} and classes "
