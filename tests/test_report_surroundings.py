@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from strategies import write
@@ -38,6 +40,27 @@ def test_every_table_has_its_figure_and_its_rows(plan):
     for name in ("c-objects", "c-sites", "p-shells"):
         assert f"{name} <span" in page or f">{name}<" in page
     assert "distance to ER" in page
+
+
+def test_distances_are_those_of_the_instances_that_the_tables_are_about(tmp_path):
+    labels = np.zeros((6, 12, 12), np.uint8)
+    labels[1:4, 2:5, 2:5], labels[1:4, 8:11, 2:5], labels[:, :, 9] = 2, 2, 1
+    volume, at = write(tmp_path, labels), {"work": tmp_path / "work"}
+    found = cf.label(volume, classes=["mitochondrion"], name="found", **at)
+    clean = cf.refine(found.output, keep=cf.Keep(border=True), name="clean", **at)
+    near = cf.distance(volume, to="er", cap_nm=100, name="far", **at)
+    cf.run(found + clean + near, progress=False)
+
+    def legend():
+        page = cf.report(tmp_path / "work", to=tmp_path / "page.html").read_text(encoding="utf-8")
+        return re.findall(r"surface of (\w+)", page)
+
+    assert legend() == ["clean"]
+    table = cf.measure(clean.output, name="table", **at)
+    cf.run(found + clean + near + table, progress=False)
+    edited = cf.edit(clean.output, [("delete", 1)], name="edited", **at)
+    cf.run(edited, progress=False)
+    assert legend() == ["clean"]
 
 
 def test_a_table_that_is_gone_is_listed_as_missing(plan, tmp_path):

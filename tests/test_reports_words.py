@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from chunkflow_liver.reports.figures import Bars, even_edges, histogram, log_edges
+from chunkflow_liver.reports.figures import Bars, even_edges, histogram, log_edges, single
 from chunkflow_liver.reports.samples import choose, surface
-from chunkflow_liver.reports.words import duration, heading, number, percent, several, size
+from chunkflow_liver.reports.words import cell, duration, heading, number, percent, several, size
 from chunkflow_liver.store.volume import Volume
 
 
@@ -64,6 +64,25 @@ def test_even_edges_are_round_and_cover_the_range(low, span):
     assert edges[0] <= low + step * 1e-6
     assert edges[-1] >= low + span - step * 1e-6
     assert len(edges) <= 43
+
+
+@given(st.floats(1, 1e4), st.floats(1e-2, 1e4))
+def test_bins_are_as_wide_as_asked(span, least):
+    edges = even_edges(0.0, span, least=least)
+    assert edges[1] - edges[0] >= least * (1 - 1e-9)
+    assert edges[-1] >= span * (1 - 1e-9)
+
+
+def test_one_value_is_said_in_words():
+    assert single(np.array([0.25, 0.25, np.nan]), "µm²") == '<p class="single">0.250 µm²</p>'
+    assert single(np.array([0.25, 0.5]), "µm²") == ""
+    assert single(np.array([]), "µm²") == ""
+
+
+def test_thousands_are_set_apart_in_amounts_only():
+    columns = ("voxels", "surface_voxels", "class_voxels", "label", "parent", "bbox_z_min")
+    texts = ["10 908"] * 3 + ["10908"] * 3
+    assert [cell(10908, c).replace("\u202f", " ") for c in columns] == texts
 
 
 def test_a_figure_takes_the_colour_of_the_text_and_loads_nothing():

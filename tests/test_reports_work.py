@@ -11,6 +11,7 @@ from report_pages import Page, make_run
 
 from chunkflow_liver.errors import InputError, OutputError
 from chunkflow_liver.reports import report
+from chunkflow_liver.reports.provenance import provenance
 from chunkflow_liver.reports.work import read_work
 
 
@@ -60,6 +61,18 @@ def test_stages_add_up_what_the_journal_says(tmp_path):
     page = Page(report(tmp_path))
     assert any("over" in (a.get("class") or "") for a in page.all("td"))
     assert "z 0:8, y 0:8, x 4:8" in page.text
+
+
+def test_a_peak_kept_from_an_earlier_stage_is_not_above_the_plan(tmp_path):
+    sizes = {"small": (10, 5), "large": (100, 90), "after": (10, 80), "above": (10, 101)}
+    (tmp_path / "run.json").write_text(json.dumps({"stages": {n: {"description": {}} for n in sizes}}))
+    stages = [{"stage": n, "task_bytes": planned * 2**20} for n, (planned, _) in sizes.items()]
+    (tmp_path / "plan.json").write_text(json.dumps({"stages": stages}))
+    row = {"block": 0, "seconds": 1.0}
+    rows = [{"stage": n, "rows": [row | {"peak_mib": peak}]} for n, (_, peak) in sizes.items()]
+    (tmp_path / "journal.jsonl").write_bytes(b"".join(journal_line(e) for e in rows))
+    lines = provenance(read_work(tmp_path)).lines
+    assert {line.name: line.over for line in lines} == dict.fromkeys(sizes, False) | {"above": True}
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):

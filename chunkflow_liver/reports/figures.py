@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from chunkflow_liver.reports.words import number
+
 Values = np.ndarray[Any, Any]
 INK = "#010203"
 """Stands for 'currentColor', which matplotlib does not know."""
@@ -132,6 +134,12 @@ def inline(svg: str) -> str:
     return svg.replace("xlink:href", "href")
 
 
+def single(values: Values, unit: str) -> str:
+    """The one value that all finite values are, in words for the place of a histogram; '' if they differ."""
+    known = np.unique(values[np.isfinite(values)])
+    return f'<p class="single">{number(float(known[0]))} {unit}</p>' if len(known) == 1 else ""
+
+
 def log_edges(values: Values, most: int = 40) -> Values:
     """Edges of equal steps on a logarithmic axis, from a round number to a round number."""
     values = values[np.isfinite(values) & (values > 0)]
@@ -146,11 +154,12 @@ def log_edges(values: Values, most: int = 40) -> Values:
     return edges
 
 
-def even_edges(low: float, high: float, most: int = 40) -> Values:
-    """Edges at round numbers from `low` to `high`, at most `most` steps."""
+def even_edges(low: float, high: float, most: int = 40, *, least: float = 0.0) -> Values:
+    """Edges at round numbers from `low` to `high`, at most `most` steps, of `least` or more each."""
     span = max(high - low, 1e-12)
-    power = 10.0 ** np.floor(np.log10(span / most))
-    step = next(f * power for f in (1, 2, 5, 10, 20) if span / (f * power) <= most)
+    finest = max(span / most, least)
+    power = 10.0 ** np.floor(np.log10(finest))
+    step = next(f * power for f in (1, 2, 5, 10, 20) if f * power >= finest * (1 - 1e-12))
     first, last = np.floor(low / step + 1e-9), np.ceil(high / step - 1e-9)
     edges: Values = np.arange(first, max(last, first + 1) + 1) * step
     return edges

@@ -13,7 +13,7 @@ from chunkflow_liver.engine.plan import Product
 from chunkflow_liver.errors import ChunkflowLiverError
 from chunkflow_liver.geometry import NM_PER_UM
 from chunkflow_liver.reports.changes import edited_text, refined_text
-from chunkflow_liver.reports.figures import Bars, even_edges, histogram, log_edges
+from chunkflow_liver.reports.figures import Bars, even_edges, histogram, log_edges, single
 from chunkflow_liver.reports.gallery import Gallery, gallery
 from chunkflow_liver.reports.samples import choose, fits, levels_of, surface, together
 from chunkflow_liver.reports.scores import evaluated_text, mean_scores
@@ -88,7 +88,7 @@ def findings(work: Work, drawn: Pictures) -> Findings:
     for layer in drawn.layers:
         try:
             if layer.kind == "distance":
-                _distance(layer, [p for p in drawn.layers if p.kind == "instances"], found)
+                _distance(layer, _subjects(work, drawn), found)
             elif layer.kind == "semantic":
                 _composition(layer, found)
                 means = mean_scores(layer, drawn.layers)
@@ -156,7 +156,8 @@ def _instances(table: Stored, work: Work, pictured: Gallery | None, found: Findi
         found.figures.append(
             Figure(
                 f"Volumes ({table.product.name})",
-                histogram(
+                single(sizes, "µm³")
+                or histogram(
                     series, x="volume (µm³)", y="objects", log=True, name=f"volume{len(found.figures)}"
                 ),
                 f"{number(table.rows)} objects; the axis is logarithmic. Median "
@@ -209,7 +210,8 @@ def _contacts(table: Stored, work: Work, instances: Sequence[Stored], found: Fin
             found.figures.append(
                 Figure(
                     f"Contact areas ({table.product.name})",
-                    histogram(
+                    single(area, "µm²")
+                    or histogram(
                         [Bars(edges, np.histogram(area, edges)[0], css(PALETTE[1]))],
                         x="contact area (µm²)",
                         y="contacts (each from both sides)" if mutual else "contacts",
@@ -227,6 +229,20 @@ def _contacts(table: Stored, work: Work, instances: Sequence[Stored], found: Fin
     found.contacts.append((f"{a} and {one(b)}", facts, largest))
 
 
+def _subjects(work: Work, drawn: Pictures) -> list[Layer]:
+    """The instances that the tables are about; without tables, those that nothing else was made from."""
+    keys = (("narrowing table", "instances"), ("instance table", "instances"), ("contact table", "a"))
+    about = [dict(p.about).get(key) for kind, key in (*keys, ("profile", "a")) for p in work.of(kind)]
+    known = {p.name: p for p in drawn.layers if p.kind == "instances"}
+    named = [known[n] for n in dict.fromkeys(about) if n in known]
+    if any(about):
+        return named
+    # Contact sites are parts of objects, not objects.
+    made = {p.name: dict(p.about) for p in work.of("instances") if "of" not in dict(p.about)}
+    earlier = {a.get("instances") for a in made.values()}
+    return [layer for name, layer in known.items() if name in made and name not in earlier]
+
+
 def _distance(layer: Layer, instances: Sequence[Layer], found: Findings) -> None:
     """Share of the volume, and of the instances' surfaces, at every distance."""
     sample = choose(layer.levels)
@@ -234,7 +250,8 @@ def _distance(layer: Layer, instances: Sequence[Layer], found: Findings) -> None
     other = next((i for i in instances if fits(sample, i.levels)), None)
     flags = layer.flags if layer.flags and fits(sample, layer.flags) else ()
     pyramids = [layer.levels, *([other.levels] if other else []), *([flags] if flags else [])]
-    edges = even_edges(0.0, layer.cap_nm or 1.0)
+    # Narrower bins than a step between voxels are empty now and then.
+    edges = even_edges(0.0, layer.cap_nm or 1.0, least=max(layer.levels[sample.level].voxel_nm))
     everywhere, at_surface = np.zeros(len(edges) - 1), np.zeros(len(edges) - 1)
     total = n_surface = inside = beyond = inexact = 0
     for arrays in together(sample, *pyramids):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -92,7 +92,7 @@ def provenance(work: Work) -> Provenance:
             f"not finished ({', '.join(unfinished[:6])}{', …' if len(unfinished) > 6 else ''})."
         )
     return Provenance(
-        tuple(_line(s) for s in work.stages),
+        tuple(_lines(work)),
         _totals(work),
         _slowest(work),
         tuple(
@@ -112,7 +112,15 @@ def provenance(work: Work) -> Provenance:
     )
 
 
-def _line(stage: Stage) -> Line:
+def _lines(work: Work) -> Iterator[Line]:
+    """The stages; a worker keeps memory of earlier ones: a peak is held against the largest plan so far."""
+    largest = 0.0
+    for stage in work.stages:
+        largest = max(largest, stage.planned.get("task_bytes") or 0.0)
+        yield _line(stage, largest)
+
+
+def _line(stage: Stage, largest: float) -> Line:
     planned = stage.planned.get("task_bytes")
     fold = stage.grid is None
     rate = stage.voxels / stage.seconds / 1e6 if stage.seconds else math.nan
@@ -127,7 +135,7 @@ def _line(stage: Stage) -> Line:
         number(stage.written / MIB) if stage.written else UNKNOWN,
         number(stage.peak_mib) if stage.peak_mib else UNKNOWN,
         number(planned / MIB) if planned else UNKNOWN,
-        bool(planned and stage.peak_mib > planned / MIB),
+        bool(planned and stage.peak_mib > largest / MIB),
         str(stage.description.get("function", "")),
         stage.fingerprint,
         json.dumps(_parameters(stage.description), indent=1, ensure_ascii=False),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.errors import ChunkflowLiverError
-from chunkflow_liver.reports.figures import Bars, even_edges, histogram, log_edges
+from chunkflow_liver.reports.figures import Bars, even_edges, histogram, log_edges, single
 from chunkflow_liver.reports.findings import Figure, Findings
 from chunkflow_liver.reports.slices import css
 from chunkflow_liver.reports.tables import Stored, first_rows, stored
@@ -59,7 +59,10 @@ def _objects(table: Stored, found: Findings) -> None:
     found.figures.append(
         Figure(
             f"Share of the surface in contact ({table.product.name})",
-            histogram([bars], x="share of the surface (%)", y="objects", name=f"share{len(found.figures)}"),
+            single(100 * touching, "%")
+            or histogram(
+                [bars], x="share of the surface (%)", y="objects", name=f"share{len(found.figures)}"
+            ),
             f"Surface of each of {a} within {length(float(table.about['gap_nm']))} of {b}: "
             f"{number(len(touching))} of {number(len(share))} objects have some, their median is "
             f"{percent(float(np.median(touching)))}.",
@@ -77,7 +80,8 @@ def _sites(table: Stored, found: Findings) -> None:
     found.figures.append(
         Figure(
             f"Contact sites ({table.product.name})",
-            histogram([bars], x="area (µm²)", y="sites", log=True, name=f"sites{len(found.figures)}"),
+            single(area, "µm²")
+            or histogram([bars], x="area (µm²)", y="sites", log=True, name=f"sites{len(found.figures)}"),
             f"{number(table.rows)} connected parts of the surface of {a} near {b}; median "
             f"{number(float(np.median(area)))} µm².",
         )

@@ -34,8 +34,8 @@ PLURALS = {
     "bile canaliculus": "bile canaliculi",
 }
 
-COUNTS = ("voxels", "intensity_")
-"""Beginnings of the names of columns whose integers are amounts."""
+COUNTS = ("voxels", "intensity_", "objects", "sites", "partners")
+"""What the names of columns hold whose integers are amounts."""
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -132,5 +132,5 @@ def cell(value: Any, column: str) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
-        return number(value) if column.startswith(COUNTS) else str(value)
+        return number(value) if any(c in column for c in COUNTS) else str(value)
     return number(value, 4) if isinstance(value, float) else str(value)
