@@ -244,7 +244,7 @@ def _plane(narrow: Columns, row: int, neck: Neck, images: Images) -> Example:
         axis = figure.add_subplot()
         axis.imshow(np.rint(picture).astype(np.uint8), interpolation="none", extent=(0, size[1], size[0], 0))
         axis.set_axis_off()
-        _arrows(axis, (size[0] / 2, size[1] / 2), neck.tangent[list(axes)], width)
+        _arrows(axis, size, neck.tangent[list(axes)], width)
         bar, edge = scale_bar_nm(size[1]), 0.04 * size[0]
         axis.plot([edge, edge + bar], [size[0] - edge] * 2, color="white", linewidth=4, solid_capstyle="butt")
         behind = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "boxstyle": "round"}
@@ -274,12 +274,15 @@ def side_plane(tangent: np.ndarray[Any, Any]) -> str:
     return next(p for p, axes in PLANES.items() if int(slope.argmin()) not in axes)
 
 
-def _arrows(axis: Any, centre: tuple[float, float], along: np.ndarray[Any, Any], width_nm: float) -> None:
-    """Two arrows from outside onto the sides of a neck, across its centre line."""
+def _arrows(axis: Any, size: tuple[float, float], along: np.ndarray[Any, Any], width_nm: float) -> None:
+    """Two arrows from outside onto the sides of the neck in the middle, across its centre line."""
     straight = along / max(float(np.linalg.norm(along)), 1e-9)
     across = np.array([-straight[1], straight[0]])
     for side in (-1, 1):
-        tip, tail = (np.array(centre) + side * across * width_nm * f for f in (0.8, 1.6))
+        # As long in every picture, and off the outline however thin the neck is.
+        tip, tail = (
+            np.array(size) / 2 + side * across * (width_nm / 2 + share * size[0]) for share in (0.03, 0.17)
+        )
         axis.annotate(
             "",
             tuple(tip[::-1]),
