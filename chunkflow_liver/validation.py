@@ -20,10 +20,11 @@ CLASS_KEYS = ("classes", "boundary", "to", "of")
 
 @dataclass(frozen=True)
 class Validation:
-    """A run file, looked at: how many stages it has, and every problem found."""
+    """A run file, looked at: how many stages it has, every problem found, and what the run reads."""
 
     stages: int
     problems: tuple[str, ...]
+    sources: tuple[Volume, ...] = ()
 
 
 def validate_run(path: str | Path, *, deep: bool = False) -> Validation:
@@ -52,7 +53,7 @@ def validate_run(path: str | Path, *, deep: bool = False) -> Validation:
     if deep:
         damaged = list(_damage(plan))
         problems += damaged or _absent_classes(run_file, plan)
-    return Validation(len(plan.stages), tuple(problems))
+    return Validation(len(plan.stages), tuple(problems), plan.sources)
 
 
 def _damage(plan: Plan) -> Iterator[str]:

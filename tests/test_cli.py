@@ -106,9 +106,11 @@ def test_every_verb_explains_itself(verb):
 def test_a_run_from_plan_to_tables(run_file, array, tmp_path):
     before = contents(tmp_path)
     code, said, _ = command("validate", run_file)
-    assert (code, said) == (0, f"{run_file}: 10 stages, no problem found\n")
+    on = f"{array.shape} voxels of (4.0, 8.0, 16.0) nm"
+    assert (code, said) == (0, f"{run_file}: 10 stages on {on}, no problem found\n")
     code, said, _ = command("plan", run_file)
     assert code == 0
+    assert f"/0: {'x'.join(map(str, array.shape))} voxels of 4x8x16 nm\n" in said
     assert "mitos/apply" in said
     assert "work folder" in said
     assert contents(tmp_path) == before

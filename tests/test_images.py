@@ -37,7 +37,11 @@ def test_a_level_is_found_by_its_voxel_size(tall):
     _, volumes, _ = inspect(tall.url)
     assert nearest_level(volumes, (7, 9, 16)) == 1
     assert open_volume(tall.url, voxel_nm=(16, 20, 16)).level == 2
-    assert open_volume(tall.url, voxel_nm=(4000, 4000, 4000)).level == volumes[-1].level
+    for far in ((4000, 4000, 4000), (16, 8, 4), (4, 8, 25)):
+        with pytest.raises(
+            InputError, match=r"no level of about .* nm \(z, y, x\): its levels have \(4.0, 8.0, 16"
+        ):
+            open_volume(tall.url, voxel_nm=far)
 
 
 def test_every_level_knows_its_place(tall):

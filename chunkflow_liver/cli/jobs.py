@@ -117,7 +117,8 @@ def validate(
 
         found = validate_run(path, deep=deep)
         _tell(found.problems)
-        typer.echo(f"{path}: {found.stages} stages, no problem found")
+        sizes = dict.fromkeys(f"{v.shape} voxels of {v.voxel_nm} nm" for v in found.sources)
+        typer.echo(f"{path}: {found.stages} stages on {' and '.join(sizes)}, no problem found")
         return
     from chunkflow_liver.store.images import numbers_absent, open_volume
     from chunkflow_liver.store.images import validate as problems_of

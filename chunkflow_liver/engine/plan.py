@@ -103,6 +103,11 @@ class Plan:
         return tuple(s for s in self.stages if isinstance(s, Map))
 
     @property
+    def sources(self) -> tuple[Volume, ...]:
+        """Volumes that are read and not made."""
+        return _read(self.maps)
+
+    @property
     def task_bytes(self) -> int:
         """Bytes that the largest task needs."""
         return max((s.task_bytes for s in self.maps), default=0)
@@ -135,21 +140,17 @@ class Plan:
         Images go by the end of their path, so that a run in another folder writes the same bytes.
         """
         operation = fold.over.partition("/")[0]
-        maps = [stage for stage in self.maps if stage.name.partition("/")[0] == operation]
-        made = {key for stage in maps for key in makes(stage)}
-        inputs = {
-            handle_key(volume): {
-                "image": "/".join(volume.url.rsplit("/", 3)[-3 if "/labels/" in volume.url else -1 :]),
+        inputs = [
+            {
+                "image": _end(volume),
                 "path": volume.path,
                 "shape": volume.shape,
                 "voxel_nm": volume.voxel_nm,
                 "origin_nm": volume.origin_nm,
             }
-            for stage in maps
-            for volume in stage.inputs
-            if isinstance(volume, Volume) and handle_key(volume) not in made
-        }
-        about = {"inputs": list(inputs.values()), "version": _release()}
+            for volume in _read([s for s in self.maps if s.name.partition("/")[0] == operation])
+        ]
+        about = {"inputs": inputs, "version": version("chunkflow-liver")}
         return cast(dict[str, Any], plain({**fold.provenance, **about}))
 
     def check(self, memory_bytes: float | None = None) -> None:
@@ -210,6 +211,9 @@ class Plan:
         text.insert(1, "  ".join("-" * w for w in widths))
         blocks = sum(len(s.grid) for s in self.maps)
         text += [f"{s.name}: {note}" for s in self.maps for note in s.notes]
+        text += [
+            f"reads {_end(v)}/{v.path}: {_by(v.shape)} voxels of {_by(v.voxel_nm)} nm" for v in self.sources
+        ]
         together = [p for p in passes(self.stages) if not isinstance(p, Fold) and len(p) > 1]
         text += [f"in one pass, each volume read once: {', '.join(s.name for s in p)}" for p in together]
         text.append(
@@ -223,6 +227,18 @@ class Plan:
 def _release() -> str:
     """The package's version; to find it takes milliseconds."""
     return version("chunkflow-liver")
+
+
+def _read(maps: Sequence[Map]) -> tuple[Volume, ...]:
+    """Volumes that `maps` read and do not make."""
+    made = {key for stage in maps for key in makes(stage)}
+    sources = [v for s in maps for i in s.inputs if isinstance(v := getattr(i, "volume", i), Volume)]
+    return tuple({handle_key(v): v for v in sources if handle_key(v) not in made}.values())
+
+
+def _end(volume: Volume) -> str:
+    """What tells an image from others wherever its folder lies."""
+    return "/".join(volume.url.rsplit("/", 3)[-3 if "/labels/" in volume.url else -1 :])
 
 
 def nearest_folder(path: Path) -> Path:
@@ -267,5 +283,5 @@ def size(n: float) -> str:
     return ""
 
 
-def _by(sides: Sequence[int]) -> str:
-    return "x".join(str(n) for n in sides)
+def _by(sides: Sequence[float]) -> str:
+    return "x".join(f"{n:g}" for n in sides)

@@ -83,7 +83,10 @@ class Row:
 
 @dataclass
 class Pictures:
-    """All pictures: per plane its rows; grey images (data URI, height) by id; what is missing, and why."""
+    """All pictures: per plane its rows; grey images (data URI, height) by id; what is missing, and why.
+
+    `frame` is the finest level there is, `worked` the first of what the run made or was given.
+    """
 
     planes: list[tuple[str, list[Row]]] = field(default_factory=list)
     grey: dict[str, tuple[str, float]] = field(default_factory=dict)
@@ -93,6 +96,7 @@ class Pictures:
     white: float = 1.0
     cropped: bool = False
     frame: Volume | None = None
+    worked: Volume | None = None
 
 
 def css(colour: Sequence[int]) -> str:
@@ -126,6 +130,7 @@ def pictures(work: Work) -> Pictures:
     if not pyramids and raw is None:
         return found
     found.frame = pyramids[0][0] if pyramids else (raw or ())[0]
+    found.worked = next((p.handle for p in work.products if isinstance(p.handle, Volume)), None)
     chosen = views(found.frame, [*pyramids, *([raw] if raw else [])], SHARES)
     if raw:
         _contrast(raw, chosen[0], found)

@@ -18,6 +18,7 @@ from chunkflow_liver.store.location import absolute, is_local, join, open_store,
 from chunkflow_liver.store.ngff import SPACE, ImageMetadata, array_problems, read_image
 from chunkflow_liver.store.volume import IMAGE_DTYPES, LABEL_DTYPES, Volume
 
+MOST_RATIO = 1.5
 MOST_NUMBERS = 20
 """Of the numbers in a label image so many are told."""
 
@@ -41,7 +42,8 @@ def open_volume(
     level : int, optional
         Level of the pyramid, 0 the finest (default).
     voxel_nm : sequence of 3 float, optional
-        Instead of `level`: take the level whose (z, y, x) voxel size in nm is nearest.
+        Instead of `level`: take the level whose (z, y, x) voxel size in nm is nearest, if it is at most 1.5
+        times off on every axis.
     channel, timepoint : int, optional
         Index along c and t; needed where an axis is longer than 1.
     missing_chunks : {'error', 'fill'}
@@ -70,6 +72,13 @@ def open_volume(
         if len(voxel_nm) != 3 or not all(math.isfinite(v) and v > 0 for v in voxel_nm):
             raise InputError(f"voxel_nm must be three sizes above 0 (z, y, x), got {tuple(voxel_nm)}")
         chosen = nearest_level(volumes, cast(Nm, tuple(voxel_nm)))
+        pairs = zip(volumes[chosen].voxel_nm, voxel_nm, strict=True)
+        if any(max(a / b, b / a) > MOST_RATIO for a, b in pairs):
+            raise InputError(
+                f"{metadata.url} has no level of about {tuple(voxel_nm)} nm (z, y, x): its levels have "
+                f"{', '.join(str(v.voxel_nm) for v in volumes)} nm, and the nearest is more than "
+                f"{MOST_RATIO} times off; give the size of one of them, or its number as 'level'"
+            )
     if not 0 <= chosen < len(volumes):
         raise InputError(f"{metadata.url} has levels 0 to {len(volumes) - 1}, not {chosen}")
     return replace(volumes[chosen], complete=missing_chunks == "error")
