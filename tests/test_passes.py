@@ -133,7 +133,7 @@ def test_a_stage_may_write_into_what_it_was_given(store, voxels, tmp_path, halo)
 def test_a_block_that_fails_in_one_stage_is_done_again_in_all(store, voxels, tmp_path):
     """What the others found of that block is not recorded: a block of a pass is done when all of it is."""
     one, two = plan_of(store, tmp_path / "w"), plan_of(store, tmp_path / "w", name="two", by=2)
-    with pytest.raises(RunIncompleteError, match=r"1 of 36 blocks of stage 'two/add' failed 1 times"):
+    with pytest.raises(RunIncompleteError, match=r"1 of 36 blocks of stage 'two/add' failed; the first"):
         done(broken(one + two, "two/add", 7))
     rows = list(read_rows(tmp_path / "w"))
     for name in ("out/add", "two/add"):
