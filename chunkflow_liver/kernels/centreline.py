@@ -77,12 +77,6 @@ class Branch:
         """Diameter of the circle with the area of the cross-section, (n,), in nm."""
         return 2.0 * np.sqrt(self.area_nm2 / np.pi)
 
-    @property
-    def tortuosity(self) -> float:
-        """Length over the distance of the ends; 1 for a straight branch, inf for a closed one."""
-        chord = float(np.linalg.norm(self.points_nm[-1] - self.points_nm[0]))
-        return self.length_nm / chord if chord > 0 else float("inf")
-
 
 @dataclass(frozen=True)
 class Centreline:

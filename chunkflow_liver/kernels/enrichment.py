@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from chunkflow_liver.kernels.intervals import intervals, over, spread
 from chunkflow_liver.xp import Array
 
 EFFECT = (
@@ -27,10 +28,6 @@ EFFECT = (
 )
 """What a test says; see `within_objects`."""
 
-LEAST = 3
-"""Fewest cells, or objects where there is one cell, from which an interval is given."""
-
-_BATCH = 1 << 21
 # Sums that differ by less are equal: the order of additions may not decide.
 _TIE = 1e-12
 
@@ -120,7 +117,7 @@ def within_objects(
     Intervals are those of t with one degree of freedom less than there are cells, and with the
     covariance of the two means when whole cells are drawn with replacement [2]_; that of the ratio is
     Fieller's [3]_. From one cell whole objects are drawn, and the interval is about objects of this cell
-    only. There is none for two cells, or fewer than `LEAST` objects of one cell.
+    only. There is none for two cells, or fewer than `intervals.LEAST` objects of one cell.
 
     References
     ----------
@@ -222,12 +219,12 @@ def between_objects(seen: Observed, *, permutations: int, draws: int, seed: int)
     found |= {"objects": len(row), "missing": missing, "p_value": p_value}
     if len(cells) > 1:
         return found
-    spread = np.zeros((2, 2))
+    around = np.zeros((2, 2))
     for kind, side in ((treated, [1.0, 0.0]), (~treated, [0.0, 1.0])):
         own = np.sort(value[kind])
-        spread += _spread(own[:, None] * side, np.ones(len(own)), draws, rng)
+        around += spread(own[:, None] * side, np.ones(len(own)), draws, rng)
     units = int(min(treated.sum(), (~treated).sum()))
-    return found | _intervals(found["mean_narrow"], found["mean_control"], spread, units)
+    return found | intervals(found["mean_narrow"], found["mean_control"], around, units)
 
 
 def adjusted(p_values: Array) -> Array:
@@ -324,80 +321,17 @@ def _effect(
     if len(cells) > 1:
         weight = np.bincount(row).astype(np.float64)
         values = np.stack([np.bincount(row, side) for side in (narrow, control)], 1) / weight[:, None]
-    spread = _spread(values, weight, draws, rng)
+    around = spread(values, weight, draws, rng)
     difference = narrow - control
     apart = np.abs(difference) > _TIE
-    return _intervals(float(narrow.mean()), float(control.mean()), spread, len(values)) | {
+    return intervals(float(narrow.mean()), float(control.mean()), around, len(values)) | {
         "objects": len(narrow),
         "cells": len(cells),
-        "standardised": _over(float(difference.mean()), float(difference.std(ddof=1)))
+        "standardised": over(float(difference.mean()), float(difference.std(ddof=1)))
         if len(narrow) > 1
         else math.nan,
         "share_greater": float((difference[apart] > 0).mean()) if apart.any() else math.nan,
     }
-
-
-def _spread(values: Array, weight: Array, draws: int, rng: np.random.Generator) -> Array:
-    """Covariance (2, 2) of the weighted mean of units (u, 2) that are drawn with replacement."""
-    units = len(values)
-    if units < LEAST or draws < 2:
-        return np.full((2, 2), math.nan)
-    sums = np.concatenate([values * weight[:, None], weight[:, None]], 1)
-    step = max(1, _BATCH // units)
-    parts = [
-        sums[rng.integers(units, size=(min(step, draws - begin), units))].sum(1)
-        for begin in range(0, draws, step)
-    ]
-    found = np.concatenate(parts)
-    # Drawn units vary by a share of 1 / u less than new ones would.
-    return np.cov((found[:, :2] / found[:, 2:]).T) * (units / (units - 1))
-
-
-def _intervals(narrow: float, control: float, spread: Array, units: int) -> dict[str, float]:
-    """Difference and ratio of two means, with 95 % intervals from their covariance; NaN without one."""
-    from scipy.stats import t
-
-    found = {
-        "mean_narrow": narrow,
-        "mean_control": control,
-        "difference": narrow - control,
-        "ratio": _over(narrow, control),
-    }
-    if not np.isfinite(spread).all():
-        names = ("difference_low", "difference_high", "ratio_low", "ratio_high")
-        return found | dict.fromkeys(names, math.nan)
-    reach = float(t.ppf(0.975, units - 1))
-    (one, both), (_, other) = spread.tolist()
-    half = reach * math.sqrt(max(one - 2 * both + other, 0.0))
-    low, high = _ratios(narrow, control, reach**2 * spread)
-    return found | {
-        "difference_low": narrow - control - half,
-        "difference_high": narrow - control + half,
-        "ratio_low": low,
-        "ratio_high": high,
-    }
-
-
-def _ratios(narrow: float, control: float, reach: Array) -> tuple[float, float]:
-    """Ratios r from 0 on for which narrow - r control lies within reach of 0: the smallest and the largest.
-
-    Notes
-    -----
-    That is a r^2 - 2 b r + c <= 0. If control itself may be 0 (a <= 0) there is no largest.
-    """
-    a, b, c = control**2 - reach[1, 1], narrow * control - reach[0, 1], narrow**2 - reach[0, 0]
-    root = math.sqrt(max(b * b - a * c, 0.0))
-    if a > 0:
-        return max((b - root) / a, 0.0), max((b + root) / a, 0.0)
-    # At 0 the expression is c: where that is above 0 the ratios begin at its positive root.
-    return (c / (b + root) if c > 0 and b + root > 0 else 0.0), math.inf
-
-
-def _over(a: float, b: float) -> float:
-    """a / b; NaN for 0 / 0 and inf for what is over 0."""
-    if b > 0:
-        return a / b
-    return math.nan if a == 0 else math.copysign(math.inf, a)
 
 
 def _nothing(missing: int) -> dict[str, float]:

@@ -9,7 +9,7 @@ import numpy as np
 from chunkflow_liver.geometry import Nm, Zyx
 from chunkflow_liver.kernels.features import Rows
 from chunkflow_liver.kernels.object_runs import ObjectRuns
-from chunkflow_liver.xp import Array, namespace
+from chunkflow_liver.xp import Array
 
 CORNERS = ((0, 0, 0), (0, 0, 1), (0, 1, 1), (0, 1, 0), (1, 0, 0), (1, 0, 1), (1, 1, 1), (1, 1, 0))
 """Offset (z, y, x) of the corner that each bit of a code stands for."""
@@ -34,28 +34,6 @@ b2301aa60640 64161a148b2118b 964369139b63 18b081b61149641 63b036640 86468b 67a78
 67a1a7178018 67a1a7173 126168189678 269129679309739 078706602 273267 b2367a78a89a 207b2709767a9a7
 67a1a7178018b23 b2117ba61167 896678169b63136 09167b 07870603bb60 67b
 """
-
-
-def configurations(mask: Array) -> Array:
-    """Code of every cell between the voxels of a mask.
-
-    Parameters
-    ----------
-    mask : ndarray of shape (Z, Y, X), bool
-        With one voxel of padding where the object ends at the array's border: cells lie between voxels.
-
-    Returns
-    -------
-    ndarray of shape (Z - 1, Y - 1, X - 1), uint8
-        Bit i is set where the voxel at the cell's index plus `CORNERS[i]` is in the mask. Same array
-        type as `mask`.
-    """
-    xp = namespace(mask)
-    nz, ny, nx = (n - 1 for n in mask.shape)
-    code = xp.zeros((nz, ny, nx), np.uint8)
-    for bit, (z, y, x) in enumerate(CORNERS):
-        code |= mask[z : z + nz, y : y + ny, x : x + nx].astype(np.uint8) << np.uint8(bit)
-    return code
 
 
 def cell_sums(runs: ObjectRuns, *, low: Zyx, owned: Zyx, origin: Zyx) -> tuple[Rows, Rows]:

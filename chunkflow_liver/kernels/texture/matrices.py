@@ -68,7 +68,6 @@ ZONES = {
     "LargeAreaLowGrayLevelEmphasis": "large_low",
     "LargeAreaHighGrayLevelEmphasis": "large_high",
 }
-TONES = ("Coarseness", "Contrast", "Busyness", "Complexity", "Strength")
 _PAIRS = 1 << 20
 
 
