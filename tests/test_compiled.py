@@ -1,0 +1,72 @@
+"""Compiled loops: kept on disk, compiled by one process of several, and told of where that cannot be."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+
+import numba
+import pytest
+
+from chunkflow_liver.kernels import compiled as module
+
+LOOPS = """
+from chunkflow_liver.kernels.compiled import compiled
+
+@compiled
+def half(n):
+    return n // 2
+
+@compiled
+def halvings(n):
+    found = 0
+    while n > 1:
+        n = half(n)
+        found += 1
+    return found
+"""
+CALL = (
+    "import sys; sys.stdin.readline(); import loops; assert loops.halvings(1000) == 9; "
+    "print(sum(f.stats.cache_misses.total() for f in (loops.half, loops.halvings)))"
+)
+
+
+@pytest.fixture
+def loops(tmp_path):
+    (tmp_path / "loops.py").write_text(LOOPS)
+    return tmp_path
+
+
+def test_of_several_processes_one_compiles_and_the_others_read(loops):
+    path = os.pathsep.join([str(loops), *sys.path])
+    options = {"env": os.environ | {"PYTHONPATH": path, "NUMBA_CACHE_DIR": str(loops / "cache")}}
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", CALL], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options
+        )
+        for _ in range(3)
+    ]
+    for worker in workers:
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+    compiled = [int(worker.communicate(timeout=120)[0]) for worker in workers]
+    assert sum(compiled) == 2
+
+
+def test_loops_that_cannot_be_kept_are_compiled_and_that_is_said_once(monkeypatch, caplog):
+    njit = numba.njit
+
+    def nowhere(*functions, cache=False, **options):
+        if cache:
+            raise RuntimeError("no locator available")
+        return njit(*functions, **options)
+
+    monkeypatch.setattr(numba, "njit", nowhere)
+    module._tell_uncached.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        found = [module.compiled(function) for function in (lambda n: n + 1, lambda n: n + 2)]
+    assert [f(1) for f in found] == [2, 3]
+    assert len(caplog.records) == 1
+    assert "set NUMBA_CACHE_DIR" in caplog.text
