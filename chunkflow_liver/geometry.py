@@ -146,7 +146,7 @@ class BlockGrid:
     box : Box
         What the write boxes tile.
     block : Zyx
-        Write box of one block, in voxels; smaller at the far end.
+        Write box of one block, in voxels; smaller at the far end; clipped to `box`.
     low, high : Zyx
         Halo before and after the write box, in voxels, clipped to `volume`.
     volume : Box, optional
@@ -171,6 +171,9 @@ class BlockGrid:
             raise GridError(f"a halo cannot be negative, got {self.low} and {self.high}")
         if self.box.size == 0:
             raise GridError(f"nothing to do: the box {self.box} has no voxels")
+        # One cut has one description, however much too large its block was given.
+        clipped = tuple(min(b, n) for b, n in zip(self.block, self.box.shape, strict=True))
+        object.__setattr__(self, "block", clipped)
 
     @cached_property
     def counts(self) -> Zyx:

@@ -50,6 +50,13 @@ def test_clip_is_the_intersection_and_contains_is_its_test(a, b):
         assert a.contains(b) == bool((mask(a) | ~mask(b)).all())
 
 
+def test_a_block_larger_than_the_volume_is_the_volume():
+    grid = BlockGrid(Box((2, 0, 0), (9, 20, 30)), (5000, 8, 5000))
+    assert grid.block == (7, 8, 30)
+    assert grid == BlockGrid(Box((2, 0, 0), (9, 20, 30)), (7, 8, 30))
+    assert grid.counts == (1, 3, 1)
+
+
 def test_neighbours_are_all_pairs_that_share_a_face():
     grid = BlockGrid(Box.of((5, 7, 9)), (3, 3, 3))
     for axis in range(3):

@@ -237,8 +237,8 @@ def describe(stage: Stage, made: Mapping[str, str], version: str) -> dict[str, A
         "inputs": [_identity(i, made) for i in stage.inputs],
         "outputs": [
             {
-                "voxel_nm": list(o.voxel_nm),
-                "origin_nm": list(o.origin_nm),
+                "voxel_nm": plain(o.voxel_nm),
+                "origin_nm": plain(o.origin_nm),
                 "kind": o.kind,
                 "classes": plain(o.classes),
                 "dtype": o.dtype,
@@ -291,7 +291,7 @@ def fingerprint(description: Mapping[str, Any]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """`value` as what JSON can hold; dataclasses, tuples, NumPy scalars and arrays included."""
+    """`value` as what JSON can hold, equal numbers alike; dataclasses, NumPy scalars and arrays included."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -299,7 +299,10 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(v) for v in (sorted(value) if isinstance(value, set | frozenset) else value)]
     if isinstance(value, np.ndarray | np.generic):
-        return cast(Any, value).tolist()
+        return plain(cast(Any, value).tolist())
+    if isinstance(value, float) and value.is_integer():
+        # 500 and 500.0 are one setting, whoever typed it.
+        return int(value)
     if value is None or isinstance(value, str | int | float | bool):
         return value
     return str(value)
