@@ -287,10 +287,15 @@ def _run(
     **settings: Any,
 ) -> None:
     from chunkflow_liver.engine.cluster import cluster
+    from chunkflow_liver.engine.run import check_folder
     from chunkflow_liver.engine.run import run as run_plan
     from chunkflow_liver.engine.status import saved_text
 
     here = workers is None and scheduler is None and kind is None
+    if not here:
+        # A cluster takes seconds to start, and hours where jobs queue.
+        plan.check(memory_gib * 2**30 if memory_gib else None)
+        check_folder(plan, redo=bool(settings.get("redo")))
     chosen = {"workers": workers, "scheduler": scheduler, **(options or {})}
     started = (
         contextlib.nullcontext() if here else cluster(str(kind or "local"), memory_gib=memory_gib, **chosen)

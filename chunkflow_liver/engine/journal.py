@@ -187,21 +187,15 @@ class Journal:
             ) from err
         return found
 
-    def adopt(
-        self,
-        stages: Mapping[str, tuple[str, dict[str, Any]]],
-        *,
-        redo: bool,
-        makes: Mapping[str, Sequence[str]] | None = None,
-    ) -> None:
-        """Compare the plan with what this folder was made by; write `run.json` if they agree.
+    def changed(self, stages: Mapping[str, tuple[str, dict[str, Any]]], *, redo: bool) -> list[str]:
+        """Stages that have work here and were planned differently; refused if they are not to be redone.
 
         Raises
         ------
         JournalError
-            If a stage with finished work was planned differently and `redo` is not set.
+            Names the first difference.
         """
-        before = self._planned()
+        before, found = self._planned(), []
         for name, (digest, description) in stages.items():
             was = before.get(name, {"fingerprint": "", "description": {}})
             if was["fingerprint"] == digest or name not in self.done:
@@ -212,8 +206,26 @@ class Journal:
                     f"{difference(was['description'], description)}; run in a new work folder, or ask "
                     "for what changed to be redone (--redo)"
                 )
+            found.append(name)
+        return found
+
+    def adopt(
+        self,
+        stages: Mapping[str, tuple[str, dict[str, Any]]],
+        *,
+        redo: bool,
+        makes: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """Write `run.json` for a plan that agrees with what this folder was made by.
+
+        Raises
+        ------
+        JournalError
+            If a stage with finished work was planned differently and `redo` is not set.
+        """
+        for name in self.changed(stages, redo=redo):
             self.append({"stage": name, "reset": True})
-        entries = before | {
+        entries = self._planned() | {
             n: {
                 "fingerprint": f,
                 "description": d,
@@ -287,8 +299,12 @@ def read_finished(work: Path) -> set[str]:
 
 def read_made(work: Path) -> dict[str, str]:
     """Fingerprint of the stage that made each handle of `work`, for stages that are done."""
-    seen = Journal(Path(work), _read(work))
-    return seen.made()
+    return read_journal(work).made()
+
+
+def read_journal(work: Path) -> Journal:
+    """The journal of `work` as it is at this moment, without the lock: to look at, not to append to."""
+    return Journal(Path(work), _read(work))
 
 
 def read_entries(work: Path) -> Iterator[dict[str, Any]]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from chunkflow_liver.engine.journal import Journal, read_made
+from chunkflow_liver.engine.journal import Journal, read_journal, read_made
 from chunkflow_liver.engine.passes import passes
 from chunkflow_liver.engine.plan import Plan
 from chunkflow_liver.engine.progress import Progress, tell
@@ -75,11 +75,11 @@ def run(
     plan.check(memory)
     check_devices(plan, client)
     work = Path(plan.work)
-    described = list(plan.descriptions(read_made(work)))
+    described = _described(plan)
     with Journal(work) as journal:
         _refuse_foreign(plan, journal)
         made = {stage.name: makes(stage) for stage in plan.stages}
-        journal.adopt({s.name: (digest, d) for s, d, digest in described}, redo=redo, makes=made)
+        journal.adopt(described, redo=redo, makes=made)
         _forget_lost(plan, journal)
         _write_products(plan)
         _write_plan(plan, client)
@@ -93,6 +93,24 @@ def run(
             finish(output)
         (work / "failed.json").unlink(missing_ok=True)
     return plan
+
+
+def check_folder(plan: Plan, *, redo: bool = False) -> None:
+    """Refuse a plan that its work folder does not go on with; reads only, before a cluster is started.
+
+    Raises
+    ------
+    JournalError, OutputError
+        As `run` would.
+    """
+    seen = read_journal(plan.work)
+    _refuse_foreign(plan, seen)
+    seen.changed(_described(plan), redo=redo)
+
+
+def _described(plan: Plan) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Fingerprint and description of every stage, by its name."""
+    return {s.name: (digest, d) for s, d, digest in plan.descriptions(read_made(plan.work))}
 
 
 def check_devices(plan: Plan, client: Client | None = None) -> None:
