@@ -133,6 +133,10 @@ def test_a_report_is_written_with_the_run_or_later(run_file, tmp_path):
     code, said, _ = command("run", run_file)
     assert (code, said) == (0, f"{tmp_path / 'work/report.html'}\n")
     assert (tmp_path / "work/report.html").read_text().lower().startswith("<!doctype html>")
+    drawn = (tmp_path / "work/report.html").stat().st_mtime_ns
+    code, said, _ = command("run", run_file)
+    assert (code, said.partition(" (")[2]) == (0, "nothing is new since; 'report' would draw it again)\n")
+    assert (tmp_path / "work/report.html").stat().st_mtime_ns == drawn
     code, said, _ = command("report", tmp_path / "work", "--to", tmp_path / "again.html")
     assert (code, said) == (0, f"{tmp_path / 'again.html'}\n")
     code, _, told = command("report", tmp_path / "nowhere")

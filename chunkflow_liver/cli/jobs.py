@@ -188,9 +188,13 @@ def run(
         options=options,
     )
     if read_run_file(run_file).report:
+        from chunkflow_liver.reports import is_current
         from chunkflow_liver.reports import report as write
 
-        typer.echo(write(made))
+        if is_current(made.work):
+            typer.echo(f"{made.work / 'report.html'} (nothing is new since; 'report' would draw it again)")
+        else:
+            typer.echo(write(made))
 
 
 @app.command()

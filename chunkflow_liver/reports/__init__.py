@@ -13,8 +13,9 @@ from chunkflow_liver.errors import OutputError
 from chunkflow_liver.reports.findings import findings
 from chunkflow_liver.reports.narrowings import narrowings
 from chunkflow_liver.reports.provenance import provenance
+from chunkflow_liver.reports.record import FOLDER, forget, is_current, remembered
 from chunkflow_liver.reports.seams import seams
-from chunkflow_liver.reports.slices import WIDTH, gradient, pictures, score_gradient
+from chunkflow_liver.reports.slices import gradient, pictures, score_gradient
 from chunkflow_liver.reports.surroundings import surroundings
 from chunkflow_liver.reports.words import by, length, one, percent
 from chunkflow_liver.reports.work import read_work
@@ -22,7 +23,7 @@ from chunkflow_liver.reports.work import read_work
 if TYPE_CHECKING:
     from jinja2 import Template
 
-__all__ = ["report"]
+__all__ = ["is_current", "report"]
 
 
 def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | None = None) -> Path:
@@ -33,7 +34,8 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
     run : Plan or path
         A plan that was run, or its work folder; only the work folder and the images are read.
     to : path, optional
-        HTML file to write; `report.html` in the work folder by default. An older report is replaced.
+        HTML file to write; `report.html` in the work folder by default. An older report is replaced, and
+        the figures beside it that the new one does not have are removed, unless they were changed.
 
     Raises
     ------
@@ -55,11 +57,13 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
     found = findings(work, drawn)
     surroundings(work, found)
     narrow = narrowings(work, drawn)
+    files = {name: svg for n in narrow for name, svg in n.files.items()}
     joined = seams(work, found.missing)
     made = provenance(work)
     page = _template("page.html.j2").render(
         title=f"Report of {work.path.name}",
         drawn=drawn,
+        record=remembered(work.path, files).text,
         found=found,
         narrow=narrow,
         joined=joined,
@@ -73,7 +77,6 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
         ),
         gradient=gradient(),
         score_gradient=score_gradient(),
-        width=WIDTH,
         script=_source("page.js"),
         script_hash=_hash(_source("page.js")),
         style=_source("page.css"),
@@ -87,10 +90,11 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(page, encoding="utf-8")
+        forget(target, files)
         os.replace(partial, target)
-        for name, svg in (file for n in narrow for file in n.files.items()):
-            (target.parent / "figures").mkdir(exist_ok=True)
-            (target.parent / "figures" / name).write_text(svg, encoding="utf-8")
+        for name, svg in files.items():
+            (target.parent / FOLDER).mkdir(exist_ok=True)
+            (target.parent / FOLDER / name).write_bytes(svg.encode())
     except OSError as err:
         raise OutputError(f"cannot write the report to {target}: {err}; choose another place") from err
     return target
