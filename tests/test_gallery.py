@@ -18,8 +18,10 @@ import chunkflow_liver as cf
 from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.geometry import Box
 from chunkflow_liver.reports import gallery as galleries
-from chunkflow_liver.reports import report
-from chunkflow_liver.reports.thumbnails import OUTLINE, bars, thumbnail
+from chunkflow_liver.reports import report, thumbnails
+from chunkflow_liver.reports.gallery import group_of
+from chunkflow_liver.reports.planes import PLANES, across, corner_nm
+from chunkflow_liver.reports.thumbnails import OUTLINE, bars, best_plane, thumbnail
 
 SHAPE = (9, 60, 80)
 
@@ -101,7 +103,7 @@ def test_extreme_objects_are_shown_with_their_pictures_and_a_click_sorts_the_gal
     assert [int(n) for n in re.findall(r'aria-label="object (\d+)"', part)] == largest
     buttons = [a["data-sort"] for a in page.all("button") if "data-sort" in a]
     assert buttons == [a["value"] for a in page.all("option")]
-    (features,) = (a["data-gallery"] for a in page.all("table") if "data-gallery" in a)
+    (features,) = (a["data-gallery"] for a in page.all("div") if "data-gallery" in a)
     assert [a["id"] for a in page.all("div") if a.get("class") == "gallery"] == [features]
 
 
@@ -151,7 +153,9 @@ def test_a_picture_shows_the_object_in_the_plane_with_most_of_it(tmp_path):
     volume = write(tmp_path, labels, "mitos", kind="label", **size)
     image = write(tmp_path, raw, "raw", **size)
     box = Box((1, 5, 5), (4, 35, 35))
-    shown = picture(thumbnail([volume], [image], 7, box, grey=(0.0, 200.0)))
+    found = thumbnail([volume], [image], 7, box, grey=(0.0, 200.0))
+    assert (found.plane, found.side_nm) == ("xy", 1.35 * 30 * 8)
+    shown = picture(found.picture)
     assert shown.shape == (96, 96, 3)
     middle = shown[48, 48]
     assert middle.min() > 235  # white: the plane of the large part
@@ -164,11 +168,119 @@ def test_a_picture_shows_the_object_in_the_plane_with_most_of_it(tmp_path):
         assert abs(at.max() - 48 * (1 + 1 / 1.35)) <= 3
 
 
+@pytest.mark.parametrize(
+    ("plane", "cut", "place"),
+    [
+        # Voxels of (4, 8, 16) nm: a bar of 80 x 8 x 10 voxels is 320 x 64 x 160 nm.
+        ("xz", (slice(5, 85), slice(20, 28), slice(12, 22)), 20.5 * 8),
+        ("yz", (slice(5, 85), slice(6, 36), slice(12, 14)), 12.5 * 16),
+        # Seen from the front it is 240 x 96 nm; across the slices, 112 x 240 nm are not a fifth more.
+        ("xy", (slice(5, 33), slice(6, 36), slice(12, 18)), 5.5 * 4),
+    ],
+)
+def test_long_objects_are_seen_from_the_side(plane, cut, place, tmp_path):
+    labels = np.zeros((90, 40, 40), np.uint32)
+    labels[cut] = 7
+    size = (4.0, 8.0, 16.0)
+    volume = write(tmp_path, labels, "mitos", kind="label", voxel_nm=size)
+    box = Box(tuple(s.start for s in cut), tuple(s.stop for s in cut))
+    found, at = best_plane([volume], 7, box)
+    assert (found, at - corner_nm(volume, across(found))) == (plane, place)
+    shown = thumbnail([volume], None, 7, box, grey=(0.0, 1.0))
+    sides = [box.shape[a] * size[a] for a in PLANES[plane]]
+    assert shown.plane == plane
+    assert shown.side_nm == pytest.approx(1.35 * max(sides))
+    yellow = picture(shown.picture)
+    rows, columns = np.nonzero(yellow[..., 0] - yellow[..., 2] > 60)
+    for filled, side in zip((rows, columns), sides, strict=True):
+        assert np.ptp(filled) == pytest.approx(96 * side / shown.side_nm, abs=4)
+
+
+def test_an_object_too_large_to_look_at_is_cut_across_its_shortest_side(tmp_path, monkeypatch):
+    monkeypatch.setattr(thumbnails, "MOST_VOXELS", 0)
+    volume = write(tmp_path, np.zeros((90, 40, 40), np.uint32), "mitos", kind="label", voxel_nm=(4, 8, 16))
+    plane, at = best_plane([volume], 7, Box((0, 10, 0), (90, 20, 40)))
+    assert (plane, at - corner_nm(volume, 1)) == ("xz", 15 * 8.0)
+
+
+def run_at_border(folder, cut):
+    """Boxes of which the first `cut` touch the border of the volume."""
+    labels = np.zeros((8, 60, 40), np.uint32)
+    for i in range(6):
+        labels[0 if i < cut else 2 : 6, 2 + 9 * i : 9 + 9 * i, 4 : 10 + 4 * i] = 1 + i
+    mitos = write(folder, labels, "mitos", kind="label")
+    table = cf.measure(mitos, features=["basic", "shape"], name="t", work=folder / "work")
+    products = (Product("instances", "mitos", mitos), *table.products)
+    done(Plan(table.stages, table.work, table.output, products))
+    return folder / "work"
+
+
+def test_whole_objects_stand_first_and_a_switch_shows_those_at_the_border(tmp_path):
+    source = report(run_at_border(tmp_path, cut=2)).read_text(encoding="utf-8")
+    text = " ".join(re.sub(r"<[^>]+>", " ", source).split())
+    assert text.count("4 of 6 objects are whole; the other 2 go on outside the volume.") == 3
+    assert source.count('<input type="checkbox" data-whole checked>') == 3
+    # The largest objects: the four that are whole, and five of all.
+    largest, every = re.split(r'<div class="every">', source)[:2]
+    assert "The largest of t" in largest
+    assert "The largest of t" in every
+    rows = re.findall(r'<td class="n" data-v="(\d+)">\1</td><td data-v="', largest)
+    assert set(rows) == {"3", "4", "5", "6"}
+    assert "2" in re.findall(r'aria-label="object (\d+)"', every)
+    # The ends of a feature, and the cards.
+    row = source[source.index("distribution of voxels") :].partition("</tr>")[0]
+    whole, both = (
+        re.findall(r'class="end whole".*?label (\d+)', row),
+        re.findall(r'"end every".*?label (\d+)', row),
+    )
+    assert (whole, both) == (["3", "6"], ["1", "6"])
+    assert source.count('<figure class="every" data-v=') == 2
+
+
+@pytest.mark.parametrize(
+    ("cut", "said"), [(0, None), (6, "All 6 objects go on outside the volume: none is whole.")]
+)
+def test_there_is_no_switch_where_there_is_no_choice(cut, said, tmp_path):
+    source = report(run_at_border(tmp_path, cut)).read_text(encoding="utf-8")
+    assert "data-whole>" not in source
+    assert 'type="checkbox" data-whole' not in source
+    assert 'class="every"' not in source
+    assert (said is None) or said in source
+
+
+def test_features_are_folded_by_group_and_the_first_is_open(tmp_path):
+    source = report(run_at_border(tmp_path, cut=0)).read_text(encoding="utf-8")
+    features = source[source.index('<section id="features">') :].partition("</section>")[0]
+    titles = re.findall(r'<details class="group"( open)?>\s*<summary>([^<]+) <span', features)
+    assert titles == [(" open", "Basics"), ("", "Shape")]
+    shape = features[features.index("<summary>Shape") :]
+    assert "distribution of shape SurfaceArea" in shape
+    assert "distribution of voxels" not in shape
+
+
+def test_groups_by_hand():
+    names = (
+        "volume_um3",
+        "glcm_Id",
+        "firstorder_10Percentile",
+        "wavelet-LLH_glcm_Idm",
+        "neighbour_distance_nm",
+    )
+    assert [group_of(n) for n in names] == [
+        "Basics",
+        "Texture: co-occurrence (GLCM)",
+        "Grey values, first order",
+        "wavelet-LLH_glcm",
+        "Form and surroundings",
+    ]
+
+
 def test_an_object_at_the_border_has_no_outline_beyond_it(tmp_path):
     labels = np.zeros((3, 30, 30), np.uint32)
     labels[:, :10] = 3
     volume = write(tmp_path, labels, "mitos", kind="label", voxel_nm=(8.0, 8.0, 8.0))
-    shown = picture(thumbnail([volume], None, 3, Box((0, 0, 0), (3, 10, 30)), grey=(0.0, 1.0)))
+    found = thumbnail([volume], None, 3, Box((0, 0, 0), (3, 10, 30)), grey=(0.0, 1.0))
+    shown = picture(found.picture)
     grey = np.abs(shown - 128).sum(2) < 20
     # 30 voxels fill 96 / 1.35 pixels; above and beside them the volume has ended.
     assert grey[:20].all()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from strategies import write
 
 import chunkflow_liver as cf
+from chunkflow_liver.engine.plan import Product
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +75,21 @@ def test_a_table_that_is_gone_is_listed_as_missing(plan, tmp_path):
         ).read_text(encoding="utf-8")
     finally:
         path.write_bytes(kept)
+
+
+def test_shells_are_compared_with_the_whole_volume(tmp_path):
+    array = np.zeros((6, 10, 10), np.uint8)
+    array[2:4, 2:4, 2:4], array[:, 8] = 2, 1
+    volume, at = write(tmp_path, array), {"work": tmp_path / "work"}
+    mitos = cf.label(volume, classes=["mitochondrion"], name="mitos", **at)
+    profile = cf.profiles(mitos.output, volume, to="er", cap_nm=60, shells_nm=[20, 40], name="p", **at)
+    cf.run(mitos + profile, progress=False)
+    # Without an image of classes in the run there is nothing to compare with.
+    assert "whole volume (dashed)" not in cf.report(tmp_path / "work").read_text(encoding="utf-8")
+    semantic = Product("semantic", "classes", volume)
+    cf.run(replace(mitos + profile, products=(semantic,)), progress=False)
+    page = cf.report(tmp_path / "work").read_text(encoding="utf-8")
+    figure = page[page.index("ER around mitos (p-shells)") :].partition("</figure>")[0]
+    assert "of the whole volume, mitos included, it is 10\u202f%." in figure
+    assert figure.count("stroke-dasharray: 7,5.6") == 1
+    assert "whole volume (dashed)" in figure

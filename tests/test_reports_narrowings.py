@@ -93,7 +93,7 @@ def test_the_answer_stands_at_the_top_of_the_page(finished):
 
 def test_the_table_begins_with_place_width_and_enrichment(finished):
     page = (finished / "report.html").read_text()
-    table = page[page.index("<h3>necks <span") :]
+    table = page[page.index("<summary>necks <span") :]
     heads = re.findall(r'<button type="button">([^<]+)</button>', table)
     assert heads[:8] == ["label", "z", "y", "x", "width", "near density", "far density", "enrichment"]
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from report_pages import VOXEL_NM, make_run
 
 import chunkflow_liver as cf
+from chunkflow_liver.engine.plan import Product
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.reports.planes import coarsest, read_plane, views
 from chunkflow_liver.reports.slices import (
@@ -129,3 +130,20 @@ def test_distances_are_clear_in_the_class_and_grey_beyond_the_cap():
     assert rgba[0, 2, :3].tolist() == [60, 60, 66]
     assert distance_colours(distance, ~yes, yes, 100.0)[0, 1].tolist() == [255, 255, 255, 170]
     assert (distance_colours(distance, yes, ~yes, 100.0)[..., 3] == 0).all()
+
+
+def test_tall_planes_are_drawn_small(tmp_path):
+    array = np.zeros((60, 8, 12), np.uint8)
+    volume = cf.write_volume(tmp_path / "a.ome.zarr", array, voxel_nm=VOXEL_NM)
+    work = read_work(done_with(tmp_path / "work", volume))
+    for plane, rows in pictures(work).planes:
+        down, right = {"xy": (64, 192), "xz": (240, 192), "yz": (240, 64)}[plane]
+        for panel in (p for row in rows for p in row.panels):
+            assert panel.height / panel.width == pytest.approx(down / right)
+            assert panel.width == pytest.approx({"xy": 600, "xz": 480, "yz": 160}[plane])
+
+
+def done_with(work: Path, raw: Volume) -> Path:
+    """The folder of a run that did nothing and knows an image."""
+    cf.run(cf.Plan((), work, raw, (Product("raw", "raw", raw),)), progress=False)
+    return work

@@ -17,7 +17,7 @@ from chunkflow_liver.kernels.sections import signed_nm
 from chunkflow_liver.kernels.windows import Near, Track, contact_mask, surface_track
 from chunkflow_liver.ops.place import arrays_at
 from chunkflow_liver.reports.figures import INK, bare, sketch
-from chunkflow_liver.reports.planes import PLANES, View, corner_nm, read_plane
+from chunkflow_liver.reports.planes import PLANES, View, across, corner_nm, read_plane
 from chunkflow_liver.reports.renderings import CONTACT, NECK, rendering
 from chunkflow_liver.reports.samples import levels_of
 from chunkflow_liver.reports.slices import Pictures, css, label_colours, raw_levels, scale_bar_nm
@@ -229,8 +229,8 @@ def _plane(narrow: Columns, row: int, neck: Neck, images: Images) -> Example:
     tall = max(3.0 * float(narrow["flank_width_nm"][row]), 2.5 * neck.reach_nm, 24 * voxel)
     size = (tall, ASPECT * tall)
     low = (middle[axes[0]] - size[0] / 2, middle[axes[1]] - size[1] / 2)
-    across = next(a for a in range(3) if a not in axes)
-    view = View(plane, middle[across], low, size, max(voxel, size[1] / MOST_PIXELS))
+    cut = across(plane)
+    view = View(plane, middle[cut], low, size, max(voxel, size[1] / MOST_PIXELS))
     over = None
     if images.other is not None:
         values, within = read_plane(levels_of(images.other), view)
@@ -259,7 +259,7 @@ def _plane(narrow: Columns, row: int, neck: Neck, images: Images) -> Example:
         f"em-{label}",
         f"Object {label}: the raw image at the narrowing",
         sketch(draw, name=f"em{label}", height_inches=HEIGHT_INCHES),
-        f"{plane} plane, slice {'zyx'[across]} = {number(voxels[across])}. The arrows point at the narrowing "
+        f"{plane} plane, slice {'zyx'[cut]} = {number(voxels[cut])}. The arrows point at the narrowing "
         f"at z, y, x = {', '.join(str(v) for v in voxels)} voxels "
         f"({', '.join(str(round(float(c))) for c in centre)} nm).",
         tuple(legend),

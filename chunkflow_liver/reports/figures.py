@@ -31,7 +31,15 @@ class Bars:
     filled: bool = True
 
 
-def histogram(series: Sequence[Bars], *, x: str, y: str, log: bool = False, name: str = "figure") -> str:
+def histogram(
+    series: Sequence[Bars],
+    *,
+    x: str,
+    y: str,
+    log: bool = False,
+    level: float | None = None,
+    name: str = "figure",
+) -> str:
     """An inline SVG with one step line or area per series; '' if there is nothing to draw.
 
     Parameters
@@ -42,6 +50,8 @@ def histogram(series: Sequence[Bars], *, x: str, y: str, log: bool = False, name
         Labels of the axes, with units.
     log : bool
         Whether x is logarithmic.
+    level : float, optional
+        Height of a dashed line to compare with.
     name : str
         Keeps the ids in the SVG apart from those of other figures in one page.
     """
@@ -69,6 +79,8 @@ def histogram(series: Sequence[Bars], *, x: str, y: str, log: bool = False, name
             axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlim(min(s.edges[0] for s in series), max(s.edges[-1] for s in series))
+        if level is not None:
+            axes.axhline(level, color=INK, linewidth=1.4, linestyle=(0, (5, 4)))
         axes.set_ylim(bottom=0)
         if all(s.heights.dtype.kind in "iu" for s in series):
             axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,11 @@ from chunkflow_liver.errors import ChunkflowLiverError
 from chunkflow_liver.geometry import NM_PER_UM
 from chunkflow_liver.reports.changes import edited_text, refined_text
 from chunkflow_liver.reports.figures import Bars, even_edges, histogram, log_edges, single
-from chunkflow_liver.reports.gallery import Gallery, gallery
+from chunkflow_liver.reports.gallery import Extremes, Gallery, extreme_objects, gallery
 from chunkflow_liver.reports.samples import choose, fits, levels_of, surface, together
 from chunkflow_liver.reports.scores import evaluated_text, mean_scores
 from chunkflow_liver.reports.slices import Layer, Pictures, css
-from chunkflow_liver.reports.tables import ENDS, Shown, Stored, extremes, first_rows, stored
+from chunkflow_liver.reports.tables import Shown, Stored, extreme_rows, extremes, first_rows, stored
 from chunkflow_liver.reports.words import length, number, one, percent, several
 from chunkflow_liver.reports.work import Work
 from chunkflow_liver.store.ngff_write import PALETTE
@@ -26,17 +26,6 @@ from chunkflow_liver.store.volume import Volume
 
 GREY = "#9aa3ad"
 MOST_CLASSES = len(PALETTE)
-EXTREME_COLUMNS = (
-    "label",
-    "class",
-    "volume_um3",
-    "axis_major_nm",
-    "axis_minor_nm",
-    "centroid_z_nm",
-    "centroid_y_nm",
-    "centroid_x_nm",
-    "touches_border",
-)
 
 
 @dataclass(frozen=True)
@@ -58,9 +47,11 @@ class Findings:
     warnings: list[str] = field(default_factory=list)
     composition: list[tuple[str, str, str, str]] = field(default_factory=list)
     composition_text: str = ""
+    shares: dict[str, list[float]] = field(default_factory=dict)
+    """Share of the volume of every class, one per image of classes."""
     scores: list[tuple[Shown, str]] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
-    extremes: list[Shown] = field(default_factory=list)
+    extremes: list[Extremes] = field(default_factory=list)
     contacts: list[tuple[str, list[tuple[str, str]], Shown | None]] = field(default_factory=list)
     galleries: list[Gallery] = field(default_factory=list)
     previews: list[Shown] = field(default_factory=list)
@@ -167,14 +158,8 @@ def _instances(table: Stored, work: Work, pictured: Gallery | None, found: Findi
                 tuple((several(n), css(PALETTE[i])) for i, n in enumerate(groups)) if len(groups) > 1 else (),
             )
         )
-    for title, by, smallest in ENDS:
-        shown = extremes(
-            table, by, EXTREME_COLUMNS, title=f"{title} of {table.product.name}", smallest=smallest
-        )
-        if shown is not None:
-            labels = [row[0][0] for row in shown.rows] if "label" in table.names else []
-            pictures = pictured.pictures_of(labels) if pictured else ()
-            found.extremes.append(replace(shown, pictures=pictures))
+    shown = extreme_objects(table, pictured)
+    found.extremes += [shown] if shown.tables else []
 
 
 def _contacts(table: Stored, work: Work, instances: Sequence[Stored], found: Findings) -> None:
@@ -225,7 +210,8 @@ def _contacts(table: Stored, work: Work, instances: Sequence[Stored], found: Fin
         # A class is one partner: its number would stand in every row.
         partners = {str(p.name) for p in work.of("instances")}
         columns = [c for c in table.names if c != "label_b" or b in partners]
-        largest = extremes(table, "area_a_um2", columns, title="The largest contacts")
+        order = extreme_rows(table, "area_a_um2")
+        largest = extremes(table, order, columns, title="The largest contacts")
     found.contacts.append((f"{a} and {one(b)}", facts, largest))
 
 
@@ -309,10 +295,12 @@ def _composition(layer: Layer, found: Findings) -> None:
     finest = layer.levels[0]
     # What lies outside the region that was segmented holds no class, and counts for nothing.
     total, tissue = sum(counts.values()) * finest.known.size / finest.box.size, tissue_um3(finest)
-    names = {n: (one(c), css(PALETTE[i % len(PALETTE)])) for i, (c, n) in enumerate(layer.levels[0].classes)}
+    known = {n: c for c, n in finest.classes}
+    names = {n: (one(c), css(PALETTE[i % len(PALETTE)])) for i, (n, c) in enumerate(known.items())}
     for value in sorted({*counts, *names} - {0}):
         name, colour = names.get(value, (f"class {value}", GREY))
         share = counts.get(value, 0) / total
+        found.shares.setdefault(known.get(value, ""), []).append(share)
         found.composition.append((name, colour, percent(share), f"{number(share * tissue)} µm³"))
     rest = max(0.0, 1 - sum(n for value, n in counts.items() if value) / total)
     found.composition.append(("none of these", "", percent(rest), f"{number(rest * tissue)} µm³"))

@@ -19,6 +19,13 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+const switches = document.querySelectorAll("input[data-whole]");
+for (const one of switches) {
+  one.addEventListener("change", () => {
+    for (const other of switches) other.checked = one.checked;
+    document.body.classList.toggle("all", !one.checked);
+  });
+}
 for (const gallery of document.querySelectorAll(".gallery")) {
   const [select, smallest] = [gallery.querySelector("select"), gallery.querySelector("input")];
   const cards = [...gallery.querySelectorAll("figure")].map((figure) => ({

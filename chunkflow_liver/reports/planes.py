@@ -51,7 +51,12 @@ class View:
     @property
     def across(self) -> int:
         """The axis that the plane cuts."""
-        return next(a for a in range(3) if a not in PLANES[self.plane])
+        return across(self.plane)
+
+
+def across(plane: str) -> int:
+    """The axis that a plane cuts, as its position in z, y, x."""
+    return next(a for a in range(3) if a not in PLANES[plane])
 
 
 def corner_nm(volume: Volume, axis: int) -> float:
@@ -80,15 +85,15 @@ def views(frame: Volume, pyramids: Sequence[Sequence[Volume]], shares: Sequence[
             size[size.index(max(size))] /= 2
         low = [corner_nm(frame, a) + (extent_nm(frame)[a] - s) / 2 for a, s in zip(axes, size, strict=True)]
         pixel = _pixel(frame, axes, size)
-        across = next(a for a in range(3) if a not in axes)
-        depth = extent_nm(frame)[across]
+        cut = across(plane)
+        depth = extent_nm(frame)[cut]
         # One voxel deep: all shares are the same plane.
-        places = shares if frame.shape[across] > 1 else [0.5]
+        places = shares if frame.shape[cut] > 1 else [0.5]
         found.append(
             [
                 View(
                     plane,
-                    corner_nm(frame, across) + share * depth,
+                    corner_nm(frame, cut) + share * depth,
                     (low[0], low[1]),
                     (size[0], size[1]),
                     pixel,

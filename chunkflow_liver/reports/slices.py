@@ -21,8 +21,10 @@ from chunkflow_liver.store.ngff_write import PALETTE
 from chunkflow_liver.store.volume import Volume
 
 SHARES = (0.25, 0.5, 0.75)
-WIDTH = 600.0
-"""Width of every picture in its own units; the height follows from the plane's sides in nm."""
+WIDTH = TALLEST = 600.0
+"""Most width and height of a picture, in pixels of the page; its shape is that of the plane in nm."""
+NARROWEST = 120.0
+"""Least width, however tall the plane is, so that the scale bar can be read."""
 COLOURMAP = "viridis"
 BEYOND = (60, 60, 66)
 UNKNOWN = (150, 150, 150)
@@ -66,6 +68,7 @@ class Panel:
     layer: Layer | None
     raw: str
     over: str
+    width: float
     height: float
     bar: float
     bar_nm: float
@@ -83,13 +86,13 @@ class Row:
 
 @dataclass
 class Pictures:
-    """All pictures: per plane its rows; grey images (data URI, height) by id; what is missing, and why.
+    """All pictures: per plane its rows; grey images (data URI, width, height) by id; what is missing and why.
 
     `frame` is the finest level there is, `worked` the first of what the run made or was given.
     """
 
     planes: list[tuple[str, list[Row]]] = field(default_factory=list)
-    grey: dict[str, tuple[str, float]] = field(default_factory=dict)
+    grey: dict[str, tuple[str, float, float]] = field(default_factory=dict)
     layers: list[Layer] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     black: float = 0.0
@@ -210,25 +213,27 @@ def _row(view: View, raw: Sequence[Volume] | None, found: Pictures) -> Row:
     low = corner_nm(frame, view.across) if frame else 0.0
     depth = frame.shape[view.across] * frame.voxel_nm[view.across] if frame else 1.0
     share = (view.at_nm - low) / depth
-    height = WIDTH * view.size_nm[0] / view.size_nm[1]
+    shape = view.size_nm[0] / view.size_nm[1]
+    width = min(WIDTH, max(NARROWEST, TALLEST / shape))
+    height = width * shape
     bar_nm = scale_bar_nm(view.size_nm[1])
-    bar = WIDTH * bar_nm / view.size_nm[1]
+    bar = width * bar_nm / view.size_nm[1]
     key = ""
     if raw:
         try:
             key = f"em-{view.plane}-{round(100 * share)}"
-            found.grey[key] = (_grey(*read_plane(raw, view), found), height)
+            found.grey[key] = (_grey(*read_plane(raw, view), found), width, height)
         except ChunkflowLiverError as err:
             key = ""
             found.problems.append(f"A plane of the raw image cannot be read: {err}")
-    panels = [Panel(None, key, "", height, bar, bar_nm)] if key else []
+    panels = [Panel(None, key, "", width, height, bar, bar_nm)] if key else []
     for layer in found.layers:
         try:
             over, missing = _png(_drawn(layer, view)), ""
         except ChunkflowLiverError as err:
             over, missing = "", str(err)
             found.problems.append(f"{layer.kind.capitalize()} {layer.name!r} is not shown in full: {err}")
-        panels.append(Panel(layer, key, over, height, bar, bar_nm, missing))
+        panels.append(Panel(layer, key, over, width, height, bar, bar_nm, missing))
     return Row(view, share, tuple(panels))
 
 

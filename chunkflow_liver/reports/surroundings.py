@@ -113,13 +113,26 @@ def _shells(table: Stored, found: Findings) -> None:
     edges = np.concatenate([np.unique(start)[:1], shells])
     sums = [(inside[end == e].sum(), total[end == e].sum()) for e in shells]
     bars = Bars(edges, np.array([100 * part / whole for part, whole in sums]), COLOUR)
+    shares = found.shares.get(str(table.about.get("b")), [])
+    # Of two images of classes it is not known which one this is about.
+    everywhere = shares[0] if len(shares) == 1 else None
     found.figures.append(
         Figure(
             f"{b} around {a} ({table.product.name})",
             histogram(
-                [bars], x="distance (nm)", y="share of the shell (%)", name=f"shells{len(found.figures)}"
+                [bars],
+                x="distance (nm)",
+                y="share of the shell (%)",
+                level=None if everywhere is None else 100 * everywhere,
+                name=f"shells{len(found.figures)}",
             ),
-            f"Share of {b} in the voxels around all of {a}, by distance from the nearest one.",
+            f"Share of {b} in the voxels around all of {a}, by distance from the nearest one"
+            + (
+                "."
+                if everywhere is None
+                else f"; of the whole volume, {a} included, it is {percent(everywhere)}."
+            ),
+            () if everywhere is None else (("around", COLOUR), ("whole volume (dashed)", "currentColor")),
         )
     )
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from chunkflow_liver.engine.plan import Product
 from chunkflow_liver.errors import InputError
-from chunkflow_liver.reports.words import cell, heading
+from chunkflow_liver.reports.words import cell, heading, number
 from chunkflow_liver.store.table import Table
 
 MOST_ROWS = 200
@@ -24,20 +24,24 @@ ENDS = (
     ("The longest", "axis_major_nm", False),
 )
 """Which objects are shown as extreme: what they are called, by which column, whether its smallest values."""
+WHOLE, EVERY = "whole", "every"
+"""Objects that the border of the volume does not cut, and all of them: a switch of the page shows either."""
 
 
 @dataclass(frozen=True)
 class Shown:
     """Rows of a table as text: per column (name, unit, whether numbers), per cell (text, sort key).
 
-    `pictures` are ids of thumbnails in the page, '' for none, one per row; empty if no row has one.
+    `pictures` are (id of a thumbnail in the page, '' for none, and its plane), one per row; empty if no
+    row has one. `scope` is the group of objects that the rows are chosen from, `WHOLE`, `EVERY` or ''.
     """
 
     name: str
     columns: tuple[tuple[str, str, bool], ...]
     rows: tuple[tuple[tuple[str, str], ...], ...]
     total: int
-    pictures: tuple[str, ...] = ()
+    pictures: tuple[tuple[str, str], ...] = ()
+    scope: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,14 @@ class Stored:
         )
         return found
 
+    def scopes(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Which rows stand for `WHOLE` and `EVERY` object; one scope '' where there is nothing to choose."""
+        cut = self.column("touches_border")
+        every = np.ones(self.rows, bool)
+        if cut is None or not cut.any() or cut.all():
+            return {"": every}
+        return {WHOLE: ~cut.astype(bool), EVERY: every}
+
     def by_class(self) -> dict[str, np.ndarray[Any, Any]]:
         """Rows of each class as a mask, largest class first; one class '' where there are none."""
         if "class" not in self.names:
@@ -78,6 +90,19 @@ class Stored:
         names = [str(n) for n in chunk.dictionary.to_pylist()]
         masks = {n: index == i for i, n in enumerate(names)}
         return dict(sorted(masks.items(), key=lambda item: -int(item[1].sum())))
+
+
+def cut_text(table: Stored) -> str:
+    """How many objects the border of the volume cuts, as a sentence; '' where none is, or it is not known."""
+    cut = table.column("touches_border")
+    if cut is None or not cut.any():
+        return ""
+    if cut.all():
+        return f"All {number(len(cut))} objects go on outside the volume: none is whole."
+    return (
+        f"{number(int((~cut).sum()))} of {number(len(cut))} objects are whole; the other "
+        f"{number(int(cut.sum()))} go on outside the volume."
+    )
 
 
 def stored(product: Product) -> Stored:
@@ -110,20 +135,21 @@ def first_rows(table: Stored, most: int = MOST_ROWS, *, first: Sequence[str] = (
     return _shown(table.product.name, found.slice(0, most), table.rows)
 
 
-def extreme_rows(table: Stored, by: str, *, smallest: bool = False) -> list[int]:
-    """Where a column has its largest (or smallest) values; none without that column."""
+def extreme_rows(
+    table: Stored, by: str, *, among: np.ndarray[Any, Any] | None = None, smallest: bool = False
+) -> list[int]:
+    """Where a column is largest (or smallest), of the rows in a mask; none without that column."""
     values = table.column(by)
     if values is None:
         return []
-    order: list[int] = np.argsort(values if smallest else -values, kind="stable")[:EXTREMES].tolist()
+    rows = np.arange(len(values)) if among is None else np.flatnonzero(among)
+    known = values[rows]
+    order: list[int] = rows[np.argsort(known if smallest else -known, kind="stable")[:EXTREMES]].tolist()
     return order
 
 
-def extremes(
-    table: Stored, by: str, columns: Sequence[str], *, title: str, smallest: bool = False
-) -> Shown | None:
-    """The rows with the largest (or smallest) values of a column; None if there are none."""
-    order = extreme_rows(table, by, smallest=smallest)
+def extremes(table: Stored, order: Sequence[int], columns: Sequence[str], *, title: str) -> Shown | None:
+    """Some rows of a table in that order, as of `extreme_rows`; None if there are none."""
     if not order:
         return None
     present = [c for c in columns if c in table.names]

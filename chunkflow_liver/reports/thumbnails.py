@@ -6,12 +6,13 @@ import base64
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from chunkflow_liver.geometry import Box, zyx
-from chunkflow_liver.reports.planes import Pixels, View, corner_nm, read_plane
+from chunkflow_liver.reports.planes import PLANES, Pixels, View, across, corner_nm, read_plane
 from chunkflow_liver.store.volume import Volume
 
 SIDE = 96
@@ -20,7 +21,18 @@ MARGIN = 1.35
 """How much wider than the object a thumbnail is."""
 MOST_VOXELS = 1 << 21
 """Voxels that are looked at to find the plane that shows most of an object."""
+LEAD = 1.2
+"""How much more of an object a plane across slices must show than the best slice does, to be taken."""
 OUTLINE = (255, 205, 60)
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small picture: a data URI, its plane, and its width and height in nm."""
+
+    picture: str
+    plane: str
+    side_nm: float
 
 
 def thumbnail(
@@ -30,8 +42,8 @@ def thumbnail(
     box: Box,
     *,
     grey: tuple[float, float],
-) -> str:
-    """A data URI of the xy-plane that shows most of an object.
+) -> Thumbnail:
+    """The plane that shows most of an object.
 
     Parameters
     ----------
@@ -49,12 +61,12 @@ def thumbnail(
     InputError, ChunkError
         If the planes cannot be read.
     """
-    size = labels[0].voxel_nm
-    side = width_nm(labels[0], box)
-    middle = [corner_nm(labels[0], a) + (box.start[a] + box.stop[a]) / 2 * size[a] for a in range(3)]
-    corner = [m - side / 2 for m in middle]
-    view = View("xy", _best_plane(labels, label, box), (corner[1], corner[2]), (side, side), side / SIDE)
-    return _jpeg(outlined(labels, raw, label, view, grey=grey))
+    plane, at_nm = best_plane(labels, label, box)
+    size, axes = labels[0].voxel_nm, PLANES[plane]
+    side = MARGIN * max(max(box.shape[a], 8) * size[a] for a in axes)
+    low = [corner_nm(labels[0], a) + (box.start[a] + box.stop[a]) / 2 * size[a] - side / 2 for a in axes]
+    view = View(plane, at_nm, (low[0], low[1]), (side, side), side / SIDE)
+    return Thumbnail(_jpeg(outlined(labels, raw, label, view, grey=grey)), plane, side)
 
 
 def outlined(
@@ -94,23 +106,35 @@ def outlined(
     return picture
 
 
-def width_nm(labels: Volume, box: Box) -> float:
-    """Width and height of the thumbnail of an object with that bounding box, in nm."""
-    size = labels.voxel_nm
-    return MARGIN * max(max(box.shape[a], 8) * size[a] for a in (1, 2))
+def best_plane(labels: Sequence[Volume], label: int, box: Box) -> tuple[str, float]:
+    """The plane with most of an object, in nm², and where it cuts its axis, in nm.
 
-
-def _best_plane(labels: Sequence[Volume], label: int, box: Box) -> float:
-    """Position along z, in nm, of the plane in which the object has most voxels."""
+    That of the slices, xy, unless another shows `LEAD` times as much: it has the sharpest pixels.
+    An object that is too large to look at is cut in the middle, across the shortest side of its box.
+    """
+    size = labels[0].voxel_nm
+    low = [corner_nm(labels[0], a) for a in range(3)]
+    best: dict[str, tuple[float, float]] = {}
     for volume in labels:
-        shrink = volume.reduction
+        shrink, nm = volume.reduction, volume.voxel_nm
         start = [a // r for a, r in zip(box.start, shrink, strict=True)]
         stop = [min(-(-b // r), n) for b, r, n in zip(box.stop, shrink, volume.shape, strict=True)]
         here = Box(zyx(start), zyx(stop))
         if 0 < here.size <= MOST_VOXELS:
-            area = (volume.read(here) == label).sum(axis=(1, 2))
-            return corner_nm(volume, 0) + (here.start[0] + int(area.argmax()) + 0.5) * volume.voxel_nm[0]
-    return corner_nm(labels[0], 0) + (box.start[0] + box.stop[0]) / 2 * labels[0].voxel_nm[0]
+            solid = volume.read(here) == label
+            for plane, axes in PLANES.items():
+                cut = across(plane)
+                shown = solid.sum(axis=axes)
+                at = low[cut] + (here.start[cut] + int(shown.argmax()) + 0.5) * nm[cut]
+                best[plane] = (float(shown.max()) * nm[axes[0]] * nm[axes[1]], at)
+            break
+    else:
+        for plane, axes in PLANES.items():
+            cut = across(plane)
+            at = low[cut] + (box.start[cut] + box.stop[cut]) / 2 * size[cut]
+            best[plane] = (math.prod(box.shape[a] * size[a] for a in axes), at)
+    plane = max(best, key=lambda p: best[p][0] * (LEAD if p == "xy" else 1.0))
+    return plane, best[plane][1]
 
 
 def _rim(inside: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
