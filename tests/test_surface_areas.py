@@ -17,6 +17,7 @@ from chunkflow_liver.kernels.surface_areas import area_step_nm2, reach_voxels, s
 VOXEL_NM = (4.0, 8.0, 16.0)
 CUBES = (8.0, 8.0, 8.0)
 SLICES = (40.0, 8.0, 8.0)
+NEEDLES = (8.0, 160.0, 8.0)
 
 
 def voxel_areas(labels, voxel_nm):
@@ -95,7 +96,7 @@ def total(labels, voxel_nm, weight=None):
     seed=st.integers(0, 2**32 - 1),
     filled=st.sampled_from([0.2, 0.6, 0.9]),
     labels=st.sampled_from([1, 3]),
-    voxel_nm=st.sampled_from([VOXEL_NM, CUBES, SLICES]),
+    voxel_nm=st.sampled_from([VOXEL_NM, CUBES, SLICES, NEEDLES]),
 )
 def test_areas_are_those_of_the_outlines_through_all_faces(shape, seed, filled, labels, voxel_nm):
     rng = np.random.default_rng(seed)

@@ -88,7 +88,7 @@ def surface_areas(labels: Array, bounds: tuple[Zyx, Zyx], voxel_nm: Nm) -> tuple
     plane the faces of the three axes add up to its area whatever its direction; what is left is the
     error of the normal, in the second order.
 
-    Measured: docs/definitions.md. Cost: 0.11 us per face (8 nm voxels).
+    Measured: docs/definitions.md. Cost: 0.08 us per face (8 nm voxels).
 
     References
     ----------
@@ -103,17 +103,16 @@ def surface_areas(labels: Array, bounds: tuple[Zyx, Zyx], voxel_nm: Nm) -> tuple
     sizes = voxel_nm[0] / scale, voxel_nm[1] / scale, voxel_nm[2] / scale
     starts = [range(a, b, n) for a, b, n in zip(*bounds, _TILE, strict=True)]
     room = math.prod(min(b - a, n) for a, b, n in zip(*bounds, _TILE, strict=True))
-    index, area = np.empty((2, max(0, room)), np.int64)
-    found = [(index[:0], area[:0])]
+    at, area = np.empty((3, max(0, room)), np.int64), np.empty(max(0, room), np.int64)
+    found = [(at[:, :0], area[:0])]
     for start in itertools.product(*starts):
         first = zyx([a + 1 for a in start])
         end = zyx([min(a + n, b) + 1 for a, n, b in zip(start, _TILE, bounds[1], strict=True)])
         count = surface_loops.surface_voxels(
-            labels, first, end, sizes, _lengths(voxel_nm), 2 * REACH * _LONGEST, index, area
+            labels, first, end, sizes, _lengths(voxel_nm), 2 * REACH * _LONGEST, at, area
         )
-        found.append((index[:count].copy(), area[:count].copy()))
-    at = np.array(np.unravel_index(np.concatenate([i for i, _ in found]), labels.shape)) - 1
-    return at, np.concatenate([a for _, a in found])
+        found.append((at[:, :count].copy(), area[:count].copy()))
+    return np.concatenate([a for a, _ in found], axis=1), np.concatenate([a for _, a in found])
 
 
 def _lengths(voxel_nm: Nm) -> Zyx:
