@@ -159,7 +159,6 @@ def test_voxels_may_meet_more_labels_than_there_is_room_for(same, monkeypatch):
     own, other = blobs((9, 8, 7), 3, 300), blobs((9, 8, 7), 4, 300)
     other = own if same else other
     expected = in_blocks(own, other, (9, 8, 7), VOXEL_NM, 20.0, same)
-    monkeypatch.setattr(contacts, "_ROOM", 1)
     monkeypatch.setattr(contacts, "_SLAB", 5)
     monkeypatch.setattr(tallies, "_BATCH_ROWS", 2)
     assert_same(in_blocks(own, other, (9, 8, 7), VOXEL_NM, 20.0, same), expected)

@@ -17,7 +17,6 @@ from chunkflow_liver.xp import Array, on_host
 
 _SLAB = 1 << 18
 _CELL = 4
-_ROOM = 1 << 10
 
 Met = tuple[Array, Array, Array, Array]
 """Columns `voxel`, `met`, `square` and `nearest` of `Near`."""
@@ -153,17 +152,15 @@ def near_surface(
         if not at.shape[1]:
             continue
         place = at - np.array([[z0], [y0], [x0]])
-        near, square = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        near, square = np.arange(at.shape[1]), np.zeros(0, np.int64)
         if squares is not None:
             square = squares[tuple(place)].astype(np.int64)
             near = np.flatnonzero(square <= limit)
         if search is None:
             voxel, met, square = near, np.full(len(near), single), square[near]
             nearest = np.ones(len(near), bool)
-        elif same:
-            voxel, met, square, nearest = search.among(at)
         else:
-            voxel, met, square, nearest = search.nearest(at, near, square)
+            voxel, met, square, nearest = search.met(at, near, None if same else square)
         if search is not None:
             met = met.astype(other.dtype) if values is None else values[met - 1]
         yield Near(place, own[tuple(at)], area, voxel, met, square, nearest)
@@ -187,109 +184,64 @@ class _Search:
     ----------
     labels : ndarray of shape (Z + 2, Y + 2, X + 2), int32
         From `walled`.
-    size : Zyx
-        Voxels of a cell.
-    around : tuple of ndarray
-        Smallest and largest label in all cells that a voxel of a cell may reach; the largest is 0 where
-        there is none.
-    inside, offsets, lengths, limit
+    homes, around
+        See `meeting_loops.by_cell`.
+    grid, inside, offsets, metric
         See `meeting_loops.meetings`.
     """
 
     labels: Array
-    size: Zyx
+    homes: tuple[Array, Array, Array]
+    grid: tuple[Zyx, Zyx, Zyx]
     around: tuple[Array, Array]
     inside: tuple[Array, Array]
     offsets: Array
-    lengths: Zyx
-    limit: int
+    metric: tuple[Zyx, int]
 
     @classmethod
     def of(cls, labels: Array, unit: Unit, limit: int) -> _Search:
         from chunkflow_liver.kernels import meeting_loops
 
-        reach = [math.isqrt(limit) // size + 1 for size in unit.voxel]
+        reach = [math.isqrt(limit) // length + 1 for length in unit.voxel]
         size = zyx([max(_CELL, -(-r // 2)) for r in reach])
-        cells = [-(-(n - 2) // s) for n, s in zip(labels.shape, size, strict=True)]
-        smallest = np.full(cells, np.iinfo(np.int32).max, np.int32)
-        largest = np.zeros(cells, np.int32)
-        begins = np.zeros(math.prod(cells) + 1, np.int64)
-        entries = np.empty((0, 5), np.int32)
-        meeting_loops.fill_cells(labels, size, (smallest, largest), begins, entries)
-        begins = np.cumsum(begins)
-        entries = np.empty((int(begins[-1]), 5), np.int32)
-        if len(entries):
-            meeting_loops.fill_cells(labels, size, (smallest, largest), begins.copy(), entries)
-            cell = np.repeat(np.arange(len(begins) - 1), np.diff(begins))
-            key = cell << 32 | entries[:, 3]
-            order = np.argsort(key, kind="stable")
-            entries, key = entries[order], key[order]
-            fresh = np.flatnonzero(np.diff(key, prepend=-1))
-            entries[fresh, 4] = np.diff(fresh, append=len(key))
-        far = [-(-r // s) for r, s in zip(reach, size, strict=True)]
-        z, y, x = (
-            np.minimum((np.maximum(np.arange((f + 1) * s + 1) - 1, 0) * length) ** 2, limit + 1)
-            for f, s, length in zip(far, size, unit.voxel, strict=True)
+        # Around them lie cells without voxels, so that none in reach is missing.
+        far = zyx([-(-r // s) for r, s in zip(reach, size, strict=True)])
+        cells = zyx([-(-(n - 2) // s) + 2 * f for n, s, f in zip(labels.shape, size, far, strict=True)])
+        z, y, x = ((np.arange(n) - 1) // s + f for n, s, f in zip(labels.shape, size, far, strict=True))
+        begins, entries, *extremes = meeting_loops.surface_cells(labels, (z, y, x), cells)
+        smallest, largest = (
+            _spread(found.reshape(cells), far, extreme)
+            for found, extreme in zip(extremes, (np.minimum, np.maximum), strict=True)
         )
-        offsets = np.stack(np.meshgrid(*(np.arange(-f, f + 1) for f in far), indexing="ij"), -1).reshape(
-            -1, 3
+        offsets = np.stack(np.meshgrid(*(np.arange(-f, f + 1) for f in far), indexing="ij"), -1)
+        bound = ((np.maximum((abs(offsets) - 1) * size, 0) * unit.voxel) ** 2).sum(axis=-1)
+        offsets = offsets[bound <= limit][np.argsort(bound[bound <= limit], kind="stable")]
+        return cls(
+            labels,
+            (z, y, x),
+            (size, cells, far),
+            (smallest, largest),
+            (begins, entries),
+            offsets,
+            (unit.voxel, limit),
         )
-        steps = np.maximum((abs(offsets) - 1) * size + 1, 0)
-        bound = z[steps[:, 0]] + y[steps[:, 1]] + x[steps[:, 2]]
-        offsets = offsets[np.argsort(bound, kind="stable")][: int((bound <= limit).sum())]
-        entries = np.ascontiguousarray(entries.T)
-        around = _spread(smallest, far, np.minimum), _spread(largest, far, np.maximum)
-        return cls(labels, size, around, (begins, entries), offsets, unit.voxel, limit)
 
-    def nearest(self, at: Array, near: Array, square: Array) -> Met:
-        """What the voxels `near` of `at` (3, M) meet, whose nearest label is at `square`."""
-        smallest, largest = self._extremes(at[:, near])
-        alone = smallest == largest
-        only = near[alone]
-        one = only, largest[alone], square[only], np.ones(len(only), bool)
-        more = self._met(at, near[~alone], np.zeros(len(near) - len(only), np.int32))
-        voxel, label, squares, nearest = (np.concatenate(pair) for pair in zip(one, more, strict=True))
-        return voxel, label, squares, nearest
+    def met(self, at: Array, some: Array, known: Array | None) -> Met:
+        """What the voxels `some` of `at` (3, M) meet; `known` (M,) is the square to the nearest label.
 
-    def among(self, at: Array) -> Met:
-        """What voxels of the same labelling meet beside their own label."""
-        smallest, largest = self._extremes(at)
-        label = self.labels[tuple(at + 1)]
-        some = np.flatnonzero((smallest != label) | (largest != label))
-        return self._met(at, some, label[some])
-
-    def _extremes(self, at: Array) -> tuple[Array, Array]:
-        cell = tuple(a // s for a, s in zip(at, self.size, strict=True))
-        return self.around[0][cell], self.around[1][cell]
-
-    def _met(self, at: Array, some: Array, barred: Array) -> Met:
-        """What the voxels `some` meet, except a label each."""
+        Without these the voxels belong to the labelling themselves, and do not meet their own label.
+        """
         from chunkflow_liver.kernels import meeting_loops
 
-        cells = zyx(self.around[0].shape)
-        voxels, order = meeting_loops.by_cell(at, some, barred, self.labels, self.size, cells)
-        some = some[order]
-        room, done, parts = np.empty((2 * len(some) + _ROOM, 3), np.int64), 0, []
-        while done < len(some):
-            begun = done
-            done, count = meeting_loops.meetings(
-                voxels,
-                self.size,
-                cells,
-                self.inside,
-                self.offsets,
-                self.lengths,
-                self.limit,
-                room,
-                begun,
-            )
-            parts.append(room[:count].copy())
-            if done == begun:
-                room = np.empty((2 * len(room), 3), np.int64)
-        voxel, label, square = np.concatenate([room[:0], *parts]).T
-        nearest = np.ones(len(voxel), bool)
-        nearest[1:] = voxel[1:] != voxel[:-1]
-        return some[voxel], label, square, nearest
+        image = self.labels, known is None
+        known = np.zeros(0, np.int64) if known is None else known
+        n = len(some)
+        found = np.empty(n, np.int64), np.empty(n, np.int32), np.empty(n, np.int64), np.empty(n, bool)
+        count, others = meeting_loops.by_cell((at, some, known), image, self.homes, self.around, found)
+        met: Met = meeting_loops.meetings(
+            others, image, self.grid, self.inside, self.offsets, self.metric, found, count
+        )
+        return met
 
 
 def _spread(found: Array, far: Sequence[int], extreme: np.ufunc) -> Array:

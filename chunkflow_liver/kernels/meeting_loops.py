@@ -1,253 +1,367 @@
-"""Compiled: every label within a gap of some voxels, from cells that know what is in them."""
+"""Compiled: every label within a gap of some voxels, from cells that know what is in them.
+
+Offsets that are compared are those of cells in reach: below twice the gap or the gap and ten voxels, along
+each axis. With a squared gap below 2**58 and voxels below 2**21 units three squares sum up below 2**62.
+"""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 
 from chunkflow_liver.kernels.compiled import compiled
 from chunkflow_liver.xp import Array
 
+_PART = 21
+"""A place is z * 2**42 + y * 2**21 + x: no block has 2**21 voxels along an axis."""
+
 
 @compiled
-def fill_cells(
-    labels: Array, size: tuple[int, int, int], extremes: tuple[Array, Array], place: Array, entries: Array
-) -> None:
-    """Write the smallest and the largest label of every cell, and the surface voxels in it.
+def surface_cells(
+    labels: Array, homes: tuple[Array, Array, Array], cells: tuple[int, int, int]
+) -> tuple[Array, Array, Array, Array]:
+    """The surface voxels of every cell, by label.
 
     Parameters
     ----------
     labels : ndarray of shape (Z, Y, X), int32
-        0 for background, -1 all around; cells begin within.
-    size : tuple of int
-        Voxels of a cell along (z, y, x).
-    extremes : tuple of ndarray, int32
-        Smallest and largest, filled where there is a label: begin with more than any label, and with 0.
-    place : ndarray of shape (cells + 1,), int64
-        Where the voxels of each cell begin in `entries`; advanced to where they end.
-    entries : ndarray of shape (E, 5), int32
-        The first columns are filled with (z, y, x, label). Without rows `place[c + 1]` is raised by the
-        number of voxels of cell c.
+        0 for background, -1 all around.
+    homes : tuple of ndarray, int64
+        Along each axis the cell that each voxel is in.
+    cells : tuple of int
+        Number of cells along (z, y, x).
+
+    Returns
+    -------
+    begins : ndarray of shape (cells + 1,), int64
+        Where the voxels of each cell begin.
+    entries : ndarray of shape (5, E), int32
+        (z, y, x, label) of each, those of one label in a cell one after the other; the first of them has
+        in the last row how many they are.
+    smallest, largest : ndarray of shape (cells,), int32
+        Labels of these voxels; more than any label and 0 where there is none.
     """
-    smallest, largest = extremes
     depth, height, width = labels.shape
-    _, across, along = largest.shape
+    number = cells[0] * cells[1] * cells[2]
+    begins = np.zeros(number + 1, np.int64)
+    smallest = np.full(number, np.iinfo(np.int32).max, np.int32)
+    largest = np.zeros(number, np.int32)
+    flags = np.zeros(-(-width // 8) * 8, np.uint8)
+    words = flags.view(np.uint64)
+    found, count = np.empty((labels.size // 16 + width, 4), np.int32), 0
     for z in range(1, depth - 1):
         for y in range(1, height - 1):
-            plane, line = (z - 1) // size[0], (y - 1) // size[1]
-            for c in range(along):
-                cell = (plane * across + line) * along + c
-                low, high = smallest[plane, line, c], largest[plane, line, c]
-                for x in range(c * size[2] + 1, min((c + 1) * size[2] + 1, width - 1)):
-                    label = labels[z, y, x]
-                    if label <= 0:
+            row, above, below = labels[z, y], labels[z, y - 1], labels[z, y + 1]
+            before, after = labels[z - 1, y], labels[z + 1, y]
+            # A wall is no other label, but a voxel too many does no harm.
+            for x in range(1, width - 1):
+                label = row[x]
+                flags[x] = (label > 0) & (
+                    (label != row[x - 1])
+                    | (label != row[x + 1])
+                    | (label != above[x])
+                    | (label != below[x])
+                    | (label != before[x])
+                    | (label != after[x])
+                )
+            if count + width > len(found):
+                more = np.empty((2 * len(found), 4), np.int32)
+                more[:count] = found[:count]
+                found = more
+            line = (homes[0][z] * cells[1] + homes[1][y]) * cells[2]
+            for word in range(len(words)):
+                if words[word] == 0:
+                    continue
+                for x in range(8 * word, 8 * word + 8):
+                    if flags[x] == 0:
                         continue
-                    low, high = min(low, label), max(high, label)
-                    # A wall is no other label, but a voxel too many does no harm.
-                    if (
-                        labels[z, y, x - 1] == label
-                        and labels[z, y, x + 1] == label
-                        and labels[z, y - 1, x] == label
-                        and labels[z, y + 1, x] == label
-                        and labels[z - 1, y, x] == label
-                        and labels[z + 1, y, x] == label
-                    ):
-                        continue
-                    if len(entries) == 0:
-                        place[cell + 1] += 1
-                        continue
-                    row = entries[place[cell]]
-                    row[0], row[1], row[2], row[3] = z, y, x, label
-                    place[cell] += 1
-                smallest[plane, line, c], largest[plane, line, c] = low, high
+                    cell, label = line + homes[2][x], row[x]
+                    found[count, 0], found[count, 1], found[count, 2], found[count, 3] = z, y, x, label
+                    count += 1
+                    begins[cell + 1] += 1
+                    smallest[cell] = min(smallest[cell], label)
+                    largest[cell] = max(largest[cell], label)
+    begins = np.cumsum(begins)
+    place = begins.copy()
+    entries = np.zeros((5, count), np.int32)
+    for i in range(count):
+        z, y, x = found[i, 0], found[i, 1], found[i, 2]
+        cell = (homes[0][z] * cells[1] + homes[1][y]) * cells[2] + homes[2][x]
+        at = place[cell]
+        place[cell] += 1
+        entries[0, at], entries[1, at], entries[2, at], entries[3, at] = z, y, x, found[i, 3]
+    for cell in range(number):
+        begin, stop = begins[cell], begins[cell + 1]
+        while begin < stop:
+            end = stop
+            if smallest[cell] < largest[cell]:
+                end = begin + 1
+                for e in range(end, stop):
+                    if entries[3, e] == entries[3, begin]:
+                        for c in range(4):
+                            entries[c, e], entries[c, end] = entries[c, end], entries[c, e]
+                        end += 1
+            entries[4, begin] = end - begin
+            begin = end
+    return begins, entries, smallest, largest
 
 
 @compiled
 def by_cell(
-    at: Array,
-    some: Array,
-    barred: Array,
-    labels: Array,
-    size: tuple[int, int, int],
-    cells: tuple[int, int, int],
-) -> tuple[Array, Array]:
-    """The voxels for `meetings`, those of one cell one after the other.
+    asked: tuple[Array, Array, Array],
+    image: tuple[Array, bool],
+    homes: tuple[Array, Array, Array],
+    around: tuple[Array, Array],
+    found: tuple[Array, Array, Array, Array],
+) -> tuple[int, Array]:
+    """Write what voxels meet that only one label is near to; the others cell by cell, for `meetings`.
 
     Parameters
     ----------
-    at : ndarray of shape (3, M), int64
-        Voxels within the walls.
-    some : ndarray of shape (N,), int64
-        Those that are wanted.
-    barred : ndarray of shape (N,), int32
-        Label that each does not meet.
-    labels, size, cells
-        As for `fill_cells` and `meetings`.
+    asked : tuple of ndarray, int64
+        `at` (3, M), places within the walls; `some` (N,), those that are wanted; `known` (M,), squared gap
+        to the nearest label of each, within the limit for those wanted; it is not read where `same`.
+    image : tuple
+        `labels` (Z, Y, X), int32, 0 for background, -1 all around; and `same`, whether voxels do not meet the
+        label that they are in.
+    homes : tuple of ndarray, int64
+        Along each axis the cell that each voxel is in.
+    around : tuple of ndarray of shape (cells along z, y, x), int32
+        Smallest and largest label of surface voxels in all cells that a voxel of a cell may reach.
+    found : tuple of ndarray of shape (N,)
+        Filled with `voxel` (int64, number in `at`), `label` (int32), `square` (int64) and `nearest` (bool).
 
     Returns
     -------
-    voxels : ndarray of shape (N, 5), int64
-    order : ndarray of shape (N,), int64
-        Which of `some` each is.
+    count : int
+        How many rows of `found` are filled.
+    others : ndarray of shape (L, 4), int64
+        Of each other voxel its cell (ascending), its number in `at`, its place in `labels` (see `_PART`) and
+        `known`.
     """
-    home = np.empty(len(some), np.int64)
-    begins = np.zeros(cells[0] * cells[1] * cells[2] + 1, np.int64)
+    at, some, known = asked
+    labels, same = image
+    smallest, largest = around
+    cells = smallest.shape
+    voxel, label, square, nearest = found
+    home, wanted = np.empty(len(some), np.int64), np.empty(len(some), np.int64)
+    count = left = 0
+    first, last = smallest.size, -1
     for i in range(len(some)):
-        z, y, x = at[0, some[i]], at[1, some[i]], at[2, some[i]]
-        home[i] = (z // size[0] * cells[1] + y // size[1]) * cells[2] + x // size[2]
-        begins[home[i] + 1] += 1
+        v = some[i]
+        z, y, x = at[0, v] + 1, at[1, v] + 1, at[2, v] + 1
+        cz, cy, cx = homes[0][z], homes[1][y], homes[2][x]
+        low, high = smallest[cz, cy, cx], largest[cz, cy, cx]
+        # Inside a label there is no gap.
+        if same or known[v] == 0:
+            here = labels[z, y, x]
+            if here > 0:
+                low, high = min(low, here), max(high, here)
+        if low < high:
+            cell = (cz * cells[1] + cy) * cells[2] + cx
+            home[left], wanted[left] = cell, v
+            first, last = min(first, cell), max(last, cell)
+            left += 1
+        elif not same:
+            voxel[count], label[count], square[count], nearest[count] = v, high, known[v], True
+            count += 1
+    begins = np.zeros(max(0, last - first) + 2, np.int64)
+    for i in range(left):
+        begins[home[i] - first + 1] += 1
     begins = np.cumsum(begins)
-    voxels, order = np.empty((len(some), 5), np.int64), np.empty(len(some), np.int64)
-    for i in range(len(some)):
-        z, y, x = at[0, some[i]] + 1, at[1, some[i]] + 1, at[2, some[i]] + 1
-        row = begins[home[i]]
-        begins[home[i]] += 1
-        order[row] = i
-        voxels[row, 0], voxels[row, 1], voxels[row, 2] = z, y, x
-        voxels[row, 3], voxels[row, 4] = labels[z, y, x], barred[i]
-    return voxels, order
+    others = np.empty((left, 4), np.int64)
+    for i in range(left):
+        v, row = wanted[i], others[begins[home[i] - first]]
+        begins[home[i] - first] += 1
+        row[0], row[1], row[3] = home[i], v, -1 if same else known[v]
+        row[2] = ((at[0, v] + 1) << 2 * _PART) + ((at[1, v] + 1) << _PART) + at[2, v] + 1
+    return count, others
 
 
 @compiled
 def meetings(
-    voxels: Array,
-    size: tuple[int, int, int],
-    cells: tuple[int, int, int],
+    others: Array,
+    image: tuple[Array, bool],
+    grid: tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]],
     inside: tuple[Array, Array],
     offsets: Array,
-    lengths: tuple[int, int, int],
-    limit: int,
-    found: Array,
-    first: int,
-) -> tuple[int, int]:
-    """Write every label within the gap of each voxel, once, at its smallest squared gap.
+    metric: tuple[tuple[int, int, int], int],
+    found: tuple[Array, Array, Array, Array],
+    count: int,
+) -> tuple[Array, Array, Array, Array]:
+    """Every label within the gap of each voxel, once, at its smallest squared gap.
 
     Parameters
     ----------
-    voxels : ndarray of shape (N, 5), int64
-        (z, y, x) of each voxel, the label there, and one that it does not meet (0 for none); those of one
-        cell one after the other.
-    size, cells : tuple of int
-        Voxels of a cell, and number of cells, along (z, y, x).
+    others, image
+        As for `by_cell`.
+    grid : tuple
+        Voxels of a cell, number of cells, and how many of them lie before the first voxel, along (z, y, x).
     inside : tuple of ndarray
-        Where the voxels of each cell begin (cells + 1, int64), and those voxels, columns of what `fill_cells`
-        gives, sorted by label in each cell; the first of a label has in the last row how many it has there.
+        `begins` and `entries` of `surface_cells`.
     offsets : ndarray of shape (K, 3), int64
         From the cell of a voxel to those that may hold what it meets, near ones first.
-    lengths : tuple of int
-        Size of a voxel along (z, y, x).
-    limit : int
-        Largest squared gap, below 2**60.
-    found : ndarray of shape (M, 3), int64
-        Filled with (number of the voxel, label, squared gap), voxel by voxel, the nearest label first and of
-        equally near ones the smallest.
-    first : int
-        Voxel to begin with.
+    metric : tuple
+        Size of a voxel along (z, y, x), and the largest squared gap.
+    found, count
+        As for `by_cell`: rows to go on with, and how many are filled.
 
     Returns
     -------
-    done : int
-        The voxel to go on with: N, or the first whose labels did not fit.
-    count : int
-        Rows of `found` that are filled.
+    tuple of ndarray of shape (R,)
+        All rows, `voxel, label, square, nearest`: whether it is the nearest label of its voxel, of equally
+        near ones the smallest.
 
     Notes
     -----
     Of a label that a voxel is not in, a surface voxel is nearest: from any other there is a step closer.
     The voxels of one cell look for them together: what is farther from the box of them all than another of
-    its label is from its farthest corner is nearest to none. The rest are tried one by one.
+    its label is from its farthest corner is nearest to none. The rest are tried one by one. Where the gap to
+    the nearest label is known and no other has it, it is that of the last one.
     """
-    begins, entries = inside
-    beside = np.empty((len(offsets), 2), np.int64)
-    slots, groups, sites = np.empty((0, 4), np.int64), np.empty((0, 3), np.int64), np.empty((3, 0), np.int64)
-    count, i = 0, first
-    while i < len(voxels):
-        home = (
-            (voxels[i, 0] - 1) // size[0],
-            (voxels[i, 1] - 1) // size[1],
-            (voxels[i, 2] - 1) // size[2],
-        )
-        low = high = voxels[i, 0], voxels[i, 1], voxels[i, 2]
-        nobody, stop = voxels[i, 4], i
-        while stop < len(voxels):
-            z, y, x = voxels[stop, 0], voxels[stop, 1], voxels[stop, 2]
-            if ((z - 1) // size[0], (y - 1) // size[1], (x - 1) // size[2]) != home:
-                break
+    labels, same = image
+    size, cells, before = grid
+    mask = (1 << _PART) - 1
+    # (z, y, x) of the voxels of one cell, the label there, the known gap, and the row of the nearest label.
+    mine = np.empty((6, size[0] * size[1] * size[2]), np.int64)
+    beside = np.empty((len(offsets), 3), np.int64)
+    slots, groups, sites = np.empty((0, 3), np.int64), np.empty((0, 4), np.int64), np.empty((3, 0), np.int64)
+    i = 0
+    while i < len(others):
+        home, n = others[i, 0], 0
+        low, high = (mask, mask, mask), (0, 0, 0)
+        nobody, only = -1, 0
+        while i + n < len(others) and others[i + n, 0] == home:
+            place = others[i + n, 2]
+            z, y, x = place >> 2 * _PART, place >> _PART & mask, place & mask
             low = min(z, low[0]), min(y, low[1]), min(x, low[2])
             high = max(z, high[0]), max(y, high[1]), max(x, high[2])
-            if voxels[stop, 4] != nobody:
-                nobody = 0
-            stop += 1
+            mine[0, n], mine[1, n], mine[2, n], mine[3, n], mine[4, n] = z, y, x, 0, others[i + n, 3]
+            # Inside a label there is no gap.
+            if same or others[i + n, 3] == 0:
+                here = labels[z, y, x]
+                mine[3, n] = here
+                if nobody != here:
+                    nobody = here if nobody < 0 else 0
+                if here > 0 and only != here:
+                    only = -1 if only else here
+            n += 1
+        corner = (
+            (home // (cells[1] * cells[2]) - before[0]) * size[0] + 1,
+            (home // cells[2] % cells[1] - before[1]) * size[1] + 1,
+            (home % cells[2] - before[2]) * size[2] + 1,
+        )
         near = held = 0
         for k in range(len(offsets)):
-            cz, cy, cx = home[0] + offsets[k, 0], home[1] + offsets[k, 1], home[2] + offsets[k, 2]
-            if cz < 0 or cz >= cells[0] or cy < 0 or cy >= cells[1] or cx < 0 or cx >= cells[2]:
+            there = home + (offsets[k, 0] * cells[1] + offsets[k, 1]) * cells[2] + offsets[k, 2]
+            number = inside[0][there + 1] - inside[0][there]
+            if number == 0:
                 continue
-            cell = (cz * cells[1] + cy) * cells[2] + cx
-            z, y, x = cz * size[0] + 1, cy * size[1] + 1, cx * size[2] + 1
-            bound = _square(
-                max(z - high[0], low[0] - z - size[0] + 1),
-                max(y - high[1], low[1] - y - size[1] + 1),
-                max(x - high[2], low[2] - x - size[2] + 1),
-                lengths,
-                limit,
+            z, y, x = (
+                corner[0] + offsets[k, 0] * size[0],
+                corner[1] + offsets[k, 1] * size[1],
+                corner[2] + offsets[k, 2] * size[2],
             )
-            if bound <= limit and begins[cell] < begins[cell + 1]:
-                beside[near, 0], beside[near, 1] = cell, bound
+            end_z, end_y, end_x = z + size[0] - 1, y + size[1] - 1, x + size[2] - 1
+            bound = _square(
+                max(z - high[0], low[0] - end_z),
+                max(y - high[1], low[1] - end_y),
+                max(x - high[2], low[2] - end_x),
+                metric[0],
+            )
+            if bound <= metric[1]:
+                beside[near, 0], beside[near, 1] = there, bound
+                beside[near, 2] = _square(
+                    max(z - low[0], high[0] - end_z, (high[0] - low[0] + 1) // 2),
+                    max(y - low[1], high[1] - end_y, (high[1] - low[1] + 1) // 2),
+                    max(x - low[2], high[2] - end_x, (high[2] - low[2] + 1) // 2),
+                    metric[0],
+                )
                 near += 1
-                held += begins[cell + 1] - begins[cell]
+                held += number
         if held > len(groups):
             room = 2 * held
-            slots, groups = np.empty((room, 4), np.int64), np.empty((room, 3), np.int64)
+            slots, groups = np.empty((room, 3), np.int64), np.empty((room, 4), np.int64)
             sites = np.empty((3, room), np.int64)
-        labels = _by_label(beside[:near], inside, nobody, slots, groups)
-        _nearest_sites(slots[:labels], groups, entries, (low, high), lengths, limit, sites)
-        while i < stop:
-            begin = best = count
-            z, y, x, here, barred = voxels[i, 0], voxels[i, 1], voxels[i, 2], voxels[i, 3], voxels[i, 4]
-            for s in range(-1, labels):
-                if s < 0:
-                    label, nearest = here, 0
-                    if here <= 0 or here == barred:
-                        continue
-                else:
-                    label, nearest = slots[s, 0], limit + 1
-                    if label in (barred, here):
-                        continue
-                    a, b = slots[s, 1], slots[s, 2]
-                    site_z, site_y, site_x = sites[0, a:b], sites[1, a:b], sites[2, a:b]
-                    for c in range(b - a):
-                        gap = _square(
-                            abs(site_z[c] - z), abs(site_y[c] - y), abs(site_x[c] - x), lengths, limit
-                        )
-                        nearest = min(nearest, gap)
-                    if nearest > limit:
-                        continue
-                if count == len(found):
-                    return i, begin
-                found[count, 0], found[count, 1], found[count, 2] = i, label, nearest
-                if nearest < found[best, 2] or (nearest == found[best, 2] and label < found[best, 1]):
-                    best = count
-                count += 1
-            if best > begin:
-                for c in range(1, 3):
-                    found[begin, c], found[best, c] = found[best, c], found[begin, c]
-            i += 1
-    return len(voxels), count
+        several = _by_label(beside[:near], inside, nobody if same else 0, slots, groups)
+        if several != 1 or same or only not in (0, slots[0, 0]):
+            several = _nearest_sites(slots[:several], groups, inside[1], (low, high), metric, sites)
+        if count + n * (several + 1) > len(found[0]):
+            found = _more(found, count, n * (several + 1))
+        count = _meet(others[i : i + n, 1], mine[:, :n], slots[:several], sites, metric, found, count)
+        i += n
+    return found[0][:count], found[1][:count], found[2][:count], found[3][:count]
+
+
+@compiled
+def _meet(
+    some: Array,
+    mine: Array,
+    slots: Array,
+    sites: Array,
+    metric: tuple[tuple[int, int, int], int],
+    found: tuple[Array, Array, Array, Array],
+    count: int,
+) -> int:
+    """Write what the voxels of one cell meet, and return how many rows of `found` are filled then."""
+    lengths, limit = metric
+    voxel, label, square, nearest = found
+    mine_z, mine_y, mine_x, here, known, best = mine[0], mine[1], mine[2], mine[3], mine[4], mine[5]
+    for j in range(len(some)):
+        best[j] = -1
+        if here[j] > 0 and known[j] == 0:
+            voxel[count], label[count], square[count], nearest[count] = some[j], here[j], 0, True
+            best[j] = count
+            count += 1
+    for s in range(len(slots)):
+        begin, end = slots[s, 1], slots[s, 2]
+        site_z, site_y, site_x = sites[0, begin:end], sites[1, begin:end], sites[2, begin:end]
+        for j in range(len(some)):
+            if here[j] == slots[s, 0]:
+                continue
+            least = limit + 1 if best[j] < 0 else square[best[j]]
+            if s == len(slots) - 1 and known[j] >= 0 and known[j] < least:
+                gap = known[j]
+            else:
+                z, y, x, gap = mine_z[j], mine_y[j], mine_x[j], limit + 1
+                for c in range(end - begin):
+                    apart = _square(abs(site_z[c] - z), abs(site_y[c] - y), abs(site_x[c] - x), lengths)
+                    gap = min(gap, apart)
+                if gap > limit:
+                    continue
+            voxel[count], label[count], square[count], nearest[count] = some[j], slots[s, 0], gap, False
+            if gap < least or (gap == least and slots[s, 0] < label[best[j]]):
+                nearest[count] = True
+                if best[j] >= 0:
+                    nearest[best[j]] = False
+                best[j] = count
+            count += 1
+    return count
+
+
+@compiled
+def _more(
+    found: tuple[Array, Array, Array, Array], count: int, rows: int
+) -> tuple[Array, Array, Array, Array]:
+    """`found`, of which `count` rows are filled, with room for `rows` more and then some."""
+    room = 2 * len(found[0]) + rows
+    voxel, label, square = np.empty(room, np.int64), np.empty(room, np.int32), np.empty(room, np.int64)
+    nearest = np.empty(room, np.bool_)
+    voxel[:count], label[:count] = found[0][:count], found[1][:count]
+    square[:count], nearest[:count] = found[2][:count], found[3][:count]
+    return voxel, label, square, nearest
 
 
 @compiled
 def _by_label(beside: Array, inside: tuple[Array, Array], nobody: int, slots: Array, groups: Array) -> int:
-    """Chain what the cells `beside` (number, bound) hold by label, and return how many labels there are.
+    """Chain what the cells `beside` (number, bounds) hold by label, and return how many labels there are.
 
-    `slots` is filled with (label, first and last of its groups), and `groups` with (first entry, bound of
-    its cell, next group of the label, -1 for none). Without the label `nobody`.
+    `slots` is filled with (label, first and last of its groups), and `groups` with (first entry, both bounds
+    of its cell, next group of the label, -1 for none). Without the label `nobody`.
     """
     begins, entries = inside
     number = labels = 0
     for k in range(len(beside)):
-        cell, bound = beside[k, 0], beside[k, 1]
+        cell = beside[k, 0]
         e = begins[cell]
         while e < begins[cell + 1]:
             label, begin = entries[3, e], e
@@ -261,9 +375,10 @@ def _by_label(beside: Array, inside: tuple[Array, Array], nobody: int, slots: Ar
                 slots[s, 0], slots[s, 1] = label, number
                 labels += 1
             else:
-                groups[slots[s, 2], 2] = number
+                groups[slots[s, 2], 3] = number
             slots[s, 2] = number
-            groups[number, 0], groups[number, 1], groups[number, 2] = begin, bound, -1
+            groups[number, 0], groups[number, 3] = begin, -1
+            groups[number, 1], groups[number, 2] = beside[k, 1], beside[k, 2]
             number += 1
     return labels
 
@@ -274,34 +389,34 @@ def _nearest_sites(
     groups: Array,
     entries: Array,
     box: tuple[tuple[int, int, int], tuple[int, int, int]],
-    lengths: tuple[int, int, int],
-    limit: int,
+    metric: tuple[tuple[int, int, int], int],
     sites: Array,
-) -> None:
+) -> int:
     """Write (z, y, x) of what can be nearest to a voxel of the box, label by label, into columns of `sites`.
 
-    Where those of a label begin and end replaces the groups in `slots`.
+    Where those of a label begin and end replaces the groups in `slots`. Labels of which there is nothing are
+    dropped; returns how many are left.
     """
     low, high = box
+    lengths, limit = metric
     entry_z, entry_y, entry_x = entries[0], entries[1], entries[2]
     site_z, site_y, site_x = sites[0], sites[1], sites[2]
     apart = np.empty(sites.shape[1], np.int64)
-    end = 0
+    end = labels = 0
     for s in range(len(slots)):
         begin, g, farthest = end, slots[s, 1], limit
         while g >= 0:
             e = groups[g, 0]
-            if groups[g, 1] <= farthest:
+            if groups[g, 2] < farthest:
                 for c in range(e, e + entries[4, e]):
                     far = _square(
                         max(entry_z[c] - low[0], high[0] - entry_z[c]),
                         max(entry_y[c] - low[1], high[1] - entry_y[c]),
                         max(entry_x[c] - low[2], high[2] - entry_x[c]),
                         lengths,
-                        limit,
                     )
                     farthest = min(farthest, far)
-            g = groups[g, 2]
+            g = groups[g, 3]
         g = slots[s, 1]
         while g >= 0:
             e = groups[g, 0]
@@ -312,24 +427,22 @@ def _nearest_sites(
                         max(entry_y[c] - high[1], low[1] - entry_y[c]),
                         max(entry_x[c] - high[2], low[2] - entry_x[c]),
                         lengths,
-                        limit,
                     )
                 for c in range(e, e + entries[4, e]):
                     # It is overwritten if it is too far, which takes no branch.
                     site_z[end], site_y[end], site_x[end] = entry_z[c], entry_y[c], entry_x[c]
                     end += apart[c - e] <= farthest
-            g = groups[g, 2]
-        slots[s, 1], slots[s, 2] = begin, end
+            g = groups[g, 3]
+        if end > begin:
+            slots[labels, 0], slots[labels, 1], slots[labels, 2] = slots[s, 0], begin, end
+            labels += 1
+    return labels
 
 
 @compiled
-def _square(z: int, y: int, x: int, lengths: tuple[int, int, int], limit: int) -> int:
-    """Squared gap of an offset in voxels, 0 or less being none; if it is above `limit`, some number above.
-
-    Each length is cut where its square is above `limit`: below 2**61 each, three sum up below 2**63.
-    """
-    most = int(math.sqrt(limit)) + 2
-    a = min(max(z - 1, 0) * lengths[0], most)
-    b = min(max(y - 1, 0) * lengths[1], most)
-    c = min(max(x - 1, 0) * lengths[2], most)
+def _square(z: int, y: int, x: int, lengths: tuple[int, int, int]) -> int:
+    """Squared gap of an offset in voxels, 0 or less being none."""
+    a = max(z - 1, 0) * lengths[0]
+    b = max(y - 1, 0) * lengths[1]
+    c = max(x - 1, 0) * lengths[2]
     return a * a + b * b + c * c
