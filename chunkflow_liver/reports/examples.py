@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,13 +44,17 @@ Columns = dict[str, np.ndarray[Any, Any]]
 
 @dataclass(frozen=True)
 class Example:
-    """One picture: its name in files, its title, and what stands beside it."""
+    """One picture: its name in files, its title, what draws it into a figure, and what stands beside it."""
 
     name: str
     title: str
-    svg: str
+    draw: Callable[[Any], None]
     caption: str
     legend: tuple[tuple[str, str], ...]
+
+    @property
+    def svg(self) -> str:
+        return sketch(self.draw, name=self.name, height_inches=HEIGHT_INCHES)
 
 
 @dataclass(frozen=True)
@@ -214,8 +219,7 @@ def _solid(
             f"{percent(float(narrow['far_density'][row]))} on the rest of the object"
         )
         legend.append(("in contact", css(CONTACT)))
-    svg = sketch(draw, name=f"o{label}", height_inches=HEIGHT_INCHES)
-    return Example(f"object-{label}", "", svg, f"{caption}.", tuple(legend)), neck
+    return Example(f"object-{label}", "", draw, f"{caption}.", tuple(legend)), neck
 
 
 def _plane(narrow: Columns, row: int, neck: Neck, images: Images) -> Example:
@@ -258,7 +262,7 @@ def _plane(narrow: Columns, row: int, neck: Neck, images: Images) -> Example:
     return Example(
         f"em-{label}",
         f"Object {label}: the raw image at the narrowing",
-        sketch(draw, name=f"em{label}", height_inches=HEIGHT_INCHES),
+        draw,
         f"{plane} plane, slice {'zyx'[cut]} = {number(voxels[cut])}. The arrows point at the narrowing "
         f"at z, y, x = {', '.join(str(v) for v in voxels)} voxels "
         f"({', '.join(str(round(float(c))) for c in centre)} nm).",
