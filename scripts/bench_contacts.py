@@ -4,8 +4,9 @@ Ours reads two compressed label images in blocks with halo and makes the tables 
 both sides), objects and sites, and the label image of sites; `first_stage` is the stage that reads both and
 does all but the image's final ids, `first_use_seconds` what a few voxels took before (imports, and compiled
 loops: from disk, or, the first time, in some 10 s). The job is done three times in one process: the second
-fastest counts, `all` has all three. cellmap-analyze makes a label image of its own contact sites: voxels between the two objects on lines that connect surface voxels, by centre distance; its answer
-cannot be compared voxel by voxel. The KD-tree (SciPy, surface voxels in memory) gives what ours must find:
+fastest counts, `all` has all three. cellmap-analyze makes a label image of its own contact sites: voxels
+between the two objects on lines that connect surface voxels, by centre distance; its answer cannot be
+compared voxel by voxel. The KD-tree (SciPy, surface voxels in memory) gives what ours must find:
 surface voxels of A within the gap of B, where gaps are between boxes of voxels; it is asked at the smallest
 gap only.
 """
@@ -60,8 +61,8 @@ for n in range(3):
 cpu, seconds, levels, first = sorted(runs)[1]
 table = cf.read_table(plan.output).to_pydict()
 print(json.dumps({"seconds": seconds, "work_cpu": cpu, "all_cpu": [run[0] for run in runs],
-                  "levels_cpu": levels, "first_cpu": first, "first_use": first_use, "contact_voxels": sum(table["voxels"]),
-                  "sites": sum(table["sites"])}))
+                  "levels_cpu": levels, "first_cpu": first, "first_use": first_use,
+                  "contact_voxels": sum(table["voxels"]), "sites": sum(table["sites"])}))
 """
 TREE = """
 import json, sys, time
