@@ -17,6 +17,7 @@ from strategies import done, write
 import chunkflow_liver as cf
 from chunkflow_liver.engine.plan import Product
 from chunkflow_liver.kernels.sections import signed_nm
+from chunkflow_liver.reports import examples as pictured
 from chunkflow_liver.reports.examples import chosen, side_plane
 from chunkflow_liver.reports.narrowings import narrowings
 from chunkflow_liver.reports.renderings import BODY, CONTACT, NECK, rendering
@@ -189,3 +190,14 @@ def test_a_rendering_shows_the_silhouette_and_the_colours():
     neck, _ = rendering(signed_nm(mask, CUBES), np.zeros(mask.shape, bool), mask, CUBES)
     assert (neck[seen][:, 2] > neck[seen][:, 0]).all()
     assert BODY != CONTACT != NECK
+
+
+def test_a_figure_that_a_new_page_does_not_show_is_removed(finished, tmp_path, monkeypatch):
+    page = cf.report(finished, to=tmp_path / "page.html")
+    (tmp_path / "figures/notes.txt").write_text("mine")
+    before = {p.name for p in (tmp_path / "figures").iterdir()}
+    monkeypatch.setattr(pictured, "EXAMPLES", 1)
+    assert cf.report(finished, to=page) == page
+    gone = before - {p.name for p in (tmp_path / "figures").iterdir()}
+    assert len(gone) == 1
+    assert all(name.startswith("necks-object-") for name in gone)

@@ -52,7 +52,7 @@ def state(work: Path) -> str:
     sources = sorted(p for p in Path(__file__).parent.iterdir() if p.is_file())
     for path in (*sources, *(work / name for name in SHOWS)):
         # An absent file is not an empty one.
-        digest.update(_digest(path.read_bytes()).encode() if path.exists() else b"none")
+        digest.update(_digest_of(path).encode() if path.exists() else b"none")
     return digest.hexdigest()
 
 
@@ -73,7 +73,12 @@ def forget(page: Path, keep: Mapping[str, str]) -> None:
 
 
 def _is_ours(path: Path, digest: str) -> bool:
-    return path.is_file() and _digest(path.read_bytes()) == digest
+    return path.is_file() and _digest_of(path) == digest
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest(content: bytes) -> str:
