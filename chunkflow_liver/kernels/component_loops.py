@@ -89,14 +89,16 @@ def unite(parent: Array, a: int, b: int) -> None:
 
 @compiled
 def join_runs(
-    image: Array, several: bool, rows: Array, start: Array, stop: Array, reach: Array, parent: Array
+    value: Array, height: int, rows: Array, start: Array, stop: Array, reach: Array, parent: Array
 ) -> None:
     """Unite the runs of one value that touch.
 
     Parameters
     ----------
-    image : ndarray of shape (Z, Y, X), unsigned integer
-        Only the first voxel of each run is read, and only if there are `several` values beside 0.
+    value : ndarray of shape (R,), uint64
+        Value of each run, or nothing if there is only one beside 0.
+    height : int
+        Rows of a plane.
     rows, start, stop : ndarray
         As `fill_runs` gives them.
     reach : ndarray of shape (4,), int64
@@ -105,7 +107,7 @@ def join_runs(
     parent : ndarray of shape (R,), uint32
         Of every run an earlier run of its component, or itself; 0, 1, ... to begin with.
     """
-    depth, height, _ = image.shape
+    depth = (len(rows) - 1) // height
     for z in range(depth):
         for y in range(height):
             begin, end = rows[z * height + y], rows[z * height + y + 1]
@@ -123,15 +125,14 @@ def join_runs(
                     begin_a, end_a = np.int64(start[a]), np.int64(stop[a])
                     begin_b, end_b = np.int64(start[b]), np.int64(stop[b])
                     if begin_a < end_b + gap and begin_b < end_a + gap:
-                        if not several:
+                        if len(value) == 0:
                             unite(parent, a, b)
                         else:
-                            value = image[z, y, begin_a]
-                            if value == image[z + dz, y + dy, begin_b]:
+                            if value[a] == value[b]:
                                 unite(parent, a, b)
                             # Where both end together, each may touch the run after the other.
                             meets = end_a == end_b and b + 1 < last and start[b + 1] < end_a + gap
-                            if meets and value == image[z + dz, y + dy, start[b + 1]]:
+                            if meets and value[a] == value[b + 1]:
                                 unite(parent, a, b + 1)
                     ahead = end_b < end_a
                     b += ahead

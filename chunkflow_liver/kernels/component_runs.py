@@ -119,18 +119,39 @@ def find_components(semantic: Array, *, classes: Sequence[int] | None, connectiv
             f"classes {tuple(classes)} hold 0, which is background; leave it out, or give None "
             "for every class"
         )
-    from chunkflow_liver.kernels.component_loops import count_runs, fill_runs, join_runs, number_runs
+    from chunkflow_liver.kernels.component_loops import count_runs, fill_runs
 
     image = _wanted(on_host(semantic), classes)
     shape = image.shape
     count = count_runs(image) if image.size else 0
     rows = np.zeros(shape[0] * shape[1] + 1, np.int64)
     start, stop = np.empty(count, np.uint32), np.empty(count, np.uint32)
-    label = np.arange(count, dtype=np.uint32)
-    if not count:
-        return Components(shape, rows, start, stop, label, 0)
-    several = fill_runs(image, rows, start, stop)
-    join_runs(image, several, rows, start, stop, np.array(REACH[connectivity]), label)
+    value = np.empty(0, np.uint64)
+    if count and fill_runs(image, rows, start, stop):
+        at = np.repeat(np.arange(0, image.size, shape[2]), np.diff(rows)) + start
+        value = image.reshape(-1).take(at).astype(np.uint64)
+    return joined_runs(shape, rows, start, stop, value, connectivity)
+
+
+def joined_runs(
+    shape: Zyx, rows: Array, start: Array, stop: Array, value: Array, connectivity: int
+) -> Components:
+    """Components of runs that are known.
+
+    Parameters
+    ----------
+    shape, rows, start, stop
+        See `Components`; runs of one row do not overlap, those of equal values do not touch.
+    value : ndarray of shape (R,), uint64
+        Value of each run; nothing if all are equal.
+    connectivity : {6, 18, 26}
+        As for `find_components`.
+    """
+    from chunkflow_liver.kernels.component_loops import join_runs, number_runs
+
+    label = np.arange(len(start), dtype=np.uint32)
+    if len(start):
+        join_runs(value, shape[1], rows, start, stop, np.array(REACH[connectivity]), label)
     return Components(shape, rows, start, stop, label, int(number_runs(label)))
 
 

@@ -154,7 +154,8 @@ def near_surface(
         place = at - np.array([[z0], [y0], [x0]])
         near, square = np.arange(at.shape[1]), np.zeros(0, np.int64)
         if squares is not None:
-            square = squares[tuple(place)].astype(np.int64)
+            _, height, width = squares.shape
+            square = squares.ravel()[(place[0] * height + place[1]) * width + place[2]].astype(np.int64)
             near = np.flatnonzero(square <= limit)
         if search is None:
             voxel, met, square = near, np.full(len(near), single), square[near]
@@ -172,8 +173,13 @@ def _any(own: Array, bounds: Sequence[tuple[int, int]]) -> bool:
 
 def _only(other: Array) -> Any:
     """The label of the only object, 0 if there is none, None if there are more."""
-    label = other.max(initial=0)
-    return label if ((other == 0) | (other == label)).all() else None
+    only = other.dtype.type(0)
+    for plane in other:
+        label = plane.max(initial=0)
+        if label and (only not in (0, label) or ((plane != 0) & (plane != label)).any()):
+            return None
+        only = label or only
+    return only
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,47 +7,53 @@ from collections.abc import Sequence
 import numpy as np
 
 from chunkflow_liver.geometry import Box
+from chunkflow_liver.kernels.component_runs import Components, joined_runs
 from chunkflow_liver.kernels.components import merge_pairs
-from chunkflow_liver.kernels.tallies import Rows
+from chunkflow_liver.kernels.tallies import Rows, packed
 from chunkflow_liver.xp import Array
 
 SUMS = ("voxels", "area", "sum_z", "sum_y", "sum_x")
 
 
-def site_rows(at: Array, part: Array, n: int, rows: Rows, *, counted: Array, volume: Box) -> Rows:
-    """One row for each part.
+def find_sites(at: Array, rows: Rows, *, counted: Array, box: Box, volume: Box) -> tuple[Components, Rows]:
+    """Connected parts (26 neighbours) of voxels of one pair, and one row for each.
 
     Parameters
     ----------
     at : ndarray of shape (3, K), int64
-        Voxels of all parts, in the volume; the planes that the next blocks own included.
-    part : ndarray of shape (K,), integer
-        Part of each voxel, 1..n.
-    n : int
-        Number of parts.
+        Some voxels, each once, in voxels of the box.
     rows : dict of ndarray of shape (K,)
-        `own, other` (uint64, equal in a part), `square` and `area` of each voxel (int64).
+        `own, other` (uint64), `square` and `area` of each voxel (int64).
     counted : ndarray of shape (K,), bool
-        The voxels that this block counts.
-    volume : Box
-        The whole volume.
+        The voxels that this block counts; the others lie in the planes that the next blocks own.
+    box, volume : Box
+        What is looked at, and the whole volume.
 
     Returns
     -------
-    dict of ndarray of shape (n,)
+    parts : Components
+        Of the box, 1..n in raster order.
+    rows : dict of ndarray of shape (n,)
         `own, other`, `first` (smallest index of a voxel in the volume), `square` (smallest), and of
-        the counted voxels `voxels, area, sum_z, sum_y, sum_x`.
+        the counted voxels `voxels, area, sum_z, sum_y, sum_x` (in voxels of the volume).
     """
-    order = np.argsort(part, kind="stable")
-    begin = np.searchsorted(part[order], np.arange(1, n + 1))
-    index = np.ravel_multi_index(tuple(at - np.array(volume.start)[:, None]), volume.shape)
-    weights = dict(zip(SUMS, (counted, rows["area"], *at), strict=True))
-    found: Rows = {name: rows[name][order][begin] for name in ("own", "other")}
-    found["first"] = np.minimum.reduceat(index[order], begin)
-    found["square"] = np.minimum.reduceat(rows["square"][order], begin)
-    for name, weight in weights.items():
-        found[name] = np.add.reduceat((weight * counted)[order], begin, dtype=np.int64)
-    return found
+    from chunkflow_liver.kernels.site_loops import part_sums, voxel_runs
+
+    _, height, _ = box.shape
+    lines = np.zeros(box.shape[0] * height + 1, np.int64)
+    value = packed([rows["own"], rows["other"]])
+    order, start, stop, first = voxel_runs(np.stack([at[0] * height + at[1], at[2]]), value, lines)
+    parts = joined_runs(box.shape, lines, start, stop, value[order[first[:-1]]], 26)
+    sums = np.zeros((parts.n, 6 + 1), np.int64)
+    part_sums(order, first, parts.label, rows["square"], np.stack([rows["area"], *at]), counted, sums)
+    voxel, square, *weights = np.ascontiguousarray(sums.T)
+    found: Rows = {name: rows[name][voxel] for name in ("own", "other")}
+    place = at[:, voxel] + np.array([a - b for a, b in zip(box.start, volume.start, strict=True)])[:, None]
+    found["first"] = np.ravel_multi_index(tuple(place), volume.shape)
+    found |= {"square": square, **dict(zip(SUMS, weights, strict=True))}
+    for name, offset in zip(SUMS[2:], box.start, strict=True):
+        found[name] = found[name] + offset * found["voxels"]
+    return parts, found
 
 
 def merge_sites(parts: Sequence[Rows], pairs: Sequence[Array]) -> Rows:
@@ -56,7 +62,7 @@ def merge_sites(parts: Sequence[Rows], pairs: Sequence[Array]) -> Rows:
     Parameters
     ----------
     parts : sequence of dict
-        What `site_rows` gave, block by block.
+        What `find_sites` gave, block by block.
     pairs : sequence of ndarray of shape (K, 2), int64
         Parts that are one, as places 0, 1, .. in all parts.
 
@@ -64,7 +70,7 @@ def merge_sites(parts: Sequence[Rows], pairs: Sequence[Array]) -> Rows:
     -------
     dict of ndarray
         `site` (uint32) of each part, 1.. in the order of the sites' first voxels; and of each site the
-        other columns of `site_rows` except `first`.
+        other columns of `find_sites` except `first`.
     """
     empty = {name: np.zeros(0, np.uint64 if name in ("own", "other") else np.int64) for name in _COLUMNS}
     rows = {name: np.concatenate([empty[name], *(p[name] for p in parts)]) for name in empty}

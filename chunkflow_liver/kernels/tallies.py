@@ -39,7 +39,7 @@ def grouped(columns: Mapping[str, Array], keys: Sequence[str]) -> Rows:
     if not len(found[keys[0]]):
         return found
     # Neighbours in a volume mostly share their keys: they are added before anything is sorted.
-    code = _codes([found[name] for name in keys])
+    code = packed([found[name] for name in keys])
     order = np.arange(len(code))
     for is_sorted in (False, True):
         if is_sorted:
@@ -55,8 +55,10 @@ def grouped(columns: Mapping[str, Array], keys: Sequence[str]) -> Rows:
     return found
 
 
-def _codes(columns: Sequence[Array]) -> Array:
-    """A whole number of each row, uint64, in the order of rows; the columns are 0 or more."""
+def packed(columns: Sequence[Array]) -> Array:
+    """A whole number of each row, uint64, equal and in order as rows are; the columns (N,) are 0 or more."""
+    if not len(columns[0]):
+        return np.zeros(0, np.uint64)
     code = columns[0].astype(np.uint64)
     for column in columns[1:]:
         more = column.astype(np.uint64)
@@ -109,18 +111,20 @@ def pair_rows(near: Near, counted: Array) -> Rows:
     Returns
     -------
     dict of ndarray
-        `own, other` (uint64), `square`, `voxels`, `area` (int64), sorted.
+        `own, other` (uint64), `square`, `voxels`, `area` (int64), each key once in some order.
     """
-    kept = counted[near.voxel]
-    at = near.voxel[kept]
-    rows = {
-        "own": near.label[at].astype(np.uint64),
-        "other": near.met[kept].astype(np.uint64),
-        "square": near.square[kept],
-        "voxels": np.ones(len(at), np.int64),
-        "area": near.area[at],
-    }
-    return grouped(rows, PAIR)
+    own, other, square, voxels, area = _sums(near, counted, near.voxel, near.met, near.square)
+    ids = {"own": own.view(np.uint64), "other": other.view(np.uint64)}
+    return ids | {"square": square, "voxels": voxels, "area": area}
+
+
+def _sums(near: Near, counted: Array, voxel: Array, met: Array, square: Array) -> Array:
+    """Columns of `pair_sums` (5, R)."""
+    from chunkflow_liver.kernels.tally_loops import pair_sums
+
+    label, met = (np.asarray(ids, np.uint64).view(np.int64) for ids in (near.label, met))
+    rows, count = pair_sums(label, near.area, counted, voxel, met, square)
+    return np.ascontiguousarray(rows[:count].T)
 
 
 def object_rows(near: Near, counted: Array) -> Rows:
@@ -138,14 +142,9 @@ def object_rows(near: Near, counted: Array) -> Rows:
     """
     touched = np.zeros(len(near.label), np.int64)
     touched[near.voxel] = 1
-    rows = {
-        "label": near.label[counted].astype(np.uint64),
-        "voxels": np.ones(int(counted.sum()), np.int64),
-        "area": near.area[counted],
-        "near_voxels": touched[counted],
-        "near_area": (near.area * touched)[counted],
-    }
-    return grouped(rows, OBJECT)
+    label, near_one, _, voxels, area = _sums(near, counted, np.arange(len(touched)), touched, touched)
+    rows = {"label": label.view(np.uint64), "voxels": voxels, "area": area}
+    return grouped(rows | {"near_voxels": voxels * near_one, "near_area": area * near_one}, OBJECT)
 
 
 def shell_rows(squares: Array, edges: Sequence[int], label: Array, **counts: Array) -> Rows:

@@ -8,9 +8,8 @@ import numpy as np
 
 from chunkflow_liver.engine.stage import Result
 from chunkflow_liver.geometry import Block, Box, Nm
-from chunkflow_liver.kernels.components import label_block
 from chunkflow_liver.kernels.contacts import near_surface
-from chunkflow_liver.kernels.sites import site_rows
+from chunkflow_liver.kernels.sites import find_sites
 from chunkflow_liver.kernels.tallies import (
     OBJECT,
     PAIR,
@@ -44,7 +43,7 @@ def contact_block(
     Record
     ------
     `pairs_a_*`, `pairs_b_*` (see `pair_rows`; `own` is A's label in both), `objects_a_*`, `objects_b_*`
-    (see `object_rows`), `parts_*` (see `site_rows`), and the planes that blocks share.
+    (see `object_rows`), `parts_*` (see `find_sites`), and the planes that blocks share.
     """
     read = own if other is None else other
     whole, block = block, block.within(known)
@@ -78,14 +77,24 @@ def contact_block(
         pairs, objects = [no_pairs()], [no_objects()]
         for near in near_surface(other, own, trim=block.trim, **at):
             everywhere = np.ones(len(near.label), bool)
-            rows = pair_rows(near, everywhere)
-            pairs.append(rows | {"own": rows["other"], "other": rows["own"]})
+            swapped = pair_rows(near, everywhere)
+            pairs.append(swapped | {"own": swapped["other"], "other": swapped["own"]})
             objects.append(object_rows(near, everywhere))
         record |= named("pairs_b", merged(pairs, PAIR, no_pairs()))
         record |= named("objects_b", merged(objects, OBJECT, no_objects()))
-    part, rows = _parts(block, box, found)
-    labels = np.zeros(canvas.shape, np.uint32)
-    labels[box.relative_to(canvas).slices] = part
+    labels = np.zeros(box.shape, np.uint32)
+    rows: Rows = {}
+    if found:
+        place, label, partner, square, area, counted = (
+            np.concatenate(column, axis=-1) for column in zip(*found, strict=True)
+        )
+        columns = {"own": label.astype(np.uint64), "other": partner, "square": square, "area": area}
+        parts, rows = find_sites(place, columns, counted=counted, box=box, volume=block.volume)
+        labels = parts.labels()
+    if box != canvas:
+        image = np.zeros(canvas.shape, np.uint32)
+        image[box.relative_to(canvas).slices] = labels
+        labels = image
     if rows:
         record |= named("parts", rows) | seam_record(whole, labels, canvas.stop)
     return Result((labels[whole.write.relative_to(canvas).slices],) if sites else (), record)
@@ -97,27 +106,6 @@ def _objects(labels: Array, number: int | None) -> Array:
         kind = np.min_scalar_type(number).type
         return (labels == number) * kind(number)
     return labels.view(np.uint8) if labels.dtype == bool else labels
-
-
-def _parts(block: Block, box: Box, found: list[tuple[Array, ...]]) -> tuple[Array, Rows]:
-    """Connected parts of equal (object, nearest partner) in the extended block, and their sums."""
-    if not found:
-        return np.zeros(box.shape, np.uint32), {}
-    at, own, partner, square, area, counted = (
-        np.concatenate(column, axis=-1) for column in zip(*found, strict=True)
-    )
-    order = np.lexsort([partner, own])
-    fresh = np.zeros(len(order), np.uint32)
-    fresh[1:] = (own[order][1:] != own[order][:-1]) | (partner[order][1:] != partner[order][:-1])
-    pair = np.zeros(len(order), np.uint32)
-    pair[order] = np.cumsum(fresh, dtype=np.uint32) + 1
-    image = np.zeros(box.shape, np.uint32)
-    image[tuple(at)] = pair
-    labels, n = label_block(image, classes=None, connectivity=26)
-    rows = {"own": own.astype(np.uint64), "other": partner, "square": square, "area": area}
-    part = labels[tuple(at)]
-    at += np.array(box.start)[:, None]
-    return labels, site_rows(at, part, n, rows, counted=counted, volume=block.volume)
 
 
 def site_ids(block: Block, parts: Array, *, joined: Any) -> Result:
