@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from strategies import write
 
 import chunkflow_liver as cf
 from chunkflow_liver.engine.plan import Product
+from chunkflow_liver.reports.slices import SITES, pictures
+from chunkflow_liver.reports.work import read_work
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +98,29 @@ def test_shells_are_compared_with_the_whole_volume(tmp_path):
     assert "of the whole volume, mitos included, it is 10\u202f%." in figure
     assert figure.count("stroke-dasharray: 7,5.6") == 1
     assert "whole volume (dashed)" in figure
+
+
+def test_contact_sites_lie_on_the_classes_that_touch(tmp_path):
+    array = np.zeros((4, 12, 12), np.uint8)
+    array[:, 2:6, 2:10], array[:, 6:8, 5:7] = 2, 1
+    volume, at = write(tmp_path, array), {"work": tmp_path / "work"}
+    mitos = cf.label(volume, classes=["mitochondrion"], name="mitos", **at)
+    sites = cf.contacts(mitos.output, volume, to="er", gap_nm=0, name="c", sites=True, **at)
+    semantic = Product("semantic", "classes", volume)
+    cf.run(replace(mitos + sites, products=(semantic, *(mitos + sites).products)), progress=False)
+    drawn = pictures(read_work(tmp_path / "work"))
+    panels = {p.layer.name: p for p in dict(drawn.planes)["xy"][1].panels}
+    shown = {
+        name: np.asarray(
+            Image.open(io.BytesIO(base64.b64decode(panels[name].over.partition(",")[2]))).convert("RGBA")
+        )
+        for name in ("classes", "c")
+    }
+    at_site = (shown["c"] == (*SITES, 255)).all(-1)
+    labels = cf.open_volume(tmp_path / "work/results.ome.zarr/labels/c").read()[2] > 0
+    assert labels.any()
+    assert (at_site == np.kron(labels, np.ones((1, 2)))).all()
+    np.testing.assert_array_equal(shown["c"][~at_site], shown["classes"][~at_site])
+    assert "c: contact sites (yellow) on the classes" in cf.report(tmp_path / "work").read_text(
+        encoding="utf-8"
+    )

@@ -28,6 +28,7 @@ NARROWEST = 120.0
 COLOURMAP = "viridis"
 BEYOND = (60, 60, 66)
 UNKNOWN = (150, 150, 150)
+SITES = (255, 225, 40)
 SCORE_COLOURS = "inferno"
 SCORE_OF_ONE = 255
 """What stands for 1 in an image of scores or uncertainty."""
@@ -36,7 +37,10 @@ DRAWN = ("semantic", "instances", "distance", "score")
 
 @dataclass(frozen=True)
 class Layer:
-    """One product that is drawn: its pyramid and, of a distance, cap and flags."""
+    """One product that is drawn: its pyramid and, of a distance, cap and flags.
+
+    Contact sites lie on the classes that touch, `under`; without them nobody sees what they are between.
+    """
 
     kind: str
     name: str
@@ -45,6 +49,7 @@ class Layer:
     to: str = ""
     flags: tuple[Volume, ...] = ()
     quantum_nm: float | None = None
+    under: tuple[Volume, ...] = ()
 
     def nm(self, values: Pixels) -> Pixels:
         """Stored distances in nm, infinite beyond the cap."""
@@ -190,10 +195,22 @@ def _layer(work: Work, product: Product, problems: list[str]) -> Layer | None:
             str(about.get("to", "")),
             levels_of(flags.handle) if known and flags else (),  # type: ignore[arg-type]
             about.get("quantum_nm"),
+            _under(work, product),
         )
     except (ChunkflowLiverError, OSError) as err:
         problems.append(f"{product.kind.capitalize()} {product.name!r} cannot be read: {err}")
         return None
+
+
+def _under(work: Work, product: Product) -> tuple[Volume, ...]:
+    """Levels of the classes that contact sites are with; none for other products and other partners."""
+    of = dict(product.about).get("of")
+    to = next((dict(p.about).get("b") for p in work.of("contact sites") if p.name == of), None)
+    for classes in work.of("semantic"):
+        handle = classes.handle
+        if to and isinstance(handle, Volume) and to in dict(handle.classes) and exists(classes):
+            return levels_of(handle)
+    return ()
 
 
 def _contrast(raw: Sequence[Volume], depths: Sequence[View], found: Pictures) -> None:
@@ -278,9 +295,18 @@ def _drawn(layer: Layer, view: View) -> Pixels:
     if layer.kind == "score":
         return score_colours(values, inside)
     values = np.where(inside, values, 0)
+    if layer.under:
+        out = _class_colours(layer.under, *read_plane(layer.under, view))
+        out[values > 0] = (*SITES, 255)
+        return out
     if layer.kind == "instances":
         return label_colours(values, instance_colours(np.unique(values)))
-    known = {n: PALETTE[i % len(PALETTE)] for i, (_, n) in enumerate(layer.levels[0].classes)}
+    return _class_colours(layer.levels, values, inside)
+
+
+def _class_colours(levels: Sequence[Volume], values: Pixels, inside: Pixels) -> Pixels:
+    values = np.where(inside, values, 0)
+    known = {n: PALETTE[i % len(PALETTE)] for i, (_, n) in enumerate(levels[0].classes)}
     return label_colours(values, {int(v): known.get(int(v), UNKNOWN) for v in np.unique(values)})
 
 
