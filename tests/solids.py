@@ -38,6 +38,16 @@ def ellipsoid(half_nm: Any, voxel_nm: Any, axes: Array, pad_nm: float = 60.0) ->
     return (((points @ axes.T) / np.array(half_nm)) ** 2).sum(-1) <= 1
 
 
+def flat_ended(half_nm: Any, voxel_nm: Any, axes: Array, *, round_: bool, pad_nm: float = 60.0) -> Array:
+    """Voxels whose centres lie in a box with half sides `half_nm` along the rows of `axes`, or in the
+    cylinder with half length and radii `half_nm`."""
+    reach = np.abs(axes.T * np.array(half_nm)).sum(1) + pad_nm
+    sides = [(np.arange(int(2 * r / v)) + 0.5) * v - r for r, v in zip(reach, voxel_nm, strict=True)]
+    points = np.abs(np.stack(np.meshgrid(*sides, indexing="ij"), -1) @ axes.T) / np.array(half_nm)
+    across = np.hypot(points[..., 1], points[..., 2]) if round_ else points[..., 1:].max(-1)
+    return (points[..., 0] <= 1) & (across <= 1)
+
+
 def straight(length_nm: float, axes: Array) -> tuple[Array, Array]:
     """Distances from the middle, and points, of a straight line along the first axis."""
     along = np.linspace(-length_nm / 2, length_nm / 2, int(length_nm / 4) + 1)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from solids import arc, ellipsoid, star, straight, tube, turned
+import tifffile
+from scipy import ndimage
+from solids import arc, ellipsoid, flat_ended, star, straight, tube, turned
 from strategies import VOXEL_NM
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.kernels.centreline import centreline
 
+KINDS = ("instance", "branched")
 CUBES, SLICES = (12.0, 12.0, 12.0), (40.0, 16.0, 16.0)
 
 
@@ -62,6 +65,50 @@ def test_an_ellipsoid_is_one_branch_along_its_longest_axis(half_nm, voxel_nm):
         assert found.branches[0].width_nm.max() == pytest.approx(
             2 * (half_nm[1] * half_nm[2]) ** 0.5, rel=0.05
         )
+
+
+@pytest.mark.parametrize("voxel_nm", [(16.0, 16.0, 16.0), (8.0, 16.0, 32.0), (40.0, 8.0, 8.0)], ids=str)
+@pytest.mark.parametrize("seed", range(3))
+def test_edges_of_flat_ends_and_of_flat_objects_are_no_branches(voxel_nm, seed):
+    """Rods of 2, 4 and 6 diameters, a disc, boxes: long, square, flat ones and a cube; in any direction."""
+    axes = np.eye(3)[[seed, seed - 2, seed - 1]] if seed < 1 else turned(40 + seed)
+    rods = [(240, 120, 120), (480, 120, 120), (720, 120, 120), (480, 80, 80), (100, 400, 400)]
+    boxes = [(400, 200, 200), (400, 250, 120), (500, 120, 120), (400, 400, 120), (250, 250, 250)]
+    for halves, round_ in ((rods, True), (boxes, False)):
+        for half in halves:
+            found = centreline(flat_ended(half, voxel_nm, axes, round_=round_), voxel_nm)
+            assert (len(found.branches), found.tips) == (1, 2), (half, round_)
+
+
+def test_a_flat_box_is_one_branch_as_long_as_it_is():
+    """By hand: 10 x 30 x 100 voxels of (40, 8, 8) nm, or 400 x 240 x 800 nm; its diagonal is 926 nm."""
+    found = centreline(np.ones((10, 30, 100), bool), (40.0, 8.0, 8.0))
+    assert len(found.branches) == 1
+    assert 800 <= found.length_nm <= 926
+
+
+@pytest.mark.parametrize(("length_nm", "branches"), [(60.0, 1), (400.0, 3)])
+def test_a_branch_leads_out_of_the_body_by_three_quarters_of_its_radius(length_nm, branches):
+    """Stubs of 70 nm radius that lead 60 and 400 nm out of a rod with a radius of 120 nm."""
+    axes = turned(5)
+    _, rod = straight(900.0, axes)
+    stub = np.linspace(0, 120 + length_nm - 70, 60)[:, None] * axes[1]
+    mask, _ = tube(np.concatenate([rod, stub]), np.repeat([120.0, 70.0], [len(rod), 60]), CUBES)
+    assert len(centreline(mask, CUBES).branches) == branches
+
+
+def test_real_mitochondria_branch_where_people_saw_branches(em_data):
+    """Mitochondria of UroCell that lie whole in the crop, and the flags of its authors."""
+    labels, flags = (tifffile.imread(em_data / f"urocell_labels/mito_{n}_fib1-3-2-1.tif") for n in KINDS)
+    same = []
+    for label, box in enumerate(ndimage.find_objects(labels.astype(np.int32)), 1):
+        if box and not any(b.start == 0 or b.stop == n for b, n in zip(box, labels.shape, strict=True)):
+            mask = labels[box] == label
+            found = centreline(mask, (15.0, 16.0, 16.0)).branch_points > 0
+            same.append(bool(found == (flags[box][mask][0] == 1)))
+    assert len(same) > 10
+    # One is flagged that lies bent like a V, with two ends.
+    assert same.count(False) <= 1
 
 
 def test_a_large_object_is_traced_coarsely_and_measured_finely(monkeypatch):

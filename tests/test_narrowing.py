@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from solids import arc, ellipsoid, star, straight, tube, turned
+from solids import arc, ellipsoid, flat_ended, star, straight, tube, turned
 from strategies import VOXEL_NM
 
 from chunkflow_liver.errors import ConfigError
@@ -97,6 +97,39 @@ def test_nothing_narrows_where_the_width_is_constant_or_has_one_maximum(voxel_nm
     assert [len(found_in(mask, voxel_nm)["branch"]) for mask in solids] == [0] * len(solids)
 
 
+@pytest.mark.parametrize("voxel_nm", VOXELS, ids=str)
+@pytest.mark.parametrize("seed", range(2))
+def test_nothing_narrows_in_boxes_and_discs(voxel_nm, seed):
+    axes = turned(50 + seed) if seed else np.eye(3)
+    halves = [(400, 250, 120), (400, 400, 120), (250, 250, 250), (400, 300, 80)]
+    solids = [flat_ended(half, voxel_nm, axes, round_=False) for half in halves]
+    solids += [flat_ended((100, 400, 400), voxel_nm, axes, round_=True), np.ones((10, 30, 100), bool)]
+    assert [len(found_in(mask, voxel_nm)["branch"]) for mask in solids] == [0] * len(solids)
+
+
+def test_a_neck_of_less_than_two_voxels_is_not_resolved():
+    """Necks of 20, 44 and 80 nm on cubes of 16 nm: 1.25, 2.75 and 5 voxels, to half a voxel."""
+    for neck, resolved in ((20, False), (44, True), (80, True)):
+        along, line = straight(1100.0, turned(7))
+        mask, _ = tube(line, 170 - (170 - neck / 2) / (1 + (along / 130) ** 2) ** 2, CUBES)
+        found = found_in(mask, CUBES)
+        assert found["width_voxels"] == pytest.approx(found["width_nm"] / 16)
+        assert found["width_voxels"] == pytest.approx([neck / 16], abs=0.5)
+        assert found["resolved"].tolist() == [resolved]
+
+
+def test_widths_of_necks_have_no_bias():
+    """Dips between bodies, as sharp as the smoothing of a profile would fill by 5 to 15 nm."""
+    rng = np.random.default_rng(3)
+    off = []
+    for voxel_nm in VOXELS:
+        for seed in range(3):
+            mask, ((_, width),) = dumbbells(rng, turned(20 + seed), voxel_nm)
+            off.append((found_in(mask, voxel_nm)["width_nm"][0] - width) / max(voxel_nm))
+    assert abs(np.mean(off)) < 0.1
+    assert np.abs(off).max() < 0.5
+
+
 def test_a_hand_worked_neck():
     """A box of 20 x 20 x 20 voxels, a bar of 8 x 4 voxels (32 x 32 nm), another box; (4, 8, 16) nm."""
     mask = np.zeros((40, 20, 40), bool)
@@ -107,6 +140,9 @@ def test_a_hand_worked_neck():
     flank, width = (2 * side / np.sqrt(np.pi) for side in (160, 32))
     (narrow,) = [{k: v[0] for k, v in found.items()}]
     assert narrow["width_nm"] == pytest.approx(width, abs=4)
+    # The bar runs along x: 8 nm is the largest voxel side across it.
+    assert narrow["width_voxels"] == pytest.approx(narrow["width_nm"] / 8, rel=0.01)
+    assert narrow["resolved"]
     assert narrow["flank_width_nm"] == pytest.approx(flank, abs=8)
     assert narrow["prominence_nm"] == pytest.approx(narrow["flank_width_nm"] - narrow["width_nm"])
     assert narrow["width_ratio"] == pytest.approx(narrow["width_nm"] / narrow["flank_width_nm"])
@@ -161,16 +197,16 @@ def test_the_straight_axis_calls_an_ellipsoid_narrow():
     mask = ellipsoid((400, 200, 200), CUBES, turned(1))
     line = major_line(mask, CUBES, 20)
     assert line.branches[0].area_nm2.sum() * line.length_nm / 19 == pytest.approx(mask.sum() * 4096, rel=1e-9)
-    found = narrowest_slice(line, Neck())
+    found = narrowest_slice(line, CUBES, Neck())
     assert set(found) == set(COLUMNS)
     # Of 20 slices the third is the first that counts: at u = -0.75 of the half length, area 1 - u^2 of the
     # largest, against the median's.
     u = (np.arange(20) + 0.5) / 10 - 1
     area = 1 - u**2 - 1 / 1200
     assert found["width_ratio"] == pytest.approx([area[2] / np.median(area)], rel=0.05)
-    assert len(narrowest_slice(line, Neck(max_ratio=0.4))["branch"]) == 0
+    assert len(narrowest_slice(line, CUBES, Neck(max_ratio=0.4))["branch"]) == 0
     assert len(found_in(mask, CUBES)["branch"]) == 0
-    assert len(narrowest_slice(major_line(np.ones((1, 1, 1), bool), CUBES, 5), Neck())["branch"]) == 0
+    assert len(narrowest_slice(major_line(np.ones((1, 1, 1), bool), CUBES, 5), CUBES, Neck())["branch"]) == 0
 
 
 @pytest.mark.parametrize(

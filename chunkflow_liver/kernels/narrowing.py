@@ -11,6 +11,7 @@ from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import NM_PER_UM, Nm
 from chunkflow_liver.kernels.centreline import Branch, Centreline
 from chunkflow_liver.kernels.sections import pitch_nm
+from chunkflow_liver.kernels.widths import RESOLVED, smoothed, voxel_across_nm, width_profile
 from chunkflow_liver.xp import Array
 
 Narrowings = dict[str, Array]
@@ -23,6 +24,8 @@ COLUMNS = {
     "y_nm": np.float64,
     "x_nm": np.float64,
     "width_nm": np.float64,
+    "width_voxels": np.float64,
+    "resolved": np.bool_,
     "width_ratio": np.float64,
     "prominence_nm": np.float64,
     "flank_width_nm": np.float64,
@@ -31,9 +34,7 @@ COLUMNS = {
     "branch_length_nm": np.float64,
 }
 
-# Round a branch point, up to this multiple of the radius there, sections reach into other branches.
-_JUNCTION = 1.5
-# The bottom of a narrowing, up to this share of its prominence, gives its place.
+# The bottom of a narrowing, up to this share of its prominence, gives its place and width.
 _BOTTOM = 0.3
 
 
@@ -98,53 +99,50 @@ def find_narrowings(line: Centreline, voxel_nm: Nm, neck: Neck) -> Narrowings:
     -------
     dict of ndarray of shape (k,)
         `branch` (row of `line.branches`), `position_nm` (from the start of the branch), `z_nm, y_nm,
-        x_nm` (on the centre line, as in `line`), `width_nm` (diameter of the circle with the area of
-        the cross-section), `width_ratio` (to the lower flank), `prominence_nm` (lower flank minus
-        width), `flank_width_nm` (the lower of the two maxima beside it), `curvature_per_um` (of the
-        outline along the object: second derivative of the radius), `bend_per_um` (curvature of the
-        centre line), `branch_length_nm`.
+        x_nm` (on the centre line, as in `line`), `width_nm` (least `width_profile` there),
+        `width_voxels` (the same over the largest side of a voxel across the line, `voxel_across_nm`),
+        `resolved` (whether these are `RESOLVED` or more [1]_), `width_ratio` (to the lower flank),
+        `prominence_nm` (lower flank minus width), `flank_width_nm` (the lower of the two maxima beside
+        it), `curvature_per_um` (of the outline along the object: second derivative of the radius),
+        `bend_per_um` (curvature of the centre line), `branch_length_nm`.
 
     Notes
     -----
     A flank is the largest width between the narrowing and the next place that is as narrow, or the end
     of the branch. Tips have no flank beyond them, so the taper of an end is none, and a narrowing nearer
-    to a tip than half its flank's width is left out. Round a branch point, where sections reach into
-    the other branches, the width is that of the largest sphere inside.
+    to a tip than half its flank's width is left out. Minima and flanks are those of the `smoothed` widths.
+
+    References
+    ----------
+    .. [1] Shannon, Communication in the presence of noise, Proc. IRE 37 (1949),
+       doi:10.1109/JRPROC.1949.232969
     """
-    least = neck.least_rise_nm(voxel_nm)
     rows = [
-        (i, *row) for i, branch in enumerate(line.branches) for row in _of_branch(branch, line, least, neck)
+        (i, *row)
+        for i, branch in enumerate(line.branches)
+        for row in _of_branch(branch, line, voxel_nm, neck)
     ]
     columns = zip(*rows, strict=True) if rows else ((),) * len(COLUMNS)
     return {name: np.array(c, kind) for (name, kind), c in zip(COLUMNS.items(), columns, strict=True)}
 
 
-def width_profile(branch: Branch, line: Centreline) -> Array:
-    """Width along a branch in nm, (n,), lightly smoothed; that of the inner sphere round a branch point."""
-    from scipy.ndimage import gaussian_filter1d
-
-    width = branch.width_nm
-    for node, end in ((branch.start, 0), (branch.stop, -1)):
-        if line.degree[node] > 2:
-            reach = _JUNCTION * branch.inscribed_nm[end]
-            close = np.abs(branch.position_nm - branch.position_nm[end]) <= reach
-            width = np.where(close, np.minimum(width, 2 * branch.inscribed_nm), width)
-    return np.asarray(gaussian_filter1d(width, 1.0, mode="nearest"))
-
-
-def _of_branch(branch: Branch, line: Centreline, least: float, neck: Neck) -> list[tuple[float, ...]]:
+def _of_branch(branch: Branch, line: Centreline, voxel_nm: Nm, neck: Neck) -> list[tuple[float, ...]]:
     from scipy.signal import find_peaks
 
     at = branch.position_nm
-    width = width_profile(branch, line)
-    bottoms, found = find_peaks(-width, prominence=least, plateau_size=0)
+    sections = width_profile(branch, line)
+    width = smoothed(sections)
+    voxel = voxel_across_nm(branch.tangents, voxel_nm)
+    bottoms, found = find_peaks(-width, prominence=neck.least_rise_nm(voxel_nm), plateau_size=0)
     rows = []
     for i, prominence in zip(bottoms.tolist(), found["prominences"].tolist(), strict=True):
         flank = float(width[i] + prominence)
         tips = [e for node, e in ((branch.start, at[0]), (branch.stop, at[-1])) if line.degree[node] == 1]
         if width[i] > neck.max_ratio * flank or any(abs(at[i] - e) < flank / 2 for e in tips):
             continue
-        position, bottom, sharpness = _bottom(at, width, i, float(prominence))
+        part = _bottom(width, i, float(prominence))
+        position, sharpness = _parabola(at, width, i, part)
+        bottom = float(sections[part].min())
         point = [float(np.interp(position, at, branch.points_nm[:, a])) for a in range(3)]
         bend = float(np.interp(position, at, _bend(branch)))
         rows.append(
@@ -152,6 +150,8 @@ def _of_branch(branch: Branch, line: Centreline, least: float, neck: Neck) -> li
                 position,
                 *point,
                 bottom,
+                bottom / voxel[i],
+                bottom / voxel[i] >= RESOLVED,
                 bottom / flank,
                 flank - bottom,
                 flank,
@@ -163,8 +163,8 @@ def _of_branch(branch: Branch, line: Centreline, least: float, neck: Neck) -> li
     return rows
 
 
-def _bottom(at: Array, width: Array, i: int, prominence: float) -> tuple[float, float, float]:
-    """Place, depth and second derivative of the parabola through the bottom of a narrowing."""
+def _bottom(width: Array, i: int, prominence: float) -> slice:
+    """The rows of the bottom of a narrowing."""
     low = high = i
     level = width[i] + _BOTTOM * prominence
     while low > 0 and width[low - 1] <= level:
@@ -172,12 +172,16 @@ def _bottom(at: Array, width: Array, i: int, prominence: float) -> tuple[float, 
     while high < len(width) - 1 and width[high + 1] <= level:
         high += 1
     # Five points at least: fewer say nothing about the place between them.
-    part = slice(max(0, min(low, i - 2)), min(len(width), max(high, i + 2) + 1))
+    return slice(max(0, min(low, i - 2)), min(len(width), max(high, i + 2) + 1))
+
+
+def _parabola(at: Array, width: Array, i: int, part: slice) -> tuple[float, float]:
+    """Place and second derivative of the parabola through the bottom of a narrowing."""
     a, b, _ = np.polyfit(at[part] - at[i], width[part], 2).tolist()
     if a <= 0:
-        return float(at[i]), float(width[i]), 0.0
+        return float(at[i]), 0.0
     shift = float(np.clip(-b / (2 * a), at[part][0] - at[i], at[part][-1] - at[i]))
-    return float(at[i]) + shift, float(width[i]), 2 * a
+    return float(at[i]) + shift, 2 * a
 
 
 def _bend(branch: Branch) -> Array:
@@ -225,13 +229,15 @@ def major_line(mask: Array, voxel_nm: Nm, slices: int) -> Centreline:
     return Centreline(places[[0, -1]], np.ones(2, np.int64), (branch,))
 
 
-def narrowest_slice(line: Centreline, neck: Neck) -> Narrowings:
+def narrowest_slice(line: Centreline, voxel_nm: Nm, neck: Neck) -> Narrowings:
     """The narrowest slice of a `major_line`, if it is narrow: the definition of the liver study.
 
     Parameters
     ----------
     line : Centreline
         What `major_line` gives.
+    voxel_nm : tuple of float
+        Voxel size along (z, y, x), in nm.
     neck : Neck
         `max_ratio` and `end_fraction` count.
 
@@ -257,11 +263,14 @@ def narrowest_slice(line: Centreline, neck: Neck) -> Narrowings:
     ratio = float(inner.min() / np.median(area[area > 0]))
     if not ratio <= neck.max_ratio:
         return {name: np.zeros(0, kind) for name, kind in COLUMNS.items()}
+    voxels = float(branch.width_nm[at] / voxel_across_nm(branch.tangents[at : at + 1], voxel_nm)[0])
     row = dict.fromkeys(COLUMNS, math.nan) | {
         "branch": 0,
         "position_nm": float(branch.position_nm[at]),
         **{f"{a}_nm": float(branch.points_nm[at, i]) for i, a in enumerate("zyx")},
         "width_nm": float(branch.width_nm[at]),
+        "width_voxels": voxels,
+        "resolved": voxels >= RESOLVED,
         "width_ratio": ratio,
         "branch_length_nm": branch.length_nm,
     }

@@ -29,11 +29,14 @@ class Sections:
         Centroid of that part; the point itself where the area is 0.
     inscribed_nm : ndarray of shape (n,), float64
         Radius of the largest sphere around the point inside the object.
+    farthest_nm : ndarray of shape (n,), float64
+        Distance of the point of that part that is farthest from the point on the line.
     """
 
     area_nm2: Array
     centre_nm: Array
     inscribed_nm: Array
+    farthest_nm: Array
 
     @property
     def width_nm(self) -> Array:
@@ -105,7 +108,7 @@ def sections(signed: Array, voxel_nm: Nm, points_nm: Array, tangents: Array) -> 
 
     inside = np.maximum(at_points(signed, voxel_nm, points_nm).astype(np.float64), 0.0)
     radii = np.zeros((len(points_nm), RAYS))
-    first, second = _across(tangents)
+    first, second = across(tangents)
     angle = np.arange(RAYS) * (2 * np.pi / RAYS)
     way = np.cos(angle)[:, None] * first[:, None] + np.sin(angle)[:, None] * second[:, None]
     some = inside > 0
@@ -119,11 +122,11 @@ def sections(signed: Array, voxel_nm: Nm, points_nm: Array, tangents: Array) -> 
     corners = radii[..., None] * way
     centre = (triangles[..., None] * (corners + np.roll(corners, -1, axis=1)) / 3).sum(1)
     centre /= np.maximum(area, 1e-12)[:, None]
-    return Sections(area, points_nm + centre, inside)
+    return Sections(area, points_nm + centre, inside, radii.max(1))
 
 
-def _across(tangents: Array) -> tuple[Array, Array]:
-    """Two unit vectors normal to each tangent and to each other."""
+def across(tangents: Array) -> tuple[Array, Array]:
+    """Two unit vectors normal to each tangent and to each other, both (n, 3)."""
     axis = np.eye(3)[np.abs(tangents).argmin(1)]
     first = _cross(tangents, axis)
     first /= np.linalg.norm(first, axis=1, keepdims=True)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from chunkflow_liver.kernels.centreline import BYTES_PER_VOXEL, Branch, Centreline, centreline
+from chunkflow_liver.kernels.centreline import BYTES_PER_VOXEL, Centreline, centreline
 from chunkflow_liver.kernels.features import Crop, WholeGroup
-from chunkflow_liver.xp import Array
+from chunkflow_liver.kernels.widths import inner_widths
 
 COLUMNS = {
     "skeleton_length_nm": "float64",
@@ -30,8 +30,8 @@ def describe_skeleton(crop: Crop) -> Mapping[str, float]:
         `skeleton_length_nm` (all branches, from surface to surface), `skeleton_branches`,
         `skeleton_branch_points`, `skeleton_tips`; `tortuosity`: length of the longest path along the
         line over the distance of its ends [1]_; `width_mean_nm`, `width_min_nm`: mean along the line and
-        minimum of the diameter of the circle with the area of the cross-section, without the ends (half
-        the largest width from every tip), where every object is thin.
+        minimum of the `width_profile`, as of narrowings, without the ends (half the largest width from
+        every tip), where every object is thin.
 
     Notes
     -----
@@ -43,7 +43,7 @@ def describe_skeleton(crop: Crop) -> Mapping[str, float]:
     """
     line = centreline(crop.mask, crop.voxel_nm)
     length, distance = longest_path(line)
-    widths, steps = zip(*(inner_widths(b, line.degree) for b in line.branches), strict=True)
+    widths, steps = zip(*(inner_widths(b, line) for b in line.branches), strict=True)
     width, step = np.concatenate(widths), np.concatenate(steps)
     return {
         "skeleton_length_nm": line.length_nm,
@@ -61,20 +61,6 @@ def longest_path(line: Centreline) -> tuple[float, float]:
     start = _farthest(line, 0)[0]
     stop, length = _farthest(line, start)
     return length, float(np.linalg.norm(line.nodes_nm[stop] - line.nodes_nm[start]))
-
-
-def inner_widths(branch: Branch, degree: Array) -> tuple[Array, Array]:
-    """Widths of a branch away from its tips, and the length of line that each stands for, in nm."""
-    at, width = branch.position_nm, branch.width_nm
-    end = float(width.max()) / 2
-    low = end if degree[branch.start] == 1 else 0.0
-    high = at[-1] - (end if degree[branch.stop] == 1 else 0.0)
-    inner = (at >= low) & (at <= high)
-    if not inner.any():
-        # Shorter than it is wide: the middle is all there is.
-        inner = np.arange(len(at)) == len(at) // 2
-    step = np.gradient(at) if len(at) > 1 else np.ones(1)
-    return width[inner], step[inner]
 
 
 def _farthest(line: Centreline, start: int) -> tuple[int, float]:

@@ -196,9 +196,7 @@ def _block(
         own = mask[box.relative_to(around).slices]
         start = np.array(box.start) * voxel_nm
         line = centreline(own, voxel_nm) if axis == "centreline" else major_line(own, voxel_nm, neck.slices)
-        narrow = (
-            find_narrowings(line, voxel_nm, neck) if axis == "centreline" else narrowest_slice(line, neck)
-        )
+        narrow = (find_narrowings if axis == "centreline" else narrowest_slice)(line, voxel_nm, neck)
         row: dict[str, Any] = {
             "label": label,
             "cell": 0 if parents is None else _parent(parents.read(box)[own]),

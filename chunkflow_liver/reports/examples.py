@@ -13,8 +13,8 @@ from chunkflow_liver.errors import ChunkflowLiverError
 from chunkflow_liver.geometry import Box, zyx
 from chunkflow_liver.kernels.centreline import Branch, Centreline, centreline
 from chunkflow_liver.kernels.contacts import halo_voxels
-from chunkflow_liver.kernels.narrowing import width_profile
 from chunkflow_liver.kernels.sections import signed_nm
+from chunkflow_liver.kernels.widths import width_profile
 from chunkflow_liver.kernels.windows import Near, Track, contact_mask, surface_track
 from chunkflow_liver.ops.place import arrays_at
 from chunkflow_liver.reports.figures import INK, bare, sketch
