@@ -94,6 +94,11 @@ def test_spatialdata_reads_what_was_exported(table, tmp_path):
     assert circles.index.tolist() == COLUMNS["label"].tolist()
     np.testing.assert_allclose(4 / 3 * np.pi * circles["radius"] ** 3, COLUMNS["volume_um3"] * 1e9)
     assert [(p.x, p.y) for p in circles.geometry][1] == (6.0, 4.0)
+    places = found.points["centroids"].compute()
+    assert places["label"].tolist() == places.index.tolist() == COLUMNS["label"].tolist()
+    for axis in "xyz":
+        np.testing.assert_array_equal(places[axis], COLUMNS[f"centroid_{axis}_nm"])
+    np.testing.assert_array_equal(places["radius"], circles["radius"])
 
 
 def test_neuroglancer_gets_texts_of_ids_and_no_missing_numbers(table, tmp_path, caplog):

@@ -66,28 +66,29 @@ def write_spatialdata(table: Table | PathLike, to: PathLike) -> Path:
     Notes
     -----
     The table annotates the shapes `instances`: for each object a circle at its centroid in x and y with
-    the radius of a ball of its volume (shapes are flat there); z stands in the table's `obsm["spatial"]`. All
-    in nm.
+    the radius of a ball of its volume. Shapes are flat there, points are not: `centroids` has x, y, z, the
+    label and the radius of each object. All in nm.
     """
     found = read_table(table)
     with _quiet():
         spatialdata = _package("spatialdata")
-        from spatialdata.models import ShapesModel, TableModel
+        import pandas as pd
+        from spatialdata.models import PointsModel, ShapesModel, TableModel
     with finished(free(Path(to))) as partial, _quiet():
         data = _annotated(found)
         data.obs["region"] = "instances"
         data.obs["region"] = data.obs["region"].astype("category")
         label = found["label"].to_numpy()
         volume = found["volume_um3"].to_numpy() * NM_PER_UM**3
-        circles = ShapesModel.parse(
-            data.obsm["spatial"][:, :2],
-            geometry=0,
-            radius=np.maximum(np.cbrt(volume * 3 / (4 * np.pi)), np.finfo(float).tiny),
-            index=label,
-        )
+        radius = np.maximum(np.cbrt(volume * 3 / (4 * np.pi)), np.finfo(float).tiny)
+        circles = ShapesModel.parse(data.obsm["spatial"][:, :2], geometry=0, radius=radius, index=label)
+        x, y, z = data.obsm["spatial"].T
+        places = pd.DataFrame({"x": x, "y": y, "z": z, "label": label, "radius": radius}, index=label)
+        points = PointsModel.parse(places, instance_key="label")
         name = Path(os.fspath(to)).name.split(".")[0]
         rows = TableModel.parse(data, region="instances", region_key="region", instance_key="label")
-        spatialdata.SpatialData(shapes={"instances": circles}, tables={name: rows}).write(partial)
+        parts = {"shapes": {"instances": circles}, "points": {"centroids": points}, "tables": {name: rows}}
+        spatialdata.SpatialData(**parts).write(partial)
     return Path(to)
 
 
