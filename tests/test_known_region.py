@@ -239,3 +239,14 @@ def test_a_region_that_cannot_be_is_refused(pair, region, says):
         json.dump(document, file)
     with pytest.raises(InputError, match=says):
         cf.open_volume(pair[0].url)
+
+
+def test_the_ends_of_the_box_are_no_surface(pair, tmp_path):
+    found = []
+    for volume, work in zip(pair, ("a", "b"), strict=True):
+        at = {"work": tmp_path / work}
+        labels = cf.label(volume, classes=["er"], connectivity=6, name="er", **at)
+        done(labels)
+        found.append(table(cf.measure(labels.output, features=["surface"], name="t", block=(5, 7, 8), **at)))
+    assert found[0]["surface_um2"] == found[1]["surface_um2"]
+    np.testing.assert_array_equal(found[0]["sphericity"], found[1]["sphericity"])

@@ -243,7 +243,7 @@ def test_what_cannot_be_measured_is_refused(tmp_path, listing):
     assert listing() == before
 
 
-@pytest.mark.parametrize("feature", ["shape", "firstorder", "morphology"])
+@pytest.mark.parametrize("feature", ["shape", "firstorder", "morphology", "surface"])
 def test_a_block_of_small_touching_objects_fits_its_estimate(feature):
     """Cubes of 8 voxels in half of the volume, cut by the block, under floats."""
     z, y, x = np.indices((96, 96, 96)) // 8

@@ -125,6 +125,8 @@ class View:
     settings : Settings
     known : dict
         Of `shared`.
+    region : Box, optional
+        The voxels that were looked at; all by default.
     """
 
     block: Block
@@ -134,6 +136,7 @@ class View:
     voxel_nm: Nm
     settings: Settings
     known: dict[Any, Any] = field(default_factory=dict, repr=False)
+    region: Box | None = None
 
     def shared(self, function: Callable[[View], T]) -> T:
         """What `function(view)` gives, worked out once for all groups that ask for it."""
@@ -185,7 +188,8 @@ class Group:
         `describe(sums, objects, voxel_nm, settings) -> columns`: one row per object of `objects`
         (columns of 'basic', sorted by label); `sums` holds rows of these objects only.
     reach : tuple of Zyx, or callable
-        Voxels beyond the block that `sums` reads, before and after it; as a callable, of settings.
+        Voxels beyond the block that `sums` reads, before and after it; as a callable, of settings and
+        voxel size.
     image : bool
         Whether it needs `raw`.
     working : float
@@ -204,7 +208,7 @@ class Group:
     sums: Callable[[View], Sums]
     merge: Callable[[Sequence[Sums]], Sums]
     describe: Callable[[Sums, Rows, Nm, Settings], Rows]
-    reach: tuple[Zyx, Zyx] | Callable[[Settings], tuple[Zyx, Zyx]] = ((0, 0, 0), (0, 0, 0))
+    reach: tuple[Zyx, Zyx] | Callable[[Settings, Nm], tuple[Zyx, Zyx]] = ((0, 0, 0), (0, 0, 0))
     image: bool = False
     working: float = 12.0
     units: Mapping[str, str] = field(default_factory=dict)
@@ -212,9 +216,9 @@ class Group:
     device: bool = False
     alone: bool = False
 
-    def reads(self, settings: Settings) -> tuple[Zyx, Zyx]:
-        """Voxels beyond the block, before and after it, with these settings."""
-        return self.reach(settings) if callable(self.reach) else self.reach
+    def reads(self, settings: Settings, voxel_nm: Nm) -> tuple[Zyx, Zyx]:
+        """Voxels of `voxel_nm` beyond the block, before and after it, with these settings."""
+        return self.reach(settings, voxel_nm) if callable(self.reach) else self.reach
 
 
 @dataclass(frozen=True, eq=False)

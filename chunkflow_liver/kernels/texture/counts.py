@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from chunkflow_liver.errors import InputError
-from chunkflow_liver.geometry import Zyx
+from chunkflow_liver.geometry import Nm, Zyx
 from chunkflow_liver.kernels.features import Rows, Settings, Sums, View, add_rows, runs_seen
 from chunkflow_liver.kernels.texture import device_counts
 from chunkflow_liver.kernels.texture.levels import Ranges, bins, half_offsets, last_bin, packed
@@ -47,7 +47,7 @@ class Listed:
     boxes: Array
 
 
-def halo(settings: Settings) -> tuple[Zyx, Zyx]:
+def halo(settings: Settings, voxel_nm: Nm) -> tuple[Zyx, Zyx]:
     """Voxels beyond a block that hold neighbours of its own."""
     n = max(settings.distances)
     return (n, n, n), (n, n, n)

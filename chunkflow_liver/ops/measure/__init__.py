@@ -69,8 +69,8 @@ def measure(
         (the label that most voxels of the instance have, the smallest of equals; 0 is none) and
         `parent_share` (the part of its voxels that have it).
     features : sequence of str
-        Groups of columns: 'basic'; sums over blocks: 'shape', 'firstorder', 'morphology', 'glcm', 'gldm',
-        'ngtdm'; from every object whole: 'skeleton', 'glrlm', 'glszm'; from all objects together:
+        Groups of columns: 'basic'; sums over blocks: 'shape', 'firstorder', 'morphology', 'surface', 'glcm',
+        'gldm', 'ngtdm'; from every object whole: 'skeleton', 'glrlm', 'glszm'; from all objects together:
         'surroundings'. Their columns stand at the functions of `ops.measure.groups`.
     settings : mapping, optional
         How grey values become bins and textures are taken, in PyRadiomics' words: `bin_width` (25) or
@@ -187,7 +187,7 @@ def measure(
             )
             stages += mended
         elif groups:
-            reaches = [group.reads(chosen) for group in groups.values()]
+            reaches = [group.reads(chosen, instances.voxel_nm) for group in groups.values()]
             low, high = (zyx(np.max([reach[end] for reach in reaches], axis=0).tolist()) for end in (0, 1))
             wide = BlockGrid(grid.box, grid.block, low, high)
             there = max((group.working for group in groups.values() if group.device), default=0.0)
@@ -196,7 +196,7 @@ def measure(
                 _features,
                 wide,
                 inputs if any(group.image for group in groups.values()) else (instances,),
-                params={**shared, "features": list(groups)},
+                params={**shared, "features": list(groups), "known": instances.known},
                 artefacts={"objects": objects},
                 working=max(group.working for group in groups.values()),
                 device=chosen.device if there else "cpu",
@@ -241,6 +241,7 @@ def _features(
     features: Sequence[str],
     voxel_nm: Nm,
     settings: Mapping[str, Any],
+    known: Box,
     objects: Arrays,
 ) -> Result:
     runs = runs_by_object(labels)
@@ -249,7 +250,7 @@ def _features(
     row = np.searchsorted(objects["label"], runs.label)
     rows = {name: objects[name][row] for name in objects["columns"].tolist()}
     chosen = Settings.of(settings)
-    view = there = View(block, labels, raw, rows, voxel_nm, chosen)
+    view = there = View(block, labels, raw, rows, voxel_nm, chosen, region=known)
     view.known[runs_seen] = runs
     if view.ahead().shape == labels.shape:
         view.known[runs_ahead] = runs

@@ -8,6 +8,7 @@ from chunkflow_liver.geometry import Nm, Zyx
 from chunkflow_liver.kernels.features import Group, Rows, Settings, WholeGroup
 from chunkflow_liver.kernels.firstorder import FIRSTORDER
 from chunkflow_liver.kernels.morphology import MORPHOLOGY, surroundings
+from chunkflow_liver.kernels.object_surfaces import SURFACE
 from chunkflow_liver.kernels.pyradiomics import PYRADIOMICS
 from chunkflow_liver.kernels.shape import SHAPE
 from chunkflow_liver.kernels.skeleton import SKELETON
@@ -17,6 +18,7 @@ GROUPS: dict[str, Group] = {
     "shape": SHAPE,
     "firstorder": FIRSTORDER,
     "morphology": MORPHOLOGY,
+    "surface": SURFACE,
     "glcm": GLCM,
     "gldm": GLDM,
     "ngtdm": NGTDM,
