@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import dataclasses
 import functools
+import gc
 import io
 import logging
 import unittest.mock
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 import chunkflow_liver as cf
+from chunkflow_liver.engine.execute import reset_peak
 from chunkflow_liver.engine.plan import Plan
 from chunkflow_liver.errors import RunIncompleteError
 from chunkflow_liver.store.volume import Volume
@@ -112,6 +115,28 @@ def counted(plan: Plan, stage: str, calls: list[int]) -> Plan:
         return dataclasses.replace(found, function=note)
 
     return dataclasses.replace(plan, stages=tuple(watch(s) for s in plan.stages))
+
+
+def most_resident(call: Any) -> int:
+    """Bytes of memory that `call()` takes at its most, arrays that compiled loops make included.
+
+    `tracemalloc` does not see those; the kernel counts all pages that are touched.
+    """
+    # Loops are compiled, and what is kept from call to call is there.
+    call()
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    reset_peak()
+    before = _status("VmRSS")
+    call()
+    return _status("VmHWM") - before
+
+
+def _status(key: str) -> int:
+    """A number of bytes that Linux states of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{key}:"))
 
 
 def resumed_equals_whole(make: Any, tmp_path: Path, stage: str, at: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import tempfile
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from strategies import (
     blocks,
     components,
     done,
+    most_resident,
     resumed_equals_whole,
     seeds,
     semantic,
@@ -252,12 +252,31 @@ def test_a_block_of_small_touching_objects_fits_its_estimate(feature):
     objects = describe(block_sums(labels, raw), VOXEL_NM, labels.shape)
     objects["bbox_z_max"] = objects["bbox_z_max"] + 1
     box = Box.of(labels.shape)
-    view = View(Block(0, (0, 0, 0), box, box, box), labels, raw, objects, VOXEL_NM, Settings())
-    tracemalloc.start()
-    GROUPS[feature].sums(view)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak <= GROUPS[feature].working * labels.size
+    at = (Block(0, (0, 0, 0), box, box, box), labels, raw, objects, VOXEL_NM, Settings())
+    peak = most_resident(lambda: GROUPS[feature].sums(View(*at)))
+    assert peak <= GROUPS[feature].needs(Settings(), "float32") * labels.size
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [("uint8", {}), ("uint16", {}), ("float32", {}), ("uint8", {"bin_count": 32, "distances": (1, 2)})],
+)
+def test_noise_of_many_gray_levels_fits_the_estimate(kind, settings):
+    """Cubes of 24 voxels fill the block; every pair of gray levels may be one of its own."""
+    k, side = 3, 24
+    labels = np.kron(np.arange(1, k**3 + 1).reshape(k, k, k), np.ones((side,) * 3)).astype(np.uint32)
+    raw = (np.random.default_rng(0).random(labels.shape) * (255 if kind == "uint8" else 60000)).astype(kind)
+    objects = describe(block_sums(labels, raw), VOXEL_NM, labels.shape)
+    box, chosen = Box.of(labels.shape), Settings(**settings)
+    at = (Block(0, (0, 0, 0), box, box, box), labels, raw, objects, VOXEL_NM, chosen)
+    groups = [GROUPS[name] for name in ("firstorder", "glcm", "gldm", "ngtdm")]
+
+    def work():
+        view = View(*at)
+        return [group.sums(view) for group in groups]
+
+    needed = max(group.needs(chosen, kind) for group in groups) * labels.size
+    assert most_resident(work) <= needed + max(group.fixed for group in groups)
 
 
 @pytest.mark.parametrize("kind", [None, np.uint8, np.uint16, np.float32])
@@ -268,11 +287,7 @@ def test_sums_keep_to_the_memory_that_was_stated(kind, tmp_path):
     cells = write(tmp_path, labels, "cells", kind="label")
     image = None if raw is None else write(tmp_path, raw, "raw")
     stage = cf.measure(cells, raw=image, name="t", work=tmp_path / "work").maps[0]
-    block_sums(labels[:2], None if raw is None else raw[:2])
-    tracemalloc.start()
-    block_sums(labels, raw)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+    peak = most_resident(lambda: block_sums(labels, raw))
     assert peak <= stage.working * labels.size + stage.resident
 
 

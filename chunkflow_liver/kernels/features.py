@@ -192,14 +192,18 @@ class Group:
         voxel size.
     image : bool
         Whether it needs `raw`.
-    working : float
-        Bytes per voxel of the read box that `sums` needs.
+    working : float, or callable
+        Bytes per voxel of the read box that `sums` needs, what it returns included; as a callable, of
+        settings and the image's dtype ('' without one).
+    fixed : int
+        Bytes that it needs however small the block is.
     units : mapping of str to str
         Unit of every column, '' for a number without one.
     check : callable, optional
         `check(objects, settings)` refuses objects that the group cannot treat, before it reads a block.
-    device : bool
-        Whether `sums` works where the arrays of its view lie; else it is given those of the host.
+    device : float
+        Bytes of device memory per voxel, where `sums` works where the arrays of its view lie; 0 where it is
+        given those of the host.
     alone : bool
         Whether bounding boxes are all of `View.objects` that `sums` looks at, to see what the block has
         as a whole, and one voxel after the block all that it reads beyond: then one read will do.
@@ -210,15 +214,20 @@ class Group:
     describe: Callable[[Sums, Rows, Nm, Settings], Rows]
     reach: tuple[Zyx, Zyx] | Callable[[Settings, Nm], tuple[Zyx, Zyx]] = ((0, 0, 0), (0, 0, 0))
     image: bool = False
-    working: float = 12.0
+    working: float | Callable[[Settings, str], float] = 12.0
+    fixed: int = 0
     units: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[Rows, Settings], None] | None = None
-    device: bool = False
+    device: float = 0.0
     alone: bool = False
 
     def reads(self, settings: Settings, voxel_nm: Nm) -> tuple[Zyx, Zyx]:
         """Voxels of `voxel_nm` beyond the block, before and after it, with these settings."""
         return self.reach(settings, voxel_nm) if callable(self.reach) else self.reach
+
+    def needs(self, settings: Settings, kind: str) -> float:
+        """Bytes per voxel of the read box, with these settings and an image of the dtype `kind`."""
+        return self.working(settings, kind) if callable(self.working) else self.working
 
 
 @dataclass(frozen=True, eq=False)

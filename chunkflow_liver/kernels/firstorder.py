@@ -174,12 +174,17 @@ def describe_firstorder(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Setti
     return dict(zip(UNITS, columns, strict=True))
 
 
+def _working(settings: Settings, kind: str) -> float:
+    """Bytes per voxel; of 16 bits or more every voxel of a small object may have a value of its own."""
+    return 60.0 if np.dtype(kind).itemsize == 1 else 110.0
+
+
 FIRSTORDER = Group(
     firstorder_sums,
     merge_firstorder,
     describe_firstorder,
     image=True,
-    working=60.0,
+    working=_working,
     units=UNITS,
     check=functools.partial(check_levels, most=MOST_BINS),
 )

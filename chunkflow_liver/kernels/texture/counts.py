@@ -15,7 +15,7 @@ from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Nm, Zyx
 from chunkflow_liver.kernels.features import Rows, Settings, Sums, View, add_rows, runs_seen
 from chunkflow_liver.kernels.texture import device_counts
-from chunkflow_liver.kernels.texture.levels import Ranges, bins, half_offsets, last_bin, packed
+from chunkflow_liver.kernels.texture.levels import Ranges, bins, half_offsets, last_bin
 from chunkflow_liver.xp import Array, namespace
 
 
@@ -91,14 +91,12 @@ def pair_sums(view: View) -> Sums:
 
     listed, offsets = view.shared(listed_view), np.array(half_offsets(view.settings.distances))
     most = np.maximum.reduceat(listed.level, listed.voxel[:-1]).astype(np.int64) if len(listed.rank) else 0
-    # Not all of this is ever used.
+    # Not all of this is ever used, and what is not takes no memory.
     room = len(offsets) * int(np.minimum(most * most, np.diff(listed.voxel)).sum())
-    found = np.empty((room, 5), np.int64)
+    found, ends = np.empty((2, room), np.int64), np.zeros(len(listed.rank), np.int64)
     if room:
-        count = count_pairs(*_given(view, listed), offsets, not view.settings.symmetrical_glcm, found)
-        found = found[:count]
-    of, direction, i, j, n = found.T
-    return {"pairs": _rows(view, listed, of, packed(direction, i, j), n)}
+        count_pairs(*_given(view, listed), offsets, not view.settings.symmetrical_glcm, found, ends)
+    return {"pairs": _rows(view, listed, ends, found)}
 
 
 def dependence_sums(view: View) -> Sums:
@@ -151,15 +149,12 @@ def _neighbours(view: View) -> tuple[Rows, Rows]:
 
     listed, offsets = view.shared(listed_view), np.array(half_offsets(view.settings.distances))
     room = len(listed.level)
-    dependences, tones = np.empty((room, 4), np.int64), np.empty((room, 5), np.int64)
+    dependences, tones = np.empty((2, room), np.int64), np.empty((3, room), np.int64)
+    ends = np.zeros((2, len(listed.rank)), np.int64)
     if room:
         alike = view.settings.gldm_a
-        counts = count_neighbours(*_given(view, listed), offsets, alike, dependences, tones)
-        dependences, tones = dependences[: counts[0]], tones[: counts[1]]
-    of, level, size, n = dependences.T
-    found = _rows(view, listed, of, packed(np.zeros(len(of)), level, size), n)
-    of, level, size, n, total = tones.T
-    return found, _rows(view, listed, of, packed(np.zeros(len(of)), level, size), n) | {"sum": total.copy()}
+        count_neighbours(*_given(view, listed), offsets, alike, (dependences, tones), ends)
+    return _rows(view, listed, ends[0], dependences), _rows(view, listed, ends[1], tones)
 
 
 def _given(view: View, listed: Listed) -> tuple[Array, Array, Array, Array, Array]:
@@ -168,9 +163,10 @@ def _given(view: View, listed: Listed) -> tuple[Array, Array, Array, Array, Arra
     return listed.runs, listed.begin, listed.level, listed.boxes, trim
 
 
-def _rows(view: View, listed: Listed, of: Array, key: Array, n: Array) -> Rows:
-    label = view.objects["label"].astype(np.uint64)[listed.rank[of]]
-    return {"label": label, "key": key, "n": n.copy()}
+def _rows(view: View, listed: Listed, ends: Array, found: Array) -> Rows:
+    """Rows from columns of key, number and perhaps sum, of which those of each object end at `ends`."""
+    label = np.repeat(view.objects["label"].astype(np.uint64)[listed.rank], np.diff(ends, prepend=0))
+    return {"label": label} | dict(zip(("key", "n", "sum"), found[:, : len(label)], strict=False))
 
 
 def listed_view(view: View) -> Listed:

@@ -16,10 +16,12 @@ from chunkflow_liver.kernels.texture.counts import (
     tone_sums,
 )
 from chunkflow_liver.kernels.texture.levels import (
+    BITS,
     Ranges,
     check_levels,
     half_offsets,
     level_range,
+    most_levels,
     unpacked,
 )
 from chunkflow_liver.kernels.texture.matrices import (
@@ -32,8 +34,25 @@ from chunkflow_liver.kernels.texture.matrices import (
 from chunkflow_liver.kernels.texture.pairs import direction_lengths, pair_features
 from chunkflow_liver.xp import Array
 
-WORKING = 64.0
-"""Bytes per voxel where every voxel is of an object."""
+TYPICAL = 1000
+"""Voxels of an object, or more, of which every voxel of a block is where the estimate of memory holds."""
+_VOXEL, _PAIR, _NEIGHBOURS = 40.0, 24.0, 56.0
+_DEVICE = 64.0
+"""Bytes per voxel, per row of pairs, and per row each of dependences and tones; of a device per voxel."""
+
+
+def working(settings: Settings, kind: str) -> float:
+    """Bytes per voxel that the three groups need together, for an image of the dtype `kind`.
+
+    A key is counted once per object: what is kept follows the number of keys that are possible, up to one
+    key per pair.
+    """
+    levels = most_levels(settings, kind)
+    directions = len(half_offsets(settings.distances))
+    pairs = levels * (levels + 1) // 2 if settings.symmetrical_glcm else levels * levels
+    near = levels * (2 * directions + 1)
+    rows = _PAIR * directions * min(1.0, pairs / TYPICAL) + _NEIGHBOURS * min(1.0, near / TYPICAL)
+    return _VOXEL + rows
 
 
 def pair_columns(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Settings) -> Rows:
@@ -89,7 +108,7 @@ def tone_columns(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Settings) ->
     return {f"ngtdm_{name}": values for name, values in found.items()}
 
 
-_COUNTED: Any = {"reach": halo, "image": True, "working": WORKING, "check": check_levels, "device": True}
-GLCM = Group(pair_sums, merge, pair_columns, **_COUNTED)
+_COUNTED: Any = {"reach": halo, "image": True, "working": working, "check": check_levels, "device": _DEVICE}
+GLCM = Group(pair_sums, merge, pair_columns, fixed=4 << 2 * BITS, **_COUNTED)
 GLDM = Group(dependence_sums, merge, dependence_columns, **_COUNTED)
 NGTDM = Group(tone_sums, merge, tone_columns, **_COUNTED)

@@ -88,6 +88,16 @@ def gray_levels(values: Array, low: Array, width: Array, settings: Settings) -> 
     return level.astype(np.int64) + 1
 
 
+def most_levels(settings: Settings, kind: str) -> int:
+    """Most gray levels that an object can have in an image of the dtype `kind`."""
+    if settings.bin_count is not None:
+        return min(settings.bin_count, MOST_LEVELS)
+    if np.dtype(kind).kind not in "bui":
+        return MOST_LEVELS
+    limits = (0, 1) if np.dtype(kind).kind == "b" else (np.iinfo(kind).min, np.iinfo(kind).max)
+    return min(int((limits[1] - limits[0]) // settings.bin_width) + 1, MOST_LEVELS)
+
+
 def check_levels(objects: Rows, settings: Settings, most: int = MOST_LEVELS) -> None:
     """Refuse objects with more gray levels than `most`."""
     ranges = Ranges.of(objects)

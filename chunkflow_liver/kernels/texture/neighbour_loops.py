@@ -2,7 +2,8 @@
 
 Runs are rows (z, y, first, last + 1) of voxels in a block, the objects' one after the other, and `level` the
 gray levels of their voxels in that order. An object is painted into a canvas of zeros around its own box, so
-what is not 0 is of the object. Levels are at most 4,095: two of them fit int32 as one number.
+what is not 0 is of the object. Levels are at most 4,095: two of them fit int32 as one number, and keys are
+those of `levels.packed`: a direction, at most 364, and twice 12 bits.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from chunkflow_liver.kernels.compiled import compiled
+from chunkflow_liver.kernels.texture.levels import BITS
 from chunkflow_liver.xp import Array
 
 LANES = 16
@@ -88,12 +90,13 @@ def count_pairs(
     offsets: Array,
     ordered: bool,
     found: Array,
-) -> int:
-    """Fill the rows of `found` (int64) with object, direction, two levels, and how many pairs have them.
+    ends: Array,
+) -> None:
+    """Fill the columns of `found` (2, rows; int64): key of direction and two levels, and pairs that have it.
 
-    Object k has the runs `begin[k] : begin[k + 1]`; `boxes[k]` are first voxel and sides of its canvas.
-    Rows ascend by object, direction and levels; the lower level comes first, unless pairs are `ordered`
-    from a voxel to its neighbour at an offset.
+    Object k has the runs `begin[k] : begin[k + 1]`; `boxes[k]` are first voxel and sides of its canvas. Its
+    columns end before `ends[k]`, and ascend by direction and levels; the lower level comes first, unless
+    pairs are `ordered` from a voxel to its neighbour at an offset.
     """
     low, sides = boxes[:, 0], boxes[:, 1]
     canvas = np.zeros(places(sides), np.uint16)
@@ -126,12 +129,11 @@ def count_pairs(
                 i, j = pair // wide, pair % wide
                 # Level 0 is not of the object.
                 if i > 0 and j > 0:
-                    found[rows, 0], found[rows, 1], found[rows, 2], found[rows, 3] = k, d, i, j
-                    found[rows, 4] = counted[pair]
+                    found[0, rows], found[1, rows] = (d << 2 * BITS) | (i << BITS) | j, counted[pair]
                     rows += 1
                 counted[pair] = 0
+        ends[k] = rows
         wiped(runs[part], low[k], sides[k], canvas)
-    return rows
 
 
 @compiled
@@ -143,19 +145,21 @@ def count_neighbours(
     trim: Array,
     offsets: Array,
     alike: int,
-    dependences: Array,
-    tones: Array,
-) -> tuple[int, int]:
-    """Fill the rows of `dependences` and `tones` (int64), ascending; how many there are of each.
+    found: tuple[Array, Array],
+    ends: Array,
+) -> None:
+    """Fill the columns of both tables of `found`, (2, rows) and (3, rows), ascending by object and key.
 
-    `dependences`: object, level, number of neighbours whose level is at most `alike` away, voxels.
-    `tones`: object, level, number of neighbours, voxels, sum of |neighbours * level - sum of their levels|.
-    `offsets` lead to one neighbour of each opposite two.
+    `dependences`: key of level and number of neighbours whose level is at most `alike` away, voxels.
+    `tones`: key of level and number of neighbours, voxels, sum of |neighbours * level - sum of their levels|.
+    Those of object k end before `ends[0, k]` and `ends[1, k]`. All are int64. `offsets` lead to one
+    neighbour of each opposite two.
     """
     low, sides = boxes[:, 0], boxes[:, 1]
     # A row of voxels is taken `LANES` at a time, beyond its end where need be.
     canvas = np.zeros(places(sides) + LANES, np.uint16)
     own = np.empty((len(runs), 2), np.int64)
+    dependences, tones = found
     wide, most = highest(level) + 1, 2 * len(offsets) + 1
     dependent, near = np.zeros((wide, most), np.int64), np.zeros((wide, most), np.int64)
     apart = np.zeros((wide, most), np.int64)
@@ -193,14 +197,16 @@ def count_neighbours(
         for i in range(1, top + 1):
             for j in range(most):
                 if dependent[i, j]:
-                    dependences[rows, 0], dependences[rows, 1], dependences[rows, 2] = k, i, j
-                    dependences[rows, 3] = dependent[i, j]
+                    dependences[0, rows], dependences[1, rows] = (i << BITS) | j, dependent[i, j]
                     dependent[i, j] = 0
                     rows += 1
                 if near[i, j]:
-                    tones[lines, 0], tones[lines, 1], tones[lines, 2] = k, i, j
-                    tones[lines, 3], tones[lines, 4] = near[i, j], apart[i, j]
+                    tones[0, lines], tones[1, lines], tones[2, lines] = (
+                        (i << BITS) | j,
+                        near[i, j],
+                        apart[i, j],
+                    )
                     near[i, j], apart[i, j] = 0, 0
                     lines += 1
+        ends[0, k], ends[1, k] = rows, lines
         wiped(runs[part], low[k], sides[k], canvas)
-    return rows, lines

@@ -157,7 +157,7 @@ def measure(
             function=sums_once,
             grid=BlockGrid(grid.box, grid.block, (0, 0, 0), (1, 1, 1)),
             params={**shared, "features": list(groups)},
-            working=first.working + max(group.working for group in groups.values()),
+            working=first.working + max(group.needs(chosen, "") for group in groups.values()),
         )
     folded: dict[str, Any] = {"params": params, "artefacts": made, "provenance": provenance}
     stages: tuple[Stage, ...] = (first, Fold(f"{name}/table", _table, first.name, output, **folded))
@@ -190,7 +190,7 @@ def measure(
             reaches = [group.reads(chosen, instances.voxel_nm) for group in groups.values()]
             low, high = (zyx(np.max([reach[end] for reach in reaches], axis=0).tolist()) for end in (0, 1))
             wide = BlockGrid(grid.box, grid.block, low, high)
-            there = max((group.working for group in groups.values() if group.device), default=0.0)
+            there = max(group.device for group in groups.values())
             second = Map(
                 f"{name}/features",
                 _features,
@@ -198,7 +198,8 @@ def measure(
                 inputs if any(group.image for group in groups.values()) else (instances,),
                 params={**shared, "features": list(groups), "known": instances.known},
                 artefacts={"objects": objects},
-                working=max(group.working for group in groups.values()),
+                working=max(group.needs(chosen, about["raw"] or "") for group in groups.values()),
+                resident=max(group.fixed for group in groups.values()),
                 device=chosen.device if there else "cpu",
                 device_bytes=_device_bytes(wide, chosen, there),
             )

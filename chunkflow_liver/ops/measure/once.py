@@ -111,7 +111,8 @@ def piece_stages(
     voxels = min(
         int(np.prod([sum(s) for s in zip(grid.low, grid.block, grid.high, strict=True)])), grid.box.size
     )
-    working = max(GROUPS[feature].working for feature in params["features"])
+    chosen = Settings.of(params["settings"])
+    working = max(GROUPS[feature].needs(chosen, "") for feature in params["features"])
     mended = Map(
         f"{name}/pieces",
         _pieces,
