@@ -145,6 +145,7 @@ def test_the_most_enriched_is_so_by_near_over_far():
         "near_density": np.array([0.5, 0.1, 0.1, 0.0, 0.1]),
         "far_density": np.array([0.2, 0.01, 0.2, 0.0, 0.1]),
     }
+    narrow["resolved"] = np.ones(5, bool)
     assert chosen(narrow, "ER") == [
         (2, "typical, its width relative to its flank is the median"),
         (3, "the narrowest relative to its flank"),
@@ -152,6 +153,40 @@ def test_the_most_enriched_is_so_by_near_over_far():
         (4, "its relative width is next to the median"),
         (0, "its relative width is next to the median"),
     ]
+
+
+def test_what_is_not_resolved_is_no_example_of_a_thin_neck():
+    narrow = {
+        "label": np.array([1, 2, 3]),
+        "width_ratio": np.array([0.05, 0.4, 0.3]),
+        "width_nm": np.array([12.0, 100.0, 110.0]),
+        "resolved": np.array([False, True, True]),
+    }
+    assert chosen(narrow, "ER") == [
+        (2, "typical, its width relative to its flank is the median"),
+        (1, "the thinnest in nm"),
+        (0, "its relative width is next to the median"),
+    ]
+    narrow["resolved"][:] = False
+    assert chosen(narrow, "ER")[1] == (0, "the narrowest relative to its flank")
+
+
+def test_the_page_says_how_many_voxels_a_neck_has_and_what_that_is_worth(finished, tmp_path):
+    text = " ".join((finished / "report.html").read_text().split())
+    found = pq.read_table(finished / "tables/necks.parquet").to_pydict()
+    for width in found["width_voxels"]:
+        assert re.search(rf"\({width:.2g}[\d.]* voxels across\)", text)
+    assert "not resolved" not in text
+    path = finished / "tables/necks.parquet"
+    table, written = pq.read_table(path), path.read_bytes()
+    column = table.column_names.index("resolved")
+    try:
+        pq.write_table(table.set_column(column, "resolved", [[False, True]]), path)
+        text = " ".join(cf.report(finished, to=tmp_path / "page.html").read_text().split())
+    finally:
+        path.write_bytes(written)
+    assert "1 of the narrowings are thinner than two voxels: they are not resolved" in text
+    assert re.search(r"Width [\d.]+ nm \([\d.]+ voxels across, not resolved\)", text)
 
 
 def test_without_narrowings_the_page_says_so(tmp_path):

@@ -141,13 +141,16 @@ def examples(
 
 
 def chosen(narrow: Columns, to: str) -> list[tuple[int, str]]:
-    """Rows of typical and extreme narrowings, each object once, and what each stands for."""
-    ratio = narrow["width_ratio"]
-    middle = np.argsort(np.abs(ratio - np.median(ratio)), kind="stable")
+    """Rows of typical and extreme narrowings, each object once, and what each stands for.
+
+    Those that are not resolved come last where widths count: how thin they are is not known.
+    """
+    ratio, unsure = narrow["width_ratio"], ~narrow["resolved"]
+    middle = np.lexsort((np.abs(ratio - np.median(ratio)), unsure))
     wishes = [
         (int(middle[0]), "typical, its width relative to its flank is the median"),
-        (int(np.argmin(ratio)), "the narrowest relative to its flank"),
-        (int(np.argmin(narrow["width_nm"])), "the thinnest in nm"),
+        (int(np.lexsort((ratio, unsure))[0]), "the narrowest relative to its flank"),
+        (int(np.lexsort((narrow["width_nm"], unsure))[0]), "the thinnest in nm"),
     ]
     if "near_density" in narrow:
         near, far = narrow["near_density"], narrow["far_density"]
@@ -208,7 +211,7 @@ def _solid(
         _profile(below, neck, track if seen is not None else None)
 
     caption = (
-        f"Width {number(float(narrow['width_nm'][row]))} nm, "
+        f"Width {number(float(narrow['width_nm'][row]))} nm ({_voxels(narrow, row)}), "
         f"{number(float(narrow['width_ratio'][row]))} of the lower flank, at "
         f"{length(round(float(narrow['position_nm'][row])))} along its branch"
     )
@@ -220,6 +223,12 @@ def _solid(
         )
         legend.append(("in contact", css(CONTACT)))
     return Example(f"object-{label}", "", draw, f"{caption}.", tuple(legend)), neck
+
+
+def _voxels(narrow: Columns, row: int) -> str:
+    """The width of a narrowing in voxels, and whether that says how wide it is."""
+    width = f"{number(float(narrow['width_voxels'][row]), 2)} voxels across"
+    return width if narrow["resolved"][row] else f"{width}, not resolved"
 
 
 def _plane(narrow: Columns, row: int, neck: Neck, images: Images) -> Example:

@@ -22,7 +22,7 @@ from chunkflow_liver.reports.work import Work
 
 MOST_LINES = 150
 """Pairs that are drawn one by one; of more, even steps through all of them."""
-FIRST = ("label", "z_nm", "y_nm", "x_nm", "width_nm", "near_density", "far_density", "enrichment")
+FIRST = ("label", "z_nm", "y_nm", "x_nm", "width_nm", "near_density", "far_density", "enrichment", "resolved")
 """Columns of the table that the page shows before the others."""
 
 
@@ -96,6 +96,13 @@ def _narrowings(product: Product, work: Work, drawn: Pictures, made: Narrowed) -
     if len(narrow["label"]):
         made.facts.append((length(round(float(np.median(narrow["width_nm"])))), "median width there"))
         _widths(narrow, made)
+        unsure = int((~narrow["resolved"]).sum())
+        if unsure:
+            made.caveats.append(
+                f"{number(unsure)} of the narrowings are thinner than two voxels: they are not resolved, "
+                "and how thin they are is not known. They count in the tests; as examples of thin ones others "
+                "go first."
+            )
     if "near_density" in narrow:
         tests = _columns(work, f"{product.name}-tests")
         _tests(tests, about, made)
