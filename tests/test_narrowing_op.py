@@ -16,7 +16,7 @@ from chunkflow_liver.engine.execute import peak_mib, reset_peak
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.kernels.sections import pitch_nm
 from chunkflow_liver.kernels.surface_areas import area_step_nm2, surface_areas, walled
-from chunkflow_liver.ops import narrowing
+from chunkflow_liver.ops.narrowing import tables as parts
 from chunkflow_liver.store.table import Table
 
 FEW = {"permutations": 99, "draws": 50}
@@ -158,13 +158,13 @@ def test_cells_are_tested_with_random_numbers_of_their_own():
             "area_um2": np.ones(240),
             "contact_um2": density,
         }
-        kinds = narrowing.OBJECT | narrowing.CONTACT
+        kinds = parts.OBJECT | parts.CONTACT
         objects = {name: np.ones(60, kind) for name, kind in kinds.items()}
         objects |= {"label": label[::4], "cell": cell[::4]}
         chosen = np.isin(cell, kept)
         record = {f"window/{n}": c[chosen] for n, c in windows.items()}
         record |= {f"object/{n}": c[chosen[::4]] for n, c in objects.items()}
-        part = {part: function for part, function, _ in narrowing.PARTS}["-cells"]
+        part = {part: function for part, function, _ in parts.PARTS}["-cells"]
         return part(iter([(0, record)]), near=cf.Near(permutations=999, draws=10))["p_value"]
 
     found = p_values(range(1, 11))
@@ -232,7 +232,7 @@ def test_no_objects_are_no_rows(tmp_path):
     found = tables(tmp_path / "work")
     assert [len(next(iter(found[p].values()))) for p in PARTS] == [0, 0, 0, 0, 2]
     assert np.isnan(found["-tests"]["p_value"]).all()
-    assert found["-tests"]["no_test"] == [nothing for nothing, _ in narrowing.NO_TEST]
+    assert found["-tests"]["no_test"] == [nothing for nothing, _ in parts.NO_TEST]
 
 
 def test_a_broken_run_goes_on_to_the_same_bytes(tmp_path):

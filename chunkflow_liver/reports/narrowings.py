@@ -100,8 +100,7 @@ def _narrowings(product: Product, work: Work, drawn: Pictures, made: Narrowed) -
         if unsure:
             made.caveats.append(
                 f"{number(unsure)} of the narrowings are thinner than two voxels: they are not resolved, "
-                "and how thin they are is not known. They count in the tests; as examples of thin ones others "
-                "go first."
+                "and how thin they are is not known. They count in the tests; as examples others go first."
             )
     if "near_density" in narrow:
         tests = _columns(work, f"{product.name}-tests")

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.engine.plan import Plan, Product
-from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage, plain
+from chunkflow_liver.engine.stage import Fold, Map, Result, Stage, plain
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Zyx, zyx
 from chunkflow_liver.kernels.centreline import BYTES_PER_VOXEL, Centreline, centreline
 from chunkflow_liver.kernels.contacts import halo_voxels
-from chunkflow_liver.kernels.enrichment import EFFECT, Observed, adjusted, between_objects, within_objects
-from chunkflow_liver.kernels.narrowing import COLUMNS, Neck, find_narrowings, major_line, narrowest_slice
-from chunkflow_liver.kernels.windows import WINDOWS, Near, Track, surface_track, windows, within
+from chunkflow_liver.kernels.narrowing import Neck, find_narrowings, major_line, narrowest_slice
+from chunkflow_liver.kernels.windows import Near, Track, surface_track, windows, within
 from chunkflow_liver.ops.crops import extents, owned
+from chunkflow_liver.ops.narrowing.tables import CONTACT, OBJECT, PARTS, joined
 from chunkflow_liver.ops.place import (
     PathLike,
     checked_labels,
@@ -26,36 +26,11 @@ from chunkflow_liver.ops.place import (
     table_at,
     work_folder,
 )
-from chunkflow_liver.store.table import Arrays, Columns
+from chunkflow_liver.store.table import Arrays
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
 AXES = ("centreline", "major")
-
-OBJECT = {
-    "label": np.uint64,
-    "cell": np.uint64,
-    "voxels": np.int64,
-    "touches_border": np.bool_,
-    "branches": np.int64,
-    "branch_points": np.int64,
-    "length_nm": np.float64,
-    "narrowings": np.int64,
-}
-CONTACT = {
-    "area_um2": np.float64,
-    "contact_um2": np.float64,
-    "near_area_um2": np.float64,
-    "near_contact_um2": np.float64,
-    "far_area_um2": np.float64,
-    "far_contact_um2": np.float64,
-}
-TESTS = ("narrowings against other places of the object", "narrowings against objects without any")
-NO_TEST = (
-    ("no object has a narrowing and another window", "no contact on any object that has both"),
-    ("no cell has objects with a narrowing and objects without", "no contact in any cell that has both"),
-)
-"""Why there is no p-value, for each test: nothing to compare, or 0 / 0 in all that is `missing`."""
 
 
 def narrowing(
@@ -224,7 +199,7 @@ def _block(
         kinds = OBJECT | (CONTACT if er is not None else {})
         tables["object"].append({name: np.array([row[name]], kind) for name, kind in kinds.items()})
     if tables["object"]:
-        yield Result(record={f"{t}/{c}": v for t, parts in tables.items() for c, v in _joined(parts).items()})
+        yield Result(record={f"{t}/{c}": v for t, parts in tables.items() for c, v in joined(parts).items()})
 
 
 def _with(label: int, cell: int, columns: dict[str, Array]) -> dict[str, Array]:
@@ -248,145 +223,3 @@ def _areas(track: Track, narrow: dict[str, Array], line: Centreline, near: Near)
     inside = within(track, narrow, line, near)
     parts = (np.ones(len(inside), bool), inside, ~inside)
     return dict(zip(CONTACT, (v for part in parts for v in track.sums(part)), strict=True))
-
-
-def _joined(parts: list[dict[str, Array]]) -> dict[str, Array]:
-    return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]} if parts else {}
-
-
-def _rows(records: Records, table: str, kinds: dict[str, Any]) -> dict[str, Array]:
-    """All rows of one table, sorted by label; the rows of an object stay as they are."""
-    parts = [
-        {k.split("/")[1]: v for k, v in record.items() if k.startswith(f"{table}/")} for _, record in records
-    ]
-    found = _joined([p for p in parts if p]) or {name: np.zeros(0, kind) for name, kind in kinds.items()}
-    order = np.argsort(found["label"], kind="stable")
-    return {name: column[order] for name, column in found.items()}
-
-
-NARROW = {"label": np.uint64, "cell": np.uint64, **COLUMNS, "touches_border": np.bool_}
-WINDOW = {"label": np.uint64, "cell": np.uint64, **WINDOWS}
-
-
-def _narrowings(records: Records, *, near: Near | None) -> Columns:
-    kept = list(records)
-    found = _rows(iter(kept), "narrow", NARROW)
-    if near is None:
-        return found
-    seen = _windows(iter(kept), near=near)
-    objects = _rows(iter(kept), "object", OBJECT | CONTACT)
-    narrow = seen["narrow"]
-    of = np.searchsorted(objects["label"], found["label"])
-    owner = np.searchsorted(objects["label"], seen["label"][~narrow])
-    controls = np.bincount(owner, minlength=len(objects["label"]))[of]
-    total = np.bincount(owner, seen["density"][~narrow], len(objects["label"]))[of]
-    far_area, far_contact = objects["far_area_um2"][of], objects["far_contact_um2"][of]
-    here = {f"near_{k}": seen[k][narrow] for k in ("area_um2", "contact_um2", "density")}
-    far = over(far_contact, far_area)
-    return {
-        **found,
-        **here,
-        "far_area_um2": far_area,
-        "far_contact_um2": far_contact,
-        "far_density": far,
-        "controls": controls,
-        "control_density": over(total, controls),
-        "enrichment": over(here["near_density"], far),
-    }
-
-
-def over(a: Array, b: Array) -> Array:
-    """a / b, with NaN (missing) for 0 / 0, inf over 0."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(a / b, np.float64)
-
-
-def _objects(records: Records, *, near: Near | None) -> Columns:
-    found = _rows(records, "object", OBJECT | (CONTACT if near is not None else {}))
-    if near is None:
-        return found
-    density = {
-        f"{part}density": over(found[f"{part}contact_um2"], found[f"{part}area_um2"])
-        for part in ("", "near_", "far_")
-    }
-    return {**found, **density, "enrichment": over(density["near_density"], density["far_density"])}
-
-
-def _windows(records: Records, *, near: Near | None) -> dict[str, Array]:
-    found = _rows(records, "window", WINDOW)
-    return {**found, "density": over(found["contact_um2"], found["area_um2"])}
-
-
-def _observed(records: Records) -> Observed:
-    """The windows that are tested; where some objects have a cell, those of objects without one are not."""
-    seen = _windows(records, near=None)
-    # A window without any surface of its own (in a branch point) says nothing.
-    some = seen["area_um2"] > 0
-    # An unknown cell is neither the same as another unknown one nor a cell of its own.
-    some &= (seen["cell"] > 0) | ~seen["cell"].any()
-    columns = ("density", "narrow", "label", "cell", "area_um2")
-    return Observed(*(seen[c][some] for c in columns))
-
-
-def _reasons(missing: Array, p_values: Array, why: list[tuple[str, str]]) -> Array:
-    """Why each p-value is missing; empty where it is not."""
-    rows = zip(missing.tolist(), np.isnan(p_values).tolist(), why, strict=True)
-    return np.array([words[n > 0] if none else "" for n, none, words in rows], dtype=object)
-
-
-def _cells(records: Records, *, near: Near) -> Columns:
-    kept = list(records)
-    seen = _observed(iter(kept))
-    objects = _rows(iter(kept), "object", OBJECT | CONTACT)
-    cells, row = np.unique(objects["cell"], return_inverse=True)
-    tests = [
-        within_objects(
-            seen.of(seen.cell == cell),
-            permutations=near.permutations,
-            draws=near.draws,
-            # Each cell its own permutations, whichever others there are.
-            seed=(near.seed, int(cell)),
-        )
-        for cell in cells
-    ]
-    sums = {
-        name: np.bincount(row, objects[name], len(cells))
-        for name in ("narrowings", "area_um2", "contact_um2", "near_area_um2", "near_contact_um2")
-    }
-    effect = {name: np.array([t[name] for t in tests], np.float64) for name in EFFECT if name != "cells"}
-    return {
-        "cell": cells,
-        "instances": np.bincount(row, minlength=len(cells)),
-        **(sums | {"narrowings": sums["narrowings"].astype(np.int64)}),
-        "density": over(sums["contact_um2"], sums["area_um2"]),
-        "near_density": over(sums["near_contact_um2"], sums["near_area_um2"]),
-        **{n: c.astype(np.int64) if n in ("objects", "missing") else c for n, c in effect.items()},
-        "q_value": adjusted(effect["p_value"]),
-        "no_test": _reasons(effect["missing"], effect["p_value"], [NO_TEST[0]] * len(cells)),
-    }
-
-
-def _tests(records: Records, *, near: Near) -> Columns:
-    seen = _observed(records)
-    settings = {"permutations": near.permutations, "draws": near.draws, "seed": near.seed}
-    tests = [test(seen, **settings) for test in (within_objects, between_objects)]
-    columns = {
-        name: np.array([t[name] for t in tests], np.int64 if name in EFFECT[:3] else np.float64)
-        for name in EFFECT
-    }
-    reasons = _reasons(columns["missing"], columns["p_value"], list(NO_TEST))
-    return {
-        "test": np.array(TESTS),
-        **columns,
-        "q_value": adjusted(columns["p_value"]),
-        "no_test": reasons,
-    }
-
-
-PARTS = (
-    ("", _narrowings, "narrowing table"),
-    ("-objects", _objects, "narrowing objects"),
-    ("-windows", _windows, "narrowing windows"),
-    ("-cells", _cells, "narrowing cells"),
-    ("-tests", _tests, "narrowing tests"),
-)
