@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from strategies import (
     VOXEL_NM,
     blocks,
     components,
+    most_resident,
     resumed_equals_whole,
     seeds,
     semantic,
@@ -181,11 +181,7 @@ def test_a_crop_fits_its_estimate(filled):
     mask = np.zeros((80, 80, 80), bool)
     mask[: int(80 * filled)] = True
     crop = Crop(1, Box.of(mask.shape), mask, None, VOXEL_NM, Settings())
-    describe_skeleton(crop)
-    tracemalloc.start()
-    describe_skeleton(crop)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+    peak = most_resident(lambda: describe_skeleton(crop))
     assert peak <= SKELETON.working * mask.size + SKELETON.fixed
 
 

@@ -113,7 +113,7 @@ def contacts(
             (instances,) if one else (instances, other),
             (parts,) if sites else (),
             params=params | {"sites": sites, "known": known},
-            working=72.0,
+            working=82.0,
             resident=64 << 20,
         ),
         Fold(f"{name}/sites", join_sites, first, joined, params={"counts": grid.counts}, spills=True),

@@ -142,7 +142,7 @@ def measure(
         grid,
         inputs,
         params={"device": chosen.device},
-        working=12.0 + (0.0 if len(inputs) == 1 else inputs[1].itemsize + 5.0),
+        working=18.0 + (0.0 if len(inputs) == 1 else inputs[1].itemsize + 5.0),
         resident=0 if len(inputs) == 1 else SLABS,
         device=chosen.device,
         device_bytes=_device_bytes(grid, chosen, DEVICE_SUMS),
