@@ -188,6 +188,7 @@ def test_labels_inside_a_region_are_those_of_the_whole(how, numerics, folders, r
     calls.clear()
     made = plan(raw, folders[0], tmp_path / "part", within=within, numerics=numerics, scores=("class 1",))
     assert "% of the windows lie in what is wanted" in str(made)
+    assert ("what lies outside the mask is background to later operations" in str(made)) == (how != "box")
     labels = done(made).read()
     np.testing.assert_array_equal(labels, np.where(inside, whole, 0))
     assert cf.open_volume(made.output.url).known == (REGION if how == "box" else made.output.box)
