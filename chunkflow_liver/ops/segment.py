@@ -306,9 +306,9 @@ def _notes(
             notes.append(f"{name}: about {share:.0%} of the windows lie in what is wanted")
     if region is not None and region.mask is not None:
         notes.append(
-            "what lies outside the mask is background to later operations: near its edge distances may be too "
-            "large, and what it cuts counts as surface; let it reach beyond what you look at by the largest "
-            "distance or gap that you ask for"
+            "what lies outside the mask is background to later operations: near its edge distances may be "
+            "too large, and what it cuts counts as surface; let it reach beyond what you look at by the "
+            "largest distance or gap that you ask for"
         )
     return tuple(notes)
 
