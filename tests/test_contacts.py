@@ -10,7 +10,7 @@ from test_surface_areas import voxel_areas
 
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import BlockGrid, Box
-from chunkflow_liver.kernels import contacts, tallies
+from chunkflow_liver.kernels import contacts, meetings, tallies
 from chunkflow_liver.kernels.contacts import halo_voxels, near_surface
 from chunkflow_liver.kernels.squares import Unit, whole_unit
 from chunkflow_liver.kernels.surface_areas import area_step_nm2
@@ -159,7 +159,9 @@ def test_voxels_may_meet_more_labels_than_there_is_room_for(same, monkeypatch):
     own, other = blobs((9, 8, 7), 3, 300), blobs((9, 8, 7), 4, 300)
     other = own if same else other
     expected = in_blocks(own, other, (9, 8, 7), VOXEL_NM, 20.0, same)
+    monkeypatch.setattr(meetings, "_ROOM", 1)
     monkeypatch.setattr(contacts, "_SLAB", 5)
+    monkeypatch.setattr(tallies, "_ROWS", 1)
     monkeypatch.setattr(tallies, "_BATCH_ROWS", 2)
     assert_same(in_blocks(own, other, (9, 8, 7), VOXEL_NM, 20.0, same), expected)
     assert len(expected[0]["own"]) > 2000

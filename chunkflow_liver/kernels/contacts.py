@@ -11,15 +11,12 @@ import numpy as np
 
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Nm, Zyx, zyx
+from chunkflow_liver.kernels.meetings import Search
 from chunkflow_liver.kernels.squares import Trim, Unit, squares_to, whole_unit
 from chunkflow_liver.kernels.surface_areas import reach_voxels, surface_areas, walled
 from chunkflow_liver.xp import Array, on_host
 
 _SLAB = 1 << 18
-_CELL = 4
-
-Met = tuple[Array, Array, Array, Array]
-"""Columns `voxel`, `met`, `square` and `nearest` of `Near`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,12 +135,12 @@ def near_surface(
     single = None if same else _only(other)
     search, squares = None, None
     if same:
-        search = _Search.of(outlined, unit, limit)
+        search = Search.of(outlined, unit, limit)
     else:
         squares = squares_to(other != 0, unit, limit, trim, between=True)
         if single is None:
             within, values = walled(other)
-            search = _Search.of(within, unit, limit)
+            search = Search.of(within, unit, limit)
     (z0, z1), (y0, y1), (x0, x1) = bounds
     depth = max(4 * reach[0], _SLAB // max(1, (y1 - y0) * (x1 - x0)))
     for first in range(z0, z1, depth):
@@ -180,84 +177,3 @@ def _only(other: Array) -> Any:
             return None
         only = label or only
     return only
-
-
-@dataclass(frozen=True, eq=False)
-class _Search:
-    """Looks for all labels within the gap of a voxel.
-
-    Attributes
-    ----------
-    labels : ndarray of shape (Z + 2, Y + 2, X + 2), int32
-        From `walled`.
-    homes, around
-        See `meeting_loops.by_cell`.
-    grid, inside, offsets, metric
-        See `meeting_loops.meetings`.
-    """
-
-    labels: Array
-    homes: tuple[Array, Array, Array]
-    grid: tuple[Zyx, Zyx, Zyx]
-    around: tuple[Array, Array]
-    inside: tuple[Array, Array]
-    offsets: Array
-    metric: tuple[Zyx, int]
-
-    @classmethod
-    def of(cls, labels: Array, unit: Unit, limit: int) -> _Search:
-        from chunkflow_liver.kernels import meeting_loops
-
-        reach = [math.isqrt(limit) // length + 1 for length in unit.voxel]
-        size = zyx([max(_CELL, -(-r // 2)) for r in reach])
-        # Around them lie cells without voxels, so that none in reach is missing.
-        far = zyx([-(-r // s) for r, s in zip(reach, size, strict=True)])
-        cells = zyx([-(-(n - 2) // s) + 2 * f for n, s, f in zip(labels.shape, size, far, strict=True)])
-        z, y, x = ((np.arange(n) - 1) // s + f for n, s, f in zip(labels.shape, size, far, strict=True))
-        begins, entries, *extremes = meeting_loops.surface_cells(labels, (z, y, x), cells)
-        smallest, largest = (
-            _spread(found.reshape(cells), far, extreme)
-            for found, extreme in zip(extremes, (np.minimum, np.maximum), strict=True)
-        )
-        offsets = np.stack(np.meshgrid(*(np.arange(-f, f + 1) for f in far), indexing="ij"), -1)
-        bound = ((np.maximum((abs(offsets) - 1) * size, 0) * unit.voxel) ** 2).sum(axis=-1)
-        offsets = offsets[bound <= limit][np.argsort(bound[bound <= limit], kind="stable")]
-        return cls(
-            labels,
-            (z, y, x),
-            (size, cells, far),
-            (smallest, largest),
-            (begins, entries),
-            offsets,
-            (unit.voxel, limit),
-        )
-
-    def met(self, at: Array, some: Array, known: Array | None) -> Met:
-        """What the voxels `some` of `at` (3, M) meet; `known` (M,) is the square to the nearest label.
-
-        Without these the voxels belong to the labelling themselves, and do not meet their own label.
-        """
-        from chunkflow_liver.kernels import meeting_loops
-
-        image = self.labels, known is None
-        known = np.zeros(0, np.int64) if known is None else known
-        n = len(some)
-        found = np.empty(n, np.int64), np.empty(n, np.int32), np.empty(n, np.int64), np.empty(n, bool)
-        count, others = meeting_loops.by_cell((at, some, known), image, self.homes, self.around, found)
-        met: Met = meeting_loops.meetings(
-            others, image, self.grid, self.inside, self.offsets, self.metric, found, count
-        )
-        return met
-
-
-def _spread(found: Array, far: Sequence[int], extreme: np.ufunc) -> Array:
-    """Extreme of every cell and those up to `far` beside it along each axis."""
-    for axis in range(3):
-        lead = (slice(None),) * axis
-        before, after = (*lead, slice(None, -1)), (*lead, slice(1, None))
-        for _ in range(far[axis]):
-            wider = found.copy()
-            extreme(wider[before], found[after], out=wider[before])
-            extreme(wider[after], found[before], out=wider[after])
-            found = wider
-    return found

@@ -16,96 +16,6 @@ _PART = 21
 
 
 @compiled
-def surface_cells(
-    labels: Array, homes: tuple[Array, Array, Array], cells: tuple[int, int, int]
-) -> tuple[Array, Array, Array, Array]:
-    """The surface voxels of every cell, by label.
-
-    Parameters
-    ----------
-    labels : ndarray of shape (Z, Y, X), int32
-        0 for background, -1 all around.
-    homes : tuple of ndarray, int64
-        Along each axis the cell that each voxel is in.
-    cells : tuple of int
-        Number of cells along (z, y, x).
-
-    Returns
-    -------
-    begins : ndarray of shape (cells + 1,), int64
-        Where the voxels of each cell begin.
-    entries : ndarray of shape (5, E), int32
-        (z, y, x, label) of each, those of one label in a cell one after the other; the first of them has
-        in the last row how many they are.
-    smallest, largest : ndarray of shape (cells,), int32
-        Labels of these voxels; more than any label and 0 where there is none.
-    """
-    depth, height, width = labels.shape
-    number = cells[0] * cells[1] * cells[2]
-    begins = np.zeros(number + 1, np.int64)
-    smallest = np.full(number, np.iinfo(np.int32).max, np.int32)
-    largest = np.zeros(number, np.int32)
-    flags = np.zeros(-(-width // 8) * 8, np.uint8)
-    words = flags.view(np.uint64)
-    found, count = np.empty((labels.size // 16 + width, 4), np.int32), 0
-    for z in range(1, depth - 1):
-        for y in range(1, height - 1):
-            row, above, below = labels[z, y], labels[z, y - 1], labels[z, y + 1]
-            before, after = labels[z - 1, y], labels[z + 1, y]
-            # A wall is no other label, but a voxel too many does no harm.
-            for x in range(1, width - 1):
-                label = row[x]
-                flags[x] = (label > 0) & (
-                    (label != row[x - 1])
-                    | (label != row[x + 1])
-                    | (label != above[x])
-                    | (label != below[x])
-                    | (label != before[x])
-                    | (label != after[x])
-                )
-            if count + width > len(found):
-                more = np.empty((2 * len(found), 4), np.int32)
-                more[:count] = found[:count]
-                found = more
-            line = (homes[0][z] * cells[1] + homes[1][y]) * cells[2]
-            for word in range(len(words)):
-                if words[word] == 0:
-                    continue
-                for x in range(8 * word, 8 * word + 8):
-                    if flags[x] == 0:
-                        continue
-                    cell, label = line + homes[2][x], row[x]
-                    found[count, 0], found[count, 1], found[count, 2], found[count, 3] = z, y, x, label
-                    count += 1
-                    begins[cell + 1] += 1
-                    smallest[cell] = min(smallest[cell], label)
-                    largest[cell] = max(largest[cell], label)
-    begins = np.cumsum(begins)
-    place = begins.copy()
-    entries = np.zeros((5, count), np.int32)
-    for i in range(count):
-        z, y, x = found[i, 0], found[i, 1], found[i, 2]
-        cell = (homes[0][z] * cells[1] + homes[1][y]) * cells[2] + homes[2][x]
-        at = place[cell]
-        place[cell] += 1
-        entries[0, at], entries[1, at], entries[2, at], entries[3, at] = z, y, x, found[i, 3]
-    for cell in range(number):
-        begin, stop = begins[cell], begins[cell + 1]
-        while begin < stop:
-            end = stop
-            if smallest[cell] < largest[cell]:
-                end = begin + 1
-                for e in range(end, stop):
-                    if entries[3, e] == entries[3, begin]:
-                        for c in range(4):
-                            entries[c, e], entries[c, end] = entries[c, end], entries[c, e]
-                        end += 1
-            entries[4, begin] = end - begin
-            begin = end
-    return begins, entries, smallest, largest
-
-
-@compiled
 def by_cell(
     asked: tuple[Array, Array, Array],
     image: tuple[Array, bool],
@@ -127,7 +37,7 @@ def by_cell(
         Along each axis the cell that each voxel is in.
     around : tuple of ndarray of shape (cells along z, y, x), int32
         Smallest and largest label of surface voxels in all cells that a voxel of a cell may reach.
-    found : tuple of ndarray of shape (N,)
+    found : tuple of ndarray of shape (N,) or more
         Filled with `voxel` (int64, number in `at`), `label` (int32), `square` (int64) and `nearest` (bool).
 
     Returns
@@ -186,9 +96,9 @@ def meetings(
     offsets: Array,
     metric: tuple[tuple[int, int, int], int],
     found: tuple[Array, Array, Array, Array],
-    count: int,
-) -> tuple[Array, Array, Array, Array]:
-    """Every label within the gap of each voxel, once, at its smallest squared gap.
+    start: tuple[int, int],
+) -> tuple[int, int]:
+    """Write every label within the gap of each voxel, once, at its smallest squared gap.
 
     Parameters
     ----------
@@ -197,19 +107,21 @@ def meetings(
     grid : tuple
         Voxels of a cell, number of cells, and how many of them lie before the first voxel, along (z, y, x).
     inside : tuple of ndarray
-        `begins` and `entries` of `surface_cells`.
+        `begins` and `entries` of `cell_loops.fill_cells`.
     offsets : ndarray of shape (K, 3), int64
         From the cell of a voxel to those that may hold what it meets, near ones first.
     metric : tuple
         Size of a voxel along (z, y, x), and the largest squared gap.
-    found, count
-        As for `by_cell`: rows to go on with, and how many are filled.
+    found : tuple of ndarray of shape (R,)
+        As for `by_cell`; `nearest` tells whether it is the nearest label of its voxel, of equally near ones
+        the smallest.
+    start : tuple of int
+        The one of `others` to begin with, and how many rows of `found` are filled.
 
     Returns
     -------
-    tuple of ndarray of shape (R,)
-        All rows, `voxel, label, square, nearest`: whether it is the nearest label of its voxel, of equally
-        near ones the smallest.
+    tuple of int
+        The same to go on with, when `found` has no room for what the next voxels meet.
 
     Notes
     -----
@@ -225,7 +137,7 @@ def meetings(
     mine = np.empty((6, size[0] * size[1] * size[2]), np.int64)
     beside = np.empty((len(offsets), 3), np.int64)
     slots, groups, sites = np.empty((0, 3), np.int64), np.empty((0, 4), np.int64), np.empty((3, 0), np.int64)
-    i = 0
+    i, count = start
     while i < len(others):
         home, n = others[i, 0], 0
         low, high = (mask, mask, mask), (0, 0, 0)
@@ -286,10 +198,10 @@ def meetings(
         if several != 1 or same or only not in (0, slots[0, 0]):
             several = _nearest_sites(slots[:several], groups, inside[1], (low, high), metric, sites)
         if count + n * (several + 1) > len(found[0]):
-            found = _more(found, count, n * (several + 1))
+            break
         count = _meet(others[i : i + n, 1], mine[:, :n], slots[:several], sites, metric, found, count)
         i += n
-    return found[0][:count], found[1][:count], found[2][:count], found[3][:count]
+    return i, count
 
 
 @compiled
@@ -336,19 +248,6 @@ def _meet(
                 best[j] = count
             count += 1
     return count
-
-
-@compiled
-def _more(
-    found: tuple[Array, Array, Array, Array], count: int, rows: int
-) -> tuple[Array, Array, Array, Array]:
-    """`found`, of which `count` rows are filled, with room for `rows` more and then some."""
-    room = 2 * len(found[0]) + rows
-    voxel, label, square = np.empty(room, np.int64), np.empty(room, np.int32), np.empty(room, np.int64)
-    nearest = np.empty(room, np.bool_)
-    voxel[:count], label[:count] = found[0][:count], found[1][:count]
-    square[:count], nearest[:count] = found[2][:count], found[3][:count]
-    return voxel, label, square, nearest
 
 
 @compiled

@@ -18,6 +18,7 @@ OBJECT = ("label",)
 SHELL = ("label", "shell")
 
 _BATCH_ROWS = 1 << 18
+_ROWS = 1 << 10
 
 
 def grouped(columns: Mapping[str, Array], keys: Sequence[str]) -> Rows:
@@ -119,12 +120,17 @@ def pair_rows(near: Near, counted: Array) -> Rows:
 
 
 def _sums(near: Near, counted: Array, voxel: Array, met: Array, square: Array) -> Array:
-    """Columns of `pair_sums` (5, R)."""
-    from chunkflow_liver.kernels.tally_loops import pair_sums
+    """Columns of `rows` of `add_meetings`."""
+    from chunkflow_liver.kernels.tally_loops import add_meetings
 
     label, met = (np.asarray(ids, np.uint64).view(np.int64) for ids in (near.label, met))
-    rows, count = pair_sums(label, near.area, counted, voxel, met, square)
-    return np.ascontiguousarray(rows[:count].T)
+    rows, done = np.empty((_ROWS, 5), np.int64), (0, 0)
+    while True:
+        table = np.full(4 * len(rows), -1)
+        done = add_meetings((label, met, square), voxel, near.area, counted, rows, table, done)
+        if done[0] == len(voxel):
+            return np.ascontiguousarray(rows[: done[1]].T)
+        rows = np.concatenate([rows, np.empty((3 * len(rows), 5), np.int64)])
 
 
 def object_rows(near: Near, counted: Array) -> Rows:
