@@ -160,7 +160,7 @@ def test_cells_are_tested_with_random_numbers_of_their_own():
         }
         kinds = parts.OBJECT | parts.CONTACT
         objects = {name: np.ones(60, kind) for name, kind in kinds.items()}
-        objects |= {"label": label[::4], "cell": cell[::4]}
+        objects |= {"label": label[::4], "cell": cell[::4], "too_large": np.zeros(60, bool)}
         chosen = np.isin(cell, kept)
         record = {f"window/{n}": c[chosen] for n, c in windows.items()}
         record |= {f"object/{n}": c[chosen[::4]] for n, c in objects.items()}
@@ -239,12 +239,38 @@ def test_a_broken_run_goes_on_to_the_same_bytes(tmp_path):
     resumed_equals_whole(lambda work: plan(tmp_path, work, (128, 128, 64)), tmp_path, "necks/narrowings", 1)
 
 
-def test_objects_beyond_the_limit_are_refused_by_name(whole, tmp_path):
-    with pytest.raises(
-        InputError, match=r"object 3 spans .* and 2 others are too large .* up to crop_voxels = 1000; raise"
+def test_an_object_beyond_the_limit_is_left_out_and_marked(tmp_path):
+    """A fourth object with a box of the whole volume, of which 3,000 voxels are enough, beside two cells."""
+    labels, er, cells, _ = scene()
+    labels[0, :, 0] = labels[-1, 0, :] = labels[0, 0, :] = labels[:, 0, 0] = labels[:, 0, -1] = 20
+    mitos, er, cells = (
+        write(tmp_path, a, n, kind="label", voxel_nm=CUBES)
+        for n, a in (("mitos", labels), ("er", er), ("cells", cells))
+    )
+    found = {}
+    for name, shown, neck in (
+        ("some", mitos, cf.Neck(crop_voxels=labels.size - 1)),
+        (
+            "without",
+            write(tmp_path, np.where(labels == 20, 0, labels), "rest", kind="label", voxel_nm=CUBES),
+            None,
+        ),
     ):
-        done(plan(whole, tmp_path / "work", neck=cf.Neck(crop_voxels=1000)))
-    assert not (tmp_path / "work/tables").exists()
+        work = tmp_path / name
+        near = cf.Near(window_nm=120, **FEW)
+        done(cf.narrowing(shown, er=er, parents=cells, near=near, neck=neck, name="necks", work=work))
+        found[name] = tables(work)
+    objects = found["some"]["-objects"]
+    assert objects["label"] == [3, 7, 12, 20]
+    assert objects["too_large"] == [False, False, False, True]
+    assert (objects["voxels"][3], objects["touches_border"][3]) == (int((labels == 20).sum()), True)
+    assert [objects[c][3] for c in ("cell", "narrowings", "branches")] == [0, 0, 0]
+    assert all(np.isnan(objects[c][3]) for c in ("length_nm", "area_um2", "density", "enrichment"))
+    # All others are as if it were not there.
+    for part in PARTS:
+        for column, values in found["without"][part].items():
+            np.testing.assert_equal(found["some"][part][column][: len(values)], values, f"{part} {column}")
+            assert len(found["some"][part][column]) - len(values) == (part == "-objects")
 
 
 def test_a_plan_fits_its_estimate(tmp_path):

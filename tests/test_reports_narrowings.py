@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from scipy import ndimage
 from solids import CUBES, ellipsoid, scene, turned
 from strategies import done, write
 
@@ -187,6 +188,21 @@ def test_the_page_says_how_many_voxels_a_neck_has_and_what_that_is_worth(finishe
         path.write_bytes(written)
     assert "1 of the narrowings are thinner than two voxels: they are not resolved" in text
     assert re.search(r"Width [\d.]+ nm \([\d.]+ voxels across, not resolved\)", text)
+
+
+def test_objects_that_were_left_out_are_named(tmp_path):
+    labels = scene()[0]
+    volume = write(tmp_path, labels, "mitos", kind="label", voxel_nm=CUBES)
+    sizes = [np.prod([b.stop - b.start for b in box]) for box in ndimage.find_objects(labels) if box]
+    neck = cf.Neck(crop_voxels=int(max(sizes)) - 1)
+    made = cf.narrowing(volume, neck=neck, name="necks", work=tmp_path / "work")
+    done(made)
+    text = " ".join(cf.report(tmp_path / "work").read_text().split())
+    gone = np.unique(labels)[1:][int(np.argmax(sizes))]
+    assert "in 1 of 2 objects" in text or "in 2 of 2 objects" in text
+    assert re.search(
+        rf"1 objects were left out, because their bounding boxes are above .*: {gone}\. Raise it", text
+    )
 
 
 def test_without_narrowings_the_page_says_so(tmp_path):

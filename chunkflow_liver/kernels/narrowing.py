@@ -54,7 +54,7 @@ class Neck:
     end_fraction : float
         On the major axis: share of the slices at either end that are left out.
     crop_voxels : int
-        An object with a larger bounding box is refused by name: objects are taken whole.
+        Objects are taken whole: those with a larger bounding box are left out and marked `too_large`.
     """
 
     min_prominence_nm: float | None = None

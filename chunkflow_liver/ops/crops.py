@@ -13,7 +13,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage
-from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Zyx, zyx
 from chunkflow_liver.kernels.extents import block_extents, merge_extents
 from chunkflow_liver.ops.place import PathLike, arrays_at
@@ -28,7 +27,6 @@ def extents(
     name: str,
     work: PathLike,
     block: Zyx | None = None,
-    most_voxels: int | None = None,
 ) -> tuple[tuple[Stage, ...], Arrays]:
     """The stages that find label, voxels and bounding box of every object, and where they are kept.
 
@@ -42,8 +40,6 @@ def extents(
         Work folder.
     block : Zyx, optional
         Voxels per block; the write unit of `labels` by default.
-    most_voxels : int, optional
-        Objects whose bounding box has more voxels are refused by name, when boxes are known.
 
     Returns
     -------
@@ -57,13 +53,7 @@ def extents(
     found = arrays_at(work, name, "extents")
     return (
         Map(f"{name}/extents", _extents, grid, (labels,), working=12.0),
-        Fold(
-            f"{name}/boxes",
-            _boxes,
-            f"{name}/extents",
-            found,
-            params={} if most_voxels is None else {"most_voxels": most_voxels},
-        ),
+        Fold(f"{name}/boxes", _boxes, f"{name}/extents", found),
     ), found
 
 
@@ -96,17 +86,8 @@ def _extents(block: Block, labels: Array) -> Result:
     return Result(record=block_extents(labels, block.write.start))
 
 
-def _boxes(records: Records, *, most_voxels: int | None = None) -> Columns:
+def _boxes(records: Records) -> Columns:
     found = merge_extents(dict(record) for _, record in records)
-    size = (found["high"] - found["low"]).prod(axis=1)
-    large = np.flatnonzero(size > most_voxels) if most_voxels is not None else size[:0]
-    if len(large):
-        label, low, high = (found[k][large[0]].tolist() for k in ("label", "low", "high"))
-        raise InputError(
-            f"object {label} spans {Box(zyx(low), zyx(high))}, {size[large[0]]} voxels, and {len(large) - 1} "
-            f"others are too large as well: objects are taken whole up to crop_voxels = {most_voxels}; raise "
-            "it where there is memory, use a coarser level, or split or remove them"
-        )
     plane = centres(found["low"], found["high"])[:, 0]
     order = np.argsort(plane, kind="stable")
     return {"plane": plane[order]} | {name: column[order] for name, column in found.items()}

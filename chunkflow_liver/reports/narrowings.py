@@ -22,6 +22,8 @@ from chunkflow_liver.reports.work import Work
 
 MOST_LINES = 150
 """Pairs that are drawn one by one; of more, even steps through all of them."""
+NAMED = 10
+"""Objects that were left out are named up to this number."""
 FIRST = ("label", "z_nm", "y_nm", "x_nm", "width_nm", "near_density", "far_density", "enrichment", "resolved")
 """Columns of the table that the page shows before the others."""
 
@@ -84,7 +86,8 @@ def _columns(work: Work, name: str) -> Columns:
 def _narrowings(product: Product, work: Work, drawn: Pictures, made: Narrowed) -> None:
     about = dict(product.about)
     narrow, objects = (_columns(work, product.name + part) for part in ("", "-objects"))
-    total, with_any = len(objects["label"]), int((objects["narrowings"] > 0).sum())
+    large = objects["label"][objects["too_large"]]
+    total, with_any = len(objects["label"]) - len(large), int((objects["narrowings"] > 0).sum())
     share = percent(with_any / total) if total else "–"
     made.sentences.append(
         f"{number(len(narrow['label']))} narrowings in {number(with_any)} of {number(total)} objects "
@@ -93,6 +96,13 @@ def _narrowings(product: Product, work: Work, drawn: Pictures, made: Narrowed) -
     made.answer = made.sentences[0]
     made.tiles.append((number(len(narrow["label"])), f"narrowings, in {share} of the objects"))
     made.facts += [(number(len(narrow["label"])), "narrowings"), (share, "of the objects have one")]
+    if len(large):
+        few = ", ".join(str(label) for label in large[:NAMED]) + (" ..." if len(large) > NAMED else "")
+        made.missing.append(
+            f"Narrowings {product.name!r}: {number(len(large))} objects were left out, because their "
+            f"bounding boxes are above crop_voxels = {number(int(about['crop_voxels']))}: {few}. Raise it, "
+            "use a coarser level, or split them."
+        )
     if len(narrow["label"]):
         made.facts.append((length(round(float(np.median(narrow["width_nm"])))), "median width there"))
         _widths(narrow, made)

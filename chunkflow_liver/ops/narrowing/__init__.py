@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -79,10 +80,11 @@ def narrowing(
         first corner), `touches_border` and, with `er`, `near_area_um2, near_contact_um2, near_density`
         (in the window), `far_area_um2, far_contact_um2, far_density` (of the object outside all windows
         of narrowings), `controls, control_density` (windows elsewhere on the object, mean),
-        `enrichment` (near over far; 0/0 is NaN, missing). `<name>-objects` has a row per object, and with
-        `er` there are `<name>-windows` (every window), `<name>-cells` (a row per cell, with a test) and
-        `<name>-tests` (over everything; q-values by Benjamini and Hochberg). `no_test` says why a p-value
-        is missing.
+        `enrichment` (near over far; 0/0 is NaN, missing). `<name>-objects` has a row per object; those
+        with a bounding box above `neck.crop_voxels` are `too_large`: nothing more is known of them, and
+        they are in no test. With `er` there are `<name>-windows` (every window), `<name>-cells` (a row
+        per cell, with a test) and `<name>-tests` (over everything; q-values by Benjamini and Hochberg).
+        `no_test` says why a p-value is missing.
 
     Raises
     ------
@@ -105,7 +107,7 @@ def narrowing(
     number = None
     if er is not None and er.classes:
         number = er.class_number(near.to)
-    stages, objects = extents(instances, name=name, work=work, block=block, most_voxels=neck.crop_voxels)
+    stages, objects = extents(instances, name=name, work=work, block=block)
     params = {
         "given": [er is not None, parents is not None],
         "number": number,
@@ -165,7 +167,12 @@ def _block(
     parents = others[-1] if given[1] else None
     halo = (0, 0, 0) if er is None else halo_voxels(near.gap_nm, voxel_nm)
     tables: dict[str, list[dict[str, Array]]] = {"narrow": [], "object": [], "window": []}
+    kinds = OBJECT | (CONTACT if er is not None else {})
     for label, box in owned(block, objects):
+        if box.size > neck.crop_voxels:
+            voxels = objects["voxels"][objects["label"] == label][0]
+            tables["object"].append(_too_large(label, int(voxels), _at_border(box, known), kinds))
+            continue
         around = box.grow(halo).clip(block.volume)
         mask = instances.read(around) == label
         own = mask[box.relative_to(around).slices]
@@ -177,6 +184,7 @@ def _block(
             "cell": 0 if parents is None else _parent(parents.read(box)[own]),
             "voxels": int(own.sum()),
             "touches_border": _at_border(box, known),
+            "too_large": False,
             "branches": len(line.branches),
             "branch_points": line.branch_points,
             "length_nm": line.length_nm,
@@ -196,7 +204,6 @@ def _block(
             narrow[f"{a}_nm"] = narrow[f"{a}_nm"] + start[i]
         border = np.full(len(narrow["branch"]), row["touches_border"])
         tables["narrow"].append(_with(label, row["cell"], narrow | {"touches_border": border}))
-        kinds = OBJECT | (CONTACT if er is not None else {})
         tables["object"].append({name: np.array([row[name]], kind) for name, kind in kinds.items()})
     if tables["object"]:
         yield Result(record={f"{t}/{c}": v for t, parts in tables.items() for c, v in joined(parts).items()})
@@ -205,6 +212,13 @@ def _block(
 def _with(label: int, cell: int, columns: dict[str, Array]) -> dict[str, Array]:
     n = len(columns["branch"])
     return {"label": np.full(n, label, np.uint64), "cell": np.full(n, cell, np.uint64), **columns}
+
+
+def _too_large(label: int, voxels: int, at_border: bool, kinds: dict[str, Any]) -> dict[str, Array]:
+    """The row of an object that was not looked at: counts are 0, lengths and areas missing."""
+    missing = {name: math.nan if kind is np.float64 else 0 for name, kind in kinds.items()}
+    row = missing | {"label": label, "voxels": voxels, "touches_border": at_border, "too_large": True}
+    return {name: np.array([row[name]], kind) for name, kind in kinds.items()}
 
 
 def _parent(found: Array) -> int:

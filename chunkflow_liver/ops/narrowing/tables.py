@@ -18,6 +18,7 @@ OBJECT = {
     "cell": np.uint64,
     "voxels": np.int64,
     "touches_border": np.bool_,
+    "too_large": np.bool_,
     "branches": np.int64,
     "branch_points": np.int64,
     "length_nm": np.float64,
@@ -127,6 +128,7 @@ def _cells(records: Records, *, near: Near) -> Columns:
     kept = list(records)
     seen = _observed(iter(kept))
     objects = _rows(iter(kept), "object", OBJECT | CONTACT)
+    objects = {name: column[~objects["too_large"]] for name, column in objects.items()}
     cells, row = np.unique(objects["cell"], return_inverse=True)
     tests = [
         within_objects(
