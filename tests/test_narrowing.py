@@ -107,6 +107,18 @@ def test_nothing_narrows_in_boxes_and_discs(voxel_nm, seed):
     assert [len(found_in(mask, voxel_nm)["branch"]) for mask in solids] == [0] * len(solids)
 
 
+@pytest.mark.parametrize("side", [1, 2])
+def test_a_thin_bridge_beside_the_axis_has_a_width(side):
+    """Two boxes of 320 nm joined by a bridge of 64 nm from corner to corner: a smooth line cuts it off."""
+    mask = np.zeros((20, 20, 44), bool)
+    mask[:, :, :20] = mask[:, :, 24:] = True
+    mask[:side, :side, 20:24] = True
+    found = found_in(mask, CUBES)
+    assert found["width_voxels"] == pytest.approx([2 * side / np.sqrt(np.pi)], abs=0.5)
+    assert found["resolved"].tolist() == [side == 2]
+    assert abs(found["x_nm"][0] - 352) <= 48
+
+
 def test_a_neck_of_less_than_two_voxels_is_not_resolved():
     """Necks of 20, 44 and 80 nm on cubes of 16 nm: 1.25, 2.75 and 5 voxels, to half a voxel."""
     for neck, resolved in ((20, False), (44, True), (80, True)):

@@ -244,7 +244,7 @@ def _line(signed: Array, voxel_nm: Nm, raw: Array, leaves: tuple[int, int], line
         points[0] = start
     else:
         points = _lengthened(points[::-1], signed, voxel_nm)[::-1]
-    points = _even(points, step)
+    points = _inside(_even(points, step), raw, signed, voxel_nm)
     _, tangents = _smooth(points, signed, voxel_nm)
     found = sections(signed, voxel_nm, points, tangents)
     # A flat object's section is wide over more than its thickness, one that reaches into a branch is not.
@@ -253,6 +253,22 @@ def _line(signed: Array, voxel_nm: Nm, raw: Array, leaves: tuple[int, int], line
     radius = _typical(found.width_nm / 2, around, step, "reflect")
     reach = np.maximum(radius, _typical(found.farthest_nm, around, step, "reflect"))
     return _Line(points, tangents, found, radius, reach, *leaves)
+
+
+def _inside(points: Array, path: Array, signed: Array, voxel_nm: Nm) -> Array:
+    """The line with what is nearly outside, except its ends, moved to the path of voxels.
+
+    A smooth line may miss a thin bridge, where it would find no width; voxels' centres lie deeper.
+    """
+    from scipy.spatial import cKDTree
+
+    deep = at_points(signed, voxel_nm, points) >= 0.5 * min(voxel_nm)
+    rows = np.flatnonzero(deep)
+    shallow = ~deep
+    shallow[: rows[0] if len(rows) else None] = False
+    shallow[rows[-1] if len(rows) else 0 :] = False
+    points[shallow] = path[cKDTree(path).query(points[shallow])[1]]
+    return points
 
 
 def _even(points: Array, step: float) -> Array:
