@@ -334,3 +334,15 @@ def test_false_discovery_rates_are_those_of_scipy():
     assert got[[0, 2]] == pytest.approx([0.03, 0.03])
     assert math.isnan(got[1])
     assert len(adjusted(np.zeros(0))) == 0
+
+
+def test_objects_without_another_window_are_counted():
+    """Two objects have both kinds of window, three a narrowing only; 9 has none and is in neither count."""
+    label = np.array([1, 1, 2, 2, 3, 4, 5, 9])
+    narrow = np.array([True, False, True, False, True, True, True, False])
+    seen = alike(np.full(8, 0.2), narrow, label, np.array([1, 1, 1, 1, 2, 2, 3, 3]))
+    found = within_objects(seen, **FEW)
+    assert (found["objects"], found["missing"], found["unpaired"]) == (2, 0, 3)
+    # Cell 3 has both kinds of object.
+    found = between_objects(seen, **FEW)
+    assert (found["objects"], found["missing"], found["unpaired"]) == (2, 0, 2)

@@ -84,12 +84,14 @@ def test_necks_contact_and_cells_are_those_of_the_scene(whole):
     assert (cells["cell"], cells["instances"], cells["narrowings"]) == ([1, 5], [1, 2], [1, 1])
     assert (cells["objects"], cells["missing"]) == ([1, 0], [0, 1])
     tests = found["-tests"]
-    assert (tests["objects"][0], tests["missing"][0]) == (1, 1)
-    assert 0 < tests["p_value"][0] <= 1
+    assert (tests["objects"][0], tests["missing"][0], tests["unpaired"][0]) == (1, 1, 0)
+    # One object says nothing about objects: its densities stand there, but no p.
+    assert tests["mean_narrow"][0] == narrow["near_density"][0]
+    assert np.isnan(tests["p_value"]).all()
+    assert np.isnan(tests["q_value"]).all()
     # Cell 5 has objects with and without a neck and no contact; cell 1 has no object without one.
-    assert np.isnan(tests["p_value"][1])
-    assert tests["no_test"] == ["", "no contact in any cell that has both"]
-    assert cells["no_test"] == ["", "no contact on any object that has both"]
+    assert tests["no_test"] == ["fewer than 6 objects to test", "no contact in any cell that has both"]
+    assert cells["no_test"] == ["fewer than 6 objects to test", "no contact on any object that has both"]
 
 
 def test_the_same_settings_given_or_left_out_write_the_same_bytes(whole, tmp_path):
@@ -125,7 +127,7 @@ def test_objects_without_a_cell_are_in_no_test(whole, tmp_path):
         assert found["-cells"]["cell"][0] == 0
         assert found["-cells"]["instances"][0] == (1 if name == "some" else 3)
         assert found["-cells"]["objects"][0] == tested
-        assert np.isnan(found["-cells"]["p_value"][0]) == (tested == 0)
+        assert np.isnan(found["-cells"]["mean_narrow"][0]) == (tested == 0)
         assert found["-tests"]["objects"][0] == tested
 
 

@@ -14,6 +14,7 @@ EFFECT = (
     "objects",
     "cells",
     "missing",
+    "unpaired",
     "mean_narrow",
     "mean_control",
     "difference",
@@ -96,8 +97,9 @@ def within_objects(
     -------
     dict
         The entries of `EFFECT`. `objects` (informative ones) in `cells`, `missing` (objects that have
-        both kinds of window but no contact in any: 0/0), `mean_narrow`, `mean_control` (means over
-        objects of the mean density of their windows), `difference` and `ratio` of these two with 95 %
+        both kinds of window but no contact in any: 0/0), `unpaired` (objects with a narrowing and no
+        other window), `mean_narrow`, `mean_control` (means over objects of the mean density of their
+        windows), `difference` and `ratio` of these two with 95 %
         intervals, `standardised` (mean over standard deviation of the objects' differences),
         `share_greater` (objects with more contact at narrowings, of those with any difference),
         `p_value` (two-sided, never 0). What cannot be said is NaN; a ratio to 0 is inf.
@@ -128,9 +130,12 @@ def within_objects(
     objects = _objects(seen := _sorted(seen, seen.label))
     both = (objects.narrow > 0) & (objects.narrow < objects.windows)
     informative = both & (objects.total > 0)
-    missing = int((both & ~informative).sum())
+    left = {
+        "missing": int((both & ~informative).sum()),
+        "unpaired": int(((objects.narrow > 0) & ~both).sum()),
+    }
     if not informative.any():
-        return _nothing(missing)
+        return _nothing(left)
     seen = seen.of(informative[objects.row])
     objects = _objects(seen)
     narrow = objects.narrow_total / objects.narrow
@@ -144,7 +149,7 @@ def within_objects(
         permutations,
         rng,
     )
-    return _effect(narrow, control, objects.cell, draws, rng) | {"missing": missing, "p_value": p_value}
+    return _effect(narrow, control, objects.cell, draws, rng) | left | {"p_value": p_value}
 
 
 def between_objects(seen: Observed, *, permutations: int, draws: int, seed: int) -> dict[str, float]:
@@ -161,7 +166,8 @@ def between_objects(seen: Observed, *, permutations: int, draws: int, seed: int)
         The entries of `EFFECT`, with cells in the place of objects but in `objects`: means over cells of
         the means of their objects, each the mean density of its narrowings or, without narrowings, of
         all its windows.
-        `missing` counts the cells that have both kinds but no contact at all.
+        `missing` counts the cells that have both kinds but no contact at all, `unpaired` those that have
+        one kind only.
 
     Notes
     -----
@@ -188,9 +194,9 @@ def between_objects(seen: Observed, *, permutations: int, draws: int, seed: int)
     both = (some > 0) & (some < size)
     # All contact of a cell decides: it does not depend on who has the narrowings.
     kept = both & (np.bincount(row, objects.total) > 0)
-    missing = int((both & ~kept).sum())
+    left = {"missing": int((both & ~kept).sum()), "unpaired": int((~both).sum())}
     if not kept.any():
-        return _nothing(missing)
+        return _nothing(left)
     chosen = kept[row]
     seen = seen.of(chosen[objects.row])
     treated, row = treated[chosen], np.unique(row[chosen], return_inverse=True)[1]
@@ -216,7 +222,7 @@ def between_objects(seen: Observed, *, permutations: int, draws: int, seed: int)
         np.bincount(row, value * kind) / np.bincount(row, kind) for kind in (treated, ~treated)
     )
     found = _effect(narrow, control, cells, draws, rng)
-    found |= {"objects": len(row), "missing": missing, "p_value": p_value}
+    found |= left | {"objects": len(row), "p_value": p_value}
     if len(cells) > 1:
         return found
     around = np.zeros((2, 2))
@@ -334,5 +340,5 @@ def _effect(
     }
 
 
-def _nothing(missing: int) -> dict[str, float]:
-    return dict.fromkeys(EFFECT, math.nan) | {"objects": 0, "cells": 0, "missing": missing}
+def _nothing(left: dict[str, int]) -> dict[str, float]:
+    return dict.fromkeys(EFFECT, math.nan) | {"objects": 0, "cells": 0} | left

@@ -84,7 +84,8 @@ def narrowing(
         with a bounding box above `neck.crop_voxels` are `too_large`: nothing more is known of them, and
         they are in no test. With `er` there are `<name>-windows` (every window), `<name>-cells` (a row
         per cell, with a test) and `<name>-tests` (over everything; q-values by Benjamini and Hochberg).
-        `no_test` says why a p-value is missing.
+        `no_test` says why a p-value is missing: nothing to compare, no contact, or fewer than
+        `tables.LEAST` objects.
 
     Raises
     ------

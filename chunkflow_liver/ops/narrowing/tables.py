@@ -38,6 +38,12 @@ NO_TEST = (
     ("no cell has objects with a narrowing and objects without", "no contact in any cell that has both"),
 )
 """Why there is no p-value, for each test: nothing to compare, or 0 / 0 in all that is `missing`."""
+LEAST = 6
+"""Fewest objects that are given a p-value: a sentence about objects needs objects that agree. Six that do
+have p = 2 / 2**6 = 0.03 by their signs alone; five 0.06, and what p there is comes from places within them.
+"""
+TOO_FEW = f"fewer than {LEAST} objects to test"
+COUNTED = ("objects", "cells", "missing", "unpaired")
 
 
 def joined(parts: list[dict[str, Array]]) -> dict[str, Array]:
@@ -118,10 +124,18 @@ def _observed(records: Records) -> Observed:
     return Observed(*(seen[c][some] for c in columns))
 
 
-def _reasons(missing: Array, p_values: Array, why: list[tuple[str, str]]) -> Array:
-    """Why each p-value is missing; empty where it is not."""
-    rows = zip(missing.tolist(), np.isnan(p_values).tolist(), why, strict=True)
-    return np.array([words[n > 0] if none else "" for n, none, words in rows], dtype=object)
+def _decided(effect: dict[str, Array], why: list[tuple[str, str]]) -> dict[str, Array]:
+    """The columns of tests with q-values; p-values of enough objects only, or else the reason."""
+    none, few = np.isnan(effect["p_value"]), effect["objects"] < LEAST
+    rows = zip(none.tolist(), few.tolist(), effect["missing"].tolist(), why, strict=True)
+    reasons = [words[missing > 0] if no else TOO_FEW if less else "" for no, less, missing, words in rows]
+    p_values = np.where(few, np.nan, effect["p_value"])
+    return {
+        **{n: c.astype(np.int64) if n in COUNTED else c for n, c in effect.items()},
+        "p_value": p_values,
+        "q_value": adjusted(p_values),
+        "no_test": np.array(reasons, dtype=object),
+    }
 
 
 def _cells(records: Records, *, near: Near) -> Columns:
@@ -151,9 +165,7 @@ def _cells(records: Records, *, near: Near) -> Columns:
         **(sums | {"narrowings": sums["narrowings"].astype(np.int64)}),
         "density": over(sums["contact_um2"], sums["area_um2"]),
         "near_density": over(sums["near_contact_um2"], sums["near_area_um2"]),
-        **{n: c.astype(np.int64) if n in ("objects", "missing") else c for n, c in effect.items()},
-        "q_value": adjusted(effect["p_value"]),
-        "no_test": _reasons(effect["missing"], effect["p_value"], [NO_TEST[0]] * len(cells)),
+        **_decided(effect, [NO_TEST[0]] * len(cells)),
     }
 
 
@@ -161,17 +173,8 @@ def _tests(records: Records, *, near: Near) -> Columns:
     seen = _observed(records)
     settings = {"permutations": near.permutations, "draws": near.draws, "seed": near.seed}
     tests = [test(seen, **settings) for test in (within_objects, between_objects)]
-    columns = {
-        name: np.array([t[name] for t in tests], np.int64 if name in EFFECT[:3] else np.float64)
-        for name in EFFECT
-    }
-    reasons = _reasons(columns["missing"], columns["p_value"], list(NO_TEST))
-    return {
-        "test": np.array(TESTS),
-        **columns,
-        "q_value": adjusted(columns["p_value"]),
-        "no_test": reasons,
-    }
+    effect = {name: np.array([t[name] for t in tests], np.float64) for name in EFFECT}
+    return {"test": np.array(TESTS), **_decided(effect, list(NO_TEST))}
 
 
 PARTS = (
