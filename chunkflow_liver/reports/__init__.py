@@ -68,7 +68,7 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
         narrow=narrow,
         joined=joined,
         made=made,
-        warnings=[*made.warnings, *found.warnings],
+        warnings=[*made.warnings, *found.warnings, *(w for n in narrow for w in n.warnings)],
         missing=list(
             dict.fromkeys(
                 work.local(m)

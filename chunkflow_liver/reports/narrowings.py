@@ -14,6 +14,7 @@ from chunkflow_liver.errors import ChunkflowLiverError
 from chunkflow_liver.reports.examples import Columns, Example, enrichment, examples
 from chunkflow_liver.reports.figures import INK, bare, even_edges, inline, sketch
 from chunkflow_liver.reports.findings import Figure
+from chunkflow_liver.reports.lead import Compared, compared, lead
 from chunkflow_liver.reports.renderings import CONTACT, NECK
 from chunkflow_liver.reports.slices import Pictures, css
 from chunkflow_liver.reports.tables import Shown, first_rows, stored
@@ -40,6 +41,7 @@ class Narrowed:
     tiles: list[tuple[str, str]] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
     caveats: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     facts: list[tuple[str, str]] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
     examples: list[Figure] = field(default_factory=list)
@@ -114,8 +116,15 @@ def _narrowings(product: Product, work: Work, drawn: Pictures, made: Narrowed) -
             )
     if "near_density" in narrow:
         tests = _columns(work, f"{product.name}-tests")
-        _tests(tests, about, made)
-        _paired(narrow, about, made)
+        compare = compared(narrow, tests, with_cells=bool(objects["cell"].any()))
+        said = lead(product.name, narrow, objects, tests, about, compare)
+        made.answer += said.answer
+        made.tiles += said.tiles
+        made.sentences += said.sentences
+        made.caveats += said.caveats
+        made.facts += said.facts
+        made.warnings += said.warnings
+        _paired(narrow, about, compare, made)
         _enrichment(narrow, about, made)
         for part in ("-tests", "-cells"):
             table = next(p for p in work.products if p.name == product.name + part)
@@ -126,63 +135,6 @@ def _narrowings(product: Product, work: Work, drawn: Pictures, made: Narrowed) -
         made.missing += missing
         for example in shown:
             made.show(example)
-
-
-def _tests(tests: Columns, about: dict[str, Any], made: Narrowed) -> None:
-    to, gap = one(str(about.get("to", "er"))), length(float(about["gap_nm"]))
-    p, ratio = float(tests["p_value"][0]), float(tests["ratio"][0])
-    if not math.isfinite(p):
-        made.sentences.append(
-            f"No object with a narrowing and room for another window comes within {gap} of {to}: there is "
-            "nothing to test."
-        )
-        made.answer += f" None can be tested for {to}."
-        return
-    here, there = (float(tests[c][0]) for c in ("mean_narrow", "mean_control"))
-    low, high = (float(tests[c][0]) for c in ("difference_low", "difference_high"))
-    more = number(100 * (here - there))
-    objects, cells, missing = (int(tests[c][0]) for c in ("objects", "cells", "missing"))
-    where = f" in {number(cells)} cells" if cells > 1 else ""
-    interval = "no interval from so few"
-    if math.isfinite(low):
-        interval = f"95 % interval {number(100 * low)} to {number(100 * high)}"
-        interval += "" if cells > 1 else " over objects of one cell, so not how cells differ"
-    against = f"ratio {number(ratio)}" if math.isfinite(ratio) else "none at all elsewhere"
-    found = (
-        f"At narrowings {percent(here)} of the surface lies within {gap} of {to}, elsewhere on the same "
-        f"objects {percent(there)}"
-    )
-    made.answer += f" {found} (p = {_chance(p)})."
-    made.tiles += [
-        (f"{_plain(here)} vs. {percent(there)}", f"of the surface near {to}, at narrowings and elsewhere"),
-        (_chance(p), "p-value of that difference, two-sided"),
-    ]
-    made.sentences.append(
-        f"{found}: p = {_chance(p)} by {number(int(about['permutations']))} permutations of places within "
-        f"{number(objects)} objects."
-    )
-    made.caveats += [
-        f"The difference is {more} percentage points ({interval}; {against}).",
-        f"Tested are the objects with contact, a narrowing and room for another window{where}; "
-        f"{number(missing)} objects without any contact say nothing and are left out: with them the "
-        f"difference is {number(100 * (here - there) * objects / (objects + missing))} points.",
-        "A patch of contact covers more of a thin neck than of a thick part: part of a difference may be "
-        "this.",
-    ]
-    made.facts += [
-        (more, f"percentage points more surface near {to} at narrowings"),
-        (_chance(p), "p-value, two-sided"),
-    ]
-
-
-def _plain(share: float) -> str:
-    """A share as `percent` writes it, without its sign."""
-    return percent(share).removesuffix("%").rstrip()
-
-
-def _chance(p: float) -> str:
-    """A p-value; 0.0001 is easier to read than a power of ten."""
-    return f"{p:.1g}" if 1e-4 <= p < 1e-3 else number(p, 2)
 
 
 def _widths(narrow: Columns, made: Narrowed) -> None:
@@ -209,36 +161,43 @@ def _widths(narrow: Columns, made: Narrowed) -> None:
     )
 
 
-def _paired(narrow: Columns, about: dict[str, Any], made: Narrowed) -> None:
-    near, control = narrow["near_density"], narrow["control_density"]
-    known = np.isfinite(near) & np.isfinite(control) & (near + control > 0)
-    if not known.any():
+def _paired(narrow: Columns, about: dict[str, Any], seen: Compared, made: Narrowed) -> None:
+    near, other, every = seen.near, seen.other, len(seen.rows)
+    if not every:
         return
-    order = np.flatnonzero(known)[np.argsort((near - control)[known], kind="stable")]
-    shown = order[np.unique(np.linspace(0, len(order) - 1, min(MOST_LINES, len(order))).astype(int))]
+    order = np.argsort(near - other, kind="stable")
+    shown = order[np.unique(np.linspace(0, every - 1, min(MOST_LINES, every)).astype(int))]
     to, gap = one(str(about.get("to", "er"))), length(float(about["gap_nm"]))
 
     def draw(figure: Any) -> None:
         axes = figure.add_subplot()
         for i in shown:
-            colour = css(CONTACT) if near[i] > control[i] else css(NECK)
-            axes.plot([0, 1], [100 * control[i], 100 * near[i]], color=colour, alpha=0.4, linewidth=1)
-        means = [100 * float(np.mean(v[known])) for v in (control, near)]
+            colour = css(CONTACT) if near[i] > other[i] else css(NECK)
+            axes.plot([0, 1], [100 * other[i], 100 * near[i]], color=colour, alpha=0.4, linewidth=1)
+        means = [100 * seen.there, 100 * seen.here]
         axes.plot([0, 1], means, color=INK, linewidth=3, marker="o", markersize=6)
-        axes.set_xticks([0, 1], ["elsewhere on the object", "at the narrowing"])
+        axes.set_xticks([0, 1], [seen.where.replace("same objects", "object"), "at the narrowing"])
         axes.set_xlim(-0.3, 1.3)
         axes.set_ylim(bottom=0)
         axes.set_ylabel(f"surface near {to} (%)")
         bare(axes)
 
+    against = (
+        "(mean) in windows of the same length elsewhere on the object"
+        if seen.tested
+        else "on the object outside all windows of narrowings (described, not tested)"
+    )
+    some = "" if len(shown) == every else f" {number(len(shown))} of {number(every)} are drawn."
+    left = len(narrow["label"]) - every
+    without = " or no room for another window" if seen.tested else ""
     made.add(
         "paired",
-        f"{to} at narrowings and elsewhere on the same objects",
+        f"{to} at narrowings and {seen.where}",
         sketch(draw, name=f"{made.name}p"),
         f"One line per narrowing: the share of the surface within {gap} of {to}, in the window at the "
-        "narrowing and (mean) in windows of the same length elsewhere on the object; thick: the mean of "
-        f"{number(int(known.sum()))} narrowings. {number(int(len(near) - known.sum()))} have no contact at "
-        "all or no room for another window.",
+        f"narrowing and {against}.{some} Thick: the means in the text, each of the "
+        f"{number(seen.objects)} objects with the mean of its narrowings."
+        + (f" {number(left)} narrowings are on objects that have no contact{without}." if left else ""),
         ("more at the narrowing", css(CONTACT)),
         ("more elsewhere", css(NECK)),
     )
