@@ -15,6 +15,7 @@ from chunkflow_liver.config.sections import (
     Contacts,
     Distance,
     Evaluate,
+    Existing,
     Label,
     Link,
     Measure,
@@ -46,7 +47,7 @@ from chunkflow_liver.ops.stitch import stitch
 from chunkflow_liver.store.images import open_volume
 from chunkflow_liver.store.volume import Volume
 
-INSTANCES = ("label", "split", "link", "stitch", "refine")
+INSTANCES = ("existing", "label", "split", "link", "stitch", "refine")
 """Keys of a run file whose entries make instances that others can name."""
 SAME_VOXEL = 0.01
 """Voxel sizes that differ by a larger share are not those of one image."""
@@ -72,11 +73,10 @@ def plan_run(run_file: RunFile) -> Plan:
                     made.volumes[entry.name] = plan.output
     found.tell()
     with found.at():
-        plan = reduce(add, plans)
+        plan = reduce(add, plans, Plan((), work_folder(run_file.work), None))
         if not plan.stages:
             raise ConfigError(
-                "nothing to do: the run file has neither segment, label, split, link, stitch, distance, "
-                "contacts nor evaluate"
+                f"nothing to do: the run file has neither segment nor any of {', '.join(LISTS[1:])}"
             )
         _check_outputs(plan, made.opened)
     found.tell()
@@ -129,6 +129,18 @@ class _Made:
         return self._have(self.images, "raw")
 
     @property
+    def intensities(self) -> Volume | None:
+        """The image, unless there is none or it holds labels: their numbers are no grey values."""
+        if self.run_file.input is None:
+            return None
+        return self.raw if self.raw.kind == "image" else None
+
+    @property
+    def frame(self) -> Volume | None:
+        """The volume on whose voxels all lie: the image, or without one what is opened first."""
+        return self.raw if self.run_file.input is not None else next(iter(self.opened), None)
+
+    @property
     def semantic(self) -> Volume:
         return self._have(self.images, "semantic")
 
@@ -155,23 +167,34 @@ class _Made:
 
 
 def _begin(run_file: RunFile, found: _Problems) -> tuple[list[Plan], _Made]:
-    """The image and its classes, which all other entries need."""
+    """The image and its classes, which other entries need."""
     made = _Made(run_file)
     plans: list[Plan] = []
     with found.at("input"):
-        made.images["raw"] = open_volume(**run_file.input.model_dump())
-        made.opened.append(made.raw)
+        if run_file.input is not None:
+            made.images["raw"] = open_volume(**run_file.input.model_dump())
+            made.opened.append(made.raw)
+        seen = None if run_file.segment else made.intensities
+        if seen is not None:
+            plans.append(Plan((), work_folder(run_file.work), seen, (Product("raw", seen.name, seen),)))
         if made.into is not None and made.raw.level != 0:
             level = made.raw.level
             raise ConfigError(
                 f"into_source needs level 0, because labels have the levels of their image; got {level}"
             )
+    if run_file.segment is None and run_file.semantic is None:
+        return plans, made
     with found.at("semantic" if run_file.segment is None else "segment"):
-        plan, semantic = _semantic(run_file, made)
+        plan = _semantic(run_file, made)
         plans.append(plan)
-        made.images["semantic"] = made.volumes[semantic.name] = semantic
-        made.opened += [] if run_file.segment else [semantic]
+        made.images["semantic"] = made.volumes[plan.output.name] = plan.output
     return plans, made
+
+
+def _existing(entry: Existing, made: _Made) -> Plan:
+    found = _on_voxels(made, entry.path, entry.level, entry.name, entry.missing_chunks)
+    volume = replace(found, called=entry.name)
+    return Plan((), work_folder(made.run_file.work), volume, (Product("instances", entry.name, volume),))
 
 
 def _label(entry: Label, made: _Made) -> Plan:
@@ -183,8 +206,7 @@ def _split(entry: Split, made: _Made) -> Plan:
 
 
 def _link(entry: Link, made: _Made) -> Plan:
-    slices = _on_voxels(entry.slices, entry.level, made.raw, entry.name)
-    made.opened.append(slices)
+    slices = _on_voxels(made, entry.slices, entry.level, entry.name)
     return link(slices, into=made.into, **entry.model_dump(exclude={"slices", "level"}), **made.at)
 
 
@@ -194,8 +216,7 @@ def _stitch(entry: Stitch, made: _Made) -> Plan:
     if entry.labels is None:
         options["block"] = entry.block or made.run_file.block
         return stitch(made.raw, _function(entry.function or ""), **options)
-    labels = _on_voxels(entry.labels, entry.level, made.raw, entry.name)
-    made.opened.append(labels)
+    labels = _on_voxels(made, entry.labels, entry.level, entry.name)
     return stitch(labels, **options)
 
 
@@ -238,7 +259,7 @@ def _profiles(entry: Profiles, made: _Made) -> Plan:
 def _measure(entry: Measure, made: _Made) -> Plan:
     options = entry.model_dump(exclude={"instances", "parents"})
     own, parents = made.instances(entry.instances), made.parents(entry.parents)
-    return measure(own, raw=made.raw, parents=parents, **options, **made.at)
+    return measure(own, raw=made.intensities, parents=parents, **options, **made.at)
 
 
 def _narrowing(entry: Narrowing, made: _Made) -> Plan:
@@ -256,15 +277,17 @@ def _narrowing(entry: Narrowing, made: _Made) -> Plan:
 
 def _evaluate(entry: Evaluate, made: _Made) -> Plan:
     planned = {e.name for key in INSTANCES for e in getattr(made.run_file, key)}
-    if entry.found not in planned | made.volumes.keys() and "semantic" in made.images:
+    classless = made.run_file.segment is None and made.run_file.semantic is None
+    if entry.found not in planned | made.volumes.keys() and (classless or "semantic" in made.images):
         there = sorted(planned | made.volumes.keys())
         raise ConfigError(f"{entry.name!r} compares {entry.found!r}; this run makes {there}")
-    truth = open_volume(entry.truth, level=made.raw.level)
+    truth = open_volume(entry.truth, level=made.frame.level if made.frame else None)
     made.opened.append(truth)
     return evaluate(made.instances(entry.found), truth, iou=entry.iou, name=entry.name, **made.at)
 
 
 PLANNERS: Mapping[str, Callable[[Any, _Made], Plan]] = {
+    "existing": _existing,
     "label": _label,
     "split": _split,
     "link": _link,
@@ -287,37 +310,41 @@ def _check_outputs(plan: Plan, opened: list[Volume]) -> None:
         raise ConfigError(f"the run would write its own result over {min(lost)}, which it reads; rename it")
 
 
-def _semantic(run_file: RunFile, made: _Made) -> tuple[Plan, Volume]:
+def _semantic(run_file: RunFile, made: _Made) -> Plan:
     """The semantic volume: planned by a network, or one that exists."""
     given, there = run_file.segment, run_file.semantic
     if given is not None:
         options = given.model_dump(exclude={"segmenter", "block", "roi_nm", "mask"})
         within = given.roi_nm if given.mask is None else open_volume(given.mask)
         at: dict[str, Any] = {**made.at, "block": given.block or run_file.block, "into": made.into}
-        plan = segment(made.raw, given.segmenter, within=within, **at, **options)
-        return plan, plan.output
-    if there is None:
-        raise ConfigError("give either 'segment' or 'semantic'")
-    raw = made.raw
-    found = _on_voxels(there.path, there.level, raw, "semantic", there.missing_chunks)
+        return segment(made.raw, given.segmenter, within=within, **at, **options)
+    assert there is not None
+    found = _on_voxels(made, there.path, there.level, "semantic", there.missing_chunks)
     classes = tuple((there.classes or dict(found.classes)).items())
-    semantic = replace(found, kind="label", classes=classes, source=raw.url)
-    about = (("classes", classes),)
-    products = (Product("raw", raw.name, raw), Product("semantic", semantic.name, semantic, about))
-    return Plan((), work_folder(run_file.work), semantic, products), semantic
+    raw = made.intensities
+    source = found.source if raw is None else raw.url
+    semantic = replace(found, kind="label", classes=classes, source=source)
+    products = (Product("semantic", semantic.name, semantic, (("classes", classes),)),)
+    return Plan((), work_folder(run_file.work), semantic, products)
 
 
-def _on_voxels(path: str, level: int | None, raw: Volume, what: str, missing_chunks: str = "error") -> Volume:
-    """A label image whose voxels are those of the image; `what` needs it."""
-    level = raw.level if level is None else level
+def _on_voxels(made: _Made, path: str, level: int | None, what: str, missing_chunks: str = "error") -> Volume:
+    """A label image, opened, whose voxels are those of the image; `what` needs it."""
+    frame = made.frame
+    if level is None and frame is not None:
+        level = frame.level
     found = open_volume(path, level=level, missing_chunks=missing_chunks)
-    if found.shape != raw.shape or any(
-        abs(a - b) > SAME_VOXEL * b for a, b in zip(found.voxel_nm, raw.voxel_nm, strict=True)
-    ):
-        raise ConfigError(
-            f"{found.url} level {level} has {found.shape} voxels of {found.voxel_nm} nm, the image "
-            f"{raw.shape} of {raw.voxel_nm} nm: choose the level of {what!r} that matches, or mend "
-            "its scale"
-        )
-    # Rounded sizes are those of the image, so that operations find all volumes on the same voxels.
-    return replace(found, voxel_nm=raw.voxel_nm)
+    if frame is not None:
+        first = frame.url if made.run_file.input is None else "the image"
+        if found.shape != frame.shape or any(
+            abs(a - b) > SAME_VOXEL * b for a, b in zip(found.voxel_nm, frame.voxel_nm, strict=True)
+        ):
+            raise ConfigError(
+                f"{found.url} level {found.level} has {found.shape} voxels of {found.voxel_nm} nm, {first} "
+                f"{frame.shape} of {frame.voxel_nm} nm: choose the level of {what!r} that matches, or mend "
+                "its scale"
+            )
+        # Rounded sizes are those of the image, so that operations find all volumes on the same voxels.
+        found = replace(found, voxel_nm=frame.voxel_nm)
+    made.opened.append(found)
+    return found

@@ -42,6 +42,8 @@ def test_relative_paths_are_taken_from_the_folder_of_the_file(tmp_path):
     assert found.work == str(tmp_path / "runs/one")
     assert found.semantic.path == "/data/classes.ome.zarr"
     assert found.evaluate[0].truth == str(tmp_path / "truth.ome.zarr")
+    own = read(tmp_path, "work: w\nexisting: [{name: cells, path: cells.ome.zarr}]\n")
+    assert (own.existing[0].path, own.input) == (str(tmp_path / "cells.ome.zarr"), None)
     assert found.label[0].classes == ("mitochondrion", 2)
     assert found.block == (32, 64, 64)
 
@@ -67,7 +69,8 @@ def test_a_parameter_file_of_an_engine_lies_beside_the_run_file(tmp_path):
     "name", sorted(p.name for p in (Path(__file__).parents[1] / "configs").glob("*.yaml"))
 )
 def test_the_examples_can_be_read(name):
-    assert cf.read_run_file(Path(__file__).parents[1] / "configs" / name).label
+    found = cf.read_run_file(Path(__file__).parents[1] / "configs" / name)
+    assert found.label or found.existing
 
 
 BAD = {
@@ -127,7 +130,29 @@ BAD = {
     "two partners": (("to: er, gap", "to: er, other: mitos, gap"), "contacts.0: give either 'to'"),
     "no classes at all": (("semantic:", "#"), "give either 'segment' .a network. or 'semantic'"),
     "an IoU that is no match": (("iou: 0.5", "iou: 0.3"), "evaluate.0.iou: .*greater than or equal to 0.5"),
-    "a network and classes": (("label:", "segment: {model: m}\nlabel:"), "give either 'segment'"),
+    "a network and classes": (
+        ("label:", "segment: {model: m}\nlabel:"),
+        "give either 'segment' .*'semantic' .*, not both",
+    ),
+    "a network and no image": (
+        ("input: {path: raw.ome.zarr, level: 1}", "segment: {model: m}"),
+        "segment: this needs 'input', the image",
+    ),
+    "results into no image": (
+        ("input: {path: raw.ome.zarr, level: 1}", "into_source: true"),
+        "into_source: this needs 'input', the image",
+    ),
+    "a function and no image": (
+        (
+            "input: {path: raw.ome.zarr, level: 1}",
+            "stitch: [{name: found, function: 'a:b', allow_code: true}]",
+        ),
+        r"stitch.0: this needs 'input', the image \(line 2\)",
+    ),
+    "own instances named twice": (
+        ("label:", "existing: [{name: mitos, path: p}]\nlabel:"),
+        "label.0: two label images are called 'mitos'; rename one of them",
+    ),
 }
 
 

@@ -89,7 +89,8 @@ def test_names_that_do_not_fit_are_told_together(run_file):
     )
     assert validate_run(run_file).problems == (
         "label.1: two label images are called 'mitos'; rename one of them (line 10)",
-        "measure.0.instances: 't' refers to instances 'x'; the run makes ['mitos'] (line 16)",
+        "measure.0.instances: 't' refers to instances 'x'; the run makes ['mitos']; bring your "
+        "own by an entry {name: ..., path: ...} under 'existing' (line 16)",
     )
 
 

@@ -75,11 +75,12 @@ def parse(
     if wrong := found.name_problems():
         raise problems_of(where, [placed(place, text, lines) for place, text in wrong])
     paths: dict[str, Any] = {"work": _from(folder, found.work)}
-    paths["input"] = found.input.model_copy(update={"path": _from(folder, found.input.path)})
+    for key in ("input", "semantic"):
+        if part := getattr(found, key):
+            paths[key] = part.model_copy(update={"path": _from(folder, part.path)})
     if found.segment:
         paths["segment"] = _segment_paths(found.segment, folder)
-    if found.semantic:
-        paths["semantic"] = found.semantic.model_copy(update={"path": _from(folder, found.semantic.path)})
+    paths["existing"] = tuple(e.model_copy(update={"path": _from(folder, e.path)}) for e in found.existing)
     paths["link"] = tuple(e.model_copy(update={"slices": _from(folder, e.slices)}) for e in found.link)
     paths["stitch"] = tuple(
         e if e.labels is None else e.model_copy(update={"labels": _from(folder, e.labels)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import PrivateAttr
@@ -12,6 +12,7 @@ from chunkflow_liver.config.sections import (
     Contacts,
     Distance,
     Evaluate,
+    Existing,
     Input,
     Label,
     Link,
@@ -29,6 +30,7 @@ from chunkflow_liver.config.sections import (
 NARROWING_TABLES = ("", "-objects", "-windows", "-cells", "-tests")
 """Ends of the names of what `narrowing` makes."""
 LISTS = (
+    "existing",
     "label",
     "split",
     "link",
@@ -43,6 +45,9 @@ LISTS = (
 )
 """Keys of a run file that hold several entries, in the order in which they are planned."""
 
+OWN = "; bring your own by an entry {name: ..., path: ...} under 'existing'"
+"""What to do where instances are missing."""
+
 Place = tuple[str | int, ...]
 """Keys and numbers that lead to a value of the file."""
 
@@ -50,12 +55,13 @@ Place = tuple[str | int, ...]
 class RunFile(Section):
     """A whole run; every list may be empty."""
 
-    input: Input
+    input: Input | None = None
     work: str
     block: Block | None = None
     into_source: bool = False
     segment: Segment | None = None
     semantic: Semantic | None = None
+    existing: tuple[Existing, ...] = ()
     label: tuple[Label, ...] = ()
     split: tuple[Split, ...] = ()
     link: tuple[Link, ...] = ()
@@ -86,11 +92,9 @@ class RunFile(Section):
 
     def name_problems(self) -> list[tuple[Place, str]]:
         """Every name that does not fit the others, with its place."""
-        found: list[tuple[Place, str]] = []
-        if (self.segment is None) == (self.semantic is None):
-            found.append(((), "give either 'segment' (a network) or 'semantic' (classes that exist)"))
         entries: list[tuple[Place, Any]] = [(("segment",), self.segment)] if self.segment else []
         entries += [((key, i), entry) for key in LISTS for i, entry in enumerate(getattr(self, key))]
+        found = self._images_missing(entries)
         made: set[tuple[str, str]] = set()
         for place, entry in entries:
             for what, ends in makes(entry).items():
@@ -99,11 +103,11 @@ class RunFile(Section):
                         found.append((place, f"two {what} are called {name!r}; rename one of them"))
                     made.add((what, name))
         labels = {e.name for e in self.label} | {e.name for e in self.link} | {e.name for e in self.split}
-        labels |= {e.name for e in self.stitch}
+        labels |= {e.name for e in self.stitch} | {e.name for e in self.existing}
         for i, wish in enumerate(self.refine):
             if wish.instances not in labels:
                 there = f"before it there are {sorted(labels)}"
-                text = f"{wish.name!r} refines instances {wish.instances!r}; {there}"
+                text = f"{wish.name!r} refines instances {wish.instances!r}; {there}{OWN}"
                 found.append((("refine", i, "instances"), text))
             labels.add(wish.name)
         for place, entry in entries:
@@ -111,16 +115,41 @@ class RunFile(Section):
             for key in keys:
                 wanted = getattr(entry, key, None)
                 if wanted is not None and wanted not in labels:
-                    text = f"{entry.name!r} refers to instances {wanted!r}; the run makes {sorted(labels)}"
+                    there = f"the run makes {sorted(labels)}"
+                    text = f"{entry.name!r} refers to instances {wanted!r}; {there}{OWN}"
                     found.append(((*place, key), text))
         return found
+
+    def _images_missing(self, entries: Sequence[tuple[Place, Any]]) -> list[tuple[Place, str]]:
+        """Classes and an image, where an entry needs them and the file gives none."""
+        found: list[tuple[Place, str]] = []
+        needy = next((e.name for _, e in entries if _needs_classes(e)), None)
+        either = "give either 'segment' (a network) or 'semantic' (classes that exist)"
+        if self.segment is not None and self.semantic is not None:
+            found.append(((), f"{either}, not both"))
+        elif self.segment is None and self.semantic is None and needy is not None:
+            found.append(((), f"{either}: {needy!r} needs classes"))
+        if self.input is None:
+            readers = [place for place, e in entries if isinstance(e, Segment) or _has(e, "function")]
+            readers += [("into_source",)] if self.into_source else []
+            found += [(place, "this needs 'input', the image") for place in readers]
+        return found
+
+
+def _needs_classes(entry: Any) -> bool:
+    """Whether an entry takes classes, not instances alone."""
+    return isinstance(entry, Label | Split) or _has(entry, "to") or _has(entry, "of")
+
+
+def _has(entry: Any, key: str) -> bool:
+    return getattr(entry, key, None) is not None
 
 
 def makes(entry: Any) -> dict[str, tuple[str, ...]]:
     """Ends of the names of what an entry makes, by what it is."""
     images, maps, tables = "label images", "distance images", "tables"
     match entry:
-        case Segment() | Label() | Link():
+        case Segment() | Existing() | Label() | Link():
             return {images: ("",)}
         case Split():
             return {images: ("", "-blocks"), tables: ("-seams",)}

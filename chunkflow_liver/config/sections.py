@@ -104,6 +104,15 @@ class Semantic(Section):
     missing_chunks: Literal["error", "fill"] = "error"
 
 
+class Existing(Section):
+    """Instances that exist already, which other entries name like those that the run makes."""
+
+    name: Name
+    path: str
+    level: Index | None = None
+    missing_chunks: Literal["error", "fill"] = "error"
+
+
 class Label(Section):
     """Instances of one or more classes."""
 

@@ -84,6 +84,8 @@ class Volume:
         The voxels that were looked at, where those are not all: others are 0 and mean nothing.
     ids : bool
         Whether it is read as labels: a negative one is an error then.
+    called : str or None
+        Name that a run file gives an image that exists, instead of the end of its path.
     """
 
     url: str
@@ -107,11 +109,12 @@ class Volume:
     quantum_nm: float | None = None
     region: Box | None = None
     ids: bool = False
+    called: str | None = None
 
     @property
     def name(self) -> str:
-        """Last segment of the group's path without '.ome.zarr'."""
-        return self.url.rsplit("/", 1)[-1].removesuffix(".zarr").removesuffix(".ome")
+        """Last segment of the group's path without '.ome.zarr', unless it is called something else."""
+        return self.called or self.url.rsplit("/", 1)[-1].removesuffix(".zarr").removesuffix(".ome")
 
     @property
     def box(self) -> Box:

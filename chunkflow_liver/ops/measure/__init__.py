@@ -119,7 +119,9 @@ def measure(
     wholes = {feature: WHOLE[feature] for feature in features if feature in WHOLE}
     imaged = [f for known in (groups, wholes) for f, group in known.items() if group.image]
     if imaged and raw is None:
-        raise ConfigError(f"features {imaged} measure intensities: give the image as 'raw'")
+        raise ConfigError(
+            f"features {imaged} measure intensities: give the image as 'raw' ('input' in a run file)"
+        )
     chosen = Settings.of(settings or {})
     options = plain(chosen)
     inputs = (instances,) if raw is None else (instances, raw)
