@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import h5py
 import mrcfile
 import nibabel
@@ -218,3 +220,24 @@ def test_another_conversion_to_the_same_place_is_refused(before, after, named, s
     with pytest.raises(JournalError, match=rf"was written by a different plan: .*{named}"):
         done(cf.convert(slices, target, **options | after))
     assert contents(target) == made
+
+
+def test_ids_that_another_program_left_unmarked_become_labels(tmp_path, voxels):
+    """The refusal of an image of ids names the command that makes labels of it, and the command works."""
+    ids = voxels.astype(np.uint64) << np.uint64(20)
+    foreign = cf.write_volume(tmp_path / "ids.ome.zarr", ids, voxel_nm=VOXEL_NM, kind="label")
+    metadata = tmp_path / "ids.ome.zarr" / "zarr.json"
+    found = json.loads(metadata.read_text())
+    del found["attributes"]["ome"]["image-label"]
+    metadata.write_text(json.dumps(found))
+    with pytest.raises(InputError, match="holds uint64 voxels; an image must be one of") as refused:
+        cf.open_volume(foreign.url)
+    _, command = str(refused.value).split("make labels of them: chunkflow-liver ")
+    words = command.split()
+    assert words[0] == "convert"
+    assert words[3:] == ["--labels", "--voxel-nm", "40", "6", "5"]
+    with pytest.raises(InputError, match=r"name it \('0'.*\), as in .*/0"):
+        cf.convert(foreign.url, tmp_path / "labels.ome.zarr", voxel_nm=VOXEL_NM, kind="label")
+    plan = cf.convert(words[1], tmp_path / "labels.ome.zarr", voxel_nm=VOXEL_NM, kind="label")
+    cf.run(plan, progress=False)
+    np.testing.assert_array_equal(cf.open_volume(tmp_path / "labels.ome.zarr").read(), ids)

@@ -63,7 +63,7 @@ def convert(
     ] = None,
     ome_version: Annotated[str, typer.Option(help="0.5 (zarr v3, shards) or 0.4 (zarr v2).")] = "0.5",
     allow_gaps: Annotated[
-        bool, typer.Option("--allow-gaps", help="Missing slice numbers become zeros.")
+        bool, typer.Option("--allow-gaps", help="Slice numbers and chunks that are missing become zeros.")
     ] = False,
     allow_overlaps: Annotated[
         bool, typer.Option("--allow-overlaps", help="Voxels in several masks get the class named first.")

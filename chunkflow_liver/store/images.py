@@ -188,7 +188,15 @@ def _dtype_problems(volume: Volume, dtype: np.dtype[Any], is_label: bool) -> lis
     if volume.dtype in known:
         return []
     what = "labels" if is_label else "an image"
-    return [f"level {volume.level} holds {dtype} voxels; {what} must be one of {', '.join(known)}"]
+    found = f"level {volume.level} holds {dtype} voxels; {what} must be one of {', '.join(known)}"
+    if volume.dtype not in LABEL_DTYPES:
+        return [found]
+    z, y, x = volume.voxel_nm
+    # Many programs write ids without the mark `image-label`.
+    return [
+        f"{found}; if they are ids of objects, make labels of them: chunkflow-liver convert "
+        f"{volume.url}/{volume.path} labels.ome.zarr --labels --voxel-nm {z:g} {y:g} {x:g}"
+    ]
 
 
 def _selection_problems(

@@ -191,7 +191,8 @@ def _in_order(names: Sequence[str], folder: str, allow_gaps: bool) -> list[str]:
         raise InputError(
             f"{folder} holds {len(names)} slices numbered {span[0]} to {span[-1]}, but "
             f"{len(span) - len(names)} numbers are missing: {_ranges(by_number, span)}; add the "
-            f"files, renumber them, or pass allow_gaps=True for slices of zeros (up to {MAX_GAP})"
+            f"files, renumber them, or pass allow_gaps=True (--allow-gaps) for slices of zeros "
+            f"(up to {MAX_GAP})"
         )
     return [by_number.get(n, "") for n in span]
 

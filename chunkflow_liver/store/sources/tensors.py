@@ -81,7 +81,8 @@ class ChunkedFolder:
         except (ValueError, OSError, RuntimeError) as err:
             raise ChunkError(
                 f"{self.path} cannot be read in the box {box}: {err}; a chunk is missing or "
-                "damaged: copy the volume again, or pass allow_gaps=True if absent chunks are empty"
+                "damaged: copy the volume again, or pass allow_gaps=True (--allow-gaps) if absent chunks are "
+                "empty"
             ) from err
         return np.array(data.reshape(box.shape), dtype=self.dtype, order="C")
 
@@ -213,7 +214,10 @@ def _only_array(root: Path) -> Path:
             found = _json(root / name)
             found = found.get("attributes", found)
             if "multiscales" in found or "ome" in found:
-                raise InputError(f"{root} is an OME-Zarr image already; use open_volume")
+                raise InputError(
+                    f"{root} is an OME-Zarr image already: use it as it is; to convert one of its arrays, "
+                    f"name it ({_listed(root)}), as in {root / '0'}"
+                )
     arrays = _arrays(root)
     if len(arrays) != 1:
         raise InputError(f"{root} holds {len(arrays)} arrays, so one must be named; it has {_listed(root)}")
