@@ -41,10 +41,17 @@ def test_the_largest_voxel_side_across_a_line():
 
 def test_round_a_branch_point_the_width_is_that_of_the_sphere_inside():
     """Spheres of 30 nm: up to 45 nm from the branch point sections count no more than 60 nm."""
-    branch, line = lines([90.0] * 10 + [50.0], 30, (3, 1))
+    inscribed = [30.0] * 5 + [45.0] * 5 + [25.0]
+    branch, line = lines([90.0] * 10 + [50.0], inscribed, (3, 1))
     assert width_profile(branch, line).tolist() == pytest.approx([60] * 5 + [90] * 5 + [50])
-    branch, line = lines([90.0] * 10 + [50.0], 30, (1, 1))
+    branch, line = lines([90.0] * 10 + [50.0], inscribed, (1, 1))
     assert width_profile(branch, line).tolist() == pytest.approx([90] * 10 + [50])
+
+
+def test_a_flat_branch_is_no_wider_where_it_comes_out():
+    """Sections of 90 nm with spheres of 60 nm inside, and of 200 nm where they reach into other branches."""
+    branch, line = lines([200.0] * 3 + [90.0] * 8, 30, (3, 1))
+    assert width_profile(branch, line).tolist() == pytest.approx([90] * 11)
 
 
 def test_half_the_largest_width_is_left_out_at_tips():

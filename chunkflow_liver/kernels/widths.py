@@ -28,15 +28,19 @@ def width_profile(branch: Branch, line: Centreline) -> Array:
     -------
     ndarray of shape (n,), float64
         Diameter of the circle with the area of the cross-section, in nm; round a branch point, where
-        sections reach into the other branches, of the largest sphere inside if that is smaller.
+        sections reach into the other branches, at most that of the largest sphere inside, times what
+        the one is of the other where the branch comes out (more than 1 in a flat branch).
 
     """
     width = branch.width_nm
     for node, end in ((branch.start, 0), (branch.stop, -1)):
         if line.degree[node] > 2:
             reach = _JUNCTION * branch.inscribed_nm[end]
-            close = np.abs(branch.position_nm - branch.position_nm[end]) <= reach
-            width = np.where(close, np.minimum(width, 2 * branch.inscribed_nm), width)
+            away = np.abs(branch.position_nm - branch.position_nm[end])
+            out = int(np.where(away > reach, away, np.inf).argmin())
+            sphere = 2 * branch.inscribed_nm
+            flat = max(1.0, width[out] / max(sphere[out], 1e-9)) if (away > reach).any() else 1.0
+            width = np.where(away <= reach, np.minimum(width, flat * sphere), width)
     return width
 
 
