@@ -47,6 +47,16 @@ def test_pictures_have_the_sides_of_the_tissue(finished):
                 assert p.bar / 600 == pytest.approx(p.bar_nm / row.view.size_nm[1])
 
 
+def test_black_and_white_are_those_of_all_planes(tmp_path, finished):
+    """The planes in the middle lie in a dark wall; tissue beside it is not burnt out."""
+    array = np.full((40, 40, 40), 100, np.uint8)
+    array[:, ::2] = 60
+    array[20] = array[:, 20] = array[:, :, 20] = 3
+    raw = cf.write_volume(tmp_path / "raw.ome.zarr", array, voxel_nm=(8, 8, 8))
+    drawn = pictures(replace(read_work(finished), products=(Product("raw", "raw", raw),)))
+    assert (drawn.black, drawn.white) == (3, 100)
+
+
 def test_a_plane_shows_the_voxels_under_its_pixels(tmp_path):
     array = np.random.default_rng(2).integers(0, 9, (6, 10, 7), dtype=np.uint8)
     volume = cf.write_volume(tmp_path / "a.ome.zarr", array, voxel_nm=VOXEL_NM)

@@ -259,6 +259,7 @@ def _plane(narrow: Columns, row: int, neck: Neck, images: Images) -> Example:
         axis.set_axis_off()
         _arrows(axis, size, neck.tangent[list(axes)], width)
         bar, edge = scale_bar_nm(size[1]), 0.04 * size[0]
+        axis.plot([edge, edge + bar], [size[0] - edge] * 2, color="black", linewidth=6, solid_capstyle="butt")
         axis.plot([edge, edge + bar], [size[0] - edge] * 2, color="white", linewidth=4, solid_capstyle="butt")
         behind = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "boxstyle": "round"}
         place = (edge + bar / 2, size[0] - 1.8 * edge)
@@ -289,6 +290,8 @@ def side_plane(tangent: np.ndarray[Any, Any]) -> str:
 
 def _arrows(axis: Any, size: tuple[float, float], along: np.ndarray[Any, Any], width_nm: float) -> None:
     """Two arrows from outside onto the sides of the neck in the middle, across its centre line."""
+    from matplotlib.patheffects import withStroke
+
     straight = along / max(float(np.linalg.norm(along)), 1e-9)
     across = np.array([-straight[1], straight[0]])
     for side in (-1, 1):
@@ -300,7 +303,13 @@ def _arrows(axis: Any, size: tuple[float, float], along: np.ndarray[Any, Any], w
             "",
             tuple(tip[::-1]),
             tuple(tail[::-1]),
-            arrowprops={"arrowstyle": "-|>", "color": "white", "linewidth": 2, "mutation_scale": 16},
+            arrowprops={
+                "arrowstyle": "-|>",
+                "color": "white",
+                "linewidth": 2,
+                "mutation_scale": 16,
+                "path_effects": [withStroke(linewidth=4, foreground="black")],
+            },
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import math
 from collections.abc import Sequence
@@ -141,7 +142,7 @@ def pictures(work: Work) -> Pictures:
     found.worked = next((p.handle for p in work.products if isinstance(p.handle, Volume)), None)
     chosen = views(found.frame, [*pyramids, *([raw] if raw else [])], SHARES)
     if raw:
-        _contrast(raw, chosen[0], found)
+        _contrast(raw, [view for depths in chosen for view in depths], found)
     for at_depths in chosen:
         rows = [_row(view, raw, found) for view in at_depths]
         found.planes.append((at_depths[0].plane, rows))
@@ -213,14 +214,18 @@ def _under(work: Work, product: Product) -> tuple[Volume, ...]:
     return ()
 
 
-def _contrast(raw: Sequence[Volume], depths: Sequence[View], found: Pictures) -> None:
-    """One black and one white point for all pictures: 0.5 and 99.5 % of the middle plane."""
-    try:
-        values, inside = read_plane(raw, depths[len(depths) // 2])
-    except ChunkflowLiverError:
-        return
-    picked = values[inside].astype(np.float64)
-    picked = picked[np.isfinite(picked)]
+def _contrast(raw: Sequence[Volume], planes: Sequence[View], found: Pictures) -> None:
+    """One black and one white point for all pictures: 0.5 and 99.5 % of all planes that are shown.
+
+    A single plane may lie in a wall, in padding, or be a bad slice.
+    """
+    values = []
+    for view in planes:
+        # A plane that cannot be read is told of where it is drawn.
+        with contextlib.suppress(ChunkflowLiverError):
+            plane, inside = read_plane(raw, view)
+            values.append(plane[inside & np.isfinite(plane)].astype(np.float64))
+    picked = np.concatenate(values) if values else np.zeros(0)
     if picked.size:
         found.black, found.white = (float(v) for v in np.percentile(picked, [0.5, 99.5]))
 
