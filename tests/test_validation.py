@@ -11,6 +11,7 @@ from strategies import command, write
 import chunkflow_liver as cf
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.pipeline import plan_run
+from chunkflow_liver.store import images
 from chunkflow_liver.store.images import numbers_absent
 from chunkflow_liver.validation import validate_run
 
@@ -142,3 +143,16 @@ def test_an_image_says_which_of_its_classes_have_no_voxel(tmp_path):
     assert code == 0
     assert "no voxel of ['er', 'lipid'], no problem found" in said
     assert "no voxel" not in command("validate", volume.url)[1]
+
+
+def test_an_image_of_instances_says_how_many_ids_it_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "MANY", 30)
+    ids = np.arange(4 * 12 * 9, dtype=np.uint64).reshape(4, 12, 9) + 2**60
+    ids[0, 0, :5] = 0
+    volume = write(tmp_path, ids, "ids", kind="label", chunks=(1, 5, 4))
+    code, said, _ = command("validate", volume.url, "--deep")
+    assert (code, f"label image, 427 ids, largest {2**60 + 431}, (4, 12, 9) voxels" in said) == (0, True)
+    assert "label image, instances or classes without names, (4" in command("validate", volume.url)[1]
+    np.testing.assert_array_equal(images.numbers_in(volume), np.unique(ids)[1:])
+    few = write(tmp_path, (ids % 4).astype(np.uint8), "few", kind="label")
+    assert "label image, 3 ids or class numbers: 1, 2, 3, (4" in command("validate", few.url, "--deep")[1]

@@ -27,6 +27,7 @@ from chunkflow_liver.errors import ConfigError
 
 if TYPE_CHECKING:
     from chunkflow_liver.engine.plan import Plan
+    from chunkflow_liver.store.volume import Volume
 
 
 @app.command()
@@ -125,13 +126,27 @@ def validate(
 
     _tell(problems_of(path, deep=deep))
     volume = open_volume(path)
-    what = volume.kind if volume.kind == "image" else f"label image, classes {dict(volume.classes)}"
+    what = volume.kind if volume.kind == "image" else f"label image, {_numbers(volume, deep)}"
     absent = numbers_absent(volume, dict(volume.classes).values())[0] if deep else set()
     empty = [name for name, number in volume.classes if number in absent]
     typer.echo(
         f"{path}: {what}, {volume.shape} voxels of {volume.voxel_nm} nm, {volume.dtype}, "
         f"{volume.levels} level(s), {f'no voxel of {empty}, ' if empty else ''}no problem found"
     )
+
+
+def _numbers(volume: Volume, deep: bool) -> str:
+    """What the numbers of a label image are: named classes, else, if `deep`, those that voxels have."""
+    from chunkflow_liver.store.images import MOST_NUMBERS, numbers_in
+
+    if any(number for _, number in volume.classes):
+        return f"classes {dict(volume.classes)}"
+    if not deep:
+        return "instances or classes without names"
+    there = numbers_in(volume)
+    if len(there) > MOST_NUMBERS:
+        return f"{len(there)} ids, largest {int(there[-1])}"
+    return f"{len(there)} ids or class numbers: {', '.join(str(int(n)) for n in there) or 'none'}"
 
 
 def _tell(problems: Sequence[str]) -> None:

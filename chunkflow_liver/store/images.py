@@ -17,10 +17,13 @@ from chunkflow_liver.geometry import Box, Nm, Zyx
 from chunkflow_liver.store.location import absolute, is_local, join, open_store, store_errors
 from chunkflow_liver.store.ngff import SPACE, ImageMetadata, array_problems, read_image
 from chunkflow_liver.store.volume import IMAGE_DTYPES, LABEL_DTYPES, Volume
+from chunkflow_liver.xp import Array
 
 MOST_RATIO = 1.5
 MOST_NUMBERS = 20
 """Of the numbers in a label image so many are told."""
+MANY = 1 << 20
+"""So many numbers are gathered before they are sorted."""
 
 
 def open_volume(
@@ -263,6 +266,19 @@ def numbers_absent(volume: Volume, numbers: Iterable[int]) -> tuple[set[int], li
         left -= seen
         seen = set(heapq.nsmallest(MOST_NUMBERS, seen - {0}))
     return left, sorted(seen)
+
+
+def numbers_in(volume: Volume) -> Array:
+    """All numbers but 0 that voxels of a label image have, sorted, read write unit by write unit."""
+    held = np.zeros(0, volume.dtype)
+    waiting: list[Array] = []
+    for box in _write_boxes(volume):
+        waiting.append(np.unique(volume.read(box)))
+        # Joined when as many wait as are held: each number is sorted a few times, whatever the boxes.
+        if sum(map(len, waiting)) > max(len(held), MANY):
+            held, waiting = np.unique(np.concatenate([held, *waiting])), []
+    held = np.unique(np.concatenate([held, *waiting]))
+    return held[held != 0]
 
 
 def classes_absent(volume: Volume) -> tuple[list[str], list[int]]:
