@@ -108,8 +108,9 @@ def meetings(
         Voxels of a cell, number of cells, and how many of them lie before the first voxel, along (z, y, x).
     inside : tuple of ndarray
         `begins` and `entries` of `cell_loops.fill_cells`.
-    offsets : ndarray of shape (K, 3), int64
-        From the cell of a voxel to those that may hold what it meets, near ones first.
+    offsets : ndarray of shape (K, 4), int64
+        From the cell of a voxel to those that may hold what it meets, near ones first: along (z, y, x), and
+        in the order of cells.
     metric : tuple
         Size of a voxel along (z, y, x), and the largest squared gap.
     found : tuple of ndarray of shape (R,)
@@ -164,7 +165,7 @@ def meetings(
         )
         near = held = 0
         for k in range(len(offsets)):
-            there = home + (offsets[k, 0] * cells[1] + offsets[k, 1]) * cells[2] + offsets[k, 2]
+            there = home + offsets[k, 3]
             number = inside[0][there + 1] - inside[0][there]
             if number == 0:
                 continue
@@ -320,17 +321,19 @@ def _nearest_sites(
         while g >= 0:
             e = groups[g, 0]
             if groups[g, 1] <= farthest:
-                for c in range(e, e + entries[4, e]):
-                    apart[c - e] = _square(
-                        max(entry_z[c] - high[0], low[0] - entry_z[c]),
-                        max(entry_y[c] - high[1], low[1] - entry_y[c]),
-                        max(entry_x[c] - high[2], low[2] - entry_x[c]),
+                stop = e + entries[4, e]
+                group_z, group_y, group_x = entry_z[e:stop], entry_y[e:stop], entry_x[e:stop]
+                for c in range(stop - e):
+                    apart[c] = _square(
+                        max(group_z[c] - high[0], low[0] - group_z[c]),
+                        max(group_y[c] - high[1], low[1] - group_y[c]),
+                        max(group_x[c] - high[2], low[2] - group_x[c]),
                         lengths,
                     )
-                for c in range(e, e + entries[4, e]):
+                for c in range(stop - e):
                     # It is overwritten if it is too far, which takes no branch.
-                    site_z[end], site_y[end], site_x[end] = entry_z[c], entry_y[c], entry_x[c]
-                    end += apart[c - e] <= farthest
+                    site_z[end], site_y[end], site_x[end] = group_z[c], group_y[c], group_x[c]
+                    end += apart[c] <= farthest
             g = groups[g, 3]
         if end > begin:
             slots[labels, 0], slots[labels, 1], slots[labels, 2] = slots[s, 0], begin, end

@@ -55,6 +55,7 @@ class Search:
         offsets = np.stack(np.meshgrid(*(np.arange(-f, f + 1) for f in far), indexing="ij"), -1)
         bound = ((np.maximum((abs(offsets) - 1) * size, 0) * unit.voxel) ** 2).sum(axis=-1)
         offsets = offsets[bound <= limit][np.argsort(bound[bound <= limit], kind="stable")]
+        offsets = np.column_stack([offsets, offsets @ (cells[1] * cells[2], cells[2], 1)])
         return cls(labels, (z, y, x), (size, cells, far), around, inside, offsets, (unit.voxel, limit))
 
     def met(self, at: Array, some: Array, known: Array | None) -> Met:
