@@ -124,3 +124,50 @@ def test_contact_sites_lie_on_the_classes_that_touch(tmp_path):
     assert "c: contact sites (yellow) on the classes" in cf.report(tmp_path / "work").read_text(
         encoding="utf-8"
     )
+
+
+def test_touching_parents_and_tables_of_one_pair_are_told_apart(tmp_path):
+    """Two gaps of one pair; a class image in the place of the raw one; two cells with unequal ER."""
+    array = np.zeros((6, 12, 24), np.uint8)
+    array[2:4, 2:6, 2:6], array[2:4, 2:6, 14:18] = 2, 2
+    array[:, 6, 2:6], array[:, 9:11, 14:20] = 1, 1
+    cells = np.ones(array.shape, np.uint8)
+    cells[:, :, 12:] = 5
+    volume, at = write(tmp_path, array), {"work": tmp_path / "work"}
+    parents = write(tmp_path, cells, "cells", kind="label")
+    mitos = cf.label(volume, classes=["mitochondrion"], name="mitos", **at)
+    plan = mitos + cf.measure(mitos.output, name="table", **at)
+    for name, gap in (("touching", 0), ("near", 30)):
+        plan += cf.contacts(mitos.output, volume, to="er", gap_nm=gap, name=name, **at)
+    profile = {"to": "er", "cap_nm": 60, "shells_nm": [20, 40], "parents": parents}
+    plan += cf.profiles(mitos.output, volume, name="p", **profile, **at)
+    plan += cf.distance(volume, to="er", cap_nm=100, name="far", **at)
+    grey = (array == 1).astype(np.uint8)
+    raw = cf.write_volume(tmp_path / "raw.ome.zarr", grey, voxel_nm=volume.voxel_nm)
+    classes = Product("semantic", "classes", volume)
+    plan = replace(plan, products=(Product("raw", "raw", raw), classes, *plan.products))
+    cf.run(plan, progress=False)
+    page = cf.report(plan).read_text(encoding="utf-8").replace("\u202f", " ")
+    assert re.search(r"50 % of the mitochondria touch ER\.", page)
+    assert "pairs that touch" in page
+    assert "within 0 nm" not in page
+    for name in ("touching", "near"):
+        assert f"<h3>mitos and ER ({name})</h3>" in page
+    share = (array == 1).mean()
+    assert f"{100 * share:.1f} % of the volume is ER itself" in page
+    figure = page[page.index("in each of cells (p-parent-shells)") :].partition("</figure>")[0]
+    assert "cells 1<" in figure
+    assert "cells 5<" in figure
+    assert "in each of 2 cells." in figure
+
+
+def test_an_image_of_few_bright_voxels_is_not_black_as_white(tmp_path):
+    array = np.zeros((3, 40, 40), np.uint8)
+    array[1, 3, 3] = 200
+    volume, at = write(tmp_path, (array > 0).astype(np.uint8) * 2), {"work": tmp_path / "work"}
+    raw = cf.write_volume(tmp_path / "raw.ome.zarr", array, voxel_nm=volume.voxel_nm)
+    mitos = cf.label(volume, classes=["mitochondrion"], name="mitos", **at)
+    plan = replace(mitos, products=(Product("raw", "raw", raw), *mitos.products))
+    cf.run(plan, progress=False)
+    page = cf.report(plan).read_text(encoding="utf-8")
+    assert "Pictures show 0 as black and 200 as white" in page

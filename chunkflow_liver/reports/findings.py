@@ -19,7 +19,7 @@ from chunkflow_liver.reports.samples import choose, fits, levels_of, surface, to
 from chunkflow_liver.reports.scores import evaluated_text, mean_scores
 from chunkflow_liver.reports.slices import Layer, Pictures, css
 from chunkflow_liver.reports.tables import Shown, Stored, extreme_rows, extremes, first_rows, stored
-from chunkflow_liver.reports.words import length, number, one, percent, several
+from chunkflow_liver.reports.words import length, near_to, number, one, percent, several
 from chunkflow_liver.reports.work import Work
 from chunkflow_liver.store.ngff_write import PALETTE
 from chunkflow_liver.store.volume import Volume
@@ -76,7 +76,8 @@ def findings(work: Work, drawn: Pictures) -> Findings:
             found.galleries.append(shown)
     for table in tables.get("contact table", []):
         _contacts(table, work, tables.get("instance table", []), found)
-    for layer in drawn.layers:
+    # Classes first: their shares are counted in more voxels than distances are.
+    for layer in sorted(drawn.layers, key=lambda layer: layer.kind != "semantic"):
         try:
             if layer.kind == "distance":
                 _distance(layer, _subjects(work, drawn), found)
@@ -175,14 +176,14 @@ def _contacts(table: Stored, work: Work, instances: Sequence[Stored], found: Fin
         a == b and own is not None and other is not None and np.array_equal(np.unique(own), np.unique(other))
     )
     pairs = table.rows // 2 if mutual else table.rows
-    facts = [(number(pairs), f"pairs within {length(gap)}")]
+    facts = [(number(pairs), f"pairs within {length(gap)}" if gap != 0 else "pairs that touch")]
     if own is not None:
         touching = len(np.unique(own))
         if known and known.rows:
             share = percent(touching / known.rows)
             whom = "another of them" if mutual else one(b)
-            found.sentences.append(f"{share} of the {subject} come within {length(gap)} of {whom}.")
-            found.facts.append((share, f"come within {length(gap)} of {whom}"))
+            found.sentences.append(f"{share} of the {subject} {near_to(gap, whom, 'come')}.")
+            found.facts.append((share, near_to(gap, whom, "come")))
             facts.append((share, f"of the {subject} have a contact"))
         else:
             facts.append((number(touching), f"objects of {a} have a contact"))
@@ -203,7 +204,7 @@ def _contacts(table: Stored, work: Work, instances: Sequence[Stored], found: Fin
                         log=True,
                         name=f"contact{len(found.figures)}",
                     ),
-                    f"Surface of {a} within {length(gap)} of {one(b)}, one value per pair. Areas "
+                    f"Surface of {a} {near_to(gap, one(b))}, one value per pair. Areas "
                     "are those of the smooth surface that the voxels stand for.",
                 )
             )
@@ -212,7 +213,7 @@ def _contacts(table: Stored, work: Work, instances: Sequence[Stored], found: Fin
         columns = [c for c in table.names if c != "label_b" or b in partners]
         order = extreme_rows(table, "area_a_um2")
         largest = extremes(table, order, columns, title="The largest contacts")
-    found.contacts.append((f"{a} and {one(b)}", facts, largest))
+    found.contacts.append((f"{a} and {one(b)} ({table.product.name})", facts, largest))
 
 
 def _subjects(work: Work, drawn: Pictures) -> list[Layer]:
@@ -254,6 +255,9 @@ def _distance(layer: Layer, instances: Sequence[Layer], found: Findings) -> None
             inexact += int(((arrays[-1] == 0) & (distance > 0)).sum())
     to, width = one(layer.to), edges[1] - edges[0]
     outside = max(1, total - inside)
+    shares = found.shares.get(layer.to, [])
+    # Of two images of classes it is not known which one the distance is to.
+    itself = shares[0] if len(shares) == 1 else inside / total
     series = [Bars(edges, 100 * everywhere / outside, GREY)]
     legend = [(f"tissue outside {to}", GREY)]
     if other and n_surface:
@@ -268,9 +272,10 @@ def _distance(layer: Layer, instances: Sequence[Layer], found: Findings) -> None
                 y=f"share per {width:g} nm (%)",
                 name=f"distance{len(found.figures)}",
             ),
-            f"{percent(inside / total)} of the volume is {to} itself; "
+            f"{percent(itself)} of the volume is {to} itself; "
             f"{percent(beyond / total)} lies beyond the cap of {length(layer.cap_nm)}. "
-            f"Counted {sample.text}" + (" (coarse levels blur distances)." if sample.level else "."),
+            f"Distances were counted {sample.text}"
+            + (" (coarse levels blur distances)." if sample.level else "."),
             tuple(legend),
         )
     )
@@ -351,6 +356,6 @@ def _raw_values(work: Work, drawn: Pictures, caption: list[str]) -> Any:
         return None
     values = np.concatenate(parts)
     caption.append(f"Voxels {sample.text}.")
-    if drawn.grey:
+    if drawn.grey and drawn.white > drawn.black:
         caption.append(f"Pictures show {number(drawn.black)} as black and {number(drawn.white)} as white.")
     return values[np.isfinite(values)]

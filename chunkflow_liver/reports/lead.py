@@ -11,7 +11,7 @@ import numpy as np
 from chunkflow_liver.kernels.windows import Near
 from chunkflow_liver.ops.narrowing.tables import LEAST
 from chunkflow_liver.reports.examples import Columns
-from chunkflow_liver.reports.words import length, number, one, percent
+from chunkflow_liver.reports.words import length, near_to, number, one, percent
 
 
 @dataclass(frozen=True)
@@ -90,18 +90,18 @@ def lead(
     name: str, narrow: Columns, objects: Columns, tests: Columns, about: dict[str, Any], seen: Compared
 ) -> Lead:
     """What one table of narrowings says about contact at them; `about` holds its settings."""
-    to, gap = one(str(about.get("to", "er"))), length(float(about["gap_nm"]))
+    to, gap_nm = one(str(about.get("to", "er"))), float(about["gap_nm"])
     total = int((objects["narrowings"] > 0).sum())
     if not seen.objects:
         return Lead(
             f" None can be tested for {to}.",
             sentences=[
-                f"No object with a narrowing, and surface elsewhere, comes within {gap} of {to}: there is "
-                "nothing to test."
+                f"No object with a narrowing, and surface elsewhere, {near_to(gap_nm, to, 'comes')}: "
+                "there is nothing to test."
             ],
         )
     found = (
-        f"at narrowings {percent(seen.here)} of the surface lies within {gap} of {to}, {seen.where} "
+        f"at narrowings {percent(seen.here)} of the surface {near_to(gap_nm, to, 'lies')}, {seen.where} "
         f"{percent(seen.there)}"
     )
     # With the unit once.

@@ -18,7 +18,7 @@ from chunkflow_liver.reports.lead import Compared, compared, lead
 from chunkflow_liver.reports.renderings import CONTACT, NECK
 from chunkflow_liver.reports.slices import Pictures, css
 from chunkflow_liver.reports.tables import Shown, first_rows, stored
-from chunkflow_liver.reports.words import length, number, one, percent
+from chunkflow_liver.reports.words import length, near_to, number, one, percent
 from chunkflow_liver.reports.work import Work
 
 MOST_LINES = 150
@@ -167,7 +167,7 @@ def _paired(narrow: Columns, about: dict[str, Any], seen: Compared, made: Narrow
         return
     order = np.argsort(near - other, kind="stable")
     shown = order[np.unique(np.linspace(0, every - 1, min(MOST_LINES, every)).astype(int))]
-    to, gap = one(str(about.get("to", "er"))), length(float(about["gap_nm"]))
+    to = one(str(about.get("to", "er")))
 
     def draw(figure: Any) -> None:
         axes = figure.add_subplot()
@@ -194,8 +194,8 @@ def _paired(narrow: Columns, about: dict[str, Any], seen: Compared, made: Narrow
         "paired",
         f"{to} at narrowings and {seen.where}",
         sketch(draw, name=f"{made.name}p"),
-        f"One line per narrowing: the share of the surface within {gap} of {to}, in the window at the "
-        f"narrowing and {against}.{some} Thick: the means in the text, each of the "
+        f"One line per narrowing: the share of the surface {near_to(float(about['gap_nm']), to)}, in the "
+        f"window at the narrowing and {against}.{some} Thick: the means in the text, each of the "
         f"{number(seen.objects)} objects with the mean of its narrowings."
         + (f" {number(left)} narrowings are on objects that have no contact{without}." if left else ""),
         ("more at the narrowing", css(CONTACT)),

@@ -217,7 +217,8 @@ def _under(work: Work, product: Product) -> tuple[Volume, ...]:
 def _contrast(raw: Sequence[Volume], planes: Sequence[View], found: Pictures) -> None:
     """One black and one white point for all pictures: 0.5 and 99.5 % of all planes that are shown.
 
-    A single plane may lie in a wall, in padding, or be a bad slice.
+    A single plane may lie in a wall, in padding, or be a bad slice. Where both points are equal (labels,
+    few bright voxels) they are the extremes.
     """
     values = []
     for view in planes:
@@ -228,6 +229,8 @@ def _contrast(raw: Sequence[Volume], planes: Sequence[View], found: Pictures) ->
     picked = np.concatenate(values) if values else np.zeros(0)
     if picked.size:
         found.black, found.white = (float(v) for v in np.percentile(picked, [0.5, 99.5]))
+        if found.black == found.white:
+            found.black, found.white = float(picked.min()), float(picked.max())
 
 
 def _row(view: View, raw: Sequence[Volume] | None, found: Pictures) -> Row:

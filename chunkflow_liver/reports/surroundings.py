@@ -12,7 +12,7 @@ from chunkflow_liver.reports.figures import Bars, even_edges, histogram, log_edg
 from chunkflow_liver.reports.findings import Figure, Findings
 from chunkflow_liver.reports.slices import css
 from chunkflow_liver.reports.tables import Stored, first_rows, stored
-from chunkflow_liver.reports.words import length, number, one, percent
+from chunkflow_liver.reports.words import length, near_to, number, one, percent
 from chunkflow_liver.reports.work import Work
 from chunkflow_liver.store.ngff_write import PALETTE
 
@@ -63,7 +63,7 @@ def _objects(table: Stored, found: Findings) -> None:
             or histogram(
                 [bars], x="share of the surface (%)", y="objects", name=f"share{len(found.figures)}"
             ),
-            f"Surface of each of {a} within {length(float(table.about['gap_nm']))} of {b}: "
+            f"Surface of each of {a} {near_to(float(table.about['gap_nm']), b)}: "
             f"{number(len(touching))} of {number(len(share))} objects have some, their median is "
             f"{percent(float(np.median(touching)))}.",
         )
@@ -111,8 +111,16 @@ def _shells(table: Stored, found: Findings) -> None:
     a, b = _pair(table)
     shells = np.unique(end)
     edges = np.concatenate([np.unique(start)[:1], shells])
-    sums = [(inside[end == e].sum(), total[end == e].sum()) for e in shells]
-    bars = Bars(edges, np.array([100 * part / whole for part, whole in sums]), COLOUR)
+
+    def around(chosen: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        part, whole = (np.array([n[chosen & (end == e)].sum() for e in shells]) for n in (inside, total))
+        share: np.ndarray[Any, Any] = np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+        return 100 * share
+
+    if table.product.name.endswith("-parent-shells"):
+        _parent_shells(table, edges, around, found)
+        return
+    bars = Bars(edges, around(np.ones(len(end), bool)), COLOUR)
     shares = found.shares.get(str(table.about.get("b")), [])
     # Of two images of classes it is not known which one this is about.
     everywhere = shares[0] if len(shares) == 1 else None
@@ -133,6 +141,37 @@ def _shells(table: Stored, found: Findings) -> None:
                 else f"; of the whole volume, {a} included, it is {percent(everywhere)}."
             ),
             () if everywhere is None else (("around", COLOUR), ("whole volume (dashed)", "currentColor")),
+        )
+    )
+
+
+def _parent_shells(
+    table: Stored,
+    edges: np.ndarray[Any, Any],
+    around: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]],
+    found: Findings,
+) -> None:
+    """The same shells in each parent: over all of them they are the figure of the instances."""
+    label, total = _columns(table, "label", "voxels")
+    a, b = _pair(table)
+    parents, row = np.unique(label, return_inverse=True)
+    inside = parents > 0
+    most = np.argsort(-np.bincount(row, total)[inside], kind="stable")[: len(PALETTE)]
+    shown = np.sort(parents[inside][most])
+    series = [
+        Bars(edges, around(label == parent), css(PALETTE[i]), filled=False) for i, parent in enumerate(shown)
+    ]
+    some = "" if len(shown) == inside.sum() else f" (the {len(shown)} with most of them)"
+    of = one(str(table.about.get("parents", "parents")))
+    found.figures.append(
+        Figure(
+            f"{b} around {a}, in each of {of} ({table.product.name})",
+            histogram(
+                series, x="distance (nm)", y="share of the shell (%)", name=f"shells{len(found.figures)}"
+            ),
+            f"Share of {b} in the voxels around {a}, by distance from the nearest one, in each of "
+            f"{number(int(inside.sum()))} {of}{some}.",
+            tuple((f"{of} {parent}", css(PALETTE[i])) for i, parent in enumerate(shown)),
         )
     )
 

@@ -76,6 +76,13 @@ def length(nm: float) -> str:
     return f"{nm:g}{THIN}nm" if nm < 1000 else f"{nm / 1000:g}{THIN}µm"
 
 
+def near_to(gap_nm: float, whom: str, verb: str = "") -> str:
+    """'[verb] within 30 nm of whom'; without a gap, that they touch. The verb: come, comes or lies."""
+    if gap_nm != 0:
+        return f"{verb} within {length(gap_nm)} of {whom}".strip()
+    return f"{'touching' if not verb else 'touch' if verb == 'come' else 'touches'} {whom}"
+
+
 def by(values: Any, unit: str = "") -> str:
     """Sides of a box as 'a × b × c', with the unit once."""
     return f"{THIN}×{THIN}".join(f"{v:g}" for v in values) + (f"{THIN}{unit}" if unit else "")
