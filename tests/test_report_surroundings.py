@@ -159,6 +159,8 @@ def test_touching_parents_and_tables_of_one_pair_are_told_apart(tmp_path):
     assert "cells 1<" in figure
     assert "cells 5<" in figure
     assert "in each of 2 cells." in figure
+    assert "Median over the surface of each of mitos;" in page
+    assert "Median over the surface of mitos in each of cells;" in page
 
 
 def test_an_image_of_few_bright_voxels_is_not_black_as_white(tmp_path):

@@ -93,13 +93,20 @@ def _profile(table: Stored, found: Findings) -> None:
     a, b = _pair(table)
     cap = float(table.about["cap_nm"])
     near = middle[np.isfinite(middle)]
+    parents = table.product.name.endswith("-parents")
+    whose = f"{a} in each of {one(str(table.about.get('parents')))}" if parents else f"each of {a}"
     edges = even_edges(0.0, cap)
     bars = Bars(edges, np.histogram(near, edges)[0], COLOUR)
     found.figures.append(
         Figure(
             f"Distance of surfaces to {b} ({table.product.name})",
-            histogram([bars], x="median distance (nm)", y="objects", name=f"profile{len(found.figures)}"),
-            f"Median over the surface of each of {a}; {number(len(middle) - len(near))} of "
+            histogram(
+                [bars],
+                x="median distance (nm)",
+                y="parents" if parents else "objects",
+                name=f"profile{len(found.figures)}",
+            ),
+            f"Median over the surface of {whose}; {number(len(middle) - len(near))} of "
             f"{number(len(middle))} lie beyond the cap of {length(cap)}. "
             f"{percent(float(np.nanmean(exact)))} of the surface is certain, whatever is outside the volume.",
         )
