@@ -102,7 +102,8 @@ class _Problems:
         except _NotPlanned:
             pass
         except ChunkflowLiverError as err:
-            self.found.append((place, err))
+            if not self.run_file.is_quiet(place):
+                self.found.append((place, err))
 
     def texts(self) -> list[str]:
         return [self.run_file.at(place, str(err)) for place, err in self.found]

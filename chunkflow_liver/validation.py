@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from chunkflow_liver.config import LISTS, Place, RunFile, read_run_file
+from chunkflow_liver.config import LISTS, Place, RunFile, read_parts
 from chunkflow_liver.engine.plan import Plan
 from chunkflow_liver.engine.run import check_devices
 from chunkflow_liver.errors import ChunkflowLiverError, ConfigError
@@ -37,13 +37,15 @@ def validate_run(path: str | Path, *, deep: bool = False) -> Validation:
     deep : bool
         Also read every chunk of the images that the run reads, and look for classes without a voxel.
     """
+    problems: list[str] = []
     try:
-        run_file = read_run_file(path)
-        plan = plan_run(run_file)
+        run_file, problems = read_parts(path)
+        plan = None if run_file is None else plan_run(run_file)
     except ChunkflowLiverError as err:
         several = err.problems if isinstance(err, ConfigError) else ()
-        return Validation(0, several or (str(err),))
-    problems: list[str] = []
+        return Validation(0, (*problems, *(several or (str(err),))))
+    if run_file is None or plan is None or problems:
+        return Validation(0, tuple(problems))
     checks: tuple[Callable[[Plan], None], ...] = (Plan.check, check_devices)
     for check in checks:
         try:

@@ -92,6 +92,7 @@ def test_names_that_do_not_fit_are_told_together(run_file):
         "label.1: two label images are called 'mitos'; rename one of them (line 10)",
         "measure.0.instances: 't' refers to instances 'x'; the run makes ['mitos']; bring your "
         "own by an entry {name: ..., path: ...} under 'existing' (line 16)",
+        "evaluate.0: 'check' compares 'er-parts'; this run makes ['mitos', 'semantic'] (line 18)",
     )
 
 
@@ -156,3 +157,38 @@ def test_an_image_of_instances_says_how_many_ids_it_has(tmp_path, monkeypatch):
     np.testing.assert_array_equal(images.numbers_in(volume), np.unique(ids)[1:])
     few = write(tmp_path, (ids % 4).astype(np.uint8), "few", kind="label")
     assert "label image, 3 ids or class numbers: 1, 2, 3, (4" in command("validate", few.url, "--deep")[1]
+
+
+def test_mistakes_of_every_kind_are_told_together(run_file, listing):
+    """A missing key, an unknown one, names that do not fit, files that are not there: each with its line."""
+    change(
+        run_file,
+        ("work: work\n", ""),
+        ("label:\n  - {name: mitos, classes: [mitochondrion]}", "label:\n  - {name: mitos, colour: red}"),
+        ("classes: [er]", "classes: [golgi]"),
+        ("    cap_nm: 50\n", "    cap_mn: 50\n  - {name: d, to: nucleus, cap_nm: 50}\n"),
+        ("evaluate:", "measure:\n  - {name: t, instances: mitos}\n  - {name: u, instances: x}\nevaluate:"),
+        ("truth: semantic", "truth: nowhere"),
+    )
+    before = listing()
+    told = validate_run(run_file).problems
+    assert [p.split(":")[0] for p in told] == [
+        "work",
+        "label.0.colour",
+        "distance.0.cap_nm",
+        "distance.0.cap_mn",
+        "measure.1.instances",
+        "label.1",
+        "distance.1",
+        "evaluate.0",
+    ]
+    ends = [re.search(r"\(line (\d+)\)$", p) for p in told]
+    assert [int(e[1]) if e else 0 for e in ends] == [0, 8, 11, 13, 17, 9, 14, 19]
+    assert listing() == before
+
+
+@pytest.mark.parametrize(("key", "more"), [("input", set()), ("semantic", {"evaluate"})])
+def test_what_needs_a_broken_image_is_not_told(run_file, key, more):
+    change(run_file, ("truth: semantic", "truth: nowhere"))
+    change(run_file, (f"{key}:", f"{key}:\n  colour: red\n#") if key == "input" else ("  path:", "  pth:"))
+    assert {p.split(":")[0].split(".")[0] for p in validate_run(run_file).problems} == {key} | more

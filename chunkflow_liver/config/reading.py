@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from chunkflow_liver.config.mending import Mended, mended
 from chunkflow_liver.config.run_file import Place, RunFile, placed
 from chunkflow_liver.config.sections import Segment
 from chunkflow_liver.errors import ConfigError
@@ -45,6 +46,17 @@ def read_run_file(path: str | Path) -> RunFile:
     ConfigError
         If it cannot be read; lists every problem with its place in the file.
     """
+    return _whole(str(path), *read_parts(path))
+
+
+def read_parts(path: str | Path) -> tuple[RunFile | None, list[str]]:
+    """What is right in the run file at `path`, as far as it can be told, and every problem with its place.
+
+    Raises
+    ------
+    ConfigError
+        If it holds no keys and values.
+    """
     file = Path(path)
     if not file.is_file():
         raise ConfigError(f"no run file at {file}")
@@ -60,20 +72,49 @@ def read_run_file(path: str | Path) -> RunFile:
         raise ConfigError(f"{file} is nested too deeply to be a run file") from err
     if not isinstance(content, dict):
         raise ConfigError(f"{file} must hold keys and values, got {type(content).__name__}")
-    return parse(content, file.parent, str(file), dict(_lines(node)))
+    return _parts(content, file.parent, str(file), dict(_lines(node)))
 
 
 def parse(
     content: dict[str, Any], folder: Path, where: str, lines: Mapping[Place, int] | None = None
 ) -> RunFile:
     """A run file from a mapping; relative paths are taken from `folder`, `lines` say where values stand."""
-    lines = lines or {}
+    return _whole(where, *_parts(content, folder, where, lines or {}))
+
+
+def _whole(where: str, found: RunFile | None, problems: Sequence[str]) -> RunFile:
+    if found is None or problems:
+        raise problems_of(where, problems)
+    return found
+
+
+def _parts(
+    content: dict[str, Any], folder: Path, where: str, lines: Mapping[Place, int]
+) -> tuple[RunFile | None, list[str]]:
+    problems: list[str] = []
+    left: Mended | None = Mended(content)
     try:
         found = RunFile.model_validate(content)
     except ValidationError as err:
-        raise problems_of(where, [placed(*_problem(dict(e)), lines) for e in err.errors()]) from err
-    if wrong := found.name_problems():
-        raise problems_of(where, [placed(place, text, lines) for place, text in wrong])
+        problems = [placed(*_problem(dict(e)), lines) for e in err.errors()]
+        left = mended(content, [e["loc"] for e in err.errors()])
+        try:
+            found = RunFile.model_validate(None if left is None else left.content)
+        except ValidationError:
+            return None, problems
+    assert left is not None
+    found = _with_paths(found, folder)
+    found.remember(where, lines)
+    found.stand_in(left.quiet, left.moved)
+    problems += [found.at(p, text) for p, text in found.name_problems() if not found.is_quiet(p)]
+    if problems:
+        # What the whole file would be told follows from what is told already.
+        found.stand_in(left.quiet | {()}, left.moved)
+    return found, problems
+
+
+def _with_paths(found: RunFile, folder: Path) -> RunFile:
+    """The run file with relative paths taken from `folder`."""
     paths: dict[str, Any] = {"work": _from(folder, found.work)}
     for key in ("input", "semantic"):
         if part := getattr(found, key):
@@ -91,9 +132,7 @@ def parse(
         m.model_copy(update={"settings": _from(folder, m.settings)}) if isinstance(m.settings, str) else m
         for m in found.measure
     )
-    found = found.model_copy(update=paths)
-    found.remember(where, lines)
-    return found
+    return found.model_copy(update=paths)
 
 
 def problems_of(where: str, texts: Sequence[str]) -> ConfigError:

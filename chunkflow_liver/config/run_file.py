@@ -77,10 +77,19 @@ class RunFile(Section):
 
     _file: str = PrivateAttr(default="the run file")
     _lines: Mapping[Place, int] = PrivateAttr(default_factory=dict)
+    _moved: Mapping[Place, Place] = PrivateAttr(default_factory=dict)
+    _quiet: frozenset[Place] = PrivateAttr(default=frozenset())
 
     def remember(self, file: str, lines: Mapping[Place, int]) -> None:
         """Which file this is, and where in it every entry stands."""
         self._file, self._lines = file, lines
+
+    def stand_in(self, quiet: frozenset[Place], moved: Mapping[Place, Place]) -> None:
+        """That this is the rest of a file with mistakes: places to be silent of, entries that moved."""
+        self._quiet, self._moved = quiet, moved
+
+    def is_quiet(self, place: Place) -> bool:
+        return place in self._quiet
 
     @property
     def file(self) -> str:
@@ -88,6 +97,7 @@ class RunFile(Section):
 
     def at(self, place: Place, text: str) -> str:
         """`text` with the place in the file that it is about."""
+        place = (*self._moved.get(place[:2], place[:2]), *place[2:])
         return placed(place, text, self._lines)
 
     def name_problems(self) -> list[tuple[Place, str]]:
