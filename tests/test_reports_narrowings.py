@@ -256,3 +256,14 @@ def test_a_figure_that_a_new_page_does_not_show_is_removed(finished, tmp_path, m
     gone = before - {p.name for p in (tmp_path / "figures").iterdir()}
     assert len(gone) == 1
     assert all(name.startswith("necks-object-") for name in gone)
+
+
+def test_a_table_of_an_earlier_version_is_said_to_be_one(finished, tmp_path):
+    path = finished / "tables/necks-tests.parquet"
+    table, written = pq.read_table(path), path.read_bytes()
+    try:
+        pq.write_table(table.drop_columns(["unpaired"]), path)
+        page = cf.report(finished, to=tmp_path / "page.html").read_text()
+    finally:
+        path.write_bytes(written)
+    assert "table &#39;necks-tests&#39; is of an earlier version and has no column &#39;unpaired&#39;" in page

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from chunkflow_liver.engine.plan import Product
-from chunkflow_liver.errors import ChunkflowLiverError
+from chunkflow_liver.errors import ChunkflowLiverError, InputError
 from chunkflow_liver.reports.examples import Columns, Example, enrichment, examples
 from chunkflow_liver.reports.figures import INK, bare, even_edges, inline, sketch
 from chunkflow_liver.reports.findings import Figure
@@ -79,15 +79,21 @@ def narrowings(work: Work, drawn: Pictures) -> list[Narrowed]:
     return found
 
 
-def _columns(work: Work, name: str) -> Columns:
+def _columns(work: Work, name: str, newest: str) -> Columns:
+    """The columns of a table; one of an earlier version, without the `newest`, is said to be that."""
     product = next(p for p in work.products if p.name == name and p.kind.startswith("narrowing"))
     table = pq.read_table(stored(product).path)
+    if newest not in table.column_names:
+        raise InputError(
+            f"table {name!r} is of an earlier version and has no column {newest!r}; run its stage anew"
+        )
     return {n: table.column(n).to_numpy(zero_copy_only=False) for n in table.column_names}
 
 
 def _narrowings(product: Product, work: Work, drawn: Pictures, made: Narrowed) -> None:
     about = dict(product.about)
-    narrow, objects = (_columns(work, product.name + part) for part in ("", "-objects"))
+    narrow = _columns(work, product.name, "resolved")
+    objects = _columns(work, f"{product.name}-objects", "too_large")
     large = objects["label"][objects["too_large"]]
     total, with_any = len(objects["label"]) - len(large), int((objects["narrowings"] > 0).sum())
     share = percent(with_any / total) if total else "–"
@@ -115,7 +121,7 @@ def _narrowings(product: Product, work: Work, drawn: Pictures, made: Narrowed) -
                 "and how thin they are is not known. They count in the tests; as examples others go first."
             )
     if "near_density" in narrow:
-        tests = _columns(work, f"{product.name}-tests")
+        tests = _columns(work, f"{product.name}-tests", "unpaired")
         compare = compared(narrow, tests, with_cells=bool(objects["cell"].any()))
         said = lead(product.name, narrow, objects, tests, about, compare)
         made.answer += said.answer
