@@ -55,6 +55,22 @@ def arm_with_one(rng, axes, voxel_nm):
     return mask, [(line[:arm][np.abs(away[:arm] - 400).argmin()], 110.0)]
 
 
+@pytest.mark.parametrize("voxel_nm", VOXELS)
+@pytest.mark.parametrize("seed", range(4))
+def test_cavities_make_no_narrowing(voxel_nm, seed):
+    """Holes in a segmentation, of one voxel and of several, on the centre line and beside it."""
+    _, line = straight(1200.0, turned(seed))
+    mask, line = tube(line, 150.0, voxel_nm)
+    holed = mask.copy()
+    for share, beside, half in ((0.3, 0, 0), (0.5, 60, 0), (0.7, 30, 1)):
+        at = ((line[int(share * len(line))] + beside * turned(seed)[1]) // voxel_nm).astype(int)
+        holed[tuple(slice(a - half, a + half + 1) for a in at)] = False
+    assert 1 < (mask ^ holed).sum() <= 29
+    assert len(found_in(holed, voxel_nm)["width_nm"]) == 0
+    whole, found = (centreline(m, voxel_nm).branches for m in (mask, holed))
+    np.testing.assert_array_equal(found[0].area_nm2, whole[0].area_nm2)
+
+
 def test_known_necks_are_found_with_place_and_width():
     """Recall and precision 0.95 or more, place within 2 voxels, width within 1."""
     right = wrong = missed = 0

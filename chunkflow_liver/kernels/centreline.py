@@ -10,6 +10,7 @@ import numpy as np
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Nm
+from chunkflow_liver.kernels.holes import background
 from chunkflow_liver.kernels.sections import Sections, at_points, pitch_nm, sections, signed_nm
 from chunkflow_liver.kernels.tracing import largest_part, near, trace
 from chunkflow_liver.xp import Array, on_host
@@ -122,7 +123,8 @@ def centreline(mask: Array, voxel_nm: Nm, *, prune: float = 0.75) -> Centreline:
     ----------
     mask : ndarray of shape (Z, Y, X), bool
         The object; what lies outside the array is taken as background. Of several parts (26
-        neighbours) the one with most voxels counts, the first of equal ones.
+        neighbours) the one with most voxels counts, the first of equal ones. Background that it
+        encloses (6 neighbours) counts as object: a cavity does not make it narrow.
     voxel_nm : tuple of float
         Voxel size along (z, y, x), in nm.
     prune : float
@@ -164,7 +166,9 @@ def centreline(mask: Array, voxel_nm: Nm, *, prune: float = 0.75) -> Centreline:
         raise InputError(
             f"a centre line needs an object in a volume, got {int(mask.sum())} voxels in {mask.shape}"
         )
-    signed = signed_nm(np.pad(largest_part(mask), 1), voxel_nm)
+    # The space around comes first; what else is background is enclosed.
+    spaces, _ = background(np.pad(largest_part(mask), 1))
+    signed = signed_nm(spaces != 1, voxel_nm)
     paths = trace(signed, voxel_nm)
     coarse = float(np.linalg.norm(paths.size))
     lines: list[_Line] = []
