@@ -139,7 +139,13 @@ def _shares(length: int, turns: Array, reach: int) -> Array:
 
 @compiled
 def _walk(
-    flat: Array, voxels: Array, begin: Array, ways: tuple[Array, Array], shares: Array, chords: Array
+    flat: Array,
+    voxels: Array,
+    begin: Array,
+    turn: int,
+    ways: tuple[Array, Array],
+    shares: Array,
+    chords: Array,
 ) -> Array:
     """Add what outlines have on one side of the faces, walked step by step in turns, to their chords.
 
@@ -149,9 +155,9 @@ def _walk(
     looks, turns = ways
     look_ahead, look_beside = looks[0], looks[1]
     step, after = turns[0], turns[1]
-    at, way, label = voxels.copy(), begin.copy(), np.empty(len(voxels), np.int32)
+    at, way, label = np.empty_like(voxels), np.empty_like(voxels), np.empty(len(voxels), np.int32)
     for i in range(len(voxels)):
-        label[i] = flat[voxels[i]]
+        at[i], way[i], label[i] = voxels[i], begin[i] + turn, flat[voxels[i]]
     for k in range(len(shares)):
         share = shares[k]
         for i in range(len(voxels)):
@@ -192,27 +198,27 @@ def _areas(
     """
     squares, shares = even
     owner, way = outlines
-    n = 0
-    lanes = np.empty(len(way), np.int64)
-    for i in range(len(way)):
-        lanes[n] = i
-        n += squares[way[i] >> 2]
-    lanes = lanes[:n]
-    slopes, chords = np.empty(len(way)), np.zeros(n, np.int64)
-    at = voxels[owner[lanes]]
-    ends = (
-        _walk(flat, at, way[lanes], ways, shares, chords),
-        _walk(flat, at, way[lanes] + 12, ways, shares, chords),
+    many = 0
+    lanes, at, begin = (
+        np.empty(len(way), np.int64),
+        np.empty(len(way), np.int64),
+        np.empty(len(way), np.int64),
     )
-    for n in range(len(lanes)):
+    for i in range(len(way)):
+        lanes[many], at[many], begin[many] = i, voxels[owner[i]], way[i]
+        many += squares[way[i] >> 2]
+    chords, slopes = np.zeros(many, np.int64), np.full(len(way), np.nan)
+    forth = _walk(flat, at[:many], begin[:many], 0, ways, shares, chords)
+    back = _walk(flat, at[:many], begin[:many], 12, ways, shares, chords)
+    for n in range(many):
         chord_q = (chords[n] + (1 << 31) & 0xFFFFFFFF) - (1 << 31)
-        slopes[lanes[n]] = _rise(chords[n] - chord_q >> 32, chord_q, way[lanes[n]])
-        if max(ends[0][n], ends[1][n]) == _OVER // 4:
-            slopes[lanes[n]] = _slope(flat, at[n], way[lanes[n]], ways, reach)
+        if max(forth[n], back[n]) != _OVER // 4:
+            slopes[lanes[n]] = _rise(chords[n] - chord_q >> 32, chord_q, begin[n])
     totals = np.zeros(len(voxels))
     for i in range(0, len(way), 2):
         for j in range(i, i + 2):
-            if not squares[way[j] >> 2]:
+            # Of voxels that are no squares, and at the end of the volume.
+            if math.isnan(slopes[j]):
                 slopes[j] = _slope(flat, voxels[owner[j]], way[j], ways, reach)
             slopes[j] *= face[way[j], 0]
         root = math.sqrt(1.0 + slopes[i] * slopes[i] + slopes[i + 1] * slopes[i + 1])
@@ -269,9 +275,15 @@ def surface_voxels(
             across = 3 - axis - along
             face[through[side, c], 0] = sizes[axis] / sizes[along]
             face[through[side, c], 1] = sizes[along] * sizes[across]
-    squares = np.array([lengths[0] == lengths[1], lengths[0] == lengths[2], lengths[1] == lengths[2]])
-    length = lengths[1] if squares[0] else lengths[2]
-    squares &= length >= _SHORTEST
+    length = lengths[1] if lengths[0] == lengths[1] else lengths[2]
+    long = length >= _SHORTEST
+    squares = np.array(
+        [
+            long and lengths[0] == lengths[1],
+            long and lengths[0] == lengths[2],
+            long and lengths[1] == lengths[2],
+        ]
+    )
     shares = _shares(max(length, _SHORTEST), ways[1], reach)
     voxels, outlines = np.empty(_BATCH, np.int64), np.empty((2, _BATCH + 12), np.int64)
     count = first = held = 0
