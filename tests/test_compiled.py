@@ -9,6 +9,7 @@ import sys
 
 import numba
 import pytest
+from filelock import FileLock
 
 from chunkflow_liver.kernels import compiled as module
 
@@ -39,20 +40,39 @@ def loops(tmp_path):
     return tmp_path
 
 
-def test_of_several_processes_one_compiles_and_the_others_read(loops):
+def worker(loops):
     path = os.pathsep.join([str(loops), *sys.path])
-    options = {"env": os.environ | {"PYTHONPATH": path, "NUMBA_CACHE_DIR": str(loops / "cache")}}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", CALL], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options
-        )
-        for _ in range(3)
-    ]
-    for worker in workers:
-        worker.stdin.write("\n")
-        worker.stdin.flush()
-    compiled = [int(worker.communicate(timeout=120)[0]) for worker in workers]
+    env = os.environ | {"PYTHONPATH": path, "NUMBA_CACHE_DIR": str(loops / "cache")}
+    return subprocess.Popen(
+        [sys.executable, "-c", CALL], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+    )
+
+
+def begin(process):
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def test_of_several_processes_one_compiles_and_the_others_read(loops):
+    workers = [worker(loops) for _ in range(3)]
+    for each in workers:
+        begin(each)
+    compiled = [int(each.communicate(timeout=120)[0]) for each in workers]
     assert sum(compiled) == 2
+
+
+def test_a_process_waits_while_another_compiles(loops):
+    assert int(worker(loops).communicate("\n", timeout=120)[0]) == 2
+    (lock,) = loops.glob("cache/**/loops.halvings.lock")
+    for kept in (*loops.glob("cache/**/*.nbi"), *loops.glob("cache/**/*.nbc")):
+        kept.unlink()
+    with FileLock(lock):
+        waiting = worker(loops)
+        begin(waiting)
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(timeout=5)
+        assert not list(loops.glob("cache/**/loops.halvings*.nbc"))
+    assert int(waiting.communicate(timeout=120)[0]) == 2
 
 
 def test_loops_that_cannot_be_kept_are_compiled_and_that_is_said_once(monkeypatch, caplog):

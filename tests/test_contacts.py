@@ -11,7 +11,7 @@ from test_surface_areas import voxel_areas
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import BlockGrid, Box
 from chunkflow_liver.kernels import contacts, meetings, tallies
-from chunkflow_liver.kernels.contacts import halo_voxels, near_surface
+from chunkflow_liver.kernels.contacts import MOST_ALONG, halo_voxels, near_surface
 from chunkflow_liver.kernels.squares import Unit, whole_unit
 from chunkflow_liver.kernels.surface_areas import area_step_nm2
 from chunkflow_liver.kernels.tallies import (
@@ -302,3 +302,19 @@ def test_blocks_of_different_shapes_are_refused():
     own, other = np.ones((2, 2, 2), np.uint8), np.ones((2, 2, 3), np.uint8)
     with pytest.raises(InputError, match="read both over one box"):
         next(near_surface(own, other, voxel_nm=VOXEL_NM, gap_nm=9.0, trim=(slice(None),) * 3))
+
+
+def test_a_block_too_long_for_places_is_refused():
+    long = np.zeros((1, 1, MOST_ALONG + 1), np.uint8)
+    with pytest.raises(InputError, match=r"more than 2097149 along an axis; take a smaller block"):
+        next(near_surface(long, long, voxel_nm=VOXEL_NM, gap_nm=9.0, trim=(slice(None),) * 3))
+
+
+def test_far_places_of_a_long_block_are_told_apart():
+    long = np.zeros((1, 1, MOST_ALONG), np.uint8)
+    long[0, 0, [10, 12, -3, -1]] = 1, 2, 3, 4
+    found = near_surface(long, long, voxel_nm=(8, 8, 8), gap_nm=24, trim=(slice(None),) * 3, same=True)
+    pairs = [
+        (int(near.label[v]), int(m)) for near in found for v, m in zip(near.voxel, near.met, strict=True)
+    ]
+    assert sorted(pairs) == [(1, 2), (2, 1), (3, 4), (4, 3)]

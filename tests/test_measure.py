@@ -328,3 +328,15 @@ def test_objects_are_described_as_soon_as_they_are_complete(tmp_path, monkeypatc
         found.append(Path(done(plan).path).read_bytes())
     assert found[0] == found[1]
     assert len(portions) > 5 * len(GROUPS)
+
+
+def test_a_work_folder_with_tables_of_foreign_labels_may_be_moved(tmp_path):
+    foreign = cf.write_volume(
+        tmp_path / "a.ome.zarr", np.eye(4, dtype=np.uint8)[None], voxel_nm=(8, 8, 8), kind="label"
+    )
+    cf.run(cf.measure(foreign, name="a-table", work=tmp_path / "one"), progress=False)
+    (tmp_path / "one").rename(tmp_path / "two")
+    plan = cf.measure(foreign, name="a-table", work=tmp_path / "two")
+    written = Path(plan.output.path).stat().st_mtime_ns
+    cf.run(plan, progress=False)
+    assert Path(plan.output.path).stat().st_mtime_ns == written

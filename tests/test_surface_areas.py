@@ -223,3 +223,15 @@ def test_ids_that_do_not_fit_are_ranked():
     assert walled(labels)[0][1, 1].tolist() == [-1, 0, 3, 1, 2, -1]
     assert walled(labels)[1].tolist() == [5, 2**40, 2**63]
     assert walled(labels.astype(np.uint32))[0][1, 1].tolist() == [-1, 0, 0, 5, 0, -1]
+
+
+@pytest.mark.parametrize("rise", [0.05, 0.2])
+def test_a_plane_of_needles_has_its_area(rise):
+    """Sides of a twentieth of the largest: outlines of 80 faces to either side, in sums that are long."""
+    shape = (220, 3, 220)
+    z, _, x = np.indices(shape)
+    plane = z + rise * x < 100
+    weight = np.zeros(shape)
+    weight[20:-20, :, 90:130] = 1
+    expected = 40 * 8 * 3 * 160 * math.hypot(1, rise)
+    assert total(plane, NEEDLES, weight) == pytest.approx(expected, rel=0.01)

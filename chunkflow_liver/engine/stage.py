@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -223,7 +224,8 @@ def describe(stage: Stage, made: Mapping[str, str], version: str) -> dict[str, A
     """
     found: dict[str, Any] = {
         "function": f"{stage.function.__module__}.{stage.function.__qualname__}",
-        "artefacts": {k: made.get(v.path, v.path) for k, v in stage.artefacts.items()},
+        # One that another plan made, or nobody, by its name in the work folder, which may be moved.
+        "artefacts": {k: made.get(v.path, PurePath(v.path).name) for k, v in stage.artefacts.items()},
         "version": version,
     }
     if isinstance(stage, Fold):

@@ -152,8 +152,8 @@ def centreline(mask: Array, voxel_nm: Nm, *, prune: float = 0.75) -> Centreline:
 
     That a branch counts by how far it leads out of the body, relative to the body's radius there, is the
     idea of erosion thickness [2]_. The body ends where the farthest points of its cross-sections do, by
-    the median of sections around, which a branch does not raise; so edges of flat objects and rims of
-    flat ends are no branches.
+    the median of sections around, which a branch does not raise; so rims of flat ends and
+    most edges of flat objects are no branches; corners of thin sheets may be.
 
     References
     ----------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import logging
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import numba
+from filelock import FileLock
 from numba.core.compiler_lock import global_compiler_lock
 
 P = ParamSpec("P")
@@ -71,8 +71,8 @@ def _one_process_at_a_time(dispatcher: Any, name: str) -> Callable[[Any], Any]:
         # Threads take Numba's own lock first, here as in Numba: two locks in two orders would block both.
         with global_compiler_lock, contextlib.ExitStack() as held:
             # Some network file systems have no locks: there every process compiles for itself.
-            with contextlib.suppress(OSError):
-                fcntl.flock(held.enter_context(path.open("wb")), fcntl.LOCK_EX)
+            with contextlib.suppress(OSError, NotImplementedError):
+                held.enter_context(FileLock(path))
             return compile_now(signature)
 
     return compile_once

@@ -16,6 +16,9 @@ from chunkflow_liver.kernels.squares import Trim, Unit, squares_to, whole_unit
 from chunkflow_liver.kernels.surface_areas import reach_voxels, surface_areas, walled
 from chunkflow_liver.xp import Array, on_host
 
+MOST_ALONG = (1 << 21) - 3
+"""Voxels of a block along an axis: three places, with a wall, share 63 bits (`meeting_loops`)."""
+
 _SLAB = 1 << 18
 
 
@@ -104,7 +107,7 @@ def near_surface(
     ConfigError
         If the gap is negative or not finite.
     InputError
-        If the blocks differ in shape.
+        If the blocks differ in shape, or have more than `MOST_ALONG` voxels along an axis.
 
     Notes
     -----
@@ -116,7 +119,7 @@ def near_surface(
     The area is that of `surface_areas`.
 
     An exact transform of `other` gives the gap to the nearest object, whatever the gap. Where a
-    voxel can meet several objects, all runs of labels within the gap are looked at.
+    voxel can meet several objects, all surface voxels within the gap are looked at, cell by cell.
     """
     halo_voxels(gap_nm, voxel_nm)
     own, other = on_host(own), on_host(other)
@@ -124,6 +127,11 @@ def near_surface(
         raise InputError(
             f"the blocks of the two labellings have shapes {own.shape} and {other.shape}; "
             "read both over one box"
+        )
+    if max(own.shape) > MOST_ALONG:
+        raise InputError(
+            f"a block of {own.shape} voxels, halo included, has more than {MOST_ALONG} along an axis; take a "
+            "smaller block"
         )
     bounds = [s.indices(n)[:2] for s, n in zip(trim, own.shape, strict=True)]
     if not _any(own, bounds):

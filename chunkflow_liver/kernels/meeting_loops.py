@@ -12,7 +12,7 @@ from chunkflow_liver.kernels.compiled import compiled
 from chunkflow_liver.xp import Array
 
 _PART = 21
-"""A place is z * 2**42 + y * 2**21 + x: no block has 2**21 voxels along an axis."""
+"""A place is z * 2**42 + y * 2**21 + x: longer blocks are refused (`contacts.MOST_ALONG`)."""
 
 
 @compiled

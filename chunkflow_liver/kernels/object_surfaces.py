@@ -33,7 +33,7 @@ def area_sums(view: View) -> Sums:
         outlined, values = walled(view.labels[block.read.relative_to(view.block.read).slices])
         for tile in BlockGrid(block.write.relative_to(block.read), _TILE):
             at, area = surface_areas(outlined, (tile.write.start, tile.write.stop), view.voxel_nm)
-            # A step below 2**24 of each voxel: sums are below 2**63.
+            # 2**24 steps of each voxel at most: sums are below 2**63.
             found, of = np.unique(outlined[tuple(at + 1)], return_inverse=True)
             steps = np.zeros(len(found), np.int64)
             np.add.at(steps, of, area)

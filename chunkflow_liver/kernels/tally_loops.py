@@ -44,7 +44,7 @@ def add_meetings(
 
     Notes
     -----
-    Only the hash of a key wraps, which does no harm. Areas of a voxel are below 2**24 (`surface_areas`):
+    Only the hash of a key wraps, which does no harm. Areas of a voxel are 2**24 at most (`surface_areas`):
     2**39 voxels add up without a wrap.
     """
     label, met, square = keys
