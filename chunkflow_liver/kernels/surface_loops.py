@@ -66,7 +66,8 @@ def _slope(flat: Array, voxel: int, way: int, ways: tuple[Array, Array], reach: 
 
     The outline is walked face by face, forwards and backwards at once: both walks wait for memory, not for
     each other. Where the voxel ahead lies in the volume, so does the one beside it. Places count from the
-    first face, in half voxels, and lengths in whole units of which `reach` has 2**13: sums are whole, below 2**57.
+    first face, in half voxels, and lengths in whole units of which `reach` has 2**13: sums are whole, below
+    2**57.
     """
     looks, turns = ways
     label, top = flat[voxel], reach + reach // 4
