@@ -94,13 +94,19 @@ def neck(work: Work, drawn: Pictures, found: pd.DataFrame) -> tuple[Example, Exa
 
 
 def pairs(part: SubFigure, found: pd.DataFrame) -> None:
-    """A line per narrowing: the share of the surface near ER elsewhere on its object, and there."""
+    """A line per narrowing: the share of the surface near ER elsewhere on its object, and there.
+
+    Thick: the mean of objects, as in the report, each with the mean of its narrowings.
+    """
     axes = part.add_subplot()
-    both = 100 * found[["control_density", "near_density"]].dropna().to_numpy().T
-    both = both[:, both.sum(0) > 0]
-    for before, after in both.T:
+    columns = ["control_density", "near_density"]
+    found = found.dropna(subset=columns)
+    found = found[found[columns].sum(axis=1) > 0]
+    for before, after in 100 * found[columns].to_numpy():
         axes.plot([0, 1], [before, after], color=css(CONTACT if after > before else NECK), alpha=0.5)
-    axes.plot([0, 1], both.mean(1), color="black", linewidth=3, marker="o")
+    axes.plot(
+        [0, 1], 100 * found.groupby("label")[columns].mean().mean(), color="black", linewidth=3, marker="o"
+    )
     axes.set_xticks([0, 1], ["elsewhere", "at the narrowing"])
     axes.set_xlim(-0.3, 1.3)
     axes.set_ylim(bottom=0)
