@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import block_functions as functions
 import numpy as np
 import pytest
+from run_files import SHAPE, planned, project_in
 from strategies import VOXEL_NM, components, contents, done, semantic, write
 
 import chunkflow_liver as cf
 from chunkflow_liver.config import parse
 from chunkflow_liver.errors import ConfigError, InputError
-
-SHAPE = (10, 12, 9)
 
 
 @pytest.fixture
@@ -24,29 +20,7 @@ def array():
 
 @pytest.fixture
 def project(tmp_path, array):
-    """An image, its classes, a truth; and the run file that uses them all."""
-    raw = (array.astype(np.uint16) * 100) + 7
-    write(tmp_path, raw, "raw")
-    write(tmp_path, array, "classes", kind="label", classes=[("er", 1), ("mitochondrion", 2)])
-    truth = components(array, 26, [2]).astype(np.uint32)
-    write(tmp_path, truth, "truth", kind="label")
-    return {
-        "input": {"path": "raw.ome.zarr"},
-        "work": "work",
-        "block": [5, 7, 3],
-        "semantic": {"path": "classes.ome.zarr"},
-        "label": [{"name": "mitos", "classes": ["mitochondrion"]}],
-        "measure": [{"name": "mito-table", "instances": "mitos"}],
-        "distance": [{"name": "er-distance", "to": "er", "cap_nm": 30}],
-        "contacts": [
-            {"name": "mito-er", "instances": "mitos", "to": "er", "gap_nm": 10},
-            {"name": "mito-mito", "instances": "mitos", "other": "mitos", "gap_nm": 10},
-        ],
-        "evaluate": [
-            {"name": "check", "found": "mitos", "truth": "truth.ome.zarr", "iou": 0.5},
-            {"name": "classes-check", "found": "classes", "truth": "classes.ome.zarr"},
-        ],
-    }
+    return project_in(tmp_path, array)
 
 
 def test_features_settings_and_parents_reach_the_table(project, tmp_path):
@@ -229,10 +203,6 @@ def test_distances_and_contacts_have_their_options(project, tmp_path):
     assert cf.open_volume(labels / "er-mito").read().max() == len(sites) > 0
 
 
-def planned(folder, content):
-    return cf.plan_run(parse(content, Path(folder), "run.yaml"))
-
-
 def test_a_run_file_gives_what_the_operations_give(project, array, tmp_path):
     plan = planned(tmp_path, project)
     done(plan)
@@ -312,63 +282,6 @@ def test_results_can_join_the_input(version, project, array, tmp_path):
     assert not (tmp_path / "work/results.ome.zarr").exists()
 
 
-@pytest.fixture
-def own(tmp_path, array):
-    """Instances and cells of another program, and a run file without an image and without classes."""
-    ids = components(array, 26, [2]).astype(np.uint64) * 17 + np.where(array == 2, 2**40, 0).astype(np.uint64)
-    cells = np.indices(SHAPE, np.uint16)[1] // 6 * 10 + 10
-    write(tmp_path, ids, "found", kind="label")
-    write(tmp_path, cells.astype(np.uint16), "walls", kind="label")
-    return {
-        "work": "work",
-        "block": [5, 7, 3],
-        "existing": [
-            {"name": "mitos", "path": "found.ome.zarr"},
-            {"name": "cells", "path": "walls.ome.zarr"},
-        ],
-        "measure": [{"name": "t", "instances": "mitos", "parents": "cells", "features": ["basic", "shape"]}],
-        "contacts": [{"name": "c", "instances": "mitos", "other": "cells", "gap_nm": 10}],
-        "narrowing": [{"name": "n", "instances": "mitos", "parents": "cells"}],
-    }
-
-
-def test_own_instances_in_own_cells_need_no_image(own, tmp_path):
-    """Their tables are those of the operations, and the report shows them under their names."""
-    done(planned(tmp_path, own))
-    mitos, cells = (cf.open_volume(tmp_path / f"{name}.ome.zarr") for name in ("found", "walls"))
-    at = {"work": tmp_path / "alone"}
-    plans = [
-        cf.measure(mitos, parents=cells, features=["basic", "shape"], name="t", **at),
-        cf.contacts(mitos, cells, gap_nm=10, name="c", **at),
-        cf.narrowing(mitos, parents=cells, name="n", **at),
-    ]
-    for plan in plans:
-        done(plan)
-    tables = sorted((tmp_path / "alone/tables").glob("*.parquet"))
-    assert len(tables) > 4
-    for path in tables:
-        alone, found = cf.read_table(path), cf.read_table(tmp_path / "work/tables" / path.name)
-        assert repr(found.to_pydict()) == repr(alone.to_pydict()), path.name  # NaN for NaN
-    found = cf.read_table(tmp_path / "work/tables/t.parquet").to_pydict()
-    assert min(found["label"]) > 2**40
-    assert set(found["parent"]) <= {10, 20}
-    assert "intensity_mean" not in found
-    page = cf.report(tmp_path / "work").read_text()
-    assert "mitos" in page
-    assert "found" not in {p["name"] for p in json.loads((tmp_path / "work/products.json").read_text())}
-
-
-def test_own_instances_are_refined_and_compared(own, tmp_path):
-    own |= {"refine": [{"name": "large", "instances": "mitos", "min_volume_um3": 1e-5}], "narrowing": []}
-    own["measure"][0]["instances"] = "large"
-    own["evaluate"] = [{"name": "e", "found": "large", "truth": "found.ome.zarr", "iou": 0.5}]
-    done(planned(tmp_path, own))
-    tables = {p.stem: cf.read_table(p).to_pydict() for p in (tmp_path / "work/tables").glob("*.parquet")}
-    assert tables["e"]["precision"] == [1.0]
-    assert min(tables["large-ids"]["label"]) > 2**40
-    assert len(tables["t"]["label"]) == tables["e"]["found"][0] > 0
-
-
 def test_an_input_of_labels_is_no_raw_image(project, array, tmp_path):
     """Class numbers are not measured as grey values, nor drawn as an image."""
     only = {key: project[key] for key in ("work", "semantic", "label", "measure")}
@@ -384,93 +297,6 @@ def test_an_input_of_labels_is_no_raw_image(project, array, tmp_path):
     wish = only | {"measure": [{"name": "t", "instances": "mitos", "features": ["glcm"]}]}
     with pytest.raises(ConfigError, match=r"measure intensities: give the image as 'raw' \('input' in a run"):
         planned(tmp_path, wish)
-
-
-def refusals():
-    other = {"semantic": {"path": "small.ome.zarr"}}
-    nothing = {name: [] for name in ("label", "measure", "distance", "contacts", "evaluate")}
-    return {
-        "refined before it is there": (
-            {"refine": [{"name": "b", "instances": "a"}, {"name": "a", "instances": "mitos"}]},
-            ConfigError,
-            r"'b' refines instances 'a'; before it there are \['mitos'\]",
-        ),
-        "own instances on other voxels": (
-            {"existing": [{"name": "own", "path": "small.ome.zarr"}]},
-            ConfigError,
-            r"existing.0: .*small.ome.zarr level 0 has \(9, 12, 9\) .*the level of 'own' that matches",
-        ),
-        "own instances on voxels of other own ones": (
-            {
-                **{key: value for key, value in nothing.items() if key != "measure"},
-                "input": None,
-                "semantic": None,
-                "existing": [
-                    {"name": "mitos", "path": "truth.ome.zarr"},
-                    {"name": "own", "path": "small.ome.zarr"},
-                ],
-            },
-            ConfigError,
-            r"small.ome.zarr level 0 has \(9, .*, .*truth.ome.zarr \(10, 12, 9\) of",
-        ),
-        "nothing to do": (nothing, ConfigError, "nothing to do: the run file has neither"),
-        "another shape": (other, ConfigError, r"\(9, 12, 9\) voxels .*, the image \(10, 12, 9\)"),
-        "another voxel size": (
-            {"semantic": {"path": "coarse.ome.zarr"}},
-            ConfigError,
-            r"\(8.0, 8.0, 16.0\) nm, the image .*: choose the level of 'semantic' that matches",
-        ),
-        "no such level": (
-            {"input": {"path": "raw.ome.zarr", "level": 3}},
-            InputError,
-            "has levels 0 to 0, not 3",
-        ),
-        "no such class": (
-            {"distance": [{"name": "d", "to": "golgi", "cap_nm": 3}]},
-            InputError,
-            "no class 'golgi'; it has",
-        ),
-        "unknown results": (
-            {"evaluate": [{"name": "e", "found": "nuclei", "truth": "truth.ome.zarr"}]},
-            ConfigError,
-            r"'e' compares 'nuclei'; this run makes \['classes', 'mitos'\]",
-        ),
-        "a result over its input": (
-            {"distance": [{"name": "raw", "to": "er", "cap_nm": 3}], "work": "."},
-            ConfigError,
-            "would write its own result over .*raw.ome.zarr, which it reads; rename it",
-        ),
-        "a result over the truth": (
-            {
-                "into_source": True,
-                "label": [{"name": "gold"}],
-                "measure": [],
-                "contacts": [],
-                "evaluate": [{"name": "e", "found": "gold", "truth": "raw.ome.zarr/labels/gold", "iou": 0.5}],
-            },
-            ConfigError,
-            "would write its own result over .*labels/gold, which it reads; rename it",
-        ),
-        "labels of a coarse level into the source": (
-            {"into_source": True, "input": {"path": "fine.ome.zarr", "level": 1}},
-            ConfigError,
-            "into_source needs level 0",
-        ),
-    }
-
-
-@pytest.mark.parametrize("case", refusals())
-def test_runs_that_cannot_fit_together_are_refused(case, project, array, tmp_path, listing):
-    write(tmp_path, array[:9], "small", kind="label")
-    write(tmp_path, array, "coarse", kind="label", voxel_nm=(8, 8, 16))
-    write(tmp_path, array, "raw.ome.zarr/labels/gold", kind="label")
-    (tmp_path / "raw.ome.zarr/labels/gold.ome.zarr").rename(tmp_path / "raw.ome.zarr/labels/gold")
-    write(tmp_path, np.ones((4, 300, 8), np.uint8), "fine", voxel_nm=(8, 8, 8))
-    change, error, says = refusals()[case]
-    before = listing()
-    with pytest.raises(error, match=says):
-        planned(tmp_path, project | change)
-    assert listing() == before
 
 
 def test_planning_reads_no_voxels(project, tmp_path, monkeypatch, listing):
