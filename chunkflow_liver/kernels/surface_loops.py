@@ -180,10 +180,7 @@ def _areas(
     flat: Array,
     voxels: Array,
     outlines: Array,
-    ways: tuple[Array, Array],
-    even: tuple[Array, Array],
-    reach: int,
-    face: Array,
+    known: tuple[tuple[Array, Array], Array, Array, int, Array],
     areas: Array,
 ) -> None:
     """Write the area of some voxels, from both outlines through each of their faces.
@@ -192,19 +189,15 @@ def _areas(
     ----------
     outlines : ndarray of shape (2, N), int64
         Number of the voxel and way of each; the two of a face follow each other.
-    even : tuple of ndarray
-        Whether each plane's voxels are squares, and `_shares` of them.
-    face : ndarray of shape (12, 2), float64
-        By way: what slopes count in nm, and the area of the face.
+    known : tuple
+        What `_onward` gives; whether each plane's voxels are squares, and `_shares` of them; the reach; and,
+        by way, what slopes count in nm and the area of the face, (12, 2).
     """
-    squares, shares = even
+    ways, squares, shares, reach, face = known
     owner, way = outlines
     many = 0
-    lanes, at, begin = (
-        np.empty(len(way), np.int64),
-        np.empty(len(way), np.int64),
-        np.empty(len(way), np.int64),
-    )
+    lanes = np.empty(len(way), np.int64)
+    at, begin = np.empty_like(lanes), np.empty_like(lanes)
     for i in range(len(way)):
         lanes[many], at[many], begin[many] = i, voxels[owner[i]], way[i]
         many += squares[way[i] >> 2]
@@ -285,7 +278,7 @@ def surface_voxels(
             long and lengths[1] == lengths[2],
         ]
     )
-    shares = _shares(max(length, _SHORTEST), ways[1], reach)
+    known = (ways, squares, _shares(max(length, _SHORTEST), ways[1], reach), reach, face)
     voxels, outlines = np.empty(_BATCH, np.int64), np.empty((2, _BATCH), np.int64)
     count = first = held = 0
     for z in range(low[0], high[0]):
@@ -311,25 +304,7 @@ def surface_voxels(
                 at[0, count], at[1, count], at[2, count] = z - 1, y - 1, voxel - row - 1
                 count += 1
                 if held > _BATCH - 12:
-                    _areas(
-                        flat,
-                        voxels[: count - first],
-                        outlines[:, :held],
-                        ways,
-                        (squares, shares),
-                        reach,
-                        face,
-                        area[first:count],
-                    )
+                    _areas(flat, voxels[: count - first], outlines[:, :held], known, area[first:count])
                     first, held = count, 0
-    _areas(
-        flat,
-        voxels[: count - first],
-        outlines[:, :held],
-        ways,
-        (squares, shares),
-        reach,
-        face,
-        area[first:count],
-    )
+    _areas(flat, voxels[: count - first], outlines[:, :held], known, area[first:count])
     return count
