@@ -12,10 +12,9 @@ if TYPE_CHECKING:
     from chunkflow_liver.engine.plan import Plan
     from chunkflow_liver.engine.run import run
     from chunkflow_liver.geometry import Box
-    from chunkflow_liver.kernels.clean import Shapes
-    from chunkflow_liver.kernels.narrowing import Neck
-    from chunkflow_liver.kernels.windows import Near
-    from chunkflow_liver.ops.choosing import Keep
+    from chunkflow_liver.kernels.centreline.necks import Neck
+    from chunkflow_liver.kernels.centreline.windows import Near
+    from chunkflow_liver.kernels.instances.smoothing import Shapes
     from chunkflow_liver.ops.contacts import contacts
     from chunkflow_liver.ops.convert import convert, export
     from chunkflow_liver.ops.distance import DistanceOptions, distance
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from chunkflow_liver.ops.phantom import phantom
     from chunkflow_liver.ops.profiles import profiles
     from chunkflow_liver.ops.refine import refine
+    from chunkflow_liver.ops.refine.choosing import Keep
     from chunkflow_liver.ops.segment import segment
     from chunkflow_liver.ops.split import split
     from chunkflow_liver.ops.stitch import stitch
@@ -45,11 +45,11 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "Box": "geometry",
     "DistanceOptions": "ops.distance",
-    "Keep": "ops.choosing",
-    "Near": "kernels.windows",
-    "Neck": "kernels.narrowing",
+    "Keep": "ops.refine.choosing",
+    "Near": "kernels.centreline.windows",
+    "Neck": "kernels.centreline.necks",
     "Plan": "engine.plan",
-    "Shapes": "kernels.clean",
+    "Shapes": "kernels.instances.smoothing",
     "Volume": "store.volume",
     "cluster": "engine.cluster",
     "contacts": "ops.contacts",

@@ -27,10 +27,9 @@ from chunkflow_liver.config.sections import (
 )
 from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.errors import ChunkflowLiverError, ConfigError
-from chunkflow_liver.kernels.clean import Shapes
-from chunkflow_liver.kernels.narrowing import Neck
-from chunkflow_liver.kernels.windows import Near
-from chunkflow_liver.ops.choosing import Keep
+from chunkflow_liver.kernels.centreline.necks import Neck
+from chunkflow_liver.kernels.centreline.windows import Near
+from chunkflow_liver.kernels.instances.smoothing import Shapes
 from chunkflow_liver.ops.contacts import contacts
 from chunkflow_liver.ops.distance import DistanceOptions, distance
 from chunkflow_liver.ops.evaluate import evaluate
@@ -38,11 +37,12 @@ from chunkflow_liver.ops.label import label
 from chunkflow_liver.ops.link import link
 from chunkflow_liver.ops.measure import measure
 from chunkflow_liver.ops.narrowing import narrowing
-from chunkflow_liver.ops.place import work_folder
 from chunkflow_liver.ops.profiles import profiles
 from chunkflow_liver.ops.refine import refine
+from chunkflow_liver.ops.refine.choosing import Keep
 from chunkflow_liver.ops.segment import segment
 from chunkflow_liver.ops.split import split
+from chunkflow_liver.ops.steps.place import work_folder
 from chunkflow_liver.ops.stitch import stitch
 from chunkflow_liver.store.images import open_volume
 from chunkflow_liver.store.volume import Volume

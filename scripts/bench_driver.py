@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.geometry import Block, BlockGrid, Box, zyx
-from chunkflow_liver.ops import blockwise
-from chunkflow_liver.ops.vetoes import refused_links
-from chunkflow_liver.store.spill import SpilledTable
+from chunkflow_liver.ops.steps import blockwise
+from chunkflow_liver.ops.steps.vetoes import refused_links
+from chunkflow_liver.store.scratch.spill import SpilledTable
 
 BLOCK, REACH, CELL = (32, 32, 32), (4, 4, 4), 4
 SIDES = tuple(int(n) for n in os.environ.get("DRIVER_BLOCKS", "5,11,24").split(","))

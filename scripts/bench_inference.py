@@ -21,9 +21,9 @@ import chunkflow_liver as cf
 from chunkflow_liver.engine.execute import kept_memory
 from chunkflow_liver.engine.journal import read_rows
 from chunkflow_liver.geometry import Box, Zyx, zyx
-from chunkflow_liver.segmenters.checkpoint import load_networks
-from chunkflow_liver.segmenters.model_folder import NnunetModel, read_model
-from chunkflow_liver.segmenters.windows import Frame, Placement
+from chunkflow_liver.segmenters.nnunet.checkpoint import load_networks
+from chunkflow_liver.segmenters.nnunet.folder import NnunetModel, read_model
+from chunkflow_liver.segmenters.streaming.windows import Frame, Placement
 
 WORKERS = 2
 MOST_RATIO = 1.10
@@ -335,7 +335,7 @@ def texture(path: Path, shape: Zyx, voxel_nm: tuple[float, float, float] = (8.0,
 
 def unet(folder: Path) -> Path:
     """A folder with random weights of nnU-Net's usual width, window 64^3."""
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/support"))
     from model_folders import write_model_folder
 
     return write_model_folder(

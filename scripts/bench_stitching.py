@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 import chunkflow_liver as cf
-from chunkflow_liver.kernels.downsample import mode
-from chunkflow_liver.kernels.overlap import instance_scores, overlap, variation_of_information
+from chunkflow_liver.kernels.images.downsample import mode
+from chunkflow_liver.kernels.labels.overlap import instance_scores, overlap, variation_of_information
 
 DATA = Path(__file__).resolve().parents[2] / "shared/data"
 Array = np.ndarray[Any, Any]
@@ -236,7 +236,7 @@ def named(found: Array, truth: Array) -> Array:
 
 def panel(ids: Array, seams: list[list[int]]) -> Array:
     """Objects in colours, four pixels per voxel, with walls and, in black, the borders of blocks."""
-    from chunkflow_liver.reports.slices import instance_colours, label_colours
+    from chunkflow_liver.reports.pictures.slices import instance_colours, label_colours
 
     wide = ids.repeat(4, 0).repeat(4, 1)
     rgb = label_colours(wide, instance_colours(np.unique(ids)))[..., :3].copy()

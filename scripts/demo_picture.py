@@ -14,9 +14,9 @@ from matplotlib.figure import Figure, SubFigure
 from PIL import Image
 
 import chunkflow_liver as cf
-from chunkflow_liver.reports.examples import Example, examples
-from chunkflow_liver.reports.renderings import CONTACT, NECK
-from chunkflow_liver.reports.slices import Pictures, css, pictures
+from chunkflow_liver.reports.pictures.examples import Example, examples
+from chunkflow_liver.reports.pictures.renderings import CONTACT, NECK
+from chunkflow_liver.reports.pictures.slices import Pictures, css, pictures
 from chunkflow_liver.reports.work import Work, read_work
 
 INCHES, DPI = (12.0, 7.6), 100

@@ -52,10 +52,10 @@ def ours(what: str, folder: Path) -> dict[str, Any]:
 def kernel(what: str, folder: Path) -> dict[str, Any]:
     """The numbers of an array in memory, to compare with tools that need one."""
     from chunkflow_liver.geometry import Block, Box
-    from chunkflow_liver.kernels.features import Settings, View, runs_ahead
-    from chunkflow_liver.kernels.moments import describe, object_sums
-    from chunkflow_liver.kernels.object_runs import runs_by_object
-    from chunkflow_liver.kernels.shape import describe_shapes, shape_sums
+    from chunkflow_liver.kernels.features.basic import describe, object_sums
+    from chunkflow_liver.kernels.features.groups import Settings, View, runs_ahead
+    from chunkflow_liver.kernels.labels.object_runs import runs_by_object
+    from chunkflow_liver.kernels.shape.pyradiomics_shape import describe_shapes, shape_sums
 
     labels = np.load(folder / "labels.npy")
     size = tuple(json.loads((folder / "about.json").read_text())["voxel_nm"])
@@ -156,7 +156,7 @@ def _extracted(job: tuple[Any, ...]) -> dict[str, float]:
 
 TOOLS: dict[str, tuple[str, Callable[[str, Path], dict[str, Any]], tuple[str, ...]]] = {
     "chunkflow_liver": ("chunkflow-liver", ours, ("chunkflow_liver",)),
-    "kernel": ("chunkflow-liver", kernel, ("chunkflow_liver.kernels.moments",)),
+    "kernel": ("chunkflow-liver", kernel, ("chunkflow_liver.kernels.features.basic",)),
     "cc3d": ("connected-components-3d", cc3d_statistics, ("cc3d",)),
     "skimage": ("scikit-image", skimage_regionprops, ("skimage.measure",)),
     "cellmap-analyze": ("cellmap-analyze", cellmap_analyze, ("pandas", "cellmap_analyze.analyze.measure")),

@@ -11,7 +11,7 @@ from pathlib import Path
 from train_nnunet import Case, Recipe, dice, predict, train
 
 from chunkflow_liver.geometry import Box
-from chunkflow_liver.kernels.phantom import CLASSES, Phantom, render
+from chunkflow_liver.kernels.phantom.volume import CLASSES, Phantom, render
 
 MODEL = Path(__file__).parents[1] / "chunkflow_liver" / "models" / "phantom"
 VOXEL_NM = (40.0, 16.0, 16.0)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import settings
+from places import DATA
 
 from chunkflow_liver.store.create import write_volume
 from chunkflow_liver.store.volume import Volume
@@ -19,7 +20,6 @@ settings.register_profile("same", derandomize=True, deadline=None)
 if os.environ.get("CI"):
     settings.load_profile("same")
 
-DATA = Path(__file__).parents[2] / "shared/data"
 VOXEL_NM = (4.0, 8.0, 16.0)
 
 

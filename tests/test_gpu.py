@@ -8,12 +8,12 @@ from model_folders import write_model_folder
 
 import chunkflow_liver as cf
 from chunkflow_liver.geometry import Block, Box
-from chunkflow_liver.kernels.distance import distance_nm
-from chunkflow_liver.kernels.downsample import mean, mode
-from chunkflow_liver.kernels.features import Settings, View
-from chunkflow_liver.kernels.moments import block_sums
-from chunkflow_liver.kernels.texture import GLCM, GLDM, NGTDM
-from chunkflow_liver.segmenters.model_folder import read_model
+from chunkflow_liver.kernels.distance.transform import distance_nm
+from chunkflow_liver.kernels.features.basic import block_sums
+from chunkflow_liver.kernels.features.groups import Settings, View
+from chunkflow_liver.kernels.images.downsample import mean, mode
+from chunkflow_liver.kernels.intensity.describe import GLCM, GLDM, NGTDM
+from chunkflow_liver.segmenters.nnunet.folder import read_model
 from chunkflow_liver.xp import on_host
 
 pytestmark = pytest.mark.gpu

@@ -280,7 +280,7 @@ def import_(
     ] = "nm",
 ) -> None:
     """Copy what is needed of a model, checked: weights without pickled code, plans without foreign names."""
-    from chunkflow_liver.segmenters.model_folder import import_model
+    from chunkflow_liver.segmenters.nnunet.folder import import_model
 
     model = import_model(folder, to, units=units)
     typer.echo(

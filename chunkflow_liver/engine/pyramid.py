@@ -10,7 +10,7 @@ import numpy as np
 
 from chunkflow_liver.engine.stage import Map, Result
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Zyx, zyx
-from chunkflow_liver.kernels.downsample import mean, mode
+from chunkflow_liver.kernels.images.downsample import mean, mode
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 

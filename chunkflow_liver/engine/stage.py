@@ -16,8 +16,8 @@ import numpy as np
 from chunkflow_liver.errors import GridError
 from chunkflow_liver.geometry import BlockGrid, Box, Zyx, zyx
 from chunkflow_liver.store.table import Arrays, Columns, Table
-from chunkflow_liver.store.units import is_whole
 from chunkflow_liver.store.volume import Volume
+from chunkflow_liver.store.write_units import is_whole
 from chunkflow_liver.xp import Array
 
 PROCESS_BYTES = 300 << 20

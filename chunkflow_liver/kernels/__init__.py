@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from chunkflow_liver.kernels.components import (
+from chunkflow_liver.kernels.contacts.gaps import halo_voxels, near_surface
+from chunkflow_liver.kernels.distance.transform import distance_nm, exact_nm
+from chunkflow_liver.kernels.features.basic import block_sums, describe, merge_sums
+from chunkflow_liver.kernels.images.downsample import mean, mode
+from chunkflow_liver.kernels.instances.components import (
     component_table,
     label_block,
     merge_pairs,
     plane_pairs,
     plane_runs,
 )
-from chunkflow_liver.kernels.contacts import halo_voxels, near_surface
-from chunkflow_liver.kernels.distance import distance_nm, exact_nm
-from chunkflow_liver.kernels.downsample import mean, mode
-from chunkflow_liver.kernels.moments import block_sums, describe, merge_sums
-from chunkflow_liver.kernels.relabel import relabel
-from chunkflow_liver.kernels.runs import Runs, find_runs
-from chunkflow_liver.kernels.slice_links import Rule, link_slices
-from chunkflow_liver.kernels.union import flatten, unite
+from chunkflow_liver.kernels.instances.slice_links import Rule, link_slices
+from chunkflow_liver.kernels.instances.union import flatten, unite
+from chunkflow_liver.kernels.labels.relabel import relabel
+from chunkflow_liver.kernels.labels.runs import Runs, find_runs
 
 __all__ = [
     "Rule",

@@ -15,16 +15,16 @@ from chunkflow_liver.engine.pyramid import pyramid
 from chunkflow_liver.engine.stage import Map, Result
 from chunkflow_liver.errors import ConfigError, InputError, OutputError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx
-from chunkflow_liver.ops.place import PathLike
+from chunkflow_liver.ops.steps.place import PathLike
 from chunkflow_liver.store.create import FORMATS, new_volume
-from chunkflow_liver.store.exports import write_nifti, write_tiff
+from chunkflow_liver.store.exports.images import write_nifti, write_tiff
+from chunkflow_liver.store.exports.tables import write_anndata, write_segment_properties, write_spatialdata
 from chunkflow_liver.store.location import absolute, is_local, read_key
 from chunkflow_liver.store.sources import combined, open_source
 from chunkflow_liver.store.sources.source import Source
 from chunkflow_liver.store.table import Table, write_csv
-from chunkflow_liver.store.table_exports import write_anndata, write_segment_properties, write_spatialdata
-from chunkflow_liver.store.units import CHUNK_SIDE, SHARD_SIDE
 from chunkflow_liver.store.volume import Volume
+from chunkflow_liver.store.write_units import CHUNK_SIDE, SHARD_SIDE
 from chunkflow_liver.xp import Array
 
 SLAB_BYTES = 1 << 30

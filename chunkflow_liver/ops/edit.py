@@ -15,13 +15,13 @@ from chunkflow_liver.engine.pyramid import pyramid
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Block, BlockGrid, Zyx
-from chunkflow_liver.kernels.components import component_table, label_block
-from chunkflow_liver.kernels.extents import block_extents
-from chunkflow_liver.kernels.overlap import merge_overlaps, overlap
-from chunkflow_liver.kernels.relabel import relabel
-from chunkflow_liver.kernels.union import flatten, unite
-from chunkflow_liver.ops.numbering import Numbering
-from chunkflow_liver.ops.place import (
+from chunkflow_liver.kernels.instances.components import component_table, label_block
+from chunkflow_liver.kernels.instances.union import flatten, unite
+from chunkflow_liver.kernels.labels.extents import block_extents
+from chunkflow_liver.kernels.labels.overlap import merge_overlaps, overlap
+from chunkflow_liver.kernels.labels.relabel import relabel
+from chunkflow_liver.ops.steps.numbering import Numbering
+from chunkflow_liver.ops.steps.place import (
     PathLike,
     arrays_at,
     checked_labels,
@@ -31,7 +31,7 @@ from chunkflow_liver.ops.place import (
     table_at,
     work_folder,
 )
-from chunkflow_liver.ops.seams import Seams, seam_record
+from chunkflow_liver.ops.steps.seams import Seams, seam_record
 from chunkflow_liver.store.table import Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array

@@ -20,11 +20,11 @@ from chunkflow_liver.engine.pyramid import along, pyramid
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage
 from chunkflow_liver.errors import ConfigError, GridError, InputError
 from chunkflow_liver.geometry import NM_PER_UM, Block, BlockGrid, Zyx
-from chunkflow_liver.kernels.component_runs import CONNECTIVITIES, find_components
-from chunkflow_liver.kernels.downsample import mode
-from chunkflow_liver.ops.borders import Borders, border_record
-from chunkflow_liver.ops.numbering import Numbering, id_dtype
-from chunkflow_liver.ops.place import (
+from chunkflow_liver.kernels.images.downsample import mode
+from chunkflow_liver.kernels.instances.component_runs import CONNECTIVITIES, find_components
+from chunkflow_liver.ops.steps.borders import Borders, border_record
+from chunkflow_liver.ops.steps.numbering import Numbering, id_dtype
+from chunkflow_liver.ops.steps.place import (
     PathLike,
     arrays_at,
     checked_labels,

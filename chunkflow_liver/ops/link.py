@@ -14,8 +14,7 @@ from chunkflow_liver.engine.pyramid import pyramid
 from chunkflow_liver.engine.stage import Fold, Map, Record, Records, Result, Stage
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import Block, BlockGrid, Nm, Zyx
-from chunkflow_liver.kernels.relabel import relabel
-from chunkflow_liver.kernels.slice_links import (
+from chunkflow_liver.kernels.instances.slice_links import (
     Rule,
     choose_links,
     merge_objects,
@@ -23,8 +22,9 @@ from chunkflow_liver.kernels.slice_links import (
     slice_objects,
     slice_overlaps,
 )
-from chunkflow_liver.ops.numbering import Numbering, id_dtype
-from chunkflow_liver.ops.place import (
+from chunkflow_liver.kernels.labels.relabel import relabel
+from chunkflow_liver.ops.steps.numbering import Numbering, id_dtype
+from chunkflow_liver.ops.steps.place import (
     PathLike,
     arrays_at,
     checked_labels,
@@ -32,7 +32,7 @@ from chunkflow_liver.ops.place import (
     label_url,
     work_folder,
 )
-from chunkflow_liver.store.spill import Spill
+from chunkflow_liver.store.scratch.spill import Spill
 from chunkflow_liver.store.table import Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array

@@ -9,9 +9,9 @@ import numpy as np
 
 from chunkflow_liver.errors import ConfigError, InputError, OutputError
 from chunkflow_liver.geometry import BlockGrid, Box, Zyx, zyx
-from chunkflow_liver.kernels.surface import box_triangles, join_triangles
-from chunkflow_liver.ops.place import PathLike, checked_labels
-from chunkflow_liver.store.meshes import ENDINGS, write_mesh
+from chunkflow_liver.kernels.shape.triangles import box_triangles, join_triangles
+from chunkflow_liver.ops.steps.place import PathLike, checked_labels
+from chunkflow_liver.store.exports.meshes import ENDINGS, write_mesh
 from chunkflow_liver.store.table import Table, read_table
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array

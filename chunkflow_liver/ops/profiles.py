@@ -18,10 +18,9 @@ from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, plain
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import NM_PER_UM, Block, BlockGrid, Box, Nm, voxels, zyx
-from chunkflow_liver.kernels.contacts import Near, halo_voxels, near_surface
-from chunkflow_liver.kernels.squares import nearest_of, whole_unit
-from chunkflow_liver.kernels.surface_areas import area_step_nm2
-from chunkflow_liver.kernels.tallies import (
+from chunkflow_liver.kernels.contacts.areas import area_step_nm2
+from chunkflow_liver.kernels.contacts.gaps import Near, halo_voxels, near_surface
+from chunkflow_liver.kernels.contacts.tallies import (
     OBJECT,
     PAIR,
     SHELL,
@@ -37,7 +36,8 @@ from chunkflow_liver.kernels.tallies import (
     share,
     shell_rows,
 )
-from chunkflow_liver.ops.place import (
+from chunkflow_liver.kernels.distance.squares import nearest_of, whole_unit
+from chunkflow_liver.ops.steps.place import (
     PathLike,
     checked_labels,
     known_in_all,
@@ -45,7 +45,7 @@ from chunkflow_liver.ops.place import (
     table_at,
     work_folder,
 )
-from chunkflow_liver.ops.rows import named, summed
+from chunkflow_liver.ops.steps.rows import named, summed
 from chunkflow_liver.store.table import Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array

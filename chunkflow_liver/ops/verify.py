@@ -11,10 +11,10 @@ from chunkflow_liver.engine.run import worker_memory
 from chunkflow_liver.engine.stage import PROCESS_BYTES, Fold, Map
 from chunkflow_liver.errors import ConfigError, MemoryBudgetError
 from chunkflow_liver.geometry import Box, zyx
-from chunkflow_liver.kernels.components import label_block
-from chunkflow_liver.kernels.overlap import instance_scores, overlap, variation_of_information
-from chunkflow_liver.ops.levels import Repeated
-from chunkflow_liver.ops.stored_blocks import as_stored
+from chunkflow_liver.kernels.instances.components import label_block
+from chunkflow_liver.kernels.labels.overlap import instance_scores, overlap, variation_of_information
+from chunkflow_liver.ops.steps.levels import Repeated
+from chunkflow_liver.ops.steps.stored_blocks import as_stored
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 

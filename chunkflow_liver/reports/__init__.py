@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from chunkflow_liver.engine.plan import Plan
 from chunkflow_liver.errors import OutputError
-from chunkflow_liver.reports.findings import findings
-from chunkflow_liver.reports.narrowings import narrowings
-from chunkflow_liver.reports.provenance import provenance
+from chunkflow_liver.reports.pictures.slices import gradient, pictures, score_gradient
 from chunkflow_liver.reports.record import FOLDER, forget, is_current, remembered
-from chunkflow_liver.reports.seams import seams
-from chunkflow_liver.reports.slices import gradient, pictures, score_gradient
-from chunkflow_liver.reports.surroundings import surroundings
+from chunkflow_liver.reports.sections.findings import findings
+from chunkflow_liver.reports.sections.narrowings import narrowings
+from chunkflow_liver.reports.sections.provenance import provenance
+from chunkflow_liver.reports.sections.seams import seams
+from chunkflow_liver.reports.sections.surroundings import surroundings
 from chunkflow_liver.reports.words import by, length, one, percent
 from chunkflow_liver.reports.work import read_work
 

@@ -10,15 +10,15 @@ from typing import Any
 
 from chunkflow_liver.errors import SegmenterError
 from chunkflow_liver.geometry import Box, Zyx
-from chunkflow_liver.kernels.statistics import Statistics
-from chunkflow_liver.segmenters.forward import Forward, prepare
+from chunkflow_liver.kernels.images.statistics import Statistics
 from chunkflow_liver.segmenters.model import Model
-from chunkflow_liver.segmenters.planes import Read
 from chunkflow_liver.segmenters.registry import kind_of
 from chunkflow_liver.segmenters.settings import Settings
-from chunkflow_liver.segmenters.spacing import Fit
-from chunkflow_liver.segmenters.stream import Inside, Member, Pieces, segment_block
-from chunkflow_liver.segmenters.view import View
+from chunkflow_liver.segmenters.streaming.forward import Forward, prepare
+from chunkflow_liver.segmenters.streaming.planes import Read
+from chunkflow_liver.segmenters.streaming.spacing import Fit
+from chunkflow_liver.segmenters.streaming.stream import Inside, Member, Pieces, segment_block
+from chunkflow_liver.segmenters.streaming.view import View
 
 MOST_LOADED = 8
 _LOADING = threading.Lock()

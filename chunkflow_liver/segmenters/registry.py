@@ -31,8 +31,8 @@ class Kind:
 
 
 registry: dict[str, str] = {
-    "nnunet": "chunkflow_liver.segmenters.nnunet:NNUNET",
-    "torch": "chunkflow_liver.segmenters.torch_model:TORCH",
+    "nnunet": "chunkflow_liver.segmenters.nnunet.kind:NNUNET",
+    "torch": "chunkflow_liver.segmenters.any_torch.kind:TORCH",
 }
 """Name to "module:Kind"."""
 

@@ -14,7 +14,7 @@ from zarr.codecs import ZstdCodec
 
 from chunkflow_liver.errors import InputError, OutputError
 from chunkflow_liver.geometry import Nm, Zyx, zyx
-from chunkflow_liver.kernels.downsample import mean, mode
+from chunkflow_liver.kernels.images.downsample import mean, mode
 from chunkflow_liver.store.location import (
     absolute,
     is_local,
@@ -26,8 +26,8 @@ from chunkflow_liver.store.location import (
 )
 from chunkflow_liver.store.ngff import LARGEST_VOXEL_NM, SMALLEST_VOXEL_NM, STATUS, group_attributes
 from chunkflow_liver.store.ngff_write import image_attributes, label_entry, pyramid_factors
-from chunkflow_liver.store.units import ZarrFormat, units
 from chunkflow_liver.store.volume import IMAGE_DTYPES, LABEL_DTYPES, Volume, forget_handles
+from chunkflow_liver.store.write_units import ZarrFormat, units
 
 FORMATS: dict[str, ZarrFormat] = {"0.5": 3, "0.4": 2}
 

@@ -22,7 +22,7 @@ from chunkflow_liver.store.location import file_mark, is_local, join, open_store
 from chunkflow_liver.store.ngff import SPACE
 from chunkflow_liver.store.ngff_write import pyramid_factors
 from chunkflow_liver.store.shards import Shards, shards_of
-from chunkflow_liver.store.units import ZarrFormat, is_whole, units
+from chunkflow_liver.store.write_units import ZarrFormat, is_whole, units
 from chunkflow_liver.xp import Array, on_host
 
 IMAGE_DTYPES = (

@@ -17,10 +17,10 @@ from chunkflow_liver.engine.pyramid import pyramid
 from chunkflow_liver.engine.stage import Fold, Map, Stage, plain
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import BlockGrid, Zyx, zyx
-from chunkflow_liver.kernels.contacts import halo_voxels
+from chunkflow_liver.kernels.contacts.gaps import halo_voxels
 from chunkflow_liver.ops.contacts.block import contact_block, site_ids
 from chunkflow_liver.ops.contacts.tables import join_sites, object_table, pair_table, site_table
-from chunkflow_liver.ops.place import (
+from chunkflow_liver.ops.steps.place import (
     PathLike,
     arrays_at,
     artefact_url,

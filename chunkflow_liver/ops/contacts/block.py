@@ -8,9 +8,9 @@ import numpy as np
 
 from chunkflow_liver.engine.stage import Result
 from chunkflow_liver.geometry import Block, Box, Nm
-from chunkflow_liver.kernels.contacts import near_surface
-from chunkflow_liver.kernels.sites import find_sites
-from chunkflow_liver.kernels.tallies import (
+from chunkflow_liver.kernels.contacts.gaps import near_surface
+from chunkflow_liver.kernels.contacts.sites import find_sites
+from chunkflow_liver.kernels.contacts.tallies import (
     OBJECT,
     PAIR,
     Rows,
@@ -21,8 +21,8 @@ from chunkflow_liver.kernels.tallies import (
     object_rows,
     pair_rows,
 )
-from chunkflow_liver.ops.rows import named
-from chunkflow_liver.ops.seams import seam_record
+from chunkflow_liver.ops.steps.rows import named
+from chunkflow_liver.ops.steps.seams import seam_record
 from chunkflow_liver.xp import Array
 
 

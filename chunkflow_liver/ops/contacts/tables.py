@@ -9,10 +9,9 @@ import numpy as np
 
 from chunkflow_liver.engine.stage import Records
 from chunkflow_liver.geometry import NM_PER_UM, Nm, Zyx
-from chunkflow_liver.kernels.sites import merge_sites
-from chunkflow_liver.kernels.squares import whole_unit
-from chunkflow_liver.kernels.surface_areas import area_step_nm2
-from chunkflow_liver.kernels.tallies import (
+from chunkflow_liver.kernels.contacts.areas import area_step_nm2
+from chunkflow_liver.kernels.contacts.sites import merge_sites
+from chunkflow_liver.kernels.contacts.tallies import (
     OBJECT,
     PAIR,
     Rows,
@@ -22,8 +21,9 @@ from chunkflow_liver.kernels.tallies import (
     no_pairs,
     share,
 )
-from chunkflow_liver.ops.rows import rows_of, summed
-from chunkflow_liver.ops.seams import Seams
+from chunkflow_liver.kernels.distance.squares import whole_unit
+from chunkflow_liver.ops.steps.rows import rows_of, summed
+from chunkflow_liver.ops.steps.seams import Seams
 from chunkflow_liver.store.table import Columns
 from chunkflow_liver.xp import Array
 

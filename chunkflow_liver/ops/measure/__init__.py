@@ -13,16 +13,16 @@ from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage, plain
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx, zyx
-from chunkflow_liver.kernels.features import Settings, View, runs_ahead, runs_seen
-from chunkflow_liver.kernels.moments import block_sums, describe, merge_sums
-from chunkflow_liver.kernels.object_runs import runs_by_object
+from chunkflow_liver.kernels.features.basic import block_sums, describe, merge_sums
+from chunkflow_liver.kernels.features.groups import Settings, View, runs_ahead, runs_seen
+from chunkflow_liver.kernels.labels.object_runs import runs_by_object
 from chunkflow_liver.ops.measure.engines import ENGINES, given_to, told_by
 from chunkflow_liver.ops.measure.groups import AMONG, GROUPS, WHOLE
 from chunkflow_liver.ops.measure.once import Guess, doubtful, noted, piece_stages, sums_once
 from chunkflow_liver.ops.measure.parents import parent_stages
 from chunkflow_liver.ops.measure.table import flat, join
 from chunkflow_liver.ops.measure.whole import whole_stages
-from chunkflow_liver.ops.place import (
+from chunkflow_liver.ops.steps.place import (
     PathLike,
     arrays_at,
     checked_labels,

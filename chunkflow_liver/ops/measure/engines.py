@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from chunkflow_liver.errors import ConfigError
-from chunkflow_liver.kernels.pyradiomics import extractor, version
-from chunkflow_liver.ops.place import PathLike
+from chunkflow_liver.kernels.features.pyradiomics import extractor, version
+from chunkflow_liver.ops.steps.place import PathLike
 
 ENGINES = ("pyradiomics",)
 PARTS = ("setting", "featureClass", "imageType", "voxelSetting")

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from chunkflow_liver.geometry import Nm, Zyx
-from chunkflow_liver.kernels.features import Group, Rows, Settings, WholeGroup
-from chunkflow_liver.kernels.firstorder import FIRSTORDER
-from chunkflow_liver.kernels.morphology import MORPHOLOGY, surroundings
-from chunkflow_liver.kernels.object_surfaces import SURFACE
-from chunkflow_liver.kernels.pyradiomics import PYRADIOMICS
-from chunkflow_liver.kernels.shape import SHAPE
-from chunkflow_liver.kernels.skeleton import SKELETON
-from chunkflow_liver.kernels.texture import GLCM, GLDM, GLRLM, GLSZM, NGTDM
+from chunkflow_liver.kernels.centreline.skeleton import SKELETON
+from chunkflow_liver.kernels.features.groups import Group, Rows, Settings, WholeGroup
+from chunkflow_liver.kernels.features.pyradiomics import PYRADIOMICS
+from chunkflow_liver.kernels.intensity.describe import GLCM, GLDM, NGTDM
+from chunkflow_liver.kernels.intensity.firstorder import FIRSTORDER
+from chunkflow_liver.kernels.intensity.whole import GLRLM, GLSZM
+from chunkflow_liver.kernels.shape.morphology import MORPHOLOGY, surroundings
+from chunkflow_liver.kernels.shape.pyradiomics_shape import SHAPE
+from chunkflow_liver.kernels.shape.surface_group import SURFACE
 
 GROUPS: dict[str, Group] = {
     "shape": SHAPE,

@@ -13,13 +13,13 @@ import numpy as np
 
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage
 from chunkflow_liver.geometry import Block, BlockGrid, Nm, Zyx
-from chunkflow_liver.kernels.features import Rows, Settings, View, runs_ahead
-from chunkflow_liver.kernels.moments import HIGHEST, LOWEST, object_sums
-from chunkflow_liver.kernels.object_runs import runs_by_object
-from chunkflow_liver.kernels.shape import whole_here
+from chunkflow_liver.kernels.features.basic import HIGHEST, LOWEST, object_sums
+from chunkflow_liver.kernels.features.groups import Rows, Settings, View, runs_ahead
+from chunkflow_liver.kernels.labels.object_runs import runs_by_object
+from chunkflow_liver.kernels.shape.pyradiomics_shape import whole_here
 from chunkflow_liver.ops.measure.groups import GROUPS
 from chunkflow_liver.ops.measure.table import flat
-from chunkflow_liver.ops.place import PathLike, arrays_at
+from chunkflow_liver.ops.steps.place import PathLike, arrays_at
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array

@@ -6,8 +6,8 @@ import numpy as np
 
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage
 from chunkflow_liver.geometry import Block, BlockGrid
-from chunkflow_liver.kernels.overlap import majority, merge_overlaps, overlap
-from chunkflow_liver.ops.place import PathLike, arrays_at, checked_labels, same_voxels
+from chunkflow_liver.kernels.labels.overlap import majority, merge_overlaps, overlap
+from chunkflow_liver.ops.steps.place import PathLike, arrays_at, checked_labels, same_voxels
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array

@@ -12,10 +12,10 @@ import numpy as np
 from chunkflow_liver.engine.stage import Fold, Map, Record, Records, Result, Stage, plain
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx, zyx
-from chunkflow_liver.kernels.features import Crop, Settings
-from chunkflow_liver.ops.crops import centres, owned
+from chunkflow_liver.kernels.features.groups import Crop, Settings
 from chunkflow_liver.ops.measure.groups import WHOLE
-from chunkflow_liver.ops.place import PathLike, arrays_at
+from chunkflow_liver.ops.steps.crops import centres, owned
+from chunkflow_liver.ops.steps.place import PathLike, arrays_at
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array

@@ -13,13 +13,13 @@ from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.stage import Fold, Map, Result, Stage, plain
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Zyx, zyx
-from chunkflow_liver.kernels.centreline import BYTES_PER_VOXEL, Centreline, centreline
-from chunkflow_liver.kernels.contacts import halo_voxels
-from chunkflow_liver.kernels.narrowing import Neck, find_narrowings, major_line, narrowest_slice
-from chunkflow_liver.kernels.windows import Near, Track, surface_track, windows, within
-from chunkflow_liver.ops.crops import extents, owned
+from chunkflow_liver.kernels.centreline.line import BYTES_PER_VOXEL, Centreline, centreline
+from chunkflow_liver.kernels.centreline.necks import Neck, find_narrowings, major_line, narrowest_slice
+from chunkflow_liver.kernels.centreline.windows import Near, Track, surface_track, windows, within
+from chunkflow_liver.kernels.contacts.gaps import halo_voxels
 from chunkflow_liver.ops.narrowing.tables import CONTACT, OBJECT, PARTS, joined
-from chunkflow_liver.ops.place import (
+from chunkflow_liver.ops.steps.crops import extents, owned
+from chunkflow_liver.ops.steps.place import (
     PathLike,
     checked_labels,
     known_in_all,

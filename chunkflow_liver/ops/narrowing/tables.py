@@ -7,9 +7,15 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.engine.stage import Records
-from chunkflow_liver.kernels.enrichment import EFFECT, Observed, adjusted, between_objects, within_objects
-from chunkflow_liver.kernels.narrowing import COLUMNS
-from chunkflow_liver.kernels.windows import WINDOWS, Near
+from chunkflow_liver.kernels.centreline.necks import COLUMNS
+from chunkflow_liver.kernels.centreline.windows import WINDOWS, Near
+from chunkflow_liver.kernels.significance.permutations import (
+    EFFECT,
+    Observed,
+    adjusted,
+    between_objects,
+    within_objects,
+)
 from chunkflow_liver.store.table import Columns
 from chunkflow_liver.xp import Array
 

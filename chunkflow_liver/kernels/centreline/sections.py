@@ -1,0 +1,138 @@
+"""Cross-sections of one object: what rays find in planes normal to a line through it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from chunkflow_liver.geometry import Nm
+from chunkflow_liver.kernels.distance.transform import inside_nm
+from chunkflow_liver.xp import Array
+
+RAYS = 48
+"""Rays per section: the area of a circle is 0.3 % too small."""
+REACH = 4.0
+"""Rays end at this multiple of the inscribed radius, which bounds sections that run along a branch."""
+
+
+@dataclass(frozen=True)
+class Sections:
+    """Cross-sections at n points of a line.
+
+    Attributes
+    ----------
+    area_nm2 : ndarray of shape (n,), float64
+        Area of the part of the section that can be seen from the point.
+    centre_nm : ndarray of shape (n, 3), float64
+        Centroid of that part; the point itself where the area is 0.
+    inscribed_nm : ndarray of shape (n,), float64
+        Radius of the largest sphere around the point inside the object.
+    farthest_nm : ndarray of shape (n,), float64
+        Distance of the point of that part that is farthest from the point on the line.
+    """
+
+    area_nm2: Array
+    centre_nm: Array
+    inscribed_nm: Array
+    farthest_nm: Array
+
+    @property
+    def width_nm(self) -> Array:
+        """Diameter of the circle of the same area, (n,)."""
+        return 2.0 * np.sqrt(self.area_nm2 / np.pi)
+
+
+def signed_nm(mask: Array, voxel_nm: Nm) -> Array:
+    """Distance to the boundary, positive inside, float32, in nm.
+
+    Parameters
+    ----------
+    mask : ndarray of shape (Z, Y, X), bool
+        The object, with background on every face of the array.
+    voxel_nm : tuple of float
+        Voxel size along (z, y, x), in nm.
+
+    Notes
+    -----
+    Between the centres of the nearest voxels of the other side, so a linear interpolation is 0 half
+    way between an inner and an outer voxel, along and across voxels of any shape.
+    """
+    # One transform of two labels is that of both sides.
+    distance = inside_nm(mask.astype(np.uint8) + np.uint8(1), voxel_nm, np.inf)
+    return np.where(mask, distance, -distance)
+
+
+def pitch_nm(voxel_nm: Nm) -> float:
+    """Side of the cube of a voxel's volume, in nm: the step of lines, twice that of rays."""
+    return math.prod(voxel_nm) ** (1 / 3)
+
+
+def at_points(field: Array, voxel_nm: Nm, points_nm: Array) -> Array:
+    """Values of a field of voxels (float32) at points (.., 3) in nm from the array's first corner, linear."""
+    from chunkflow_liver.kernels.centreline.ray_loops import at_places
+
+    points = np.ascontiguousarray(points_nm, np.float64)
+    values = np.empty(points.shape[:-1], np.float32)
+    at_places(
+        np.ascontiguousarray(field), np.array(voxel_nm, float), points.reshape(-1, 3), values.reshape(-1)
+    )
+    return values
+
+
+def sections(signed: Array, voxel_nm: Nm, points_nm: Array, tangents: Array) -> Sections:
+    """The cross-sections of an object at points, in the planes normal to the tangents.
+
+    Parameters
+    ----------
+    signed : ndarray of shape (Z, Y, X), float32
+        What `signed_nm` gives.
+    voxel_nm : tuple of float
+        Voxel size along (z, y, x), in nm.
+    points_nm : ndarray of shape (n, 3), float64
+        Points in nm from the array's first corner (the centre of voxel i lies at (i + 0.5) voxel).
+    tangents : ndarray of shape (n, 3), float64
+        Unit vectors.
+
+    Returns
+    -------
+    Sections
+
+    Notes
+    -----
+    Every plane is a fan of `RAYS` rays in steps of half the `pitch_nm`, each up to its first
+    exit, linearly interpolated; the section is the polygon of the exits.
+    """
+    from chunkflow_liver.kernels.centreline.ray_loops import exits
+
+    inside = np.maximum(at_points(signed, voxel_nm, points_nm).astype(np.float64), 0.0)
+    radii = np.zeros((len(points_nm), RAYS))
+    first, second = across(tangents)
+    angle = np.arange(RAYS) * (2 * np.pi / RAYS)
+    way = np.cos(angle)[:, None] * first[:, None] + np.sin(angle)[:, None] * second[:, None]
+    some = inside > 0
+    found = radii[some]
+    size, step = np.array(voxel_nm, float), 0.5 * pitch_nm(voxel_nm)
+    exits(signed, size, points_nm[some], way[some], step, REACH * inside[some], found)
+    radii[some] = found
+    following = np.roll(radii, -1, axis=1)
+    triangles = 0.5 * np.sin(2 * np.pi / RAYS) * radii * following
+    area = triangles.sum(1)
+    corners = radii[..., None] * way
+    centre = (triangles[..., None] * (corners + np.roll(corners, -1, axis=1)) / 3).sum(1)
+    centre /= np.maximum(area, 1e-12)[:, None]
+    return Sections(area, points_nm + centre, inside, radii.max(1))
+
+
+def across(tangents: Array) -> tuple[Array, Array]:
+    """Two unit vectors normal to each tangent and to each other, both (n, 3)."""
+    axis = np.eye(3)[np.abs(tangents).argmin(1)]
+    first = _cross(tangents, axis)
+    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    return first, _cross(tangents, first)
+
+
+def _cross(a: Array, b: Array) -> Array:
+    """Cross products of rows, a good deal faster than NumPy's for few of them."""
+    return a[:, [1, 2, 0]] * b[:, [2, 0, 1]] - a[:, [2, 0, 1]] * b[:, [1, 2, 0]]

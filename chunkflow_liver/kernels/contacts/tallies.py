@@ -1,0 +1,257 @@
+"""Sums over rows with equal keys, and what exact histograms of squared gaps say: whole numbers, any order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from chunkflow_liver.kernels.contacts.gaps import Near
+from chunkflow_liver.kernels.distance.squares import Unit
+from chunkflow_liver.xp import Array
+
+Rows = dict[str, Array]
+"""Columns of one length."""
+
+PAIR = ("own", "other", "square")
+OBJECT = ("label",)
+SHELL = ("label", "shell")
+
+_BATCH_ROWS = 1 << 18
+_ROWS = 1 << 10
+
+
+def grouped(columns: Mapping[str, Array], keys: Sequence[str]) -> Rows:
+    """Rows of equal keys added.
+
+    Parameters
+    ----------
+    columns : mapping of str to ndarray of shape (N,)
+        Integers; what is not a key is added in int64.
+    keys : sequence of str
+        Columns to group and sort by, the first one first.
+
+    Returns
+    -------
+    dict of ndarray
+        The columns, sorted by the keys, each key once.
+    """
+    found = dict(columns)
+    if not len(found[keys[0]]):
+        return found
+    # Neighbours in a volume mostly share their keys: they are added before anything is sorted.
+    code = packed([found[name] for name in keys])
+    order = np.arange(len(code))
+    for is_sorted in (False, True):
+        if is_sorted:
+            order = np.argsort(code)
+            code = code[order]
+        begin = np.flatnonzero(np.concatenate([[True], code[1:] != code[:-1]]))
+        for name, column in found.items():
+            if name in keys:
+                found[name] = column[order[begin]]
+            else:
+                found[name] = np.add.reduceat(column[order] if is_sorted else column, begin, dtype=np.int64)
+        code = code[begin]
+    return found
+
+
+def packed(columns: Sequence[Array]) -> Array:
+    """A whole number of each row, uint64, equal and in order as rows are; the columns (N,) are 0 or more."""
+    if not len(columns[0]):
+        return np.zeros(0, np.uint64)
+    code = columns[0].astype(np.uint64)
+    for column in columns[1:]:
+        more = column.astype(np.uint64)
+        if (int(code.max()) + 1) * (int(more.max()) + 1) > 1 << 63:
+            code, more = (np.unique(c, return_inverse=True)[1].astype(np.uint64) for c in (code, more))
+        code = code * np.uint64(int(more.max()) + 1) + more
+    return code
+
+
+def merged(parts: Iterable[Mapping[str, Array]], keys: Sequence[str], none: Rows) -> Rows:
+    """Rows of many parts with equal keys added; `none` has the columns where there are no parts.
+
+    Memory grows with the number of keys, not of parts.
+    """
+    whole, pending, rows = none, list[Mapping[str, Array]](), 0
+    for part in parts:
+        pending.append(part)
+        rows += len(part[keys[0]]) + 1
+        if rows >= max(_BATCH_ROWS, len(whole[keys[0]])):
+            whole, pending, rows = _joined([whole, *pending], keys), [], 0
+    return _joined([whole, *pending], keys)
+
+
+def _joined(parts: Sequence[Mapping[str, Array]], keys: Sequence[str]) -> Rows:
+    return grouped({name: np.concatenate([p[name] for p in parts]) for name in parts[0]}, keys)
+
+
+def no_pairs() -> Rows:
+    """No pairs of objects."""
+    rows: Rows = {name: np.zeros(0, np.uint64) for name in ("own", "other")}
+    return rows | {name: np.zeros(0, np.int64) for name in ("square", "voxels", "area")}
+
+
+def no_objects() -> Rows:
+    """No objects."""
+    counts = ("voxels", "area", "near_voxels", "near_area")
+    return {"label": np.zeros(0, np.uint64)} | {name: np.zeros(0, np.int64) for name in counts}
+
+
+def pair_rows(near: Near, counted: Array) -> Rows:
+    """Voxels and area per pair of objects and squared gap.
+
+    Parameters
+    ----------
+    near : Near
+        Surface voxels of some planes.
+    counted : ndarray of shape (M,), bool
+        The surface voxels that count.
+
+    Returns
+    -------
+    dict of ndarray
+        `own, other` (uint64), `square`, `voxels`, `area` (int64), each key once in some order.
+    """
+    own, other, square, voxels, area = _sums(near, counted, near.voxel, near.met, near.square)
+    ids = {"own": own.view(np.uint64), "other": other.view(np.uint64)}
+    return ids | {"square": square, "voxels": voxels, "area": area}
+
+
+def _sums(near: Near, counted: Array, voxel: Array, met: Array, square: Array) -> Array:
+    """Columns of `rows` of `add_meetings`."""
+    from chunkflow_liver.kernels.contacts.tally_loops import add_meetings
+
+    label, met = (np.asarray(ids, np.uint64).view(np.int64) for ids in (near.label, met))
+    rows, done = np.empty((_ROWS, 5), np.int64), (0, 0)
+    while True:
+        table = np.full(4 * len(rows), -1)
+        done = add_meetings((label, met, square), voxel, near.area, counted, rows, table, done)
+        if done[0] == len(voxel):
+            return np.ascontiguousarray(rows[: done[1]].T)
+        rows = np.concatenate([rows, np.empty((3 * len(rows), 5), np.int64)])
+
+
+def object_rows(near: Near, counted: Array) -> Rows:
+    """Surface voxels and area of every object, and those of them that are near another object.
+
+    Parameters
+    ----------
+    near, counted
+        As for `pair_rows`.
+
+    Returns
+    -------
+    dict of ndarray
+        `label` (uint64), `voxels, area, near_voxels, near_area` (int64), sorted.
+    """
+    touched = np.zeros(len(near.label), np.int64)
+    touched[near.voxel] = 1
+    label, near_one, _, voxels, area = _sums(near, counted, np.arange(len(touched)), touched, touched)
+    rows = {"label": label.view(np.uint64), "voxels": voxels, "area": area}
+    return grouped(rows | {"near_voxels": voxels * near_one, "near_area": area * near_one}, OBJECT)
+
+
+def shell_rows(squares: Array, edges: Sequence[int], label: Array, **counts: Array) -> Rows:
+    """Voxels per label and shell of squared distances.
+
+    Parameters
+    ----------
+    squares : ndarray of shape (Z, Y, X), int64
+        Squared distance of each voxel.
+    edges : sequence of int
+        Squared distances at which shells end; shell k holds edges[k] < square <= edges[k + 1].
+    label : ndarray of shape (Z, Y, X), integer
+        Whom each voxel counts for, 0 for nobody.
+    **counts : ndarray of shape (Z, Y, X), bool
+        What else is counted, by name.
+
+    Returns
+    -------
+    dict of ndarray
+        `label` (uint64), `shell`, `voxels` and the counts (int64), sorted.
+    """
+    parts: list[Mapping[str, Array]] = [no_shells(*counts)]
+    for plane in range(len(squares)):
+        shell = np.searchsorted(edges, squares[plane]) - 1
+        kept = (shell >= 0) & (shell < len(edges) - 1) & (label[plane] != 0)
+        rows = {"label": label[plane][kept].astype(np.uint64), "shell": shell[kept]}
+        rows["voxels"] = np.ones(len(rows["label"]), np.int64)
+        rows |= {name: count[plane][kept] for name, count in counts.items()}
+        parts.append(grouped(rows, SHELL))
+    return _joined(parts, SHELL)
+
+
+def no_shells(*counts: str) -> Rows:
+    """No shells."""
+    return {"label": np.zeros(0, np.uint64)} | {
+        name: np.zeros(0, np.int64) for name in ("shell", "voxels", *counts)
+    }
+
+
+def nearest_partner(near: Near) -> tuple[Array, Array, Array]:
+    """The nearest object of every surface voxel that is near one.
+
+    Parameters
+    ----------
+    near : Near
+
+    Returns
+    -------
+    voxel : ndarray of shape (K,), int64
+        Index of the surface voxel.
+    label : ndarray of shape (K,), uint64
+        Of two objects that are equally near the one with the smaller label.
+    square : ndarray of shape (K,), int64
+        Its squared gap.
+    """
+    kept = near.nearest
+    return near.voxel[kept], near.met[kept].astype(np.uint64), near.square[kept]
+
+
+def share(part: Array, whole: Array) -> Array:
+    """`part` / `whole`, missing where `whole` is 0."""
+    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+
+
+def gap_statistics(
+    begin: Array, square: Array, weight: Array, unit: Unit, percentiles: Sequence[float]
+) -> tuple[Array, Array, Array]:
+    """Smallest, mean and percentiles of gaps, from exact histograms.
+
+    Parameters
+    ----------
+    begin : ndarray of shape (G,), int64
+        First row of each histogram.
+    square : ndarray of shape (N,), int64
+        Squared gap of each row, ascending within a histogram, in units.
+    weight : ndarray of shape (N,), int64
+        Voxels or steps of area with that gap.
+    unit : Unit
+        Of the squares.
+    percentiles : sequence of float
+        In per cent.
+
+    Returns
+    -------
+    least, mean : ndarray of shape (G,), float64
+        In nm.
+    levels : ndarray of shape (P, G), float64
+        The smallest gap with at least that share of the weight at or below it, in nm. Mean and levels
+        are missing where all weights are 0.
+    """
+    gap = unit.length_nm(square)
+    if not len(begin):
+        return gap, gap, np.zeros((len(percentiles), 0))
+    total = np.add.reduceat(weight, begin)
+    some = np.where(total > 0, total.astype(np.float64), np.nan)
+    mean = np.add.reduceat(gap * weight, begin) / some
+    levels = np.full((len(percentiles), len(begin)), np.nan)
+    # The histograms lie one behind the other; ranks in them are whole numbers.
+    running, known = np.cumsum(weight), total > 0
+    before = running[begin] - weight[begin]
+    for level, percent in zip(levels, percentiles, strict=True):
+        rank = before + np.maximum(1, np.ceil(total * (percent / 100)).astype(np.int64))
+        level[known] = gap[np.searchsorted(running, rank[known])]
+    return gap[begin], mean, levels

@@ -1,0 +1,230 @@
+"""How many voxels two labellings of one block share, label by label."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from chunkflow_liver.errors import InputError
+from chunkflow_liver.kernels.instances.components import PlaneRuns
+from chunkflow_liver.xp import Array, on_host
+
+Overlap = Mapping[str, np.ndarray[Any, Any]]
+
+
+def overlap(a: Array, b: Array) -> dict[str, np.ndarray[Any, Any]]:
+    """Voxels shared by every pair of labels that meet.
+
+    Parameters
+    ----------
+    a, b : ndarray of shape (Z, Y, X), integer
+        Two labellings of the same voxels; 0 counts as a label.
+
+    Returns
+    -------
+    dict of ndarray of shape (P,)
+        `a`, `b` (uint64) and `voxels` (int64), sorted by a, then b.
+
+    Raises
+    ------
+    InputError
+        If the blocks differ in shape.
+    """
+    if a.shape != b.shape:
+        raise InputError(f"two labellings of one block must have one shape, got {a.shape} and {b.shape}")
+    flat_a, flat_b = on_host(a).ravel(), on_host(b).ravel()
+    if not flat_a.size:
+        return _added([])
+    # Runs of equal pairs are far fewer than voxels, so only their starts are sorted.
+    change = np.flatnonzero((flat_a[1:] != flat_a[:-1]) | (flat_b[1:] != flat_b[:-1])) + 1
+    start = np.concatenate([np.zeros(1, change.dtype), change])
+    return _met(flat_a[start], flat_b[start], start, flat_a.size)
+
+
+def overlap_runs(a: PlaneRuns, b: PlaneRuns, size: int) -> dict[str, np.ndarray[Any, Any]]:
+    """`overlap` of two labellings that are given as runs, as `plane_runs` makes them.
+
+    Parameters
+    ----------
+    a, b : tuple of ndarray
+        Starts and values of the runs of the same voxels in the same order; zeros included.
+    size : int
+        Number of voxels.
+    """
+    start = np.union1d(a[0], b[0])
+    value_a, value_b = (values[np.searchsorted(begin, start, side="right") - 1] for begin, values in (a, b))
+    return _met(value_a, value_b, start.astype(np.int64), size) if size else _added([])
+
+
+def _met(a: Array, b: Array, start: Array, size: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Overlap of runs on which neither labelling changes."""
+    length = np.diff(start, append=size)
+    return _added([{"a": a.astype(np.uint64), "b": b.astype(np.uint64), "voxels": length.astype(np.int64)}])
+
+
+def merge_overlaps(parts: Iterable[Overlap]) -> dict[str, np.ndarray[Any, Any]]:
+    """The overlaps of several disjoint blocks as one; exact in any order."""
+    merged = _added([])
+    pending: list[Overlap] = []
+    for part in parts:
+        pending.append(part)
+        if len(pending) >= 256:
+            merged, pending = _added([merged, *pending]), []
+    return _added([merged, *pending])
+
+
+def _added(parts: list[Any]) -> dict[str, np.ndarray[Any, Any]]:
+    if not parts:
+        empty = np.zeros(0, np.uint64)
+        return {"a": empty, "b": empty, "voxels": np.zeros(0, np.int64)}
+    columns = {k: np.concatenate([p[k] for p in parts]) for k in ("a", "b", "voxels")}
+    order = np.lexsort((columns["b"], columns["a"]))
+    a, b, n = (columns[k][order] for k in ("a", "b", "voxels"))
+    if not len(a):
+        return {"a": a, "b": b, "voxels": n}
+    begin = np.flatnonzero(np.concatenate([[True], (a[1:] != a[:-1]) | (b[1:] != b[:-1])]))
+    return {"a": a[begin], "b": b[begin], "voxels": np.add.reduceat(n, begin)}
+
+
+def majority(found: Overlap) -> dict[str, np.ndarray[Any, Any]]:
+    """For every label of a, the label of b that most of its voxels have.
+
+    Parameters
+    ----------
+    found : dict
+        Overlap of all blocks; 0 is background in a, and a label like others in b.
+
+    Returns
+    -------
+    dict of ndarray of shape (L,)
+        `label` (uint64, ascending, without 0), `most` (uint64; the smallest of equals) and `share`
+        (float64): part of the label's voxels that lie in `most`.
+    """
+    kept = found["a"] != 0
+    a, b, n = (found[k][kept] for k in ("a", "b", "voxels"))
+    order = np.lexsort((b, -n, a))
+    label, first = np.unique(a[order], return_index=True)
+    _, total = _sizes(a, n)
+    return {"label": label, "most": b[order][first], "share": n[order][first] / total}
+
+
+def class_scores(found: Overlap, classes: Mapping[str, tuple[int, int]]) -> dict[str, np.ndarray[Any, Any]]:
+    """Dice, IoU, precision and recall of classes.
+
+    Parameters
+    ----------
+    found : dict
+        Overlap of predicted (a) and true (b) classes.
+    classes : mapping of str to (int, int)
+        Number of each class in the prediction and in the truth.
+
+    Returns
+    -------
+    dict of ndarray of shape (C,)
+        `class, dice, iou, precision, recall, voxels_found, voxels_truth`; NaN where a class is in
+        neither.
+    """
+    rows = []
+    for name, (in_a, in_b) in classes.items():
+        is_a, is_b = found["a"] == in_a, found["b"] == in_b
+        both = int(found["voxels"][is_a & is_b].sum())
+        a, b = int(found["voxels"][is_a].sum()), int(found["voxels"][is_b].sum())
+        rows.append(
+            (
+                name,
+                _ratio(2 * both, a + b),
+                _ratio(both, a + b - both),
+                _ratio(both, a),
+                _ratio(both, b),
+                a,
+                b,
+            )
+        )
+    names = ("class", "dice", "iou", "precision", "recall", "voxels_found", "voxels_truth")
+    return {n: np.array([row[i] for row in rows]) for i, n in enumerate(names)}
+
+
+def instance_scores(found: Overlap, threshold: float) -> dict[str, np.ndarray[Any, Any]]:
+    """Precision, recall and F1 of instances matched one to one by IoU.
+
+    Parameters
+    ----------
+    found : dict
+        Overlap of predicted (a) and true (b) instances; 0 is background in both.
+    threshold : float
+        Smallest IoU of a match, at least 0.5: then an instance can have one partner only.
+
+    Returns
+    -------
+    dict of ndarray of shape (1,)
+        `iou_threshold, matched, found, truth, precision, recall, f1, mean_iou` (of matched pairs).
+    """
+    if not 0.5 <= threshold <= 1:
+        raise InputError(f"an IoU threshold lies between 0.5 and 1, got {threshold}")
+    a, b, n = found["a"], found["b"], found["voxels"]
+    size_a, size_b = _sizes(a, n), _sizes(b, n)
+    inside = (a > 0) & (b > 0)
+    both = n[inside]
+    union = (
+        size_a[1][np.searchsorted(size_a[0], a[inside])]
+        + size_b[1][np.searchsorted(size_b[0], b[inside])]
+        - both
+    )
+    iou = both / union
+    hit = (iou > threshold) | ((iou == threshold) & (threshold > 0.5))
+    matched = int(hit.sum())
+    n_a, n_b = int((size_a[0] > 0).sum()), int((size_b[0] > 0).sum())
+    return {
+        "iou_threshold": np.array([threshold]),
+        "matched": np.array([matched]),
+        "found": np.array([n_a]),
+        "truth": np.array([n_b]),
+        "precision": np.array([_ratio(matched, n_a)]),
+        "recall": np.array([_ratio(matched, n_b)]),
+        "f1": np.array([_ratio(2 * matched, n_a + n_b)]),
+        "mean_iou": np.array([float(iou[hit].mean()) if matched else float("nan")]),
+    }
+
+
+def variation_of_information(found: Overlap) -> tuple[float, float]:
+    """How much a partition is split and merged against the truth, in bits; 0 and 0 where they agree.
+
+    Parameters
+    ----------
+    found : dict
+        Overlap of predicted (a) and true (b) instances; what is background in the truth is left out.
+
+    Returns
+    -------
+    split, merge : float
+        The conditional entropies H(a | b) and H(b | a) [1]_.
+
+    References
+    ----------
+    .. [1] Meila, 2007, doi:10.1016/j.jmva.2006.11.013
+    """
+    inside = found["b"] > 0
+    a, b, n = found["a"][inside], found["b"][inside], found["voxels"][inside]
+    if not len(n):
+        return 0.0, 0.0
+    total = int(n.sum())
+    entropies = []
+    for labels in (b, a):
+        known, size = _sizes(labels, n)
+        share = n / size[np.searchsorted(known, labels)]
+        entropies.append(math.fsum((-n * np.log2(share) / total).tolist()) + 0.0)
+    return entropies[0], entropies[1]
+
+
+def _sizes(labels: Array, voxels: Array) -> tuple[Array, Array]:
+    unique, inverse = np.unique(labels, return_inverse=True)
+    total = np.zeros(len(unique), np.int64)
+    np.add.at(total, inverse, voxels)
+    return unique, total
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")

@@ -1,0 +1,97 @@
+"""The group 'surface': area of every object, summed over its voxels, and how near it is to a ball."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from chunkflow_liver.geometry import NM_PER_UM, BlockGrid, Nm, Zyx
+from chunkflow_liver.kernels.contacts.areas import area_step_nm2, reach_voxels, surface_areas, walled
+from chunkflow_liver.kernels.features.groups import Group, Rows, Settings, Sums, View, add_rows
+
+_TILE = (16, 64, 128)
+"""What is looked at at a time: where all voxels are surface, a tile takes 15 MB."""
+
+
+def area_sums(view: View) -> Sums:
+    """The surface of every object, as far as the block owns its voxels.
+
+    Parameters
+    ----------
+    view : View
+        A block with the halo `reach_voxels`; what lies outside its `region` is unknown.
+
+    Returns
+    -------
+    dict
+        `areas`: rows of `label` and `steps` (int64, of `area_step_nm2`); none for an object without surface.
+    """
+    block = view.block if view.region is None else view.block.within(view.region)
+    rows = [{"label": np.zeros(0, np.uint64), "steps": np.zeros(0, np.int64)}]
+    if block.write.size:
+        outlined, values = walled(view.labels[block.read.relative_to(view.block.read).slices])
+        for tile in BlockGrid(block.write.relative_to(block.read), _TILE):
+            at, area = surface_areas(outlined, (tile.write.start, tile.write.stop), view.voxel_nm)
+            # 2**24 steps of each voxel at most: sums are below 2**63.
+            found, of = np.unique(outlined[tuple(at + 1)], return_inverse=True)
+            steps = np.zeros(len(found), np.int64)
+            np.add.at(steps, of, area)
+            label = found if values is None else values[found - 1]
+            rows.append({"label": label.astype(np.uint64), "steps": steps})
+    return {"areas": add_rows(rows, ("label",))}
+
+
+def merge_areas(parts: Sequence[Sums]) -> Sums:
+    """The sums of several blocks as one; exact, in any order."""
+    return {"areas": add_rows([part["areas"] for part in parts], ("label",))}
+
+
+def describe_areas(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Settings) -> Rows:
+    """Surface and sphericity of whole objects.
+
+    Parameters
+    ----------
+    sums : dict of dict of ndarray
+        What `merge_areas` gave for these objects.
+    objects : dict of ndarray of shape (L,)
+        Columns of 'basic'.
+    voxel_nm : tuple of float
+        Voxel size along (z, y, x), in nm.
+    settings : Settings
+        Not used.
+
+    Returns
+    -------
+    dict of ndarray of shape (L,), float64
+        `surface_um2`: area as of contacts, see `kernels.surface_areas`; the volume's end is no surface.
+        `sphericity`: area of a ball of the object's volume over that [1]_, 1 for a ball; NaN for an object
+        that touches the border, whose surface is not known as a whole.
+
+    References
+    ----------
+    .. [1] Wadell, Volume, shape and roundness of quartz particles, J. Geology 43 (1935), doi:10.1086/624298
+    """
+    steps = np.zeros(len(objects["label"]), np.int64)
+    found = sums["areas"]
+    steps[np.searchsorted(objects["label"], found["label"])] = found["steps"]
+    surface = steps * (area_step_nm2(voxel_nm) / NM_PER_UM**2)
+    ball = np.cbrt(np.pi) * np.cbrt(6 * objects["volume_um3"]) ** 2
+    whole = ~objects["touches_border"].astype(bool) & (surface > 0)
+    sphericity = np.divide(ball, surface, out=np.full(len(steps), np.nan), where=whole)
+    return {"surface_um2": surface, "sphericity": sphericity}
+
+
+def _reach(settings: Settings, voxel_nm: Nm) -> tuple[Zyx, Zyx]:
+    halo = reach_voxels(voxel_nm)
+    return halo, halo
+
+
+SURFACE = Group(
+    area_sums,
+    merge_areas,
+    describe_areas,
+    reach=_reach,
+    working=36.0,
+    units={"surface_um2": "micrometer^2", "sphericity": ""},
+)

@@ -1,0 +1,130 @@
+"""Where operations put their results inside a work folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from chunkflow_liver.errors import InputError
+from chunkflow_liver.geometry import Box
+from chunkflow_liver.store.location import absolute, checked_name, join, read_key
+from chunkflow_liver.store.table import Arrays, Table
+from chunkflow_liver.store.volume import Volume
+from chunkflow_liver.store.write_units import ZarrFormat
+
+PathLike = str | os.PathLike[str]
+
+SAME_SIZE = 1e-6
+"""By what share the voxel sizes of two volumes may differ, so that numbers of text and of float32 agree."""
+
+
+def work_folder(work: PathLike) -> Path:
+    """The work folder as an absolute path."""
+    return Path(absolute(work))
+
+
+def label_url(work: PathLike, name: str, into: PathLike | None = None) -> str:
+    """URL of the label image `name`: in `into` (an image group), else in the work folder's results."""
+    group = absolute(work_folder(work) / "results.ome.zarr" if into is None else into)
+    return join(group, "labels", checked_name(name))
+
+
+def label_format(into: PathLike | None) -> ZarrFormat:
+    """Zarr format of a label image in `into`: readers see one format in a group, so that of the group."""
+    if into is None or read_key(absolute(into), "zarr.json") is not None:
+        return 3
+    return 2 if read_key(absolute(into), ".zgroup") is not None else 3
+
+
+def image_url(work: PathLike, name: str) -> str:
+    """URL of the image `name` of a work folder."""
+    return join(absolute(work), f"{checked_name(name)}.ome.zarr")
+
+
+def table_at(work: PathLike, name: str) -> Table:
+    """The table `name` of a work folder."""
+    return Table(str(work_folder(work) / "tables" / f"{checked_name(name)}.parquet"))
+
+
+def arrays_at(work: PathLike, name: str, what: str) -> Arrays:
+    """The artefact `what` of the operation `name`."""
+    return Arrays(str(work_folder(work) / "artefacts" / f"{checked_name(name)}.{what}"))
+
+
+def artefact_url(work: PathLike, name: str, what: str) -> str:
+    """URL of the image `what` that the operation `name` keeps for itself."""
+    return join(absolute(work), "artefacts", f"{checked_name(name)}.{what}.ome.zarr")
+
+
+def known_of(work: PathLike, instances: Volume) -> Arrays:
+    """What the operation that made `instances` knows of them; a place where nothing is for foreign ones.
+
+    A result lies among the labels of an image; any other image that bears its name is not that result.
+    """
+    is_result = instances.url.split("/")[-2:] == ["labels", instances.name]
+    return arrays_at(work, instances.name, "instances" if is_result else "foreign")
+
+
+def checked_labels(volume: Volume, what: str) -> Volume:
+    """`volume` to be read as labels, of which negative ones are refused; `what` they are, in the plural."""
+    if np.dtype(volume.dtype).kind not in "bui":
+        raise InputError(f"{volume.url} holds {volume.dtype} voxels; {what} must be integers")
+    return replace(volume, ids=True)
+
+
+def same_voxels(first: Volume, second: Volume, need: str) -> None:
+    """Refuse two volumes whose voxels are not the same ones; `need` says who needs it.
+
+    Raises
+    ------
+    InputError
+        If shapes differ, voxel sizes by more than a millionth, or places by more than half a voxel.
+    """
+    if first.shape != second.shape:
+        raise InputError(
+            f"{first.url} has {first.shape} voxels and {second.url} {second.shape}: {need}; choose the level "
+            "that matches"
+        )
+    sizes = list(zip(first.voxel_nm, second.voxel_nm, strict=True))
+    if any(abs(a - b) > SAME_SIZE * max(a, b) for a, b in sizes):
+        raise InputError(
+            f"{first.url} has voxels of {first.voxel_nm} nm and {second.url} of {second.voxel_nm} nm: "
+            f"{need}; choose the level that matches, or mend the size in the metadata of the one that is "
+            "wrong"
+        )
+    places = zip(first.origin_nm, second.origin_nm, first.voxel_nm, strict=True)
+    if any(abs(a - b) > size / 2 for a, b, size in places):
+        raise InputError(
+            f"{first.url} begins at {first.origin_nm} nm (z, y, x) and {second.url} at {second.origin_nm} "
+            f"nm: {need}; cut both out of the same box, or mend the translation in the metadata of the one "
+            "that is wrong"
+        )
+
+
+def known_in_all(*volumes: Volume) -> Box:
+    """The voxels that were looked at in every one of some volumes on the same voxels.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    found = volumes[0].known
+    for volume in volumes[1:]:
+        found = found.clip(volume.known)
+    if not found.size:
+        raise InputError(
+            "nothing is known of the same voxels: "
+            + "; ".join(f"{v.url} was segmented in {v.known}" for v in volumes)
+            + "; segment both in boxes (roi_nm) that overlap"
+        )
+    return found
+
+
+def class_list(classes: str | int | Sequence[str | int]) -> list[str | int]:
+    """Classes as a list, of which a single one may be given as its name or number alone."""
+    return [classes] if isinstance(classes, str | int) else list(classes)

@@ -1,0 +1,45 @@
+"""Rows of sums in records: named by a prefix, added over all blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from chunkflow_liver.engine.stage import Record, Records
+from chunkflow_liver.kernels.contacts.tallies import Rows, merged
+
+_BATCH = 256
+
+
+def named(prefix: str, rows: Rows) -> dict[str, Any]:
+    """Record of some rows; without rows it has no arrays."""
+    first = next(iter(rows))
+    return {f"{prefix}_{k}": v for k, v in rows.items()} if len(rows[first]) else {}
+
+
+def rows_of(record: Record, prefix: str) -> Rows:
+    """The columns of a record whose names begin with `prefix`."""
+    return {k[len(prefix) + 1 :]: np.asarray(v) for k, v in record.items() if k.startswith(f"{prefix}_")}
+
+
+def summed(records: Records, wanted: Mapping[str, tuple[tuple[str, ...], Rows]]) -> dict[str, Rows]:
+    """Rows of all blocks with equal keys added, for each prefix; memory follows the rows, not the blocks.
+
+    Parameters
+    ----------
+    records : iterator of (block, record)
+    wanted : mapping of str to (keys, rows)
+        For each prefix the columns that tell rows apart, and the columns where there is no row.
+    """
+    whole = {prefix: none for prefix, (_, none) in wanted.items()}
+    batches: dict[str, list[Rows]] = {prefix: [] for prefix in wanted}
+    for _, record in records:
+        for prefix, (keys, _) in wanted.items():
+            if rows := rows_of(record, prefix):
+                batches[prefix].append(rows)
+            if len(batches[prefix]) >= _BATCH:
+                whole[prefix] = merged(batches[prefix], keys, whole[prefix])
+                batches[prefix] = []
+    return {prefix: merged(batches[prefix], wanted[prefix][0], whole[prefix]) for prefix in wanted}

@@ -1,0 +1,248 @@
+"""What was found at narrowings: tests in words, near against far, and objects with their width profiles."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from chunkflow_liver.engine.plan import Product
+from chunkflow_liver.errors import ChunkflowLiverError, InputError
+from chunkflow_liver.reports.pictures.examples import Columns, Example, enrichment, examples
+from chunkflow_liver.reports.pictures.figures import INK, bare, even_edges, inline, sketch
+from chunkflow_liver.reports.pictures.renderings import CONTACT, NECK
+from chunkflow_liver.reports.pictures.slices import Pictures, css
+from chunkflow_liver.reports.sections.findings import Figure
+from chunkflow_liver.reports.sections.lead import Compared, compared, lead
+from chunkflow_liver.reports.tables import Shown, first_rows, stored
+from chunkflow_liver.reports.words import length, near_to, number, one, percent
+from chunkflow_liver.reports.work import Work
+
+MOST_LINES = 150
+"""Pairs that are drawn one by one; of more, even steps through all of them."""
+NAMED = 10
+"""Objects that were left out are named up to this number."""
+FIRST = ("label", "z_nm", "y_nm", "x_nm", "width_nm", "near_density", "far_density", "enrichment", "resolved")
+"""Columns of the table that the page shows before the others."""
+
+
+@dataclass
+class Narrowed:
+    """One table of narrowings, as the page shows it; `files` are SVGs by name.
+
+    `answer` and `tiles` stand at the top of the page, `sentences` first in its own section, `caveats` below.
+    """
+
+    name: str
+    answer: str = ""
+    tiles: list[tuple[str, str]] = field(default_factory=list)
+    sentences: list[str] = field(default_factory=list)
+    caveats: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
+    examples: list[Figure] = field(default_factory=list)
+    tables: list[Shown] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+    def add(self, name: str, title: str, svg: str, caption: str, *legend: tuple[str, str]) -> None:
+        """A figure for the page, and as a file of its own."""
+        self.figures.append(self._kept(name, title, svg, caption, legend))
+
+    def show(self, example: Example) -> None:
+        """A picture of an example, and as a file of its own."""
+        self.examples.append(
+            self._kept(example.name, example.title, example.svg, example.caption, example.legend)
+        )
+
+    def _kept(
+        self, name: str, title: str, svg: str, caption: str, legend: tuple[tuple[str, str], ...]
+    ) -> Figure:
+        self.files[f"{self.name}-{name}.svg"] = svg.replace(INK, "#1c2329")
+        return Figure(title, inline(svg), caption, legend)
+
+
+def narrowings(work: Work, drawn: Pictures) -> list[Narrowed]:
+    """Every table of narrowings of a run; what cannot be shown is listed as missing."""
+    found = []
+    for product in work.of("narrowing table"):
+        made = Narrowed(product.name)
+        found.append(made)
+        try:
+            _narrowings(product, work, drawn, made)
+        except ChunkflowLiverError as err:
+            made.missing.append(f"Narrowings {product.name!r}: {err}.")
+    return found
+
+
+def _columns(work: Work, name: str, newest: str) -> Columns:
+    """The columns of a table; one of an earlier version, without the `newest`, is said to be that."""
+    product = next(p for p in work.products if p.name == name and p.kind.startswith("narrowing"))
+    table = pq.read_table(stored(product).path)
+    if newest not in table.column_names:
+        raise InputError(
+            f"table {name!r} is of an earlier version and has no column {newest!r}; run its stage anew"
+        )
+    return {n: table.column(n).to_numpy(zero_copy_only=False) for n in table.column_names}
+
+
+def _narrowings(product: Product, work: Work, drawn: Pictures, made: Narrowed) -> None:
+    about = dict(product.about)
+    narrow = _columns(work, product.name, "resolved")
+    objects = _columns(work, f"{product.name}-objects", "too_large")
+    large = objects["label"][objects["too_large"]]
+    total, with_any = len(objects["label"]) - len(large), int((objects["narrowings"] > 0).sum())
+    share = percent(with_any / total) if total else "–"
+    made.sentences.append(
+        f"{number(len(narrow['label']))} narrowings in {number(with_any)} of {number(total)} objects "
+        f"({share})."
+    )
+    made.answer = made.sentences[0]
+    made.tiles.append((number(len(narrow["label"])), f"narrowings, in {share} of the objects"))
+    made.facts += [(number(len(narrow["label"])), "narrowings"), (share, "of the objects have one")]
+    if len(large):
+        few = ", ".join(str(label) for label in large[:NAMED]) + (" ..." if len(large) > NAMED else "")
+        made.missing.append(
+            f"Narrowings {product.name!r}: {number(len(large))} objects were left out, because their "
+            f"bounding boxes are above crop_voxels = {number(int(about['crop_voxels']))}: {few}. Raise it, "
+            "use a coarser level, or split them."
+        )
+    if len(narrow["label"]):
+        made.facts.append((length(round(float(np.median(narrow["width_nm"])))), "median width there"))
+        _widths(narrow, made)
+        unsure = int((~narrow["resolved"]).sum())
+        if unsure:
+            made.caveats.append(
+                f"{number(unsure)} of the narrowings are thinner than two voxels: they are not resolved, "
+                "and how thin they are is not known. They count in the tests; as examples others go first."
+            )
+    if "near_density" in narrow:
+        tests = _columns(work, f"{product.name}-tests", "unpaired")
+        compare = compared(narrow, tests, with_cells=bool(objects["cell"].any()))
+        said = lead(product.name, narrow, objects, tests, about, compare)
+        made.answer += said.answer
+        made.tiles += said.tiles
+        made.sentences += said.sentences
+        made.caveats += said.caveats
+        made.facts += said.facts
+        made.warnings += said.warnings
+        _paired(narrow, about, compare, made)
+        _enrichment(narrow, about, made)
+        for part in ("-tests", "-cells"):
+            table = next(p for p in work.products if p.name == product.name + part)
+            made.tables.append(first_rows(stored(table)))
+    made.tables.insert(0, first_rows(stored(product), first=FIRST))
+    if len(narrow["label"]):
+        shown, missing = examples(narrow, about, work, product.name, drawn)
+        made.missing += missing
+        for example in shown:
+            made.show(example)
+
+
+def _widths(narrow: Columns, made: Narrowed) -> None:
+    width = narrow["width_nm"]
+    edges = even_edges(0.0, float(width.max()), 30)
+    typical, ratio = (number(float(np.median(narrow[c]))) for c in ("width_nm", "width_ratio"))
+
+    def draw(figure: Any) -> None:
+        from matplotlib.ticker import MaxNLocator
+
+        axes = figure.add_subplot()
+        axes.hist(width, edges, color=css(NECK), alpha=0.75)
+        axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.set_xlabel("width at the narrowing (nm)")
+        axes.set_ylabel("narrowings")
+        bare(axes)
+
+    made.add(
+        "widths",
+        "Widths of narrowings",
+        sketch(draw, name=f"{made.name}w"),
+        f"Diameter of a circle with the area of the cross-section. Median {typical} nm; relative to the "
+        f"lower flank, {ratio}.",
+    )
+
+
+def _paired(narrow: Columns, about: dict[str, Any], seen: Compared, made: Narrowed) -> None:
+    near, other, every = seen.near, seen.other, len(seen.rows)
+    if not every:
+        return
+    order = np.argsort(near - other, kind="stable")
+    shown = order[np.unique(np.linspace(0, every - 1, min(MOST_LINES, every)).astype(int))]
+    to = one(str(about.get("to", "er")))
+
+    def draw(figure: Any) -> None:
+        axes = figure.add_subplot()
+        for i in shown:
+            colour = css(CONTACT) if near[i] > other[i] else css(NECK)
+            axes.plot([0, 1], [100 * other[i], 100 * near[i]], color=colour, alpha=0.4, linewidth=1)
+        means = [100 * seen.there, 100 * seen.here]
+        axes.plot([0, 1], means, color=INK, linewidth=3, marker="o", markersize=6)
+        axes.set_xticks([0, 1], [seen.where.replace("same objects", "object"), "at the narrowing"])
+        axes.set_xlim(-0.3, 1.3)
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel(f"surface near {to} (%)")
+        bare(axes)
+
+    against = (
+        "(mean) in windows of the same length elsewhere on the object"
+        if seen.tested
+        else "on the object outside all windows of narrowings (described, not tested)"
+    )
+    some = "" if len(shown) == every else f" {number(len(shown))} of {number(every)} are drawn."
+    left = len(narrow["label"]) - every
+    without = " or no room for another window" if seen.tested else ""
+    made.add(
+        "paired",
+        f"{to} at narrowings and {seen.where}",
+        sketch(draw, name=f"{made.name}p"),
+        f"One line per narrowing: the share of the surface {near_to(float(about['gap_nm']), to)}, in the "
+        f"window at the narrowing and {against}.{some} Thick: the means in the text, each of the "
+        f"{number(seen.objects)} objects with the mean of its narrowings."
+        + (f" {number(left)} narrowings are on objects that have no contact{without}." if left else ""),
+        ("more at the narrowing", css(CONTACT)),
+        ("more elsewhere", css(NECK)),
+    )
+
+
+def _enrichment(narrow: Columns, about: dict[str, Any], made: Narrowed) -> None:
+    folds = enrichment(narrow)
+    finite = folds[np.isfinite(folds)]
+    only, never, missing = np.isposinf(folds).sum(), np.isneginf(folds).sum(), np.isnan(folds).sum()
+    if not len(folds) - missing:
+        return
+    reach = max(2.0, math.ceil(float(np.abs(finite).max(initial=0.0))))
+    edges = np.linspace(-reach, reach, 25)
+    beyond = edges[1] - edges[0]
+
+    def draw(figure: Any) -> None:
+        from matplotlib.ticker import MaxNLocator
+
+        axes = figure.add_subplot()
+        axes.hist(finite[finite < 0], edges, color=css(NECK), alpha=0.75)
+        axes.hist(finite[finite >= 0], edges, color=css(CONTACT), alpha=0.75)
+        # What has no logarithm stands beside the axis, not at an invented value.
+        axes.bar([-reach - 3 * beyond], [never], beyond, color=css(NECK), alpha=0.35, hatch="//")
+        axes.bar([reach + 3 * beyond], [only], beyond, color=css(CONTACT), alpha=0.35, hatch="//")
+        axes.axvline(0, color=INK, linewidth=1)
+        ticks = np.linspace(-reach, reach, 5)
+        places = [-reach - 3 * beyond, *ticks, reach + 3 * beyond]
+        axes.set_xticks(places, ["far\nonly", *(f"{t:g}" for t in ticks), "near\nonly"])
+        axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.set_xlabel("log2 of contact density, near over far")
+        axes.set_ylabel("narrowings")
+        bare(axes)
+
+    made.add(
+        "enrichment",
+        "Enrichment at narrowings",
+        sketch(draw, name=f"{made.name}e"),
+        "Contact per surface in the window of a narrowing over that of the rest of the object. "
+        f"{number(int((finite > 0).sum() + only))} narrowings have more, "
+        f"{number(int((finite < 0).sum() + never))} less; {number(int(missing))} are on objects without any "
+        "contact (0 over 0): missing, not depleted.",
+    )

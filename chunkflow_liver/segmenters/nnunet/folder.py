@@ -1,0 +1,377 @@
+"""A trained nnU-Net v2 folder: read as data (JSON only), checked, and imported as a clean copy."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from chunkflow_liver.errors import OutputError, SegmenterError
+from chunkflow_liver.segmenters.nnunet.architecture import check_architecture, modern_architecture
+from chunkflow_liver.segmenters.nnunet.checkpoint import read_checkpoint, save_weights
+from chunkflow_liver.segmenters.nnunet.plans import (
+    channel_names,
+    check_supported,
+    check_window,
+    class_numbers,
+    finite,
+    normalisation,
+    numbers,
+    read_json,
+    resolved,
+    spline,
+    whole,
+)
+from chunkflow_liver.segmenters.resampling import Spline
+
+OURS = "chunkflow_liver"
+NM_PER = {"nm": 1.0, "um": 1e3, "mm": 1e6, "m": 1e9}
+VOXEL = "voxel"
+"""Unit of a spacing that is not to be looked at."""
+MOST_WINDOW = 4096
+
+
+@dataclass(frozen=True)
+class NnunetModel:
+    """What a trained folder says; axes are in the network's order unless said otherwise.
+
+    Attributes
+    ----------
+    folder : Path
+        Where plans.json, dataset.json and the folds lie.
+    configuration, checkpoint : str
+        Name in plans.json, and name of the weights file in every fold.
+    folds : tuple of str
+        Folds to average, without "fold_".
+    classes : dict of str to int
+        Number written for every class (of a region: the number its voxels get), background 0.
+    heads : int
+        Channels that the network puts out.
+    region_order : tuple of int, optional
+        With regions: the number written where head i is above 0.5, later ones over earlier ones.
+    channels : tuple of str
+        Names of the input channels.
+    window : tuple of int
+        What the network sees at once, in voxels; two entries for a 2D network.
+    spacing : tuple of float
+        Voxel size that the network was trained on, in `units`; two entries for a 2D network.
+    units : str, optional
+        "nm" or "voxel", if the folder was imported; a folder from nnU-Net does not say.
+    transpose_forward, transpose_backward : tuple of int
+        Stored axis that is network axis i, and its inverse.
+    schemes : tuple of str
+        Intensity normalisation per channel.
+    intensities : tuple of dict
+        Per channel, mean, std, percentile_00_5 and percentile_99_5 of the training foreground, or {}.
+    network, options
+        Class and keyword arguments, checked.
+    mirror_axes : tuple of int
+        Axes along which mirroring is allowed.
+    raw_spline, score_spline : Spline
+        How raw voxels come to `spacing`, and scores back.
+    """
+
+    folder: Path
+    configuration: str
+    checkpoint: str
+    folds: tuple[str, ...]
+    classes: dict[str, int]
+    heads: int
+    region_order: tuple[int, ...] | None
+    channels: tuple[str, ...]
+    window: tuple[int, ...]
+    spacing: tuple[float, ...]
+    units: str | None
+    transpose_forward: tuple[int, ...]
+    transpose_backward: tuple[int, ...]
+    schemes: tuple[str, ...]
+    intensities: tuple[dict[str, float], ...]
+    network: str
+    options: dict[str, Any]
+    mirror_axes: tuple[int, ...]
+    raw_spline: Spline
+    score_spline: Spline
+
+    @property
+    def name(self) -> str:
+        """Its configuration."""
+        return self.configuration
+
+    @property
+    def width(self) -> int:
+        """Channels of the widest layer at full resolution."""
+        widths = self.options.get("features_per_stage", 32)
+        return int(widths[0] if isinstance(widths, list | tuple) else widths)
+
+    @property
+    def is_2d(self) -> bool:
+        """Whether the network sees one plane at a time."""
+        return len(self.window) == 2
+
+    @property
+    def dtype(self) -> str:
+        """Smallest of uint8 and uint16 that holds every class number."""
+        return "uint8" if max(self.classes.values()) < 256 else "uint16"
+
+    @property
+    def spacing_zyx(self) -> tuple[float | None, ...]:
+        """`spacing` along the stored axes (z, y, x); None along the axis a 2D network does not see."""
+        free = [None] * (3 - len(self.spacing))
+        along_network = [*free, *self.spacing]
+        return tuple(along_network[axis] for axis in self.transpose_backward)
+
+    @property
+    def window_zyx(self) -> tuple[int, ...]:
+        """`window` along the stored axes (z, y, x); 1 along the axis a 2D network does not see."""
+        along_network = [*[1] * (3 - len(self.window)), *self.window]
+        return tuple(along_network[axis] for axis in self.transpose_backward)
+
+    @property
+    def weights(self) -> tuple[Path, ...]:
+        """Checkpoint file of every fold."""
+        return tuple(self.folder / f"fold_{fold}" / self.checkpoint for fold in self.folds)
+
+
+def read_model(
+    folder: str | Path,
+    *,
+    configuration: str | None = None,
+    folds: Sequence[int | str] | None = None,
+    checkpoint: str = "checkpoint_final.pth",
+) -> NnunetModel:
+    """What a trained-model folder says, checked, without running anything from it.
+
+    Parameters
+    ----------
+    folder : path
+        A folder `trainer__plans__configuration`, a folder with one such folder in it, or what
+        `import_model` wrote.
+    configuration : str, optional
+        Name in plans.json; by default the one that the first fold was trained with.
+    folds : sequence of int or str, optional
+        Folds to average; by default all numbered ones, or "all" if it is the only one.
+    checkpoint : str
+        Name of the weights file in every fold.
+
+    Returns
+    -------
+    NnunetModel
+
+    Raises
+    ------
+    SegmenterError
+        If something is missing, malformed, or not supported (cascades, masked normalisation).
+    ModelSecurityError
+        If plans or checkpoint ask for code that is not on the allow-list.
+    """
+    place = _find(Path(folder), configuration)
+    plans_file, dataset_file = place / "plans.json", place / "dataset.json"
+    plans, dataset = read_json(plans_file), read_json(dataset_file)
+    chosen = _folds(place, folds, checkpoint)
+    imported = plans.get(OURS)
+    if isinstance(imported, dict):
+        trained, mirror, units = (
+            imported.get("configuration"),
+            imported.get("mirror_axes"),
+            imported.get("units"),
+        )
+    else:
+        head = read_checkpoint(place / f"fold_{chosen[0]}" / checkpoint)
+        trained = (head.get("init_args") or {}).get("configuration")
+        mirror, units = head.get("inference_allowed_mirroring_axes"), None
+    name = configuration or trained
+    section = resolved(plans, name, plans_file)
+    check_supported(plans, section, plans_file)
+    window = numbers(section, "patch_size", plans_file, lambda v: whole(v, 1) and v <= MOST_WINDOW)
+    if len(window) not in (2, 3):
+        raise SegmenterError(f"{plans_file}: patch_size {window} has {len(window)} axes; wanted 2 or 3")
+    spacing = numbers(section, "spacing", plans_file, lambda v: finite(v) and v > 0)
+    if len(spacing) != len(window):
+        raise SegmenterError(
+            f"{plans_file}: spacing {spacing} and patch_size {window} have different lengths"
+        )
+    forward = numbers(plans, "transpose_forward", plans_file, lambda v: whole(v))
+    if sorted(forward) != [0, 1, 2]:
+        raise SegmenterError(f"{plans_file}: transpose_forward {forward} is no order of three axes")
+    backward = tuple(forward.index(axis) for axis in range(3))
+    channels = channel_names(dataset, dataset_file)
+    schemes, intensities = normalisation(plans, section, len(channels), plans_file)
+    classes, heads, order = class_numbers(dataset, dataset_file)
+    network, options = check_architecture(modern_architecture(section, plans_file), plans_file)
+    check_window(window, options.get("strides", 1), plans_file)
+    axes = tuple(mirror or ())
+    if not all(whole(a) and a < len(window) for a in axes) or len(set(axes)) != len(axes):
+        raise SegmenterError(f"{place}: mirroring axes {axes} do not fit a window of {window}")
+    return NnunetModel(
+        folder=place,
+        configuration=str(name),
+        checkpoint=checkpoint,
+        folds=chosen,
+        classes=classes,
+        heads=heads,
+        region_order=order,
+        channels=channels,
+        window=window,
+        spacing=spacing,
+        units=units if units in (*NM_PER, VOXEL) else None,
+        transpose_forward=forward,
+        transpose_backward=backward,
+        schemes=schemes,
+        intensities=intensities,
+        network=network,
+        options=options,
+        mirror_axes=axes,
+        raw_spline=spline(section, "data", 3, plans_file),
+        score_spline=spline(section, "probabilities", 1, plans_file),
+    )
+
+
+def model_fingerprint(model: NnunetModel) -> str:
+    """SHA-256 over the configuration's name, both JSON files and the weights of every fold used."""
+    digest = hashlib.sha256(json.dumps([model.configuration, model.folds, model.checkpoint]).encode())
+    for path in (model.folder / "plans.json", model.folder / "dataset.json", *model.weights):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def import_model(
+    folder: str | Path,
+    to: str | Path,
+    *,
+    units: str,
+    configuration: str | None = None,
+    folds: Sequence[int | str] | None = None,
+    checkpoint: str = "checkpoint_final.pth",
+) -> NnunetModel:
+    """Write a clean copy of a trained folder: plain JSON with spacing in nm, and nothing but weights.
+
+    Parameters
+    ----------
+    folder : path
+        As in `read_model`, like the options that are not explained here.
+    to : path
+        Folder to make; must not exist.
+    units : str
+        What the spacing in plans.json is in: "nm", "um", "mm" or "m", or "voxel" for a model whose
+        spacing is not to be looked at. nnU-Net does not write it down.
+
+    Returns
+    -------
+    NnunetModel
+        Of the new folder.
+
+    Raises
+    ------
+    OutputError
+        If `to` exists.
+    SegmenterError, ModelSecurityError
+        As `read_model`.
+    """
+    if units not in (*NM_PER, VOXEL):
+        raise SegmenterError(f"no length unit {units!r}; there are {[*NM_PER, VOXEL]}")
+    target = Path(to)
+    if target.exists():
+        raise OutputError(f"{target} exists already; import the model to a new folder, or delete it first")
+    model = read_model(folder, configuration=configuration, folds=folds, checkpoint=checkpoint)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        _write_json(draft / "plans.json", _plans_of(model, units))
+        dataset = read_json(model.folder / "dataset.json")
+        keys = ("channel_names", "modality", "labels", "regions_class_order", "file_ending")
+        _write_json(draft / "dataset.json", {key: dataset[key] for key in keys if key in dataset})
+        for fold, path in zip(model.folds, model.weights, strict=True):
+            (draft / f"fold_{fold}").mkdir()
+            save_weights(
+                read_checkpoint(path), draft / f"fold_{fold}" / "checkpoint_final.pth", model.configuration
+            )
+        os.chmod(draft, 0o755)
+        os.rename(draft, target)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return read_model(target, folds=model.folds)
+
+
+def _plans_of(model: NnunetModel, units: str) -> dict[str, Any]:
+    nm = NM_PER.get(units, 1.0)
+    splines = {"data": model.raw_spline, "probabilities": model.score_spline}
+    section = {
+        "patch_size": model.window,
+        "spacing": [value * nm for value in model.spacing],
+        "normalization_schemes": model.schemes,
+        "use_mask_for_norm": [False] * len(model.schemes),
+        **{f"resampling_fn_{what}": found.function for what, found in splines.items()},
+        **{f"resampling_fn_{what}_kwargs": _options(found) for what, found in splines.items()},
+        "architecture": {
+            "network_class_name": model.network,
+            "arch_kwargs": model.options,
+            "_kw_requires_import": [
+                key for key in ("conv_op", "norm_op", "dropout_op", "nonlin", "block") if key in model.options
+            ],
+        },
+    }
+    return {
+        "transpose_forward": model.transpose_forward,
+        "transpose_backward": model.transpose_backward,
+        "configurations": {model.configuration: section},
+        "foreground_intensity_properties_per_channel": dict(enumerate(model.intensities)),
+        OURS: {
+            "configuration": model.configuration,
+            "mirror_axes": model.mirror_axes,
+            "units": VOXEL if units == VOXEL else "nm",
+        },
+    }
+
+
+def _options(spline: Spline) -> dict[str, Any]:
+    options = asdict(spline)
+    del options["function"]
+    return options
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def _find(folder: Path, configuration: str | None) -> Path:
+    """`folder` itself, or the one trained folder of that configuration in it."""
+    if (folder / "plans.json").is_file() or not folder.is_dir():
+        return folder
+    found = sorted(path.parent for path in folder.glob("*__*__*/plans.json"))
+    fitting = [path for path in found if configuration in (None, path.name.split("__")[-1])]
+    if len(fitting) > 1:
+        raise SegmenterError(
+            f"{folder} holds {len(fitting)} trained models: {[path.name for path in fitting]}; "
+            "name the folder of one of them"
+        )
+    return fitting[0] if fitting else folder
+
+
+def _folds(place: Path, wanted: Sequence[int | str] | None, checkpoint: str) -> tuple[str, ...]:
+    if wanted is not None and (isinstance(wanted, str) or not isinstance(wanted, Sequence)):
+        raise SegmenterError(f"folds is a list of folds to average, got {wanted!r}")
+    if wanted is not None and len(set(map(str, wanted))) < len(wanted):
+        raise SegmenterError(f"a fold is named twice: {list(wanted)}")
+    there = {path.parent.name.removeprefix("fold_") for path in place.glob(f"fold_*/{_literal(checkpoint)}")}
+    numbered = sorted((fold for fold in there if fold.isdecimal()), key=int)
+    chosen = tuple(map(str, wanted)) if wanted is not None else tuple(numbered or sorted(there & {"all"}))
+    missing = [fold for fold in chosen if fold not in there]
+    if missing or not chosen:
+        raise SegmenterError(
+            f"{place} has no {checkpoint} for fold {', '.join(missing) or 'any'}; "
+            f"there are folds {sorted(there)} with that file"
+        )
+    return chosen
+
+
+def _literal(name: str) -> str:
+    """`name` as a pattern that matches only itself."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)

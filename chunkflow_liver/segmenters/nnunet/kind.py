@@ -1,0 +1,20 @@
+"""nnU-Net v2 folders as a kind of networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from chunkflow_liver.segmenters.nnunet.architecture import require_packages
+from chunkflow_liver.segmenters.nnunet.checkpoint import load_networks
+from chunkflow_liver.segmenters.nnunet.folder import NnunetModel, model_fingerprint, read_model
+from chunkflow_liver.segmenters.registry import Kind
+
+
+def _read(folder: str | Path, **choice: Any) -> NnunetModel:
+    """The model in `folder`, refused at once if what would run it is not installed."""
+    require_packages()
+    return read_model(folder, **choice)
+
+
+NNUNET = Kind(_read, load_networks, model_fingerprint)
