@@ -22,7 +22,8 @@ from chunkflow_liver.engine.execute import kept_memory
 from chunkflow_liver.engine.journal import read_rows
 from chunkflow_liver.geometry import Box, Zyx, zyx
 from chunkflow_liver.segmenters.nnunet.checkpoint import load_networks
-from chunkflow_liver.segmenters.nnunet.folder import NnunetModel, read_model
+from chunkflow_liver.segmenters.nnunet.folder import read_model
+from chunkflow_liver.segmenters.nnunet.model import NnunetModel
 from chunkflow_liver.segmenters.streaming.windows import Frame, Placement
 
 WORKERS = 2

@@ -6,15 +6,10 @@ from chunkflow_liver.kernels.contacts.gaps import halo_voxels, near_surface
 from chunkflow_liver.kernels.distance.transform import distance_nm, exact_nm
 from chunkflow_liver.kernels.features.basic import block_sums, describe, merge_sums
 from chunkflow_liver.kernels.images.downsample import mean, mode
-from chunkflow_liver.kernels.instances.components import (
-    component_table,
-    label_block,
-    merge_pairs,
-    plane_pairs,
-    plane_runs,
-)
+from chunkflow_liver.kernels.instances.components import component_table, label_block, merge_pairs
 from chunkflow_liver.kernels.instances.slice_links import Rule, link_slices
 from chunkflow_liver.kernels.instances.union import flatten, unite
+from chunkflow_liver.kernels.labels.planes import plane_pairs, plane_runs
 from chunkflow_liver.kernels.labels.relabel import relabel
 from chunkflow_liver.kernels.labels.runs import Runs, find_runs
 

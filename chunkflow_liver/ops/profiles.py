@@ -24,10 +24,7 @@ from chunkflow_liver.kernels.contacts.tallies import (
     OBJECT,
     PAIR,
     SHELL,
-    Rows,
     gap_statistics,
-    grouped,
-    merged,
     no_objects,
     no_pairs,
     no_shells,
@@ -37,6 +34,7 @@ from chunkflow_liver.kernels.contacts.tallies import (
     shell_rows,
 )
 from chunkflow_liver.kernels.distance.squares import nearest_of, whole_unit
+from chunkflow_liver.kernels.rows import Rows, grouped, merged
 from chunkflow_liver.ops.steps.place import (
     PathLike,
     checked_labels,

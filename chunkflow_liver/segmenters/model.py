@@ -10,7 +10,7 @@ from chunkflow_liver.segmenters.resampling import Spline
 
 
 class Model(Protocol):
-    """A trained network, described; see `NnunetModel` for the meaning of what is not said here."""
+    """A trained network, described; see `nnunet.model.NnunetModel` for what is not said here."""
 
     @property
     def folder(self) -> Path: ...

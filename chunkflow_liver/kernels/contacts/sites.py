@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from chunkflow_liver.geometry import Box
-from chunkflow_liver.kernels.contacts.tallies import Rows, packed
 from chunkflow_liver.kernels.instances.component_runs import Components, joined_runs
 from chunkflow_liver.kernels.instances.components import merge_pairs
+from chunkflow_liver.kernels.rows import Rows, grouped, packed
 from chunkflow_liver.xp import Array
 
 SUMS = ("voxels", "area", "sum_z", "sum_y", "sum_x")
@@ -77,13 +77,9 @@ def merge_sites(parts: Sequence[Rows], pairs: Sequence[Array]) -> Rows:
     roots = np.arange(len(rows["own"]))
     nodes, smallest = merge_pairs(np.concatenate([np.zeros((0, 2), np.int64), *pairs]))
     roots[nodes] = smallest
-    order = np.argsort(roots, kind="stable")
-    sites, begin = np.unique(roots[order], return_index=True)
-    if not len(sites):
-        return {"site": np.zeros(0, np.uint32)} | {k: v for k, v in rows.items() if k != "first"}
-    found = {name: rows[name][order][begin] for name in ("own", "other")}
-    found |= {name: np.minimum.reduceat(rows[name][order], begin) for name in ("first", "square")}
-    found |= {name: np.add.reduceat(rows[name][order], begin) for name in SUMS}
+    ways = dict.fromkeys(("first", "square"), np.minimum)
+    found = grouped({"root": roots} | rows, ("root", "own", "other"), ways)
+    sites = found.pop("root")
     # The first voxel of a site is its own: no two sites have the same.
     rank = np.argsort(found.pop("first"))
     number = np.zeros(len(sites), np.uint32)

@@ -1,90 +1,21 @@
-"""Sums over rows with equal keys, and what exact histograms of squared gaps say: whole numbers, any order."""
+"""Rows of near surface: pairs, objects and shells of a block, and what histograms of squared gaps say."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from chunkflow_liver.kernels.contacts.gaps import Near
 from chunkflow_liver.kernels.distance.squares import Unit
+from chunkflow_liver.kernels.rows import Rows, added, grouped
 from chunkflow_liver.xp import Array
-
-Rows = dict[str, Array]
-"""Columns of one length."""
 
 PAIR = ("own", "other", "square")
 OBJECT = ("label",)
 SHELL = ("label", "shell")
 
-_BATCH_ROWS = 1 << 18
 _ROWS = 1 << 10
-
-
-def grouped(columns: Mapping[str, Array], keys: Sequence[str]) -> Rows:
-    """Rows of equal keys added.
-
-    Parameters
-    ----------
-    columns : mapping of str to ndarray of shape (N,)
-        Integers; what is not a key is added in int64.
-    keys : sequence of str
-        Columns to group and sort by, the first one first.
-
-    Returns
-    -------
-    dict of ndarray
-        The columns, sorted by the keys, each key once.
-    """
-    found = dict(columns)
-    if not len(found[keys[0]]):
-        return found
-    # Neighbours in a volume mostly share their keys: they are added before anything is sorted.
-    code = packed([found[name] for name in keys])
-    order = np.arange(len(code))
-    for is_sorted in (False, True):
-        if is_sorted:
-            order = np.argsort(code)
-            code = code[order]
-        begin = np.flatnonzero(np.concatenate([[True], code[1:] != code[:-1]]))
-        for name, column in found.items():
-            if name in keys:
-                found[name] = column[order[begin]]
-            else:
-                found[name] = np.add.reduceat(column[order] if is_sorted else column, begin, dtype=np.int64)
-        code = code[begin]
-    return found
-
-
-def packed(columns: Sequence[Array]) -> Array:
-    """A whole number of each row, uint64, equal and in order as rows are; the columns (N,) are 0 or more."""
-    if not len(columns[0]):
-        return np.zeros(0, np.uint64)
-    code = columns[0].astype(np.uint64)
-    for column in columns[1:]:
-        more = column.astype(np.uint64)
-        if (int(code.max()) + 1) * (int(more.max()) + 1) > 1 << 63:
-            code, more = (np.unique(c, return_inverse=True)[1].astype(np.uint64) for c in (code, more))
-        code = code * np.uint64(int(more.max()) + 1) + more
-    return code
-
-
-def merged(parts: Iterable[Mapping[str, Array]], keys: Sequence[str], none: Rows) -> Rows:
-    """Rows of many parts with equal keys added; `none` has the columns where there are no parts.
-
-    Memory grows with the number of keys, not of parts.
-    """
-    whole, pending, rows = none, list[Mapping[str, Array]](), 0
-    for part in parts:
-        pending.append(part)
-        rows += len(part[keys[0]]) + 1
-        if rows >= max(_BATCH_ROWS, len(whole[keys[0]])):
-            whole, pending, rows = _joined([whole, *pending], keys), [], 0
-    return _joined([whole, *pending], keys)
-
-
-def _joined(parts: Sequence[Mapping[str, Array]], keys: Sequence[str]) -> Rows:
-    return grouped({name: np.concatenate([p[name] for p in parts]) for name in parts[0]}, keys)
 
 
 def no_pairs() -> Rows:
@@ -172,7 +103,7 @@ def shell_rows(squares: Array, edges: Sequence[int], label: Array, **counts: Arr
     dict of ndarray
         `label` (uint64), `shell`, `voxels` and the counts (int64), sorted.
     """
-    parts: list[Mapping[str, Array]] = [no_shells(*counts)]
+    parts = [no_shells(*counts)]
     for plane in range(len(squares)):
         shell = np.searchsorted(edges, squares[plane]) - 1
         kept = (shell >= 0) & (shell < len(edges) - 1) & (label[plane] != 0)
@@ -180,7 +111,7 @@ def shell_rows(squares: Array, edges: Sequence[int], label: Array, **counts: Arr
         rows["voxels"] = np.ones(len(rows["label"]), np.int64)
         rows |= {name: count[plane][kept] for name, count in counts.items()}
         parts.append(grouped(rows, SHELL))
-    return _joined(parts, SHELL)
+    return added(parts, SHELL)
 
 
 def no_shells(*counts: str) -> Rows:

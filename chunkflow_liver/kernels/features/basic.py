@@ -13,6 +13,7 @@ from chunkflow_liver.kernels.features.device_sums import device_sums, sums_fit
 from chunkflow_liver.kernels.features.exact_sums import carried, exact_sums, mean_sd
 from chunkflow_liver.kernels.labels.object_runs import ObjectRuns, runs_by_object
 from chunkflow_liver.kernels.labels.runs import Runs
+from chunkflow_liver.kernels.rows import Gathered, reduced, starts
 from chunkflow_liver.xp import Array, namespace, on_host
 
 Sums = dict[str, Array]
@@ -40,7 +41,6 @@ EXTREMES = {
 LONGEST_SIDE = 1 << 20
 _FLAT = 2.0**-48
 _SLAB_VOXELS = 1 << 20
-_BATCH_ROWS = 1 << 18
 _INT64_MAX = 2**63 - 1
 
 
@@ -102,14 +102,14 @@ def object_sums(runs: ObjectRuns, labels: Array, raw: Array | None = None) -> Su
     offsets = _offsets(lengths)
     if values.dtype.kind != "f":
         for name, column in _intensity_sums(values, lengths).items():
-            sums[name] = _reduce(np.add, column[runs.order], begin)
+            sums[name] = reduced(np.add, column[runs.order], begin)
     else:
         rank = np.empty(len(lengths), np.int32)
         rank[runs.order] = np.repeat(np.arange(len(begin), dtype=np.int32), np.diff(runs.begin))
         totals = exact_sums(np.repeat(rank, lengths), values, len(begin))
         sums |= dict(zip(("intensity_sum", "intensity_sum2"), totals, strict=True))
     for name, least in (("intensity_min", np.minimum), ("intensity_max", np.maximum)):
-        sums[name] = _reduce(least, _reduce(least, values, offsets)[runs.order], begin)
+        sums[name] = reduced(least, reduced(least, values, offsets)[runs.order], begin)
     return sums
 
 
@@ -160,11 +160,6 @@ def _offsets(lengths: Array) -> Array:
     return np.cumsum(lengths) - lengths
 
 
-def _reduce(ufunc: np.ufunc, column: Array, begin: Array) -> Array:
-    """`ufunc` over the segments of `column` that start at `begin`; empty stays empty."""
-    return ufunc.reduceat(column, begin) if len(begin) else column[:0]
-
-
 def merge_sums(parts: Iterable[tuple[Zyx, Sums]]) -> Sums:
     """Sums of whole objects in volume coordinates, from the sums of blocks.
 
@@ -184,18 +179,11 @@ def merge_sums(parts: Iterable[tuple[Zyx, Sums]]) -> Sums:
     Sums are exact and do not depend on the order of `parts`. Memory grows with the number of labels,
     not of parts.
     """
-    merged: list[Sums] = []
-    pending: list[Sums] = []
-    rows = 0
+    none = block_sums(np.zeros((0, 0, 0), np.uint8))
+    found = Gathered(_add, lambda sums: len(sums["label"]), none)
     for origin, sums in parts:
-        pending.append(_shift(origin, sums))
-        rows += len(sums["label"]) + 1
-        # Waiting for as many rows as are merged already keeps the whole cost near one sort.
-        if rows >= max(_BATCH_ROWS, *(len(m["label"]) for m in merged), 0):
-            merged, pending, rows = [_add(merged + pending)], [], 0
-    if not merged and not pending:
-        return block_sums(np.zeros((0, 0, 0), np.uint8))
-    total = _add(merged + pending)
+        found.push(_shift(origin, sums))
+    total = found.whole()
     return {name: _narrow(name, column, total) for name, column in total.items()}
 
 
@@ -229,10 +217,10 @@ def _add(parts: list[Sums]) -> Sums:
     columns = {name: np.concatenate([part[name] for part in parts]) for name in names}
     label = columns.pop("label")
     order = np.argsort(label, kind="stable")
-    label, begin = np.unique(label[order], return_index=True)
-    added: Sums = {"label": label, "voxels": _reduce(np.add, columns["voxels"][order], begin)}
+    begin = starts(label[order])
+    added: Sums = {"label": label[order][begin], "voxels": reduced(np.add, columns["voxels"][order], begin)}
     extremes = {
-        name: _reduce(EXTREMES[name], column[order], begin)
+        name: reduced(EXTREMES[name], column[order], begin)
         for name, column in columns.items()
         if name in EXTREMES
     }
@@ -243,7 +231,7 @@ def _add(parts: list[Sums]) -> Sums:
         elif name != "voxels":
             if column.ndim == 1 and column.dtype.kind == "i" and _bound(name, known) > _INT64_MAX:
                 column = column.astype(object)
-            added[name] = _reduce(np.add, column[order], begin)
+            added[name] = reduced(np.add, column[order], begin)
             if column.ndim == 2:
                 added[name] = carried(added[name])
     return added

@@ -314,34 +314,3 @@ def runs_seen(view: View) -> ObjectRuns:
 def runs_ahead(view: View) -> ObjectRuns:
     """The runs of all objects of the voxels of `View.ahead`."""
     return runs_by_object(view.ahead())
-
-
-def joined(parts: Sequence[Rows]) -> Rows:
-    """The rows of one or more tables with the same columns, one after the other."""
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def add_rows(parts: Sequence[Rows], keys: Sequence[str]) -> Rows:
-    """Rows with equal `keys` as one row, sorted by `keys`; all other columns are added up.
-
-    Parameters
-    ----------
-    parts : sequence of Rows
-        At least one; all with the same columns.
-    keys : sequence of str
-        Columns that tell rows apart, the most significant first.
-    """
-    columns = joined(parts)
-    order = np.lexsort([columns[key] for key in reversed(keys)])
-    if not len(order):
-        return columns
-    first = np.zeros(len(order), bool)
-    first[0] = True
-    for key in keys:
-        column = columns[key] = columns[key][order]
-        first[1:] |= column[1:] != column[:-1]
-    begin = np.flatnonzero(first)
-    return {
-        name: column[begin] if name in keys else np.add.reduceat(column[order], begin, axis=0)
-        for name, column in columns.items()
-    }

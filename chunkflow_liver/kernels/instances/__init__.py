@@ -1,1 +1,7 @@
-"""To be said."""
+"""Which voxels are one object?
+
+Connected components by block, objects joined over seams by overlap or touch (with vetoes), touching objects
+cut, slices linked, holes filled, surfaces smoothed. Takes masks, classes or labels, gives local ids and
+pairs of ids that are one. Begin with `components.label_block`, `seams.compare` (what two blocks say of the
+same voxels) and `union.unite` (pairs become groups); `watershed.split_mask` cuts.
+"""

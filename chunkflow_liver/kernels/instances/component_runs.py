@@ -119,7 +119,7 @@ def find_components(semantic: Array, *, classes: Sequence[int] | None, connectiv
             f"classes {tuple(classes)} hold 0, which is background; leave it out, or give None "
             "for every class"
         )
-    from chunkflow_liver.kernels.instances.component_loops import count_runs, fill_runs
+    from chunkflow_liver.kernels.labels.scan_loops import count_runs, fill_runs
 
     image = _wanted(on_host(semantic), classes)
     shape = image.shape

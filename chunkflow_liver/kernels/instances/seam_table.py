@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.geometry import Box
-from chunkflow_liver.kernels.instances.components import PlaneRuns
 from chunkflow_liver.kernels.instances.seams import compare, places_in, sizes
+from chunkflow_liver.kernels.labels.planes import PlaneRuns
 from chunkflow_liver.xp import Array
 
 TENTHS = 10

@@ -10,9 +10,10 @@ import numpy as np
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Block, Box, Zyx
-from chunkflow_liver.kernels.instances.components import PlaneRuns, plane_runs
 from chunkflow_liver.kernels.labels.overlap import overlap_runs
+from chunkflow_liver.kernels.labels.planes import PlaneRuns, plane_runs
 from chunkflow_liver.kernels.labels.runs import find_runs
+from chunkflow_liver.kernels.rows import totals
 from chunkflow_liver.xp import Array
 
 AFTER: tuple[Zyx, ...] = tuple(cast(Zyx, d) for d in itertools.product((-1, 0, 1), repeat=3) if d > (0, 0, 0))
@@ -247,7 +248,7 @@ def compare(a: PlaneRuns, b: PlaneRuns, size: int) -> Columns:
     """
     met = overlap_runs(a, b, size)
     inside = (met["a"] > 0) & (met["b"] > 0)
-    total_a, total_b = _totals(met["a"], met["voxels"]), _totals(met["b"], met["voxels"])
+    total_a, total_b = totals(met["a"], met["voxels"]), totals(met["b"], met["voxels"])
     found: Columns = {name: column[inside] for name, column in met.items()}
     for side, (labels, voxels) in (("a", total_a), ("b", total_b)):
         found[f"voxels_{side}"] = voxels[np.searchsorted(labels, found[side])]
@@ -261,13 +262,6 @@ def compare(a: PlaneRuns, b: PlaneRuns, size: int) -> Columns:
         found[f"best_{side}"] = np.zeros(len(order), bool)
         found[f"best_{side}"][order[head]] = True
     return found
-
-
-def _totals(labels: Array, voxels: Array) -> tuple[Array, Array]:
-    known, member = np.unique(labels, return_inverse=True)
-    total = np.zeros(len(known), np.int64)
-    np.add.at(total, member, voxels)
-    return known, total
 
 
 def sizes(view: PlaneRuns, size: int, ids: Array) -> tuple[Array, Array]:

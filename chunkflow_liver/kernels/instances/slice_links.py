@@ -19,6 +19,7 @@ from chunkflow_liver.geometry import Nm, Zyx
 from chunkflow_liver.kernels.instances.union import flatten, unite
 from chunkflow_liver.kernels.labels.relabel import relabel
 from chunkflow_liver.kernels.labels.runs import find_runs
+from chunkflow_liver.kernels.rows import grouped, joined
 from chunkflow_liver.xp import Array
 
 Columns = Mapping[str, Array]
@@ -87,13 +88,7 @@ def slice_objects(labels: Array, origin: Zyx, shape: Zyx) -> dict[str, Array]:
 
 def merge_objects(parts: list[dict[str, Array]]) -> dict[str, Array]:
     """The objects of several blocks, each once; exact in any order."""
-    table = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
-    order = np.lexsort((table["label"], table["z"]))
-    table = {k: v[order] for k, v in table.items()}
-    begin = _begins(table["z"], table["label"])
-    sums = {k: np.add.reduceat(table[k], begin) if len(begin) else table[k] for k in SUMS}
-    first = np.minimum.reduceat(table["first"], begin) if len(begin) else table["first"]
-    return {"z": table["z"][begin], "label": table["label"][begin], **sums, "first": first}
+    return grouped(joined(parts), ("z", "label"), {"first": np.minimum})
 
 
 def slice_overlaps(labels: Array, z: int, *, gap: int) -> dict[str, Array]:
@@ -140,13 +135,8 @@ def slice_overlaps(labels: Array, z: int, *, gap: int) -> dict[str, Array]:
 def merge_overlaps(parts: list[dict[str, Array]]) -> dict[str, Array]:
     """The overlaps of several blocks, each pair once; exact in any order."""
     whole: Any = {"z": np.int64, "step": np.int64, "a": np.uint64, "b": np.uint64, "voxels": np.int64}
-    table = {k: np.concatenate([np.zeros(0, t), *(p[k] for p in parts)]) for k, t in whole.items()}
-    order = np.lexsort((table["b"], table["a"], table["step"], table["z"]))
-    table = {k: v[order] for k, v in table.items()}
-    begin = _begins(*(table[k] for k in ("z", "step", "a", "b")))
-    found = {k: table[k][begin] for k in ("z", "step", "a", "b")}
-    voxels = np.add.reduceat(table["voxels"], begin) if len(begin) else table["voxels"]
-    return {**found, "voxels": voxels}
+    none = {name: np.zeros(0, kind) for name, kind in whole.items()}
+    return grouped(joined([none, *parts]), ("z", "step", "a", "b"))
 
 
 def choose_links(objects: Columns, overlaps: Columns, rule: Rule, voxel_nm: Nm) -> Array:
@@ -261,15 +251,6 @@ def link_slices(labels: Array, rule: Rule, voxel_nm: Nm) -> Array:
         here = slice(*np.searchsorted(objects["z"], [z, z + 1]))
         out[z] = relabel(labels[z], objects["label"][here], ids[here])
     return out
-
-
-def _begins(*keys: Array) -> Array:
-    """Where each group of equal keys begins, in columns sorted by them."""
-    fresh = np.zeros(len(keys[0]), bool)
-    fresh[:1] = True
-    for key in keys:
-        fresh[1:] |= key[1:] != key[:-1]
-    return np.flatnonzero(fresh)
 
 
 def _rows(objects: Columns, z: Array, label: Array) -> Array:

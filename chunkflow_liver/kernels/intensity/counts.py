@@ -13,9 +13,10 @@ import numpy as np
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Nm, Zyx
-from chunkflow_liver.kernels.features.groups import Rows, Settings, Sums, View, add_rows, runs_seen
+from chunkflow_liver.kernels.features.groups import Settings, Sums, View, runs_seen
 from chunkflow_liver.kernels.intensity import device_counts
 from chunkflow_liver.kernels.intensity.levels import Ranges, bins, half_offsets, last_bin
+from chunkflow_liver.kernels.rows import Rows, added
 from chunkflow_liver.xp import Array, namespace
 
 
@@ -59,7 +60,7 @@ def merge(parts: Sequence[Sums]) -> Sums:
     for table in parts[0]:
         # Rows of one block are sorted, and no two have one key.
         held = [part[table] for part in parts if len(part[table]["n"])] or [parts[0][table]]
-        merged[table] = held[0] if len(held) == 1 else add_rows(held, ("label", "key"))
+        merged[table] = held[0] if len(held) == 1 else added(held, ("label", "key"))
     return merged
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.geometry import Nm
-from chunkflow_liver.kernels.features.groups import Group, Rows, Settings, Sums
+from chunkflow_liver.kernels.features.groups import Group, Settings, Sums
 from chunkflow_liver.kernels.intensity.counts import (
     dependence_sums,
     halo,
@@ -32,6 +32,7 @@ from chunkflow_liver.kernels.intensity.matrices import (
     tone_features,
 )
 from chunkflow_liver.kernels.intensity.pairs import direction_lengths, pair_features
+from chunkflow_liver.kernels.rows import Rows
 from chunkflow_liver.xp import Array
 
 TYPICAL = 1000

@@ -9,7 +9,7 @@ import numpy as np
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Zyx
-from chunkflow_liver.kernels.features.groups import Rows, Settings, View, add_rows
+from chunkflow_liver.kernels.features.groups import Settings, View
 from chunkflow_liver.kernels.intensity.levels import (
     Ranges,
     bins,
@@ -19,6 +19,7 @@ from chunkflow_liver.kernels.intensity.levels import (
     packed,
 )
 from chunkflow_liver.kernels.labels.runs import Runs, find_runs
+from chunkflow_liver.kernels.rows import Rows, added
 from chunkflow_liver.xp import Array, namespace, on_host
 
 _SLAB = 1 << 18
@@ -90,7 +91,7 @@ def pair_rows(view: View) -> Rows:
             keys.append(key[_inside(other - first, levels)])
         place, n, _ = _tally(xp.concatenate(keys), int(squares.sum()))
         rows.append(_pair_rows(view, graded, direction, on_host(place), on_host(n)))
-    return add_rows(rows, ("label", "key"))
+    return added(rows, ("label", "key"))
 
 
 def _pair_rows(view: View, graded: Graded, direction: int, place: Array, n: Array) -> Rows:

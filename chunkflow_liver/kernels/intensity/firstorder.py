@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from chunkflow_liver.geometry import NM_PER_UM, Nm
-from chunkflow_liver.kernels.features.groups import Group, Rows, Settings, Sums, View, add_rows
+from chunkflow_liver.kernels.features.groups import Group, Settings, Sums, View
 from chunkflow_liver.kernels.intensity.levels import Ranges, bins, check_levels, gray_levels
 from chunkflow_liver.kernels.labels.runs import find_runs
+from chunkflow_liver.kernels.rows import Rows, added
 from chunkflow_liver.xp import Array, on_host
 
 UNITS = {
@@ -135,7 +136,7 @@ def describe_firstorder(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Setti
         absolute = _sums(np.abs(off) * count, begin) / n
         low, width = bins(ranges.minimum, ranges.maximum, settings)
         level = gray_levels(value, low[rank], width[rank], settings)
-        levels = add_rows([{"label": rows["label"], "level": level, "count": count}], ("label", "level"))
+        levels = added([{"label": rows["label"], "level": level, "count": count}], ("label", "level"))
     m2, m3, m4 = central
     share = levels["count"] / n[np.searchsorted(label, levels["label"])]
     starts = np.searchsorted(levels["label"], label)
@@ -276,7 +277,7 @@ def _from_powers(moments: Rows, objects: Rows) -> tuple[Array, list[Array], Arra
 
 def _added(parts: dict[str, list[Rows]]) -> Sums:
     keys = {"values": ("label", "value"), "levels": ("label", "level"), "moments": ("label",)}
-    return {name: add_rows(tables, keys[name]) for name, tables in parts.items()}
+    return {name: added(tables, keys[name]) for name, tables in parts.items()}
 
 
 def _sums(values: Array, begin: Array) -> Array:

@@ -9,7 +9,8 @@ import numpy as np
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Zyx
-from chunkflow_liver.kernels.features.groups import Rows, Settings
+from chunkflow_liver.kernels.features.groups import Settings
+from chunkflow_liver.kernels.rows import Rows
 from chunkflow_liver.xp import Array, namespace
 
 BITS = 12

@@ -9,10 +9,11 @@ import numpy as np
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Zyx
-from chunkflow_liver.kernels.features.groups import Crop, Rows, WholeGroup
+from chunkflow_liver.kernels.features.groups import Crop, WholeGroup
 from chunkflow_liver.kernels.intensity.levels import bins, check_levels, half_offsets, last_bin
 from chunkflow_liver.kernels.intensity.matrices import RUNS, ZONES, Grouped, emphases, mean_over, named
 from chunkflow_liver.kernels.intensity.pairs import direction_lengths
+from chunkflow_liver.kernels.rows import Rows
 from chunkflow_liver.xp import Array, on_host
 
 RUN_OFFSETS = half_offsets((1,))

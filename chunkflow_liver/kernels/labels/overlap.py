@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.errors import InputError
-from chunkflow_liver.kernels.instances.components import PlaneRuns
+from chunkflow_liver.kernels.labels.planes import PlaneRuns
+from chunkflow_liver.kernels.rows import grouped, merged, totals
 from chunkflow_liver.xp import Array, on_host
 
 Overlap = Mapping[str, np.ndarray[Any, Any]]
+PAIR = ("a", "b")
 
 
 def overlap(a: Array, b: Array) -> dict[str, np.ndarray[Any, Any]]:
@@ -37,7 +39,7 @@ def overlap(a: Array, b: Array) -> dict[str, np.ndarray[Any, Any]]:
         raise InputError(f"two labellings of one block must have one shape, got {a.shape} and {b.shape}")
     flat_a, flat_b = on_host(a).ravel(), on_host(b).ravel()
     if not flat_a.size:
-        return _added([])
+        return _none()
     # Runs of equal pairs are far fewer than voxels, so only their starts are sorted.
     change = np.flatnonzero((flat_a[1:] != flat_a[:-1]) | (flat_b[1:] != flat_b[:-1])) + 1
     start = np.concatenate([np.zeros(1, change.dtype), change])
@@ -56,37 +58,24 @@ def overlap_runs(a: PlaneRuns, b: PlaneRuns, size: int) -> dict[str, np.ndarray[
     """
     start = np.union1d(a[0], b[0])
     value_a, value_b = (values[np.searchsorted(begin, start, side="right") - 1] for begin, values in (a, b))
-    return _met(value_a, value_b, start.astype(np.int64), size) if size else _added([])
+    return _met(value_a, value_b, start.astype(np.int64), size) if size else _none()
 
 
 def _met(a: Array, b: Array, start: Array, size: int) -> dict[str, np.ndarray[Any, Any]]:
     """Overlap of runs on which neither labelling changes."""
     length = np.diff(start, append=size)
-    return _added([{"a": a.astype(np.uint64), "b": b.astype(np.uint64), "voxels": length.astype(np.int64)}])
+    columns = {"a": a.astype(np.uint64), "b": b.astype(np.uint64), "voxels": length.astype(np.int64)}
+    return grouped(columns, PAIR)
 
 
 def merge_overlaps(parts: Iterable[Overlap]) -> dict[str, np.ndarray[Any, Any]]:
     """The overlaps of several disjoint blocks as one; exact in any order."""
-    merged = _added([])
-    pending: list[Overlap] = []
-    for part in parts:
-        pending.append(part)
-        if len(pending) >= 256:
-            merged, pending = _added([merged, *pending]), []
-    return _added([merged, *pending])
+    return merged(parts, PAIR, _none())
 
 
-def _added(parts: list[Any]) -> dict[str, np.ndarray[Any, Any]]:
-    if not parts:
-        empty = np.zeros(0, np.uint64)
-        return {"a": empty, "b": empty, "voxels": np.zeros(0, np.int64)}
-    columns = {k: np.concatenate([p[k] for p in parts]) for k in ("a", "b", "voxels")}
-    order = np.lexsort((columns["b"], columns["a"]))
-    a, b, n = (columns[k][order] for k in ("a", "b", "voxels"))
-    if not len(a):
-        return {"a": a, "b": b, "voxels": n}
-    begin = np.flatnonzero(np.concatenate([[True], (a[1:] != a[:-1]) | (b[1:] != b[:-1])]))
-    return {"a": a[begin], "b": b[begin], "voxels": np.add.reduceat(n, begin)}
+def _none() -> dict[str, np.ndarray[Any, Any]]:
+    empty = np.zeros(0, np.uint64)
+    return {"a": empty, "b": empty, "voxels": np.zeros(0, np.int64)}
 
 
 def majority(found: Overlap) -> dict[str, np.ndarray[Any, Any]]:
@@ -107,7 +96,7 @@ def majority(found: Overlap) -> dict[str, np.ndarray[Any, Any]]:
     a, b, n = (found[k][kept] for k in ("a", "b", "voxels"))
     order = np.lexsort((b, -n, a))
     label, first = np.unique(a[order], return_index=True)
-    _, total = _sizes(a, n)
+    _, total = totals(a, n)
     return {"label": label, "most": b[order][first], "share": n[order][first] / total}
 
 
@@ -165,7 +154,7 @@ def instance_scores(found: Overlap, threshold: float) -> dict[str, np.ndarray[An
     if not 0.5 <= threshold <= 1:
         raise InputError(f"an IoU threshold lies between 0.5 and 1, got {threshold}")
     a, b, n = found["a"], found["b"], found["voxels"]
-    size_a, size_b = _sizes(a, n), _sizes(b, n)
+    size_a, size_b = totals(a, n), totals(b, n)
     inside = (a > 0) & (b > 0)
     both = n[inside]
     union = (
@@ -213,17 +202,10 @@ def variation_of_information(found: Overlap) -> tuple[float, float]:
     total = int(n.sum())
     entropies = []
     for labels in (b, a):
-        known, size = _sizes(labels, n)
+        known, size = totals(labels, n)
         share = n / size[np.searchsorted(known, labels)]
         entropies.append(math.fsum((-n * np.log2(share) / total).tolist()) + 0.0)
     return entropies[0], entropies[1]
-
-
-def _sizes(labels: Array, voxels: Array) -> tuple[Array, Array]:
-    unique, inverse = np.unique(labels, return_inverse=True)
-    total = np.zeros(len(unique), np.int64)
-    np.add.at(total, inverse, voxels)
-    return unique, total
 
 
 def _ratio(part: int, whole: int) -> float:

@@ -77,7 +77,7 @@ def find_runs(labels: Array) -> Runs:
 
 def _host_runs(labels: Array) -> Runs:
     """The same of an array of this machine's memory that is not empty."""
-    from chunkflow_liver.kernels.instances.component_loops import count_runs, fill_runs
+    from chunkflow_liver.kernels.labels.scan_loops import count_runs, fill_runs
 
     # One compiled function for each size of label.
     numbers = labels.view(f"u{labels.itemsize}")

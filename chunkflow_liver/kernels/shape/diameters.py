@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from chunkflow_liver.geometry import Nm, Zyx
-from chunkflow_liver.kernels.features.groups import Rows, joined
 from chunkflow_liver.kernels.labels.object_runs import ObjectRuns
+from chunkflow_liver.kernels.rows import Rows, joined
 from chunkflow_liver.xp import Array
 
 DIAMETERS = ("slice_sq", "column_sq", "row_sq", "space_sq")

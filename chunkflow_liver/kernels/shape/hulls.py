@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 
 from chunkflow_liver.geometry import Nm
-from chunkflow_liver.kernels.features.groups import Rows
+from chunkflow_liver.kernels.rows import Rows
 from chunkflow_liver.xp import Array
 
 Z_PLANES = 0

@@ -7,8 +7,8 @@ from functools import cache
 import numpy as np
 
 from chunkflow_liver.geometry import Nm, Zyx
-from chunkflow_liver.kernels.features.groups import Rows
 from chunkflow_liver.kernels.labels.object_runs import ObjectRuns
+from chunkflow_liver.kernels.rows import Rows
 from chunkflow_liver.xp import Array
 
 CORNERS = ((0, 0, 0), (0, 0, 1), (0, 1, 1), (0, 1, 0), (1, 0, 0), (1, 0, 1), (1, 1, 1), (1, 1, 0))

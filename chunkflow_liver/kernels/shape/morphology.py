@@ -8,8 +8,9 @@ from functools import cache
 import numpy as np
 
 from chunkflow_liver.geometry import NM_PER_UM, Nm, Zyx
-from chunkflow_liver.kernels.features.groups import Group, Rows, Settings, Sums, View, add_rows
+from chunkflow_liver.kernels.features.groups import Group, Settings, Sums, View
 from chunkflow_liver.kernels.features.neighbours import border_nm, density_per_um3, directions_deg, neighbours
+from chunkflow_liver.kernels.rows import Rows, added
 from chunkflow_liver.kernels.shape.diameters import extreme_voxels, merge_voxels
 from chunkflow_liver.kernels.shape.hulls import Z_PLANES, hulls
 from chunkflow_liver.kernels.shape.mesh import CODES, CORNERS
@@ -80,10 +81,10 @@ def merge_morphology(parts: Sequence[Sums]) -> Sums:
     """The sums of several blocks as one; exact, in any order."""
     tables = {name: [part[name] for part in parts] for name in parts[0]}
     return {
-        "cells": add_rows(tables["cells"], ("label", "code")),
-        "volumes": add_rows(tables["volumes"], ("label",)),
+        "cells": added(tables["cells"], ("label", "code")),
+        "volumes": added(tables["volumes"], ("label",)),
         # An object that lies in a block as a whole has one row.
-        "hulls": add_rows(tables["hulls"], ("label",)),
+        "hulls": added(tables["hulls"], ("label",)),
         "voxels": merge_voxels(tables["voxels"]),
     }
 

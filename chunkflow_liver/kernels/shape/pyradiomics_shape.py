@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from chunkflow_liver.geometry import NM_PER_UM, Nm, zyx
-from chunkflow_liver.kernels.features.groups import Group, Rows, Settings, Sums, View, add_rows, runs_ahead
+from chunkflow_liver.kernels.features.groups import Group, Settings, Sums, View, runs_ahead
 from chunkflow_liver.kernels.labels.object_runs import ObjectRuns
+from chunkflow_liver.kernels.rows import Rows, added
 from chunkflow_liver.kernels.shape.diameters import DIAMETERS, extreme_voxels, largest, merge_voxels
 from chunkflow_liver.kernels.shape.mesh import areas, cell_sums
 from chunkflow_liver.xp import Array
@@ -83,10 +84,10 @@ def merge_shapes(parts: Sequence[Sums]) -> Sums:
     """The sums of several blocks as one; exact, in any order."""
     tables = {name: [part[name] for part in parts] for name in parts[0]}
     return {
-        "cells": add_rows(tables["cells"], ("label", "code")),
-        "volumes": add_rows(tables["volumes"], ("label",)),
+        "cells": added(tables["cells"], ("label", "code")),
+        "volumes": added(tables["volumes"], ("label",)),
         # An object that lies in a block as a whole has one row.
-        "diameters": add_rows(tables["diameters"], ("label",)),
+        "diameters": added(tables["diameters"], ("label",)),
         "voxels": merge_voxels(tables["voxels"]),
     }
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from chunkflow_liver.geometry import NM_PER_UM, BlockGrid, Nm, Zyx
 from chunkflow_liver.kernels.contacts.areas import area_step_nm2, reach_voxels, surface_areas, walled
-from chunkflow_liver.kernels.features.groups import Group, Rows, Settings, Sums, View, add_rows
+from chunkflow_liver.kernels.features.groups import Group, Settings, Sums, View
+from chunkflow_liver.kernels.rows import Rows, added
 
 _TILE = (16, 64, 128)
 """What is looked at at a time: where all voxels are surface, a tile takes 15 MB."""
@@ -39,12 +40,12 @@ def area_sums(view: View) -> Sums:
             np.add.at(steps, of, area)
             label = found if values is None else values[found - 1]
             rows.append({"label": label.astype(np.uint64), "steps": steps})
-    return {"areas": add_rows(rows, ("label",))}
+    return {"areas": added(rows, ("label",))}
 
 
 def merge_areas(parts: Sequence[Sums]) -> Sums:
     """The sums of several blocks as one; exact, in any order."""
-    return {"areas": add_rows([part["areas"] for part in parts], ("label",))}
+    return {"areas": added([part["areas"] for part in parts], ("label",))}
 
 
 def describe_areas(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Settings) -> Rows:

@@ -13,14 +13,13 @@ from chunkflow_liver.kernels.contacts.sites import find_sites
 from chunkflow_liver.kernels.contacts.tallies import (
     OBJECT,
     PAIR,
-    Rows,
-    merged,
     nearest_partner,
     no_objects,
     no_pairs,
     object_rows,
     pair_rows,
 )
+from chunkflow_liver.kernels.rows import Rows, merged
 from chunkflow_liver.ops.steps.rows import named
 from chunkflow_liver.ops.steps.seams import seam_record
 from chunkflow_liver.xp import Array

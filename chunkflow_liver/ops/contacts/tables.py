@@ -11,17 +11,9 @@ from chunkflow_liver.engine.stage import Records
 from chunkflow_liver.geometry import NM_PER_UM, Nm, Zyx
 from chunkflow_liver.kernels.contacts.areas import area_step_nm2
 from chunkflow_liver.kernels.contacts.sites import merge_sites
-from chunkflow_liver.kernels.contacts.tallies import (
-    OBJECT,
-    PAIR,
-    Rows,
-    gap_statistics,
-    grouped,
-    no_objects,
-    no_pairs,
-    share,
-)
+from chunkflow_liver.kernels.contacts.tallies import OBJECT, PAIR, gap_statistics, no_objects, no_pairs, share
 from chunkflow_liver.kernels.distance.squares import whole_unit
+from chunkflow_liver.kernels.rows import Rows, grouped
 from chunkflow_liver.ops.steps.rows import rows_of, summed
 from chunkflow_liver.ops.steps.seams import Seams
 from chunkflow_liver.store.table import Columns

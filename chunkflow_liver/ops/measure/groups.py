@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 from chunkflow_liver.geometry import Nm, Zyx
 from chunkflow_liver.kernels.centreline.skeleton import SKELETON
-from chunkflow_liver.kernels.features.groups import Group, Rows, Settings, WholeGroup
+from chunkflow_liver.kernels.features.groups import Group, Settings, WholeGroup
 from chunkflow_liver.kernels.features.pyradiomics import PYRADIOMICS
 from chunkflow_liver.kernels.intensity.describe import GLCM, GLDM, NGTDM
 from chunkflow_liver.kernels.intensity.firstorder import FIRSTORDER
 from chunkflow_liver.kernels.intensity.whole import GLRLM, GLSZM
+from chunkflow_liver.kernels.rows import Rows
 from chunkflow_liver.kernels.shape.morphology import MORPHOLOGY, surroundings
 from chunkflow_liver.kernels.shape.pyradiomics_shape import SHAPE
 from chunkflow_liver.kernels.shape.surface_group import SURFACE

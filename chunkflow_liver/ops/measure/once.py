@@ -14,8 +14,9 @@ import numpy as np
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage
 from chunkflow_liver.geometry import Block, BlockGrid, Nm, Zyx
 from chunkflow_liver.kernels.features.basic import HIGHEST, LOWEST, object_sums
-from chunkflow_liver.kernels.features.groups import Rows, Settings, View, runs_ahead
+from chunkflow_liver.kernels.features.groups import Settings, View, runs_ahead
 from chunkflow_liver.kernels.labels.object_runs import runs_by_object
+from chunkflow_liver.kernels.rows import Rows
 from chunkflow_liver.kernels.shape.pyradiomics_shape import whole_here
 from chunkflow_liver.ops.measure.groups import GROUPS
 from chunkflow_liver.ops.measure.table import flat

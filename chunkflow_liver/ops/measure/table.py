@@ -9,7 +9,8 @@ import numpy as np
 
 from chunkflow_liver.engine.stage import Records
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx, zyx
-from chunkflow_liver.kernels.features.groups import Rows, Settings, Sums, View
+from chunkflow_liver.kernels.features.groups import Settings, Sums, View
+from chunkflow_liver.kernels.rows import Rows
 from chunkflow_liver.ops.measure.groups import AMONG, GROUPS
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.xp import Array

@@ -1,1 +1,7 @@
-"""To be said."""
+"""What several operations are made of.
+
+Joining over blocks (`blockwise`, `seams`, `seam_links`, `vetoes`, `borders`), numbering on disk
+(`numbering`), rows of records (`rows`), boxes around whole objects (`crops`), what already lies in blocks
+(`stored_blocks`), which level of an image is meant (`levels`), and where outputs go (`place`). Operations
+import these and never each other.
+"""

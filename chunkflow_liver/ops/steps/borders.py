@@ -17,7 +17,7 @@ import numpy as np
 from chunkflow_liver.engine.stage import Record
 from chunkflow_liver.geometry import Block, BlockGrid
 from chunkflow_liver.kernels.instances.component_runs import Components
-from chunkflow_liver.kernels.instances.components import plane_runs
+from chunkflow_liver.kernels.labels.planes import plane_runs
 from chunkflow_liver.store.scratch.aside import Aside
 from chunkflow_liver.xp import Array
 

@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.engine.stage import Record, Records
-from chunkflow_liver.kernels.contacts.tallies import Rows, merged
-
-_BATCH = 256
+from chunkflow_liver.kernels.rows import Rows, gather
 
 
 def named(prefix: str, rows: Rows) -> dict[str, Any]:
@@ -33,13 +31,9 @@ def summed(records: Records, wanted: Mapping[str, tuple[tuple[str, ...], Rows]])
     wanted : mapping of str to (keys, rows)
         For each prefix the columns that tell rows apart, and the columns where there is no row.
     """
-    whole = {prefix: none for prefix, (_, none) in wanted.items()}
-    batches: dict[str, list[Rows]] = {prefix: [] for prefix in wanted}
+    found = {prefix: gather(keys, none) for prefix, (keys, none) in wanted.items()}
     for _, record in records:
-        for prefix, (keys, _) in wanted.items():
+        for prefix in wanted:
             if rows := rows_of(record, prefix):
-                batches[prefix].append(rows)
-            if len(batches[prefix]) >= _BATCH:
-                whole[prefix] = merged(batches[prefix], keys, whole[prefix])
-                batches[prefix] = []
-    return {prefix: merged(batches[prefix], wanted[prefix][0], whole[prefix]) for prefix in wanted}
+                found[prefix].push(rows)
+    return {prefix: dict(rows.whole()) for prefix, rows in found.items()}

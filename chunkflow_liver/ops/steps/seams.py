@@ -15,7 +15,7 @@ import numpy as np
 
 from chunkflow_liver.engine.stage import Record
 from chunkflow_liver.geometry import Block, Zyx
-from chunkflow_liver.kernels.instances.components import plane_pairs, plane_runs
+from chunkflow_liver.kernels.labels.planes import plane_pairs, plane_runs
 from chunkflow_liver.store.scratch.aside import Aside
 from chunkflow_liver.xp import Array
 

@@ -1,1 +1,1 @@
-"""To be said."""
+"""Pictures of the report: slices with overlays, thumbnails, renderings of objects, figures of tables."""

@@ -7,12 +7,10 @@ import pickle
 import warnings
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chunkflow_liver.errors import ModelSecurityError, SegmenterError
-
-if TYPE_CHECKING:
-    from chunkflow_liver.segmenters.any_torch.kind import TorchModel
+from chunkflow_liver.segmenters.any_torch.model import TorchModel
 
 # What torch raises for a file of another kind, or a damaged one, depending on where the damage lies.
 _UNREADABLE = (EOFError, RuntimeError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError)

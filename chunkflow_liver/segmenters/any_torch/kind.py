@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,9 @@ import numpy as np
 from chunkflow_liver.errors import ModelSecurityError, SegmenterError
 from chunkflow_liver.segmenters.any_torch.entry_point import EntryPoint, find, is_installed
 from chunkflow_liver.segmenters.any_torch.files import load_torch
-from chunkflow_liver.segmenters.nnunet.folder import MOST_WINDOW
-from chunkflow_liver.segmenters.nnunet.plans import finite, whole
+from chunkflow_liver.segmenters.any_torch.model import TorchModel
+from chunkflow_liver.segmenters.limits import MOST_WINDOW, finite, whole
 from chunkflow_liver.segmenters.registry import Kind
-from chunkflow_liver.segmenters.resampling import Spline
 
 KEYS = (
     *("name", "weights", "network", "arguments", "allow_code", "window", "voxel_nm", "channels"),
@@ -36,82 +35,6 @@ SUFFIXES = (".pt", ".pt2")
 WIDEST = float(np.finfo(np.float32).max)
 """Limits that clip nothing, so that a fixed mean and deviation can stand as nnU-Net's CTNormalization."""
 MOST_WIDTH = 1 << 16
-
-
-@dataclass(frozen=True)
-class TorchModel:
-    """What a description says; axes are (z, y, x), or (y, x) if the network sees single planes.
-
-    Attributes
-    ----------
-    folder : Path
-        The description itself.
-    name : str
-    classes : dict of str to int
-        Number written for every class, background 0.
-    heads : int
-        Channels that the network puts out.
-    region_order : tuple of int, optional
-        With sigmoid heads: the number written where head i is above 0.5, later ones over earlier ones.
-    channels : tuple of str
-    window : tuple of int
-    spacing : tuple of float, optional
-        Voxel size in nm that the network was trained on; None if it takes any.
-    schemes : tuple of str
-        Per channel, of `plans.SCHEMES`.
-    intensities : tuple of dict
-    mirror_axes : tuple of int
-        Axes of `window` along which mirroring is allowed.
-    weights : tuple of Path
-    entry : EntryPoint, optional
-        Python code that makes the network; `weights` are then its state dicts.
-    width : int
-        Channels of the widest layer at full resolution, for the memory estimate.
-    """
-
-    folder: Path
-    name: str
-    classes: dict[str, int]
-    heads: int
-    region_order: tuple[int, ...] | None
-    channels: tuple[str, ...]
-    window: tuple[int, ...]
-    spacing: tuple[float, ...] | None
-    schemes: tuple[str, ...]
-    intensities: tuple[dict[str, float], ...]
-    mirror_axes: tuple[int, ...]
-    weights: tuple[Path, ...]
-    entry: EntryPoint | None
-    width: int
-    transpose_forward: tuple[int, ...] = (0, 1, 2)
-    raw_spline: Spline = field(default=Spline(3))
-    score_spline: Spline = field(default=Spline(1))
-
-    @property
-    def units(self) -> str | None:
-        """ "nm", or "voxel" if the voxel size is not to be looked at."""
-        return "voxel" if self.spacing is None else "nm"
-
-    @property
-    def is_2d(self) -> bool:
-        """Whether the network sees one plane at a time."""
-        return len(self.window) == 2
-
-    @property
-    def dtype(self) -> str:
-        """Smallest of uint8 and uint16 that holds every class number."""
-        return "uint8" if max(self.classes.values()) < 256 else "uint16"
-
-    @property
-    def spacing_zyx(self) -> tuple[float | None, ...]:
-        """Voxel size along (z, y, x); None along an axis where it does not matter."""
-        known = self.spacing or (None,) * len(self.window)
-        return (*[None] * (3 - len(known)), *known)
-
-    @property
-    def window_zyx(self) -> tuple[int, ...]:
-        """`window` along (z, y, x); 1 along the axis a 2D network does not see."""
-        return (*[1] * (3 - len(self.window)), *self.window)
 
 
 def read_torch(content: Mapping[str, Any], where: Path, **choice: Any) -> TorchModel:

@@ -7,15 +7,13 @@ import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from chunkflow_liver.errors import ModelSecurityError, SegmenterError
 from chunkflow_liver.segmenters.nnunet.architecture import build_network, require_packages
-
-if TYPE_CHECKING:
-    from chunkflow_liver.segmenters.nnunet.folder import NnunetModel
+from chunkflow_liver.segmenters.nnunet.model import NnunetModel
 
 PREFIXES = ("module.", "_orig_mod.")
 # What torch raises for a damaged file, depending on where the damage lies.

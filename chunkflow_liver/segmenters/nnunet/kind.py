@@ -7,7 +7,8 @@ from typing import Any
 
 from chunkflow_liver.segmenters.nnunet.architecture import require_packages
 from chunkflow_liver.segmenters.nnunet.checkpoint import load_networks
-from chunkflow_liver.segmenters.nnunet.folder import NnunetModel, model_fingerprint, read_model
+from chunkflow_liver.segmenters.nnunet.folder import model_fingerprint, read_model
+from chunkflow_liver.segmenters.nnunet.model import NnunetModel
 from chunkflow_liver.segmenters.registry import Kind
 
 

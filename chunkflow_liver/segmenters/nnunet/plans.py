@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chunkflow_liver.errors import SegmenterError
+from chunkflow_liver.segmenters.limits import finite, whole
 from chunkflow_liver.segmenters.resampling import NNUNET_FUNCTION, ORDERS, Spline
 
 SCHEMES = (
@@ -197,11 +198,3 @@ def numbers(
             f"{where}: {key!r} is {str(values)[:80]}, with a number that makes no sense there"
         )
     return tuple(values)
-
-
-def whole(value: object, least: int = 0) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

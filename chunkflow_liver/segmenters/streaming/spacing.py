@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from chunkflow_liver.errors import ConfigError, InputError, SegmenterError
 from chunkflow_liver.geometry import Nm, Zyx, zyx
+from chunkflow_liver.segmenters.limits import NM_PER, VOXEL
 from chunkflow_liver.segmenters.model import Model
-from chunkflow_liver.segmenters.nnunet.folder import NM_PER, VOXEL
 from chunkflow_liver.segmenters.resampling import NNUNET_FUNCTION, Resampling, resampled_shape
 
 SAME_RATIO = 1.01

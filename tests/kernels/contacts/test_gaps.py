@@ -18,14 +18,13 @@ from chunkflow_liver.kernels.contacts.tallies import (
     OBJECT,
     PAIR,
     gap_statistics,
-    grouped,
-    merged,
     no_objects,
     no_pairs,
     object_rows,
     pair_rows,
 )
 from chunkflow_liver.kernels.distance.squares import Unit, whole_unit
+from chunkflow_liver.kernels.rows import grouped, merged
 
 VOXEL_NM = (4.0, 8.0, 16.0)
 shapes = st.tuples(*[st.integers(1, 6)] * 3)

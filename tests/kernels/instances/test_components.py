@@ -14,14 +14,9 @@ from scipy.sparse.csgraph import connected_components
 from chunkflow_liver.errors import ConfigError, GridError, InputError
 from chunkflow_liver.geometry import BlockGrid, Box
 from chunkflow_liver.kernels.instances import components, union
-from chunkflow_liver.kernels.instances.components import (
-    component_table,
-    label_block,
-    merge_pairs,
-    plane_pairs,
-    plane_runs,
-)
+from chunkflow_liver.kernels.instances.components import component_table, label_block, merge_pairs
 from chunkflow_liver.kernels.instances.union import flatten, unite
+from chunkflow_liver.kernels.labels.planes import plane_pairs, plane_runs
 
 shapes = st.tuples(*[st.integers(1, 9)] * 3)
 connectivities = st.sampled_from([6, 18, 26])

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import BlockGrid, Box
-from chunkflow_liver.kernels.instances.components import plane_runs
 from chunkflow_liver.kernels.instances.seam_table import View, meet, seam_rows
 from chunkflow_liver.kernels.instances.seams import (
     AFTER,
@@ -22,6 +21,7 @@ from chunkflow_liver.kernels.instances.seams import (
     touching,
     views,
 )
+from chunkflow_liver.kernels.labels.planes import plane_runs
 
 
 def test_a_block_has_26_neighbours_that_look_back_at_it():

@@ -9,8 +9,8 @@ from scipy.spatial.distance import pdist
 from strategies import VOXEL_NM, blocks, seeds, semantic, shapes
 
 from chunkflow_liver.geometry import BlockGrid, Box
-from chunkflow_liver.kernels.features.groups import joined
 from chunkflow_liver.kernels.labels.object_runs import runs_by_object
+from chunkflow_liver.kernels.rows import joined
 from chunkflow_liver.kernels.shape import diameter_loops
 from chunkflow_liver.kernels.shape.diameters import DIAMETERS, extreme_voxels, largest, merge_voxels
 
