@@ -2,6 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from importlib.metadata import PackageNotFoundError, requires
+
+OTHER_NAMES = {"cupy": "cupy-cuda13x", "cucim": "cucim-cu13", "radiomics": "pyradiomics", "PIL": "pillow"}
+"""Packages whose modules have another name."""
+
+
+def install(module: str) -> str:
+    """How to get the optional package that `module` is of: by the first extra of ours that declares it."""
+    package = OTHER_NAMES.get(module.partition(".")[0], module.partition(".")[0])
+    try:
+        declared = requires("chunkflow-liver") or []
+    except PackageNotFoundError:
+        declared = []
+    for line in declared:
+        found = re.match(r"""([\w.-]+).*\bextra == ["']([\w-]+)["']""", line)
+        if found and re.sub(r"[-_.]+", "-", found[1]) == re.sub(r"[-_.]+", "-", package):
+            return f"pip install 'chunkflow-liver[{found[2]}]'"
+    return f"pip install {package}"
+
 
 class ChunkflowLiverError(Exception):
     """Root of all errors raised by chunkflow_liver."""
@@ -21,6 +41,10 @@ class InputError(ChunkflowLiverError, ValueError):
 
 class GridError(ChunkflowLiverError, ValueError):
     """A block grid does not fit the volume that it cuts."""
+
+
+class StageError(ChunkflowLiverError, TypeError):
+    """A stage's function does not take what the stage gives it."""
 
 
 class ChunkError(ChunkflowLiverError, OSError):

@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import reduce
 from operator import add
-from typing import Any
+from typing import Any, TypeVar
 
-from chunkflow_liver.config import LISTS, Place, RunFile, problems_of
+from chunkflow_liver.config import INSTANCES, LISTS, Place, RunFile, problems_of
+from chunkflow_liver.config.declaring import Entry
+from chunkflow_liver.config.images import Existing
 from chunkflow_liver.config.sections import (
     Contacts,
     Distance,
     Evaluate,
-    Existing,
     Label,
     Link,
     Measure,
@@ -47,8 +48,7 @@ from chunkflow_liver.ops.stitch import stitch
 from chunkflow_liver.store.images import open_volume
 from chunkflow_liver.store.volume import Volume
 
-INSTANCES = ("existing", "label", "split", "link", "stitch", "refine")
-"""Keys of a run file whose entries make instances that others can name."""
+T = TypeVar("T")
 SAME_VOXEL = 0.01
 """Voxel sizes that differ by a larger share are not those of one image."""
 
@@ -64,13 +64,12 @@ def plan_run(run_file: RunFile) -> Plan:
     """
     found = _Problems(run_file)
     plans, made = _begin(run_file, found)
-    for section in LISTS:
-        for i, entry in enumerate(getattr(run_file, section)):
-            with found.at(section, i):
-                plan = PLANNERS[section](entry, made)
-                plans.append(plan)
-                if section in INSTANCES:
-                    made.volumes[entry.name] = plan.output
+    for place, entry in run_file.entries():
+        with found.at(*place):
+            plan = PLANNERS[str(place[0])](entry, made)
+            plans.append(plan)
+            if entry.makes_instances:
+                made.volumes[entry.name] = plan.output
     found.tell()
     with found.at():
         plan = reduce(add, plans, Plan((), work_folder(run_file.work), None))
@@ -198,6 +197,12 @@ def _existing(entry: Existing, made: _Made) -> Plan:
     return Plan((), work_folder(made.run_file.work), volume, (Product("instances", entry.name, volume),))
 
 
+def _options(entry: Entry, kind: type[T]) -> T:
+    """The options of an operation that stand in one dataclass, as far as an entry gives them."""
+    names = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    return kind(**entry.model_dump(include=names, exclude_none=True))
+
+
 def _label(entry: Label, made: _Made) -> Plan:
     return label(made.semantic, into=made.into, **entry.model_dump(), **made.at)
 
@@ -234,14 +239,13 @@ def _function(place: str) -> Any:
 
 
 def _refine(entry: Refine, made: _Made) -> Plan:
-    shapes = Shapes(**entry.model_dump(include={f.name for f in fields(Shapes)}))
-    keep = Keep(**entry.model_dump(include={f.name for f in fields(Keep)}, exclude_none=True))
+    shapes, keep = _options(entry, Shapes), _options(entry, Keep)
     source = made.instances(entry.instances)
     return refine(source, shapes=shapes, keep=keep, into=made.into, name=entry.name, **made.at)
 
 
 def _distance(entry: Distance, made: _Made) -> Plan:
-    kinds = DistanceOptions(**entry.model_dump(exclude={"name", "to", "instances", "cap_nm", "device"}))
+    kinds = _options(entry, DistanceOptions)
     asked = entry.model_dump(include={"name", "to", "cap_nm", "device"})
     return distance(made.instances(entry.instances), into=made.into, options=kinds, **asked, **made.at)
 
@@ -267,9 +271,9 @@ def _narrowing(entry: Narrowing, made: _Made) -> Plan:
     return narrowing(
         made.instances(entry.instances),
         er=None if entry.to is None else made.semantic,
-        near=Near(**entry.model_dump(include={f.name for f in fields(Near)}, exclude_none=True)),
+        near=_options(entry, Near),
         axis=entry.axis,
-        neck=Neck(**entry.model_dump(include={f.name for f in fields(Neck)})),
+        neck=_options(entry, Neck),
         parents=made.parents(entry.parents),
         name=entry.name,
         **made.at,

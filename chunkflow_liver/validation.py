@@ -6,16 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from chunkflow_liver.config import LISTS, Place, RunFile, read_parts
+from chunkflow_liver.config import Place, RunFile, read_parts
+from chunkflow_liver.config.declaring import Refers
+from chunkflow_liver.engine.devices import check_devices
 from chunkflow_liver.engine.plan import Plan
-from chunkflow_liver.engine.run import check_devices
 from chunkflow_liver.errors import ChunkflowLiverError, ConfigError
 from chunkflow_liver.pipeline import plan_run
 from chunkflow_liver.store.images import numbers_absent, validate
 from chunkflow_liver.store.volume import Volume
-
-CLASS_KEYS = ("classes", "boundary", "to", "of")
-"""Keys of an entry that name classes, by name or number."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +80,10 @@ def _absent_classes(run_file: RunFile, plan: Plan) -> list[str]:
     wanted: dict[int, Place] = {}
     for name, number in (there.classes or {}).items():
         wanted.setdefault(number, ("semantic", "classes", name))
-    for section in LISTS:
-        for i, entry in enumerate(getattr(run_file, section)):
-            for key in CLASS_KEYS:
-                given = getattr(entry, key, None)
-                for of in given if isinstance(given, tuple) else (given,):
-                    if of is not None:
-                        wanted.setdefault(semantic.class_number(of), (section, i, key))
+    for place, entry in run_file.entries():
+        for key, given in entry.referred(Refers.CLASS):
+            for of in given if isinstance(given, tuple) else (given,):
+                wanted.setdefault(semantic.class_number(of), (*place, key))
     absent, seen = numbers_absent(semantic, wanted)
     there_are = ", ".join(map(str, seen))
     return [

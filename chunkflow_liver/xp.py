@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from chunkflow_liver.errors import ClusterError, ConfigError
+from chunkflow_liver.errors import ClusterError, ConfigError, install
 
 Array = Any
 """A NumPy array on the host or a CuPy array on the device."""
@@ -54,6 +54,6 @@ def on_device(array: np.ndarray[Any, Any], device: str) -> Array:
     try:
         import cupy
     except ImportError as err:
-        raise ClusterError(f"device {device!r} needs CuPy; pip install 'chunkflow-liver[gpu]'") from err
+        raise ClusterError(f"device {device!r} needs CuPy; {install('cupy')}") from err
     cupy.cuda.Device(int(device.partition(":")[2] or 0)).use()
     return cupy.asarray(array)

@@ -160,7 +160,8 @@ def _tell(problems: Sequence[str]) -> None:
 @app.command()
 def plan(run_file: RunFilePath, memory_gib: MemoryGib = None, cluster: Cluster = None) -> None:
     """Print stages, blocks, bytes, memory, disk and device of a run; writes nothing."""
-    from chunkflow_liver.engine.run import check_devices, worker_memory
+    from chunkflow_liver.engine.devices import check_devices
+    from chunkflow_liver.engine.run import worker_memory
 
     made = _plan(run_file)
     typer.echo(str(made))

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from chunkflow_liver.config.reading import parse, problems_of, read_parts, read_run_file
-from chunkflow_liver.config.run_file import LISTS, Place, RunFile
+from chunkflow_liver.config.run_file import INSTANCES, LISTS, Place, RunFile
 
-__all__ = ["LISTS", "Place", "RunFile", "parse", "problems_of", "read_parts", "read_run_file"]
+__all__ = ["INSTANCES", "LISTS", "Place", "RunFile", "parse", "problems_of", "read_parts", "read_run_file"]

@@ -6,14 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from chunkflow_liver.config.run_file import LISTS, Place
+from chunkflow_liver.config.run_file import INSTANCES, LISTS, Place
 
 STAND_IN = {"path": "(not known)"}
 """An image that cannot be opened; what needs an image that was refused is passed over in silence."""
 IMAGES = {"input": "input", "semantic": "semantic", "segment": "semantic"}
 """What stands in for a broken part that makes an image."""
-INSTANCES = ("existing", "label", "split", "link", "stitch", "refine")
-"""Lists whose entries others can name."""
 
 
 @dataclass(frozen=True)

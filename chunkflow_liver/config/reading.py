@@ -6,18 +6,19 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from chunkflow_liver.config.declaring import Refers, Section
 from chunkflow_liver.config.mending import Mended, mended
 from chunkflow_liver.config.run_file import Place, RunFile, placed
-from chunkflow_liver.config.sections import Segment
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.store.location import absolute, is_local
 
 MAX_BYTES = 1 << 20
+S = TypeVar("S", bound=Section)
 
 
 class _Loader(yaml.SafeLoader):
@@ -113,26 +114,19 @@ def _parts(
     return found, problems
 
 
-def _with_paths(found: RunFile, folder: Path) -> RunFile:
-    """The run file with relative paths taken from `folder`."""
-    paths: dict[str, Any] = {"work": _from(folder, found.work)}
-    for key in ("input", "semantic"):
-        if part := getattr(found, key):
-            paths[key] = part.model_copy(update={"path": _from(folder, part.path)})
-    if found.segment:
-        paths["segment"] = _segment_paths(found.segment, folder)
-    paths["existing"] = tuple(e.model_copy(update={"path": _from(folder, e.path)}) for e in found.existing)
-    paths["link"] = tuple(e.model_copy(update={"slices": _from(folder, e.slices)}) for e in found.link)
-    paths["stitch"] = tuple(
-        e if e.labels is None else e.model_copy(update={"labels": _from(folder, e.labels)})
-        for e in found.stitch
-    )
-    paths["evaluate"] = tuple(e.model_copy(update={"truth": _from(folder, e.truth)}) for e in found.evaluate)
-    paths["measure"] = tuple(
-        m.model_copy(update={"settings": _from(folder, m.settings)}) if isinstance(m.settings, str) else m
-        for m in found.measure
-    )
-    return found.model_copy(update=paths)
+def _with_paths(section: S, folder: Path) -> S:
+    """A section with relative paths taken from `folder`."""
+    changed: dict[str, Any] = {}
+    files = section.fields_that(Refers.FILE)
+    for key in type(section).model_fields:
+        value = getattr(section, key)
+        if isinstance(value, str) and key in files:
+            changed[key] = _from(folder, value)
+        elif isinstance(value, Section):
+            changed[key] = _with_paths(value, folder)
+        elif isinstance(value, tuple):
+            changed[key] = tuple(_with_paths(v, folder) if isinstance(v, Section) else v for v in value)
+    return section.model_copy(update=changed)
 
 
 def problems_of(where: str, texts: Sequence[str]) -> ConfigError:
@@ -150,17 +144,6 @@ def _lines(node: Any, place: Place = ()) -> Iterator[tuple[Place, int]]:
     for key, mark, value in entries:
         yield (*place, key), mark.start_mark.line + 1
         yield from _lines(value, (*place, key))
-
-
-def _segment_paths(section: Segment, folder: Path) -> Segment:
-    model = section.model
-    of: Any = (
-        _from(folder, model)
-        if isinstance(model, str)
-        else tuple(m.model_copy(update={"model": _from(folder, m.model)}) for m in model)
-    )
-    mask = None if section.mask is None else _from(folder, section.mask)
-    return section.model_copy(update={"model": of, "mask": mask})
 
 
 def _from(folder: Path, path: str) -> str:

@@ -2,48 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, get_args, get_origin
 
 from pydantic import PrivateAttr
 
+from chunkflow_liver.config.declaring import Entry, Made, Refers, Section
+from chunkflow_liver.config.images import Block, Existing, Input, Segment, Semantic
 from chunkflow_liver.config.sections import (
-    Block,
     Contacts,
     Distance,
     Evaluate,
-    Existing,
-    Input,
     Label,
     Link,
     Measure,
     Narrowing,
     Profiles,
     Refine,
-    Section,
-    Segment,
-    Semantic,
     Split,
     Stitch,
 )
-
-NARROWING_TABLES = ("", "-objects", "-windows", "-cells", "-tests")
-"""Ends of the names of what `narrowing` makes."""
-LISTS = (
-    "existing",
-    "label",
-    "split",
-    "link",
-    "stitch",
-    "refine",
-    "distance",
-    "contacts",
-    "profiles",
-    "measure",
-    "narrowing",
-    "evaluate",
-)
-"""Keys of a run file that hold several entries, in the order in which they are planned."""
 
 OWN = "; bring your own by an entry {name: ..., path: ...} under 'existing'"
 """What to do where instances are missing."""
@@ -53,10 +31,10 @@ Place = tuple[str | int, ...]
 
 
 class RunFile(Section):
-    """A whole run; every list may be empty."""
+    """A whole run; every list may be empty, and lists are planned in this order."""
 
     input: Input | None = None
-    work: str
+    work: Annotated[str, Refers.FILE]
     block: Block | None = None
     into_source: bool = False
     segment: Segment | None = None
@@ -67,10 +45,10 @@ class RunFile(Section):
     link: tuple[Link, ...] = ()
     stitch: tuple[Stitch, ...] = ()
     refine: tuple[Refine, ...] = ()
-    measure: tuple[Measure, ...] = ()
     distance: tuple[Distance, ...] = ()
     contacts: tuple[Contacts, ...] = ()
     profiles: tuple[Profiles, ...] = ()
+    measure: tuple[Measure, ...] = ()
     narrowing: tuple[Narrowing, ...] = ()
     evaluate: tuple[Evaluate, ...] = ()
     report: bool = True
@@ -100,84 +78,79 @@ class RunFile(Section):
         place = (*self._moved.get(place[:2], place[:2]), *place[2:])
         return placed(place, text, self._lines)
 
+    def entries(self) -> list[tuple[Place, Entry]]:
+        """Every entry of the lists with its place, in the order in which they are planned."""
+        return [((key, i), entry) for key in LISTS for i, entry in enumerate(getattr(self, key))]
+
     def name_problems(self) -> list[tuple[Place, str]]:
         """Every name that does not fit the others, with its place."""
-        entries: list[tuple[Place, Any]] = [(("segment",), self.segment)] if self.segment else []
-        entries += [((key, i), entry) for key in LISTS for i, entry in enumerate(getattr(self, key))]
-        found = self._images_missing(entries)
-        made: set[tuple[str, str]] = set()
-        for place, entry in entries:
-            for what, ends in makes(entry).items():
-                for name in (f"{entry.name}{end}" for end in ends):
-                    if (what, name) in made:
-                        found.append((place, f"two {what} are called {name!r}; rename one of them"))
-                    made.add((what, name))
-        labels = {e.name for e in self.label} | {e.name for e in self.link} | {e.name for e in self.split}
-        labels |= {e.name for e in self.stitch} | {e.name for e in self.existing}
-        for i, wish in enumerate(self.refine):
-            if wish.instances not in labels:
-                there = f"before it there are {sorted(labels)}"
-                text = f"{wish.name!r} refines instances {wish.instances!r}; {there}{OWN}"
-                found.append((("refine", i, "instances"), text))
-            labels.add(wish.name)
-        for place, entry in entries:
-            keys = () if isinstance(entry, Refine) else ("instances", "other", "parents")
-            for key in keys:
-                wanted = getattr(entry, key, None)
-                if wanted is not None and wanted not in labels:
-                    there = f"the run makes {sorted(labels)}"
-                    text = f"{entry.name!r} refers to instances {wanted!r}; {there}{OWN}"
-                    found.append(((*place, key), text))
-        return found
+        lists = self.entries()
+        entries = ([(("segment",), self.segment)] if self.segment else []) + lists
+        return [*self._images_missing(entries), *_names_twice(entries), *_names_missing(lists)]
 
-    def _images_missing(self, entries: Sequence[tuple[Place, Any]]) -> list[tuple[Place, str]]:
+    def _images_missing(self, entries: list[tuple[Place, Entry]]) -> list[tuple[Place, str]]:
         """Classes and an image, where an entry needs them and the file gives none."""
         found: list[tuple[Place, str]] = []
-        needy = next((e.name for _, e in entries if _needs_classes(e)), None)
+        needy = next((e.name for _, e in entries if e.needs_classes()), None)
         either = "give either 'segment' (a network) or 'semantic' (classes that exist)"
         if self.segment is not None and self.semantic is not None:
             found.append(((), f"{either}, not both"))
         elif self.segment is None and self.semantic is None and needy is not None:
             found.append(((), f"{either}: {needy!r} needs classes"))
         if self.input is None:
-            readers = [place for place, e in entries if isinstance(e, Segment) or _has(e, "function")]
+            readers = [place for place, e in entries if e.needs_image()]
             readers += [("into_source",)] if self.into_source else []
             found += [(place, "this needs 'input', the image") for place in readers]
         return found
 
 
-def _needs_classes(entry: Any) -> bool:
-    """Whether an entry takes classes, not instances alone."""
-    return isinstance(entry, Label | Split) or _has(entry, "to") or _has(entry, "of")
+def _list_of(annotation: object) -> type[Entry] | None:
+    """The entries of a field that holds several."""
+    inner = get_args(annotation)[0] if get_origin(annotation) is tuple else None
+    return inner if isinstance(inner, type) and issubclass(inner, Entry) else None
 
 
-def _has(entry: Any, key: str) -> bool:
-    return getattr(entry, key, None) is not None
+ENTRIES: Mapping[str, type[Entry]] = {
+    key: entry for key, field in RunFile.model_fields.items() if (entry := _list_of(field.annotation))
+}
+"""Keys of a run file that hold several entries, in the order of planning, and what they hold."""
+LISTS = tuple(ENTRIES)
+INSTANCES = tuple(key for key, entry in ENTRIES.items() if entry.makes_instances)
+"""Keys whose entries make instances that others can name."""
 
 
-def makes(entry: Any) -> dict[str, tuple[str, ...]]:
-    """Ends of the names of what an entry makes, by what it is."""
-    images, maps, tables = "label images", "distance images", "tables"
-    match entry:
-        case Segment() | Existing() | Label() | Link():
-            return {images: ("",)}
-        case Split():
-            return {images: ("", "-blocks"), tables: ("-seams",)}
-        case Stitch():
-            return {images: ("",) if entry.labels else ("", "-blocks"), tables: ("-seams",)}
-        case Refine():
-            return {images: ("",), tables: ("-ids",)}
-        case Distance():
-            return {images: ("-exact", *(("-nearest",) if entry.nearest else ())), maps: ("",)}
-        case Contacts():
-            return {images: ("",) if entry.sites else (), tables: ("", "-objects", "-sites")}
-        case Profiles():
-            kinds = [("", True), ("-shells", entry.shells_nm), ("-parents", entry.parents)]
-            kinds += [("-parent-shells", entry.parents and entry.shells_nm)]
-            return {tables: tuple(end for end, wanted in kinds if wanted)}
-        case Narrowing():
-            return {tables: NARROWING_TABLES}
-    return {tables: ("",)}
+def _names_twice(entries: list[tuple[Place, Entry]]) -> list[tuple[Place, str]]:
+    """Names that two entries would give to what they make."""
+    found: list[tuple[Place, str]] = []
+    made: set[tuple[Made, str]] = set()
+    for place, entry in entries:
+        for what, ends in entry.makes().items():
+            for name in (f"{entry.name}{end}" for end in ends):
+                if (what, name) in made:
+                    found.append((place, f"two {what.value} are called {name!r}; rename one of them"))
+                made.add((what, name))
+    return found
+
+
+def _names_missing(entries: list[tuple[Place, Entry]]) -> list[tuple[Place, str]]:
+    """Names of instances that no entry makes, or, where instances are made of others, none before it."""
+    found: list[tuple[Place, str]] = []
+    makers = [(place, e) for place, e in entries if e.makes_instances]
+    known = {e.name for _, e in makers if not e.fields_that(Refers.INSTANCES)}
+    for place, entry in makers:
+        for key, wanted in entry.referred(Refers.INSTANCES):
+            if wanted not in known:
+                there = f"before it there are {sorted(known)}{OWN}"
+                found.append(((*place, key), f"{entry.name!r} refines instances {wanted!r}; {there}"))
+        known.add(entry.name)
+    for place, entry in entries:
+        if entry.makes_instances:
+            continue
+        for key, wanted in entry.referred(Refers.INSTANCES):
+            if wanted not in known:
+                there = f"the run makes {sorted(known)}{OWN}"
+                found.append(((*place, key), f"{entry.name!r} refers to instances {wanted!r}; {there}"))
+    return found
 
 
 def placed(place: Place, text: str, lines: Mapping[Place, int]) -> str:

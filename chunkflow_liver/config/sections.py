@@ -1,178 +1,114 @@
-"""The parts of a run file, one model each; extra keys are refused."""
+"""The operations of a run file, one model each; a default stands at the operation, not here."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
-from chunkflow_liver.store.location import NAME
+from chunkflow_liver.config.declaring import Entry, Made, Makes, Refers, defaults_of
+from chunkflow_liver.config.images import Block, FromZero, Index, Nm, Share
+from chunkflow_liver.kernels.centreline.necks import Neck
+from chunkflow_liver.kernels.centreline.windows import Near
+from chunkflow_liver.kernels.instances.smoothing import Shapes
+from chunkflow_liver.kernels.instances.watershed import Necks
+from chunkflow_liver.ops.contacts import contacts
+from chunkflow_liver.ops.distance import DistanceOptions, distance
+from chunkflow_liver.ops.evaluate import evaluate
+from chunkflow_liver.ops.label import label
+from chunkflow_liver.ops.link import link
+from chunkflow_liver.ops.measure import measure
+from chunkflow_liver.ops.narrowing import narrowing
+from chunkflow_liver.ops.narrowing.tables import PARTS
+from chunkflow_liver.ops.profiles import profiles
+from chunkflow_liver.ops.refine import refine
+from chunkflow_liver.ops.refine.choosing import Keep
+from chunkflow_liver.ops.split import split
+from chunkflow_liver.ops.steps.blockwise import Rules
+from chunkflow_liver.ops.stitch import stitch
 
-Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
-Nm = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-FromZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(gt=0, le=1)]
-Index = Annotated[int, Field(ge=0)]
-Block = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
-
-
-class Section(BaseModel):
-    """A part of a run file: frozen, no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Input(Section):
-    """The image, and the level of it to work on."""
-
-    path: str
-    level: Index | None = None
-    voxel_nm: tuple[Nm, Nm, Nm] | None = None
-    channel: Index | None = None
-    timepoint: Index | None = None
-    unit: str | None = None
-    missing_chunks: Literal["error", "fill"] = "error"
+Class = str | int
+IdType = Literal["uint32", "uint64"] | None
 
 
-class Member(Section):
-    """One of several models that are combined."""
-
-    model: str
-    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    configuration: str | None = None
-    folds: tuple[int | str, ...] | None = None
-
-
-def _members(given: Any) -> Any:
-    """Of several models, each may be a path alone."""
-    if isinstance(given, list | tuple):
-        return tuple({"model": m} if isinstance(m, str) else m for m in given)
-    return [given] if isinstance(given, dict) else given
-
-
-def _path_or_members(given: Any) -> str:
-    return "path" if isinstance(given, str) else "members"
-
-
-Models = Annotated[
-    Annotated[str, Tag("path")] | Annotated[tuple[Member, ...], BeforeValidator(_members), Tag("members")],
-    Discriminator(_path_or_members),
-]
-"""One model by its path, or several."""
-
-
-class Segment(Section):
-    """A network that finds the classes, or several."""
-
-    name: Name = "semantic"
-    segmenter: str = "nnunet"
-    model: Models
-    configuration: str | None = None
-    folds: tuple[int | str, ...] | None = None
-    mirroring: bool = True
-    numerics: Literal["exact", "nnunet"] = "exact"
-    step: Share = 0.5
-    device: str = "cpu"
-    batch: Annotated[int, Field(ge=1)] = 1
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    layout: Literal["channels_first", "channels_last"] = "channels_first"
-    compile: Literal["off", "default", "graphs"] = "off"
-    combine: Literal["mean", "vote"] = "mean"
-    scores: tuple[str, ...] = ()
-    uncertainty: Literal["none", "entropy", "margin"] = "none"
-    spacing_units: Literal["nm", "um", "mm", "m", "voxel"] | None = None
-    accept_spacing: bool = False
-    roi_nm: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
-    mask: str | None = None
-    block: Block | None = None
-
-    @model_validator(mode="after")
-    def _one_region(self) -> Segment:
-        if self.roi_nm is not None and self.mask is not None:
-            raise ValueError("give either 'roi_nm' (two corners) or 'mask' (a label image), not both")
-        if not self.model:
-            raise ValueError("give a model, or several")
-        return self
-
-
-class Semantic(Section):
-    """Classes that exist already, instead of a network."""
-
-    path: str
-    level: Index | None = None
-    classes: dict[str, Annotated[int, Field(ge=1)]] | None = None
-    missing_chunks: Literal["error", "fill"] = "error"
-
-
-class Existing(Section):
-    """Instances that exist already, which other entries name like those that the run makes."""
-
-    name: Name
-    path: str
-    level: Index | None = None
-    missing_chunks: Literal["error", "fill"] = "error"
-
-
-class Label(Section):
+@defaults_of(label)
+class Label(Entry):
     """Instances of one or more classes."""
 
-    name: Name
-    classes: tuple[str | int, ...] | None = None
-    connectivity: Literal[6, 18, 26] = 26
-    min_volume_um3: FromZero = 0.0
-    dtype: Literal["uint32", "uint64"] | None = None
+    makes_instances: ClassVar[bool] = True
+    of_classes: ClassVar[bool] = True
+
+    classes: Annotated[tuple[Class, ...] | None, Refers.CLASS]
+    connectivity: Literal[6, 18, 26]
+    min_volume_um3: FromZero
+    dtype: IdType
+
+    def makes(self) -> Makes:
+        return {Made.LABELS: ("",)}
 
 
-class Split(Section):
+@defaults_of(split, Necks, Rules)
+class Split(Entry):
     """Instances of classes, cut at their necks."""
 
-    name: Name
-    classes: tuple[str | int, ...]
+    makes_instances: ClassVar[bool] = True
+
+    classes: Annotated[tuple[Class, ...], Refers.CLASS]
     depth_nm: Nm
     cap_nm: Nm
-    mode: Literal["volume", "slices"] = "volume"
-    boundary: str | int | None = None
-    distance_smooth_nm: FromZero = 0.0
-    mask_smooth_nm: FromZero = 0.0
-    opening_nm: FromZero = 0.0
-    fill_nm: FromZero = 0.0
+    mode: Literal["volume", "slices"]
+    boundary: Annotated[Class | None, Refers.CLASS]
+    distance_smooth_nm: FromZero
+    mask_smooth_nm: FromZero
+    opening_nm: FromZero
+    fill_nm: FromZero
     seeds_from: Annotated[int, Field(ge=1)] | None = None
     halo_nm: Nm | None = None
-    iou: Share = 0.1
-    iomin: Share = 0.3
+    iou: Share
+    iomin: Share
     branches: bool = True
-    min_volume_um3: FromZero = 0.0
-    dtype: Literal["uint32", "uint64"] | None = None
+    min_volume_um3: FromZero
+    dtype: IdType
+
+    def makes(self) -> Makes:
+        return {Made.LABELS: ("", "-blocks"), Made.TABLES: ("-seams",)}
 
 
-class Link(Section):
+@defaults_of(link)
+class Link(Entry):
     """Instances in 3D from an image of instances of single slices."""
 
-    name: Name
-    slices: str
+    makes_instances: ClassVar[bool] = True
+
+    slices: Annotated[str, Refers.FILE]
     level: Index | None = None
-    iou: Share = 0.1
-    share: Share | None = 0.9
-    distance_nm: FromZero = 0.0
-    gap: Index = 1
+    iou: Share
+    share: Share | None
+    distance_nm: FromZero
+    gap: Index
+
+    def makes(self) -> Makes:
+        return {Made.LABELS: ("",)}
 
 
-class Stitch(Section):
+@defaults_of(stitch, Rules)
+class Stitch(Entry):
     """Instances of blocks: labelled each by itself in an image, or found in the input by a function."""
 
-    name: Name
-    labels: str | None = None
+    makes_instances: ClassVar[bool] = True
+
+    labels: Annotated[str | None, Refers.FILE] = None
     level: Index | None = None
-    function: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")] | None = None
+    function: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")] | None
     allow_code: bool = False
-    params: dict[str, Any] | None = None
-    halo_nm: Nm | None = None
-    block: Block | None = None
-    iou: Share = 0.1
-    iomin: Share = 0.3
-    branches: bool = False
-    min_volume_um3: FromZero = 0.0
-    dtype: Literal["uint32", "uint64"] | None = None
+    params: dict[str, Any] | None
+    halo_nm: Nm | None
+    block: Block | None
+    iou: Share
+    iomin: Share
+    branches: bool
+    min_volume_um3: FromZero
+    dtype: IdType
 
     @model_validator(mode="after")
     def _one_source(self) -> Stitch:
@@ -187,45 +123,45 @@ class Stitch(Section):
             )
         return self
 
+    def makes(self) -> Makes:
+        return {Made.LABELS: ("",) if self.labels else ("", "-blocks"), Made.TABLES: ("-seams",)}
 
-class Refine(Section):
+    def needs_image(self) -> bool:
+        return self.function is not None
+
+
+@defaults_of(refine, Shapes, Keep)
+class Refine(Entry):
     """Cleaner instances: shapes, holes, then whole objects."""
 
-    name: Name
-    instances: str
-    smooth_nm: FromZero = 0.0
-    open_nm: FromZero = 0.0
-    close_nm: FromZero = 0.0
-    fill_holes: bool = False
-    min_volume_um3: FromZero = 0.0
+    makes_instances: ClassVar[bool] = True
+
+    instances: Annotated[str, Refers.INSTANCES]
+    smooth_nm: FromZero
+    open_nm: FromZero
+    close_nm: FromZero
+    fill_holes: bool
+    min_volume_um3: FromZero
     max_volume_um3: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    min_span_z_nm: FromZero = 0.0
-    border: bool = True
+    min_span_z_nm: FromZero
+    border: bool
+
+    def makes(self) -> Makes:
+        return {Made.LABELS: ("",), Made.TABLES: ("-ids",)}
 
 
-class Measure(Section):
-    """A table of instances, which may lie in `parents`; `settings` is a file for an engine only."""
-
-    name: Name
-    instances: str
-    parents: str | None = None
-    features: tuple[str, ...] = ("basic",)
-    settings: dict[str, Any] | str | None = None
-    engine: Literal["pyradiomics"] | None = None
-
-
-class Distance(Section):
+@defaults_of(distance, DistanceOptions)
+class Distance(Entry):
     """A distance map to a class, or to instances; without a cap by passes over the whole volume."""
 
-    name: Name
-    to: str | int | None = None
-    instances: str | None = None
+    to: Annotated[Class | None, Refers.CLASS]
+    instances: Annotated[str | None, Refers.INSTANCES] = None
     cap_nm: Nm | None
-    signed: bool = False
-    nearest: bool = False
-    border: Literal["unknown", "background", "mirror"] = "unknown"
-    quantum_nm: Nm | None = None
-    device: str = "cpu"
+    signed: bool
+    nearest: bool
+    border: Literal["unknown", "background", "mirror"]
+    quantum_nm: Nm | None
+    device: str
 
     @model_validator(mode="after")
     def _one_target(self) -> Distance:
@@ -233,17 +169,21 @@ class Distance(Section):
             raise ValueError("give either 'to' (a class) or 'instances' (their name)")
         return self
 
+    def makes(self) -> Makes:
+        nearest = ("-nearest",) if self.nearest else ()
+        return {Made.LABELS: ("-exact", *nearest), Made.MAPS: ("",)}
 
-class Contacts(Section):
+
+@defaults_of(contacts)
+class Contacts(Entry):
     """Tables of contacts: instances, or the class `of`, with the class `to`, or the instances `other`."""
 
-    name: Name
-    instances: str | None = None
-    of: str | int | None = None
-    to: str | int | None = None
-    other: str | None = None
+    instances: Annotated[str | None, Refers.INSTANCES] = None
+    of: Annotated[Class | None, Refers.CLASS]
+    to: Annotated[Class | None, Refers.CLASS]
+    other: Annotated[str | None, Refers.INSTANCES] = None
     gap_nm: FromZero
-    sites: bool = False
+    sites: bool
 
     @model_validator(mode="after")
     def _one_pair(self) -> Contacts:
@@ -253,37 +193,57 @@ class Contacts(Section):
             raise ValueError("give either 'to' (a class) or 'other' (the name of instances)")
         return self
 
+    def makes(self) -> Makes:
+        sites = ("",) if self.sites else ()
+        return {Made.LABELS: sites, Made.TABLES: ("", "-objects", "-sites")}
 
-class Profiles(Section):
+
+@defaults_of(profiles)
+class Profiles(Entry):
     """Distances from the surface of instances to a class, and shells around them."""
 
-    name: Name
-    instances: str
-    to: str | int
+    instances: Annotated[str, Refers.INSTANCES]
+    to: Annotated[Class, Refers.CLASS]
     cap_nm: Nm
-    shells_nm: tuple[Nm, ...] = ()
-    parents: str | None = None
+    shells_nm: tuple[Nm, ...]
+    parents: Annotated[str | None, Refers.INSTANCES]
+
+    def makes(self) -> Makes:
+        kinds = [("", True), ("-shells", self.shells_nm), ("-parents", self.parents)]
+        kinds += [("-parent-shells", self.parents and self.shells_nm)]
+        return {Made.TABLES: tuple(end for end, wanted in kinds if wanted)}
 
 
-class Narrowing(Section):
+@defaults_of(measure)
+class Measure(Entry):
+    """A table of instances, which may lie in `parents`; `settings` is a file for an engine only."""
+
+    instances: Annotated[str, Refers.INSTANCES]
+    parents: Annotated[str | None, Refers.INSTANCES]
+    features: tuple[str, ...]
+    settings: Annotated[dict[str, Any] | str | None, Refers.FILE]
+    engine: Literal["pyradiomics"] | None
+
+
+@defaults_of(narrowing, Near, Neck)
+class Narrowing(Entry):
     """Tables of narrowings; with `to`, of the contact with that class at them."""
 
-    name: Name
-    instances: str
-    to: str | int | None = None
-    parents: str | None = None
-    axis: Literal["centreline", "major"] = "centreline"
-    min_prominence_nm: Nm | None = None
-    max_ratio: Share = 0.8
-    slices: Annotated[int, Field(ge=3)] = 20
-    end_fraction: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
-    crop_voxels: Annotated[int, Field(ge=1)] = 1 << 25
-    gap_nm: FromZero = 30.0
-    window_nm: Nm | None = None
-    window_fraction: Annotated[float, Field(gt=0, le=0.5)] | None = None
-    permutations: Annotated[int, Field(ge=1)] = 9999
-    draws: Annotated[int, Field(ge=1)] = 2000
-    seed: Index = 0
+    instances: Annotated[str, Refers.INSTANCES]
+    to: Annotated[Class | None, Refers.CLASS] = None
+    parents: Annotated[str | None, Refers.INSTANCES]
+    axis: Literal["centreline", "major"]
+    min_prominence_nm: Nm | None
+    max_ratio: Share
+    slices: Annotated[int, Field(ge=3)]
+    end_fraction: Annotated[float, Field(ge=0, lt=0.5)]
+    crop_voxels: Annotated[int, Field(ge=1)]
+    gap_nm: FromZero
+    window_nm: Nm | None
+    window_fraction: Annotated[float, Field(gt=0, le=0.5)] | None
+    permutations: Annotated[int, Field(ge=1)]
+    draws: Annotated[int, Field(ge=1)]
+    seed: Index
 
     @model_validator(mode="after")
     def _one_window(self) -> Narrowing:
@@ -291,11 +251,14 @@ class Narrowing(Section):
             raise ValueError("give either 'window_nm' or 'window_fraction'")
         return self
 
+    def makes(self) -> Makes:
+        return {Made.TABLES: tuple(end for end, _, _ in PARTS)}
 
-class Evaluate(Section):
+
+@defaults_of(evaluate)
+class Evaluate(Entry):
     """A comparison with a ground truth; with `iou`, of instances."""
 
-    name: Name
     found: str
-    truth: str
-    iou: Annotated[float, Field(ge=0.5, le=1)] | None = None
+    truth: Annotated[str, Refers.FILE]
+    iou: Annotated[float, Field(ge=0.5, le=1)] | None

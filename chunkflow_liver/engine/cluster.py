@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from chunkflow_liver.engine.devices import gpu_count
 from chunkflow_liver.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _start(kind: str, workers: int | None, memory_gib: float | None, options: di
                 f"a GPU cluster needs dask-cuda and a CUDA driver ({err}); "
                 "pip install 'chunkflow-liver[gpu]', or use --cluster local"
             ) from err
-        gpus = _gpu_count()
+        gpus = gpu_count()
         if gpus == 0 or (workers or 0) > gpus:
             raise ClusterError(
                 f"{workers or 'any number of'} GPU workers were asked for, this machine has {gpus} GPUs"
@@ -143,12 +144,3 @@ def _start(kind: str, workers: int | None, memory_gib: float | None, options: di
         made.scale(jobs=workers or 1)
         return made
     raise ClusterError(f"no cluster of kind {kind!r}; there are 'local', 'cuda' and 'slurm'")
-
-
-def _gpu_count() -> int:
-    try:
-        import cupy
-
-        return int(cupy.cuda.runtime.getDeviceCount())
-    except (ImportError, RuntimeError):
-        return 0

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from chunkflow_liver.engine.stage import Records
+from chunkflow_liver.engine.stage import Records, Stage, called, makes
 from chunkflow_liver.errors import JournalError, OutputError
 
 SCHEMA = 1
@@ -154,19 +154,20 @@ class Journal:
             for name, entry in self._planned().items()
         }
 
-    def check_maker(self, key: str, name: str, module: str) -> None:
-        """Refuse to make the handle `key` by the operation of `module` if another one planned it here.
+    def check_maker(self, key: str, stage: Stage) -> None:
+        """Refuse to make the handle `key` by a stage of one operation if another one planned it here.
 
         Raises
         ------
         OutputError
             Also where work is to be redone: that is for new settings, not for new results.
         """
-        for stage, entry in self._planned().items():
-            maker = str(entry["description"].get("function", "")).rpartition(".")[0]
-            if maker != module and key in map(self._expanded, entry.get("makes", ())):
+        for name, entry in self._planned().items():
+            same = entry.get("operation", "") == stage.operation and called(name) == called(stage.name)
+            if not same and key in map(self._expanded, entry.get("makes", ())):
                 raise OutputError(
-                    f"{name!r} is a result of this run ({self.work}, stage {stage!r}); choose another name"
+                    f"{called(stage.name)!r} would write over {key}, a result of this run ({self.work}, "
+                    f"stage {name!r}); choose another name"
                 )
 
     def _expanded(self, key: str) -> str:
@@ -212,9 +213,9 @@ class Journal:
     def adopt(
         self,
         stages: Mapping[str, tuple[str, dict[str, Any]]],
+        planned: Sequence[Stage] = (),
         *,
         redo: bool,
-        makes: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """Write `run.json` for a plan that agrees with what this folder was made by.
 
@@ -225,11 +226,13 @@ class Journal:
         """
         for name in self.changed(stages, redo=redo):
             self.append({"stage": name, "reset": True})
+        by_name = {stage.name: stage for stage in planned}
         entries = self._planned() | {
             n: {
                 "fingerprint": f,
                 "description": d,
-                "makes": [self._shortened(k) for k in (makes or {}).get(n, ())],
+                "operation": by_name[n].operation if n in by_name else "",
+                "makes": [self._shortened(k) for k in makes(by_name[n])] if n in by_name else [],
             }
             for n, (f, d) in stages.items()
         }

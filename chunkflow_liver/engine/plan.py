@@ -9,10 +9,21 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from chunkflow_liver.engine.passes import passes
-from chunkflow_liver.engine.stage import Fold, Map, Stage, describe, fingerprint, handle_key, makes, plain
+from chunkflow_liver.engine.stage import (
+    Fold,
+    Map,
+    Stage,
+    called,
+    check_function,
+    describe,
+    fingerprint,
+    handle_key,
+    makes,
+    plain,
+)
 from chunkflow_liver.errors import ConfigError, DiskBudgetError, MemoryBudgetError
 from chunkflow_liver.geometry import zyx
 from chunkflow_liver.store.location import is_local
@@ -24,17 +35,37 @@ SMALLEST_SIDE = 16
 """Blocks in multiples of this can always be cut into chunks."""
 
 
+Kind = Literal[
+    "raw",
+    "semantic",
+    "instances",
+    "score",
+    "distance",
+    "exact",
+    "instance table",
+    "contact table",
+    "contact objects",
+    "contact sites",
+    "profile",
+    "shells",
+    "evaluation",
+    "narrowing table",
+    "narrowing objects",
+    "narrowing windows",
+    "narrowing cells",
+    "narrowing tests",
+    "id table",
+    "edit log",
+    "seam table",
+]
+"""What a product is, for reports and viewers."""
+
+
 @dataclass(frozen=True)
 class Product:
-    """A result that a person looks at: what it is, its name, and where it lies.
+    """A result that a person looks at: what it is, its name, and where it lies."""
 
-    `kind` is one of 'raw', 'semantic', 'instances', 'distance', 'exact', 'instance table',
-    'contact table', 'contact objects', 'contact sites', 'profile', 'shells', 'evaluation',
-    'narrowing table', 'narrowing objects', 'narrowing windows', 'narrowing cells', 'narrowing tests',
-    'id table', 'edit log', 'seam table'.
-    """
-
-    kind: str
+    kind: Kind
     name: str
     handle: Volume | Table
     about: tuple[tuple[str, Any], ...] = ()
@@ -65,30 +96,35 @@ class Plan:
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise ConfigError(f"two operations of a plan have the same name: {twice}; rename one of them")
+        for stage in self.stages:
+            check_function(stage)
         self._check_places()
 
     def _check_places(self) -> None:
-        """Refuse to write one array twice, or over an image that is read."""
-        written: set[str] = set()
+        """Refuse to make one thing twice, or to write over an image that is read."""
+        written: dict[str, str] = {}
         images: set[str] = set()
         read: set[str] = set()
-        for stage in self.maps:
-            for source in stage.inputs:
-                volume = getattr(source, "volume", source)
-                if isinstance(volume, Volume) and volume.url not in images:
-                    read.add(volume.url)
-            for output in stage.outputs:
-                if handle_key(output) in written:
-                    raise ConfigError(f"two operations would write {handle_key(output)}; rename one of them")
-                # Making level 0 makes the image anew; a coarser level is added to the one that is there.
-                lost = {u for u in read | images if f"{u}/".startswith(f"{output.url}/")}
-                if output.level == 0 and lost:
+        for stage in self.stages:
+            if isinstance(stage, Map):
+                sources = (getattr(source, "volume", source) for source in stage.inputs)
+                read |= {v.url for v in sources if isinstance(v, Volume) and v.url not in images}
+                for output in stage.outputs:
+                    # Making level 0 makes the image anew; a coarser level is added to the one that is there.
+                    lost = {u for u in read | images if f"{u}/".startswith(f"{output.url}/")}
+                    if output.level == 0 and lost:
+                        raise ConfigError(
+                            f"stage {stage.name!r} would write over {min(lost)}, which the plan reads or "
+                            "makes; rename it"
+                        )
+                    images.add(output.url)
+            for key in makes(stage):
+                if key in written:
                     raise ConfigError(
-                        f"stage {stage.name!r} would write over {min(lost)}, which the plan reads or makes; "
-                        "rename it"
+                        f"{_whose(stage.name)} and {_whose(written[key])} would both write {key}; rename one "
+                        "of them"
                     )
-                written.add(handle_key(output))
-                images.add(output.url)
+                written[key] = stage.name
 
     def __add__(self, other: Plan) -> Plan:
         """Both plans, one after the other; stages that are the same run once."""
@@ -139,7 +175,7 @@ class Plan:
 
         Images go by the end of their path, so that a run in another folder writes the same bytes.
         """
-        operation = fold.over.partition("/")[0]
+        name = called(fold.over)
         inputs = [
             {
                 "image": _end(volume),
@@ -148,7 +184,7 @@ class Plan:
                 "voxel_nm": volume.voxel_nm,
                 "origin_nm": volume.origin_nm,
             }
-            for volume in _read([s for s in self.maps if s.name.partition("/")[0] == operation])
+            for volume in _read([s for s in self.maps if called(s.name) == name])
         ]
         about = {"inputs": inputs, "version": version("chunkflow-liver")}
         return cast(dict[str, Any], plain({**fold.provenance, **about}))
@@ -221,6 +257,10 @@ class Plan:
             f"about {size(self.expected_disk_bytes)} on disk, work folder {self.work}"
         )
         return "\n".join(text)
+
+
+def _whose(stage: str) -> str:
+    return f"operation {called(stage)!r} (stage {stage!r})"
 
 
 @cache

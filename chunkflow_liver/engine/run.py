@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from chunkflow_liver.engine.devices import check_devices
 from chunkflow_liver.engine.journal import Journal, read_journal, read_made
 from chunkflow_liver.engine.passes import passes
 from chunkflow_liver.engine.plan import Plan
 from chunkflow_liver.engine.progress import Progress, tell
 from chunkflow_liver.engine.stage import Fold, Map, Stage, handle_key, makes, plain
 from chunkflow_liver.engine.tasks import Tasks, hand_out
-from chunkflow_liver.errors import ClusterError, MemoryBudgetError, OutputError, RunIncompleteError
+from chunkflow_liver.errors import ClusterError, OutputError, RunIncompleteError
 from chunkflow_liver.store.create import create, finish
 from chunkflow_liver.store.volume import forget_handles
 
@@ -78,8 +79,7 @@ def run(
     described = _described(plan)
     with Journal(work) as journal:
         _refuse_foreign(plan, journal)
-        made = {stage.name: makes(stage) for stage in plan.stages}
-        journal.adopt(described, redo=redo, makes=made)
+        journal.adopt(described, plan.stages, redo=redo)
         _forget_lost(plan, journal)
         _write_products(plan)
         _write_plan(plan, client)
@@ -113,55 +113,14 @@ def _described(plan: Plan) -> dict[str, tuple[str, dict[str, Any]]]:
     return {s.name: (digest, d) for s, d, digest in plan.descriptions(read_made(plan.work))}
 
 
-def check_devices(plan: Plan, client: Client | None = None) -> None:
-    """Refuse a plan whose CUDA device the workers (or this process) do not have, or that is too small.
-
-    Raises
-    ------
-    ClusterError
-        If there is no such device.
-    MemoryBudgetError
-        If a stage needs more memory than the smallest of them has.
-    """
-    if not (stages := [stage for stage in plan.maps if stage.device.startswith("cuda")]):
-        return
-    have = {"this machine": cuda_devices()} if client is None else client.run(cuda_devices)
-    for stage in stages:
-        number = int(stage.device.partition(":")[2] or 0)
-        without = [str(name) for name, devices in have.items() if len(devices) <= number]
-        if without or not have:
-            raise ClusterError(
-                f"the plan needs a CUDA device ({stage.device!r}), and "
-                f"{without[0] if without else 'the cluster'} has none that torch can use; "
-                "choose device 'cpu', or run with --cluster cuda where there is one"
-            )
-        smallest, place = min((devices[number], str(name)) for name, devices in have.items())
-        if stage.device_bytes > smallest:
-            raise MemoryBudgetError(
-                f"stage {stage.name!r} needs {stage.device_bytes / 2**30:.2f} GiB of device memory for "
-                f"blocks of {stage.grid.block}, but {stage.device} of {place} has {smallest / 2**30:.2f} "
-                "GiB; try a smaller block or batch, a GPU with more memory, or device 'cpu'"
-            )
-
-
-def cuda_devices() -> tuple[int, ...]:
-    """Bytes of memory of every CUDA device that torch can use in this process."""
-    try:
-        import torch
-    except ImportError:
-        return ()
-    if not torch.cuda.is_available():
-        return ()
-    numbers = range(torch.cuda.device_count())
-    return tuple(int(torch.cuda.get_device_properties(n).total_memory) for n in numbers)
-
-
 def _refuse_foreign(plan: Plan, journal: Journal) -> None:
-    """Refuse to replace an image that another run, or another operation of this work folder, made."""
+    """Refuse to replace what another run, or another operation of this work folder, made or will make."""
     ours = journal.planned_handles()
+    for stage in plan.stages:
+        for key in makes(stage):
+            journal.check_maker(key, stage)
     for stage in plan.maps:
         for output in (o for o in stage.outputs if o.level == 0 and o.exists()):
-            journal.check_maker(handle_key(output), output.name, stage.function.__module__)
             if handle_key(output) not in ours.get(stage.name, ()):
                 raise OutputError(
                     f"{output.url} exists, and this work folder ({journal.work}) did not make it; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,8 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
-from chunkflow_liver.errors import GridError
+from chunkflow_liver.engine.devices import Library
+from chunkflow_liver.errors import GridError, StageError
 from chunkflow_liver.geometry import BlockGrid, Box, Zyx, zyx
 from chunkflow_liver.store.table import Arrays, Columns, Table
 from chunkflow_liver.store.volume import Volume
@@ -87,10 +89,14 @@ class Map:
         What stands for `params` in the fingerprint, where they hold paths.
     device : str
         'cpu' or 'cuda'.
+    library : {'cupy', 'torch'}
+        What computes on the device.
     device_bytes : int
         Bytes of the device's own memory that a worker needs.
     notes : tuple of str
         What a person should know of this stage before it runs; printed with the plan.
+    operation : str
+        Which operation planned it.
     """
 
     name: str
@@ -105,8 +111,10 @@ class Map:
     streams: bool = False
     identity: Mapping[str, Any] | None = None
     device: str = "cpu"
+    library: Library = "cupy"
     device_bytes: int = 0
     notes: tuple[str, ...] = ()
+    operation: str = ""
 
     def __post_init__(self) -> None:
         for output in self.outputs:
@@ -196,6 +204,8 @@ class Fold:
     spills : bool
         Whether `function` also takes `scratch`, an empty folder of the work folder for what may not fit
         in memory; it is removed when the columns are written.
+    operation : str
+        Which operation planned it.
     """
 
     name: str
@@ -206,9 +216,34 @@ class Fold:
     artefacts: Mapping[str, Arrays] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     spills: bool = False
+    operation: str = ""
 
 
 Stage = Map | Fold
+
+
+def check_function(stage: Stage) -> None:
+    """Refuse a stage whose function does not take what it will be given: here, not in the first block.
+
+    Raises
+    ------
+    StageError
+    """
+    inputs = stage.inputs if isinstance(stage, Map) else ()
+    scratch = {"scratch": None} if isinstance(stage, Fold) and stage.spills else {}
+    try:
+        signature = inspect.signature(stage.function)
+    except ValueError:  # a function of C has none
+        return
+    try:
+        signature.bind(None, *inputs, **{**stage.artefacts, **stage.params, **scratch})
+    except TypeError as err:
+        name = f"{stage.function.__module__}.{stage.function.__qualname__}"
+        raise StageError(
+            f"stage {stage.name!r}: {name}{signature} does not take what the stage gives it: {err}; give it "
+            f"{len(inputs)} inputs, artefacts {sorted(stage.artefacts)} and params "
+            f"{sorted(stage.params)} that fit"
+        ) from err
 
 
 def describe(stage: Stage, made: Mapping[str, str], version: str) -> dict[str, Any]:
@@ -267,6 +302,11 @@ def _identity(readable: Readable, made: Mapping[str, str]) -> str:
 def handle_key(handle: Volume | Table | Arrays) -> str:
     """What tells one array, table or folder of arrays from all others."""
     return f"{handle.url}/{handle.path}" if isinstance(handle, Volume) else handle.path
+
+
+def called(stage: str) -> str:
+    """Name of the operation's result that a stage of this name belongs to: 'mitos' of 'mitos/apply'."""
+    return stage.partition("/")[0]
 
 
 def makes(stage: Stage) -> list[str]:

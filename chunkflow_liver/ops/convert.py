@@ -15,6 +15,7 @@ from chunkflow_liver.engine.pyramid import pyramid
 from chunkflow_liver.engine.stage import Map, Result
 from chunkflow_liver.errors import ConfigError, InputError, OutputError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx
+from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import PathLike
 from chunkflow_liver.store.create import FORMATS, new_volume
 from chunkflow_liver.store.exports.images import write_nifti, write_tiff
@@ -37,6 +38,7 @@ TABLE_EXPORTS = {
 EXPORTS = {".tif": write_tiff, ".tiff": write_tiff, ".nii": write_nifti, ".gz": write_nifti}
 
 
+@operation
 def convert(
     source: PathLike | Mapping[str, PathLike],
     to: PathLike,

@@ -21,6 +21,7 @@ from chunkflow_liver.kernels.labels.extents import block_extents
 from chunkflow_liver.kernels.labels.overlap import merge_overlaps, overlap
 from chunkflow_liver.kernels.labels.relabel import relabel
 from chunkflow_liver.ops.steps.numbering import Numbering
+from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import (
     PathLike,
     arrays_at,
@@ -44,6 +45,7 @@ Edit = tuple[str, int, int]
 """Action, id, and the id to merge it with (0 for other actions)."""
 
 
+@operation
 def edit(
     instances: Volume,
     edits: PathLike | Iterable[Sequence[Any]],
@@ -71,12 +73,9 @@ def edit(
         Finer objects on the same voxels, for `divide`: the instances before a merge, or supervoxels.
     name : str
         Name of the label image and, with '-edits', of the table that logs what was done.
-    work : path
-        Work folder.
-    block : Zyx, optional
-        Voxels per block; the write unit of the output by default.
-    into : path or URL, optional
-        Image group whose `labels` the result joins; the work folder's by default.
+    {work}
+    {block}
+    {into}
 
     Returns
     -------

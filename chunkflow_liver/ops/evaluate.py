@@ -7,12 +7,14 @@ from chunkflow_liver.engine.stage import Fold, Map, Records, Result
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Block, BlockGrid, Zyx, zyx
 from chunkflow_liver.kernels.labels.overlap import class_scores, instance_scores, merge_overlaps, overlap
+from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import PathLike, checked_labels, same_voxels, table_at, work_folder
 from chunkflow_liver.store.table import Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
 
+@operation
 def evaluate(
     found: Volume,
     truth: Volume,
@@ -33,10 +35,8 @@ def evaluate(
         larger value given here.
     name : str
         Name of the table.
-    work : path
-        Work folder.
-    block : Zyx, optional
-        Voxels per block; the write unit of `found` by default.
+    {work}
+    {block}
 
     Returns
     -------

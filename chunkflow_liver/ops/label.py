@@ -24,6 +24,7 @@ from chunkflow_liver.kernels.images.downsample import mode
 from chunkflow_liver.kernels.instances.component_runs import CONNECTIVITIES, find_components
 from chunkflow_liver.ops.steps.borders import Borders, border_record
 from chunkflow_liver.ops.steps.numbering import Numbering, id_dtype
+from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import (
     PathLike,
     arrays_at,
@@ -41,6 +42,7 @@ COLUMNS = ("voxels", "first", "value")
 MOST_LOCAL = 2**32 - 1
 
 
+@operation
 def label(
     semantic: Volume,
     *,
@@ -71,12 +73,9 @@ def label(
         not do (see `capacity`), else uint64. With an explicit 'uint32' more instances are an error.
     name : str
         Name of the label image.
-    work : path
-        Work folder.
-    block : Zyx, optional
-        Voxels per block; the write unit of the output by default.
-    into : path or URL, optional
-        Image group whose `labels` the result joins; the work folder's by default.
+    {work}
+    {block}
+    {into}
 
     Returns
     -------

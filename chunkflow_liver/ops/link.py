@@ -24,6 +24,7 @@ from chunkflow_liver.kernels.instances.slice_links import (
 )
 from chunkflow_liver.kernels.labels.relabel import relabel
 from chunkflow_liver.ops.steps.numbering import Numbering, id_dtype
+from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import (
     PathLike,
     arrays_at,
@@ -38,6 +39,7 @@ from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
 
+@operation
 def link(
     slices: Volume,
     *,
@@ -71,12 +73,9 @@ def link(
         Most slices that may be missing between two parts of an object.
     name : str
         Name of the label image.
-    work : path
-        Work folder.
-    block : Zyx, optional
-        Voxels per block; the write unit of the output by default.
-    into : path or URL, optional
-        Image group whose `labels` the result joins; the work folder's by default.
+    {work}
+    {block}
+    {into}
 
     Returns
     -------

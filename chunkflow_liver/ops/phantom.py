@@ -8,6 +8,7 @@ from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage
 from chunkflow_liver.geometry import Block, BlockGrid, Nm, Zyx
 from chunkflow_liver.kernels.phantom.objects import plan as objects
 from chunkflow_liver.kernels.phantom.volume import CLASSES, Phantom, render, truth_table
+from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import PathLike, image_url, label_url, table_at, work_folder
 from chunkflow_liver.store.create import new_volume
 from chunkflow_liver.store.location import read_key
@@ -15,6 +16,7 @@ from chunkflow_liver.store.table import Columns
 from chunkflow_liver.store.volume import Volume
 
 
+@operation
 def phantom(
     *,
     shape: Zyx,

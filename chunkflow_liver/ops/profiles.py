@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from chunkflow_liver.engine.plan import Plan, Product
+from chunkflow_liver.engine.plan import Kind, Plan, Product
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, plain
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import NM_PER_UM, Block, BlockGrid, Box, Nm, voxels, zyx
@@ -35,6 +35,7 @@ from chunkflow_liver.kernels.contacts.tallies import (
 )
 from chunkflow_liver.kernels.distance.squares import nearest_of, whole_unit
 from chunkflow_liver.kernels.rows import Rows, grouped, merged
+from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import (
     PathLike,
     checked_labels,
@@ -54,6 +55,7 @@ PERCENTILES = (5, 25, 50, 75, 95)
 _SURE = 1 + 1e-9
 
 
+@operation
 def profiles(
     instances: Volume,
     other: Volume,
@@ -85,10 +87,8 @@ def profiles(
         `<name>-parent-shells`.
     name : str
         Name of the table; that of shells is `<name>-shells`.
-    work : path
-        Work folder.
-    block : Zyx, optional
-        Voxels per block; the write unit of `instances` by default.
+    {work}
+    {block}
 
     Returns
     -------
@@ -133,7 +133,10 @@ def profiles(
     }
     known = known_in_all(instances, other)
     first = f"{name}/profiles"
-    wanted = [("surface", "", name, "profile"), ("shells", "", f"{name}-shells", "shells")]
+    wanted: list[tuple[str, str, str, Kind]] = [
+        ("surface", "", name, "profile"),
+        ("shells", "", f"{name}-shells", "shells"),
+    ]
     if parents is not None:
         wanted += [("surface", "parent_", f"{name}-parents", "profile")]
         wanted += [("shells", "parent_", f"{name}-parent-shells", "shells")]
@@ -152,7 +155,8 @@ def profiles(
         provenance = {"operation": "profiles", **plain(params)}
         output = table_at(work, table)
         folds.append(Fold(f"{table}/table", function, first, output, params=values, provenance=provenance))
-        products.append(Product(kind, table, output, about))
+        rows = ("rows", "parents" if prefix else "objects")
+        products.append(Product(kind, table, output, (*about, rows)))
     working = 72.0 + (40.0 if len(shells) > 1 else 0.0)
     params |= {"known": known}
     stage = Map(first, _block, grid, volumes, params=params, working=working, resident=64 << 20)

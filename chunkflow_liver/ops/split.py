@@ -13,6 +13,7 @@ from chunkflow_liver.kernels.instances.slice_links import Rule
 from chunkflow_liver.kernels.instances.watershed import Necks, split_block, split_seeded
 from chunkflow_liver.ops.steps.blockwise import Instances, Rules, stitched
 from chunkflow_liver.ops.steps.levels import Repeated, coarser_level, factor_between
+from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import PathLike, checked_labels, class_list, same_voxels
 from chunkflow_liver.store.volume import Volume
 
@@ -23,6 +24,7 @@ OTHERS = ("halo_nm", "block", "into", "seeds_from")
 JOINING = ("iou", "iomin", "branches", "min_volume_um3", "dtype")
 
 
+@operation
 def split(
     semantic: Volume,
     *,
@@ -57,8 +59,7 @@ def split(
         does: for stacks of slices much thicker than pixels are wide.
     name : str
         Name of the label image.
-    work : path
-        Work folder.
+    {work}
     **options
         `distance_smooth_nm` (0), `mask_smooth_nm` (0), `opening_nm` (0), `fill_nm` (0): smoothing of
         distances and mask, opening, largest hole that is filled (see `kernels.watershed.Necks`). `halo_nm`:

@@ -10,6 +10,7 @@ from chunkflow_liver.engine.plan import Plan
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import Zyx, voxels, zyx
 from chunkflow_liver.ops.steps.blockwise import Instances, Rules, stitched
+from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import PathLike, checked_labels, same_voxels
 from chunkflow_liver.ops.steps.stored_blocks import as_stored, stored_blocks
 from chunkflow_liver.store.volume import Volume
@@ -18,6 +19,7 @@ from chunkflow_liver.xp import Array
 WORKING = 64.0
 
 
+@operation
 def stitch(
     source: Volume | Sequence[Volume] | Mapping[Zyx, Volume],
     function: Callable[..., Array] | None = None,
@@ -48,16 +50,14 @@ def stitch(
         outer half is context, because a function errs where an object is cut. Not without a function.
     name : str
         Name of the label image.
-    work : path
-        Work folder.
+    {work}
     params : mapping, optional
         Plain values for the function. A run that was begun with others, or with another text of the
         file that the function is in, is not resumed; what that file imports is not looked at.
     block : Zyx, optional
         Voxels per block; the write unit of the output by default. Without a function: the blocks, counted
         from voxel 0, that were labelled each by itself.
-    into : path or URL, optional
-        Image group whose `labels` the result joins; the work folder's by default.
+    {into}
     **joining
         `link`: 'overlap' with a function or images of blocks, the objects of two blocks are compared in the
         voxels that both saw; 'touch' in one volume of labels, they are compared in the two planes of voxels

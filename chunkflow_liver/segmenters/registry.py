@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from chunkflow_liver.errors import SegmenterError
+from chunkflow_liver.errors import SegmenterError, install
 from chunkflow_liver.segmenters.model import Model
 
 
@@ -51,6 +51,4 @@ def kind_of(name: str) -> Kind:
     try:
         return cast(Kind, getattr(importlib.import_module(module), found))
     except ModuleNotFoundError as err:
-        raise SegmenterError(
-            f"segmenter {name!r} needs {err.name!r}; pip install 'chunkflow-liver[nnunet]'"
-        ) from err
+        raise SegmenterError(f"segmenter {name!r} needs {err.name!r}; {install(err.name or '')}") from err

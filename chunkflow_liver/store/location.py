@@ -14,7 +14,7 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, ObjectStore, WrapperStore
 
-from chunkflow_liver.errors import ChunkError, InputError
+from chunkflow_liver.errors import ChunkError, InputError, install
 
 SCHEMES = ("file", "memory", "s3", "gs", "az", "https")
 METADATA_KEYS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
@@ -94,9 +94,7 @@ def open_store(url: str, *, complete: bool = False) -> Store:
             try:
                 from obstore.store import from_url
             except ImportError as err:
-                raise InputError(
-                    f"reading {kind}:// needs 'obstore'; pip install 'chunkflow-liver[s3]'"
-                ) from err
+                raise InputError(f"reading {kind}:// needs 'obstore'; {install('obstore')}") from err
             options: dict[str, Any] = {}
             if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
                 options["client_options"] = {"allow_http": True}

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 from payload import plan_of
 
-from chunkflow_liver.engine.run import check_devices, cuda_devices, run
+from chunkflow_liver.engine.devices import check_devices, cuda_devices, gpu_count
+from chunkflow_liver.engine.run import run
 from chunkflow_liver.errors import ClusterError, MemoryBudgetError
 
 GIB = 1 << 30
@@ -28,11 +29,11 @@ def on_device(store, tmp_path):
 
 
 def having(monkeypatch, *sizes):
-    monkeypatch.setattr(sys.modules["chunkflow_liver.engine.run"], "cuda_devices", lambda: sizes)
+    monkeypatch.setattr(sys.modules["chunkflow_liver.engine.devices"], "cuda_devices", lambda _: sizes)
 
 
 def cluster_of(**devices):
-    return SimpleNamespace(run=lambda _: devices)
+    return SimpleNamespace(run=lambda _, library: devices)
 
 
 def test_a_device_that_is_large_enough_is_accepted(on_device, monkeypatch):
@@ -64,12 +65,12 @@ def test_only_the_device_that_is_used_counts(on_device, monkeypatch):
     check_devices(on_device("cuda:1"))
     with pytest.raises(MemoryBudgetError, match=r"cuda:0 of this machine has 4\.00 GiB"):
         check_devices(on_device("cuda:0"))
-    with pytest.raises(ClusterError, match=r"\('cuda:2'\), and this machine has none that torch can use"):
+    with pytest.raises(ClusterError, match=r"\('cuda:2'\), and this machine has none that cupy can use"):
         check_devices(on_device("cuda:2"))
 
 
 def test_a_cluster_without_workers_has_no_device(on_device):
-    with pytest.raises(ClusterError, match=r"\('cuda'\), and the cluster has none that torch can use"):
+    with pytest.raises(ClusterError, match=r"\('cuda'\), and the cluster has none that cupy can use"):
         check_devices(on_device("cuda"), cluster_of())
 
 
@@ -80,6 +81,26 @@ def test_devices_are_told_by_their_memory(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     sizes = [SimpleNamespace(total_memory=5), SimpleNamespace(total_memory=7)]
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda n: sizes[n])
-    assert cuda_devices() == (5, 7)
+    assert cuda_devices("torch") == (5, 7)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert cuda_devices() == ()
+    assert cuda_devices("torch") == ()
+
+
+def test_a_stage_asks_the_library_that_it_computes_with(on_device, monkeypatch):
+    """With CuPy and without torch, distances run on the GPU and a network does not."""
+    cupy = SimpleNamespace(
+        cuda=SimpleNamespace(
+            runtime=SimpleNamespace(
+                getDeviceCount=lambda: 1, getDeviceProperties=lambda _: {"totalGlobalMem": 80 * GIB}
+            )
+        )
+    )
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    plan = on_device("cuda")
+    check_devices(plan)
+    network = replace(plan, stages=(replace(plan.maps[0], library="torch"),))
+    says = "none that torch can use; pip install 'chunkflow-liver[nnunet]'"
+    with pytest.raises(ClusterError, match=re.escape(says)):
+        check_devices(network)
+    assert gpu_count() == 1

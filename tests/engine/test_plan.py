@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shutil
 from dataclasses import replace
@@ -15,7 +16,7 @@ import chunkflow_liver as cf
 from chunkflow_liver.engine import plan as plan_module
 from chunkflow_liver.engine.plan import Plan, Product, nearest_folder, size
 from chunkflow_liver.engine.stage import PROCESS_BYTES, Map
-from chunkflow_liver.errors import ConfigError, DiskBudgetError, MemoryBudgetError, OutputError
+from chunkflow_liver.errors import ConfigError, DiskBudgetError, MemoryBudgetError, OutputError, StageError
 from chunkflow_liver.geometry import BlockGrid, Box
 from chunkflow_liver.store.create import new_volume
 from chunkflow_liver.store.volume import Volume
@@ -149,7 +150,8 @@ def test_a_work_folder_below_a_file_is_refused(store, tmp_path):
 
 def test_a_plan_of_a_petavoxel_volume_takes_no_time(tmp_path):
     grid = BlockGrid(Box.of((10**5, 10**5, 10**5)), (64, 64, 64), (1, 1, 1), (1, 1, 1))
-    plan = Plan((Map("a", payload.add, grid, (huge(tmp_path),)),), tmp_path, None)
+    stage = Map("a", payload.add, grid, (huge(tmp_path),), params={"count": ""})
+    plan = Plan((stage,), tmp_path, None)
     assert plan.rows()[0]["blocks"] == 1563**3
     assert plan.rows()[0]["read_bytes"] == (10**5 + 2 * 1562) ** 3
 
@@ -216,3 +218,67 @@ def test_the_result_of_another_operation_of_a_work_folder_is_not_replaced(tmp_pa
     assert first.output.dtype == "uint32"
     assert cf.open_volume(first.output.url).dtype == "uint32"
     assert (first.output.read() == 1).all()
+
+
+def test_two_makers_of_one_table_are_refused_in_one_plan(store, tmp_path):
+    """`contacts` makes 'x-objects': a measurement of that name would replace it."""
+    labels = replace(store, kind="label", classes=(("er", 1),))
+    at = dict(work=tmp_path / "work", block=(16, 16, 16))
+    contacts = cf.contacts(labels, labels, of="er", to="er", gap_nm=8, name="x", **at)
+    table = cf.measure(labels, name="x-objects", **at)
+    says = r"operation 'x-objects' .* and operation 'x' .* would both write .*x-objects.parquet; rename"
+    with pytest.raises(ConfigError, match=says):
+        contacts + table
+
+
+def test_two_makers_of_one_table_are_refused_in_two_runs(tmp_path):
+    labels = cf.write_volume(
+        tmp_path / "l.ome.zarr", np.ones((4, 4, 4), np.uint8), voxel_nm=(4, 8, 16), kind="label"
+    )
+    at = dict(work=tmp_path / "work", block=(4, 4, 4))
+    payload.go(cf.measure(labels, name="x-objects", **at))
+    table = tmp_path / "work/tables/x-objects.parquet"
+    before = table.read_bytes()
+    contacts = cf.contacts(labels, labels, of=1, to=1, gap_nm=8, name="x", **at)
+    with pytest.raises(OutputError, match=r"'x' would write over .*x-objects.parquet, a result of this run"):
+        payload.go(contacts)
+    with pytest.raises(OutputError, match="choose another name"):
+        payload.go(contacts, redo=True)
+    assert table.read_bytes() == before
+
+
+def test_stages_know_the_operation_that_planned_them(store, tmp_path):
+    labels = replace(store, kind="label", classes=(("er", 1),))
+    at = dict(work=tmp_path, block=(16, 16, 16))
+    plan = cf.label(labels, name="a", **at) + cf.measure(labels, name="b", **at)
+    assert {(s.name.partition("/")[0], s.operation) for s in plan.stages} == {
+        ("a", "label"),
+        ("b", "measure"),
+    }
+
+
+def test_parameters_that_a_function_does_not_take_are_refused_when_planned(store, tmp_path):
+    plan = payload.plan_of(store, tmp_path / "w")
+    add, total = plan.stages
+    says = {
+        r"'out/add': payload.add\(block.* a required argument: 'count'": replace(add, params={"by": 1}),
+        "an unexpected keyword argument 'bye'": replace(add, params={**add.params, "bye": 1}),
+        "too many positional arguments; give it 2 inputs": replace(add, inputs=(store, store)),
+        "'out/total'.* an unexpected keyword argument 'scratch'": replace(total, spills=True),
+    }
+    for text, stage in says.items():
+        with pytest.raises(StageError, match=text):
+            replace(plan, stages=(stage,))
+
+
+@pytest.mark.parametrize("name", sorted(n for n in cf.__all__ if hasattr(getattr(cf, n), "__wrapped__")))
+def test_operations_explain_each_of_their_parameters(name):
+    function = getattr(cf, name)
+    text = function.__doc__
+    if "Plan" not in str(inspect.signature(function).return_annotation):
+        return
+    assert not re.search(r"^\s*{\w+}$", text, re.M)
+    parameters = inspect.signature(function).parameters.values()
+    for parameter in parameters:
+        word = {parameter.VAR_KEYWORD: r"\*\*"}.get(parameter.kind, "") + parameter.name
+        assert re.search(rf"^(\w+, )*{word}(, \w+)* ?:?", text, re.M), parameter

@@ -37,6 +37,6 @@ def stand_in(monkeypatch):
     cupy.asarray = asarray
     cupy.cuda = SimpleNamespace(Device=lambda number: SimpleNamespace(use=lambda: seen.used.append(number)))
     monkeypatch.setitem(sys.modules, "cupy", cupy)
-    run = sys.modules["chunkflow_liver.engine.run"]
-    monkeypatch.setattr(run, "cuda_devices", lambda: (80 << 30, 80 << 30))
+    devices = sys.modules["chunkflow_liver.engine.devices"]
+    monkeypatch.setattr(devices, "cuda_devices", lambda _: (80 << 30, 80 << 30))
     return seen

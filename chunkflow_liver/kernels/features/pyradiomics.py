@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from chunkflow_liver.errors import ConfigError
+from chunkflow_liver.errors import ConfigError, install
 from chunkflow_liver.geometry import NM_PER_UM, Nm
 from chunkflow_liver.kernels.features.groups import Crop, Settings, WholeGroup
 from chunkflow_liver.xp import Array, on_host
@@ -36,7 +36,7 @@ def extractor(parameters: str) -> Any:
         from pykwalify.errors import PyKwalifyException
     except ImportError as err:
         raise ConfigError(
-            f"engine 'pyradiomics' needs {err.name!r}; pip install 'chunkflow-liver[radiomics]' "
+            f"engine 'pyradiomics' needs {err.name!r}; {install('radiomics')} "
             "(PyRadiomics 3.0.1 builds on Python 3.11)"
         ) from err
     # It reports every object on the console otherwise.

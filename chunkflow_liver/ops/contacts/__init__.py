@@ -20,6 +20,7 @@ from chunkflow_liver.geometry import BlockGrid, Zyx, zyx
 from chunkflow_liver.kernels.contacts.gaps import halo_voxels
 from chunkflow_liver.ops.contacts.block import contact_block, site_ids
 from chunkflow_liver.ops.contacts.tables import join_sites, object_table, pair_table, site_table
+from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import (
     PathLike,
     arrays_at,
@@ -34,6 +35,7 @@ from chunkflow_liver.ops.steps.place import (
 from chunkflow_liver.store.volume import Volume
 
 
+@operation
 def contacts(
     instances: Volume,
     other: Volume,
@@ -60,10 +62,8 @@ def contacts(
         Largest gap, in nm, between the boxes of two voxels (0 where they touch).
     name : str
         Name of the table, and of the label image of sites.
-    work : path
-        Work folder.
-    block : Zyx, optional
-        Voxels per block; the write unit of `instances` by default.
+    {work}
+    {block}
     sites : bool
         Also make the label image `name`: the contact sites on A's surface, with the ids of `<name>-sites`.
 

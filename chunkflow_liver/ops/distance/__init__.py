@@ -20,6 +20,7 @@ from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx, voxels
 from chunkflow_liver.kernels.distance.squares import nearest_of, smallest_type, whole_unit
 from chunkflow_liver.kernels.distance.transform import distance_nm, exact_nm, inside_nm
 from chunkflow_liver.ops.distance.lines import line_stages, longest_lines
+from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import (
     PathLike,
     checked_labels,
@@ -75,6 +76,7 @@ class DistanceOptions:
 PLAIN = DistanceOptions()
 
 
+@operation
 def distance(
     labels: Volume,
     *,
@@ -101,10 +103,8 @@ def distance(
         voxel in the work folder; in one where a block holds the whole volume.
     name : str
         Name of the distance image; the flags are the label image `<name>-exact`.
-    work : path
-        Work folder.
-    block : Zyx, optional
-        Voxels per block; the write unit of the output by default.
+    {work}
+    {block}
     into : path or URL, optional
         Image group whose `labels` the flags join.
     options : DistanceOptions

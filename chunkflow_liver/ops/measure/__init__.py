@@ -22,6 +22,7 @@ from chunkflow_liver.ops.measure.once import Guess, doubtful, noted, piece_stage
 from chunkflow_liver.ops.measure.parents import parent_stages
 from chunkflow_liver.ops.measure.table import flat, join
 from chunkflow_liver.ops.measure.whole import whole_stages
+from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import (
     PathLike,
     arrays_at,
@@ -44,6 +45,7 @@ DEVICE_SUMS = 120.0
 """Bytes of device memory per voxel for 'basic': runs as short as one voxel, 15 columns of them."""
 
 
+@operation
 def measure(
     instances: Volume,
     *,
@@ -84,10 +86,8 @@ def measure(
         features, or else `features` does; without either it gives all.
     name : str
         Name of the table.
-    work : path
-        Work folder.
-    block : Zyx, optional
-        Voxels per block; the write unit of `instances` by default.
+    {work}
+    {block}
 
     Returns
     -------

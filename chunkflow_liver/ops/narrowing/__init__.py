@@ -19,6 +19,7 @@ from chunkflow_liver.kernels.centreline.windows import Near, Track, surface_trac
 from chunkflow_liver.kernels.contacts.gaps import halo_voxels
 from chunkflow_liver.ops.narrowing.tables import CONTACT, OBJECT, PARTS, joined
 from chunkflow_liver.ops.steps.crops import extents, owned
+from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import (
     PathLike,
     checked_labels,
@@ -34,6 +35,7 @@ from chunkflow_liver.xp import Array
 AXES = ("centreline", "major")
 
 
+@operation
 def narrowing(
     instances: Volume,
     *,
@@ -67,10 +69,8 @@ def narrowing(
         one.
     name : str
         Name of the table.
-    work : path
-        Work folder.
-    block : Zyx, optional
-        Voxels per block; the write unit of `instances` by default.
+    {work}
+    {block}
 
     Returns
     -------

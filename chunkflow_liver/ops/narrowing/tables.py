@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from chunkflow_liver.engine.plan import Kind
 from chunkflow_liver.engine.stage import Records
 from chunkflow_liver.kernels.centreline.necks import COLUMNS
 from chunkflow_liver.kernels.centreline.windows import WINDOWS, Near
@@ -183,7 +185,7 @@ def _tests(records: Records, *, near: Near) -> Columns:
     return {"test": np.array(TESTS), **_decided(effect, list(NO_TEST))}
 
 
-PARTS = (
+PARTS: tuple[tuple[str, Callable[..., Any], Kind], ...] = (
     ("", _narrowings, "narrowing table"),
     ("-objects", _objects, "narrowing objects"),
     ("-windows", _windows, "narrowing windows"),

@@ -28,6 +28,7 @@ from chunkflow_liver.kernels.labels.relabel import relabel
 from chunkflow_liver.kernels.labels.runs import find_runs
 from chunkflow_liver.ops.refine.choosing import REASONS, Keep, choose
 from chunkflow_liver.ops.steps.numbering import id_dtype
+from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import (
     PathLike,
     arrays_at,
@@ -47,6 +48,7 @@ ROWS = 1 << 18
 """Objects written at once."""
 
 
+@operation
 def refine(
     instances: Volume,
     *,
@@ -69,12 +71,9 @@ def refine(
         Which objects stay; all by default.
     name : str
         Name of the label image and, with '-ids', of the table.
-    work : path
-        Work folder.
-    block : Zyx, optional
-        Voxels per block; the write unit of the output by default.
-    into : path or URL, optional
-        Image group whose `labels` the result joins; the work folder's by default.
+    {work}
+    {block}
+    {into}
 
     Returns
     -------

@@ -20,6 +20,7 @@ from chunkflow_liver.kernels.images.plane_extremes import block_extremes, merge_
 from chunkflow_liver.kernels.images.statistics import block_statistics, merge_statistics, summarise
 from chunkflow_liver.ops.segment.models import ModelEntry, called, check_images, read_sources
 from chunkflow_liver.ops.segment.region import Region, region_of
+from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import (
     PathLike,
     arrays_at,
@@ -44,6 +45,7 @@ TORCH_BYTES = 900 << 20
 CHOICES = ("configuration", "folds", "checkpoint", "spacing_units", "accept_spacing")
 
 
+@operation
 def segment(
     raw: Volume | Sequence[Volume],
     kind: str = "nnunet",
@@ -70,13 +72,11 @@ def segment(
         are combined; a mapping has `model`, and if wanted `weight`, `configuration`, `folds`.
     name : str
         Name of the label image.
-    work : path
-        Work folder.
+    {work}
     block : Zyx, optional
         Voxels per block. Blocks are streamed along z; a large block wastes fewer windows at its
         faces. Chosen by memory if not given.
-    into : path or URL, optional
-        Image group whose `labels` the result joins; the work folder's by default.
+    {into}
     within : pair of corners or Volume, optional
         Where work is wanted: first and opposite corner (z, y, x) in nm, or a mask that is not 0 there, on
         any level. Labels inside are those of the whole run; outside is background. To tell what it saves,
@@ -159,6 +159,7 @@ def segment(
             device_bytes=0 if how.device == "cpu" else resident,
             streams=True,
             device=how.device,
+            library="torch",
             notes=_notes(sources, grid, how, region),
         ),
         *(stage for n, v in ((name, output), *kept.items()) for stage in pyramid(v, n)),

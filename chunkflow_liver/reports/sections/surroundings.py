@@ -93,7 +93,7 @@ def _profile(table: Stored, found: Findings) -> None:
     a, b = _pair(table)
     cap = float(table.about["cap_nm"])
     near = middle[np.isfinite(middle)]
-    parents = table.product.name.endswith("-parents")
+    parents = table.about.get("rows") == "parents"
     whose = f"{a} in each of {one(str(table.about.get('parents')))}" if parents else f"each of {a}"
     edges = even_edges(0.0, cap)
     bars = Bars(edges, np.histogram(near, edges)[0], COLOUR)
@@ -124,7 +124,7 @@ def _shells(table: Stored, found: Findings) -> None:
         share: np.ndarray[Any, Any] = np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
         return 100 * share
 
-    if table.product.name.endswith("-parent-shells"):
+    if table.about.get("rows") == "parents":
         _parent_shells(table, edges, around, found)
         return
     bars = Bars(edges, around(np.ones(len(end), bool)), COLOUR)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from chunkflow_liver.errors import ModelSecurityError, SegmenterError
+from chunkflow_liver.errors import ModelSecurityError, SegmenterError, install
 
 UNETS = "dynamic_network_architectures.architectures.unet"
 BLOCKS = "dynamic_network_architectures.building_blocks.residual"
@@ -63,7 +63,7 @@ def require_packages() -> None:
     """Refuse at once, and without importing them, if what nnU-Net needs is not installed."""
     for name in ("torch", "dynamic_network_architectures"):
         if importlib.util.find_spec(name) is None:
-            raise SegmenterError(f"segmenter 'nnunet' needs {name!r}; pip install 'chunkflow-liver[nnunet]'")
+            raise SegmenterError(f"segmenter 'nnunet' needs {name!r}; {install(name)}")
 
 
 def check_architecture(architecture: Mapping[str, Any], where: Path) -> tuple[str, dict[str, Any]]:

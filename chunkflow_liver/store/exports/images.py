@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from chunkflow_liver.errors import ChunkflowLiverError, ConfigError, InputError, OutputError
+from chunkflow_liver.errors import ChunkflowLiverError, ConfigError, InputError, OutputError, install
 from chunkflow_liver.geometry import NM_PER_UM, Box, Nm, Zyx
 
 Read = Callable[[Box], np.ndarray[Any, Any]]
@@ -149,7 +149,7 @@ def _nifti_header(shape: Zyx, stored: np.dtype[Any], voxel_nm: Nm) -> bytes:
     try:
         nibabel = importlib.import_module("nibabel")
     except ImportError as err:
-        raise ConfigError("writing NIfTI needs 'nibabel'; pip install 'chunkflow-liver[formats]'") from err
+        raise ConfigError("writing NIfTI needs 'nibabel'; " + install("nibabel")) from err
     kind = nibabel.Nifti1Header if max(shape) <= _NIFTI1_SIDE else nibabel.Nifti2Header
     header = kind(endianness="<")
     header.set_data_dtype(stored)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from chunkflow_liver.errors import ConfigError, InputError
+from chunkflow_liver.errors import ConfigError, InputError, install
 from chunkflow_liver.geometry import NM_PER_UM
 from chunkflow_liver.store.exports.images import finished, free
 from chunkflow_liver.store.table import Table, read_table
@@ -198,7 +198,7 @@ def _package(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as err:
-        raise ConfigError(f"this export needs {err.name!r}; pip install 'chunkflow-liver[tables]'") from err
+        raise ConfigError(f"this export needs {err.name!r}; {install(err.name or '')}") from err
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from chunkflow_liver.errors import ChunkError, InputError
+from chunkflow_liver.errors import ChunkError, InputError, install
 from chunkflow_liver.geometry import Box, Nm, Zyx
 from chunkflow_liver.store.sources.source import checked_box, file_marks, fingerprint
 
@@ -205,5 +205,5 @@ def check_page(page: Any, where: str) -> None:
     except KeyError as err:
         raise InputError(
             f"{where} is compressed with {tifffile.COMPRESSION(page.compression).name}, which "
-            "needs 'imagecodecs'; pip install 'chunkflow-liver[formats]'"
+            f"needs 'imagecodecs'; {install('imagecodecs')}"
         ) from err

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from chunkflow_liver.errors import InputError
+from chunkflow_liver.errors import InputError, install
 from chunkflow_liver.geometry import Box, Nm, Zyx
 
 HEAD_BYTES = 4096
@@ -87,7 +87,7 @@ def optional(module: str, what: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as err:
-        raise InputError(f"reading {what} needs {module!r}; pip install 'chunkflow-liver[formats]'") from err
+        raise InputError(f"reading {what} needs {module!r}; {install(module)}") from err
 
 
 def voxel_type(dtype: Any, where: str) -> str:
