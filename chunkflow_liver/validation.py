@@ -10,6 +10,7 @@ from chunkflow_liver.config import Place, RunFile, read_parts
 from chunkflow_liver.config.declaring import Refers
 from chunkflow_liver.engine.devices import check_devices
 from chunkflow_liver.engine.plan import Plan
+from chunkflow_liver.engine.stage import volume_of
 from chunkflow_liver.errors import ChunkflowLiverError, ConfigError
 from chunkflow_liver.pipeline import plan_run
 from chunkflow_liver.store.images import numbers_absent, validate
@@ -60,7 +61,7 @@ def _damage(plan: Plan) -> Iterator[str]:
     """Problems of the voxels of all images that exist and that the run reads."""
     made = {output.url for stage in plan.maps for output in stage.outputs}
     read = [p.handle for p in plan.products if isinstance(p.handle, Volume)]
-    read += [v for s in plan.maps for i in s.inputs if isinstance(v := getattr(i, "volume", i), Volume)]
+    read += [v for s in plan.maps for i in s.inputs if (v := volume_of(i))]
     for url, volume in {v.url: v for v in read if v.url not in made}.items():
         at = dict(volume.at)
         gaps = "error" if volume.complete else "fill"

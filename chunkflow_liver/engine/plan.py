@@ -23,6 +23,7 @@ from chunkflow_liver.engine.stage import (
     handle_key,
     makes,
     plain,
+    volume_of,
 )
 from chunkflow_liver.errors import ConfigError, DiskBudgetError, MemoryBudgetError
 from chunkflow_liver.geometry import zyx
@@ -107,8 +108,7 @@ class Plan:
         read: set[str] = set()
         for stage in self.stages:
             if isinstance(stage, Map):
-                sources = (getattr(source, "volume", source) for source in stage.inputs)
-                read |= {v.url for v in sources if isinstance(v, Volume) and v.url not in images}
+                read |= {v.url for i in stage.inputs if (v := volume_of(i)) and v.url not in images}
                 for output in stage.outputs:
                     # Making level 0 makes the image anew; a coarser level is added to the one that is there.
                     lost = {u for u in read | images if f"{u}/".startswith(f"{output.url}/")}
@@ -272,7 +272,7 @@ def _release() -> str:
 def _read(maps: Sequence[Map]) -> tuple[Volume, ...]:
     """Volumes that `maps` read and do not make."""
     made = {key for stage in maps for key in makes(stage)}
-    sources = [v for s in maps for i in s.inputs if isinstance(v := getattr(i, "volume", i), Volume)]
+    sources = [v for s in maps for i in s.inputs if (v := volume_of(i))]
     return tuple({handle_key(v): v for v in sources if handle_key(v) not in made}.values())
 
 

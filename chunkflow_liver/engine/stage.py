@@ -288,15 +288,21 @@ def describe(stage: Stage, made: Mapping[str, str], version: str) -> dict[str, A
     }
 
 
+def volume_of(readable: Readable) -> Volume | None:
+    """The volume that an input is or reads from; None for a foreign file."""
+    found = getattr(readable, "volume", readable)
+    return found if isinstance(found, Volume) else None
+
+
 def _identity(readable: Readable, made: Mapping[str, str]) -> str:
     """Fingerprint of the stage that makes an input, or of the stored data."""
-    volume = getattr(readable, "volume", readable)
-    if isinstance(volume, Volume) and (key := handle_key(volume)) in made:
+    if (volume := volume_of(readable)) is None:
+        return readable.identity()
+    if (key := handle_key(volume)) in made:
         return made[key]
     # The group's metadata are not part of the array: its voxel size and place are.
-    place = f" {volume.voxel_nm} {volume.origin_nm}" if isinstance(volume, Volume) else ""
-    place += f" {volume.region}" if isinstance(volume, Volume) and volume.region else ""
-    return readable.identity() + place
+    region = f" {volume.region}" if volume.region else ""
+    return f"{readable.identity()} {volume.voxel_nm} {volume.origin_nm}{region}"
 
 
 def handle_key(handle: Volume | Table | Arrays) -> str:
@@ -322,8 +328,7 @@ def volumes(stage: Map) -> tuple[Volume, ...]:
 
 def needs(stage: Map) -> set[str]:
     """Keys of the handles that a map reads."""
-    sources = (getattr(source, "volume", source) for source in stage.inputs)
-    read = {handle_key(source) for source in sources if isinstance(source, Volume)}
+    read = {handle_key(volume) for source in stage.inputs if (volume := volume_of(source))}
     return read | {handle_key(artefact) for artefact in stage.artefacts.values()}
 
 

@@ -47,9 +47,9 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
         found = numba.njit(cache=True, **options)(function)
     except RuntimeError:
         _tell_uncached(str(Path(function.__code__.co_filename).parent))
-        return numba.njit(**options)(function)  # type: ignore[no-any-return]
+        return numba.njit(**options)(function)
     found.compile = _one_process_at_a_time(found, f"{function.__module__}.{function.__qualname__}")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 @functools.cache

@@ -8,7 +8,7 @@ import numpy as np
 import payload
 import pytest
 from hypothesis import given, settings
-from payload import calls, plan_of, sums
+from payload import add_two, calls, plan_of, sums
 from strategies import blocks, broken, contents, done, seeds, semantic, shapes, write
 
 import chunkflow_liver as cf
@@ -66,7 +66,8 @@ def test_other_blocks_other_volumes_and_little_memory_keep_stages_apart(store, t
 
 def test_a_stage_never_shares_a_pass_with_the_one_whose_result_it_reads(store, tmp_path):
     one = plan_of(store, tmp_path / "w")
-    both = replace(plan_of(store, tmp_path / "w", name="two").stages[0], inputs=(store, one.output))
+    add = plan_of(store, tmp_path / "w", name="two").stages[0]
+    both = replace(add, inputs=(store, one.output), function=add_two)
     assert together(one + Plan((both,), tmp_path / "w", both.outputs[0])) == []
 
 

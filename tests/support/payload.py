@@ -46,6 +46,11 @@ def add(block: Block, raw: Any, *, count: str, by: int = 1, seconds: float = 0.0
     return Result((values + np.uint16(by),), {"sum": np.array([values.sum(dtype=np.int64)])})
 
 
+def add_two(block: Block, raw: Any, other: Any, *, count: str, by: int = 1, seconds: float = 0.0) -> Result:
+    """`add` of the first of two inputs."""
+    return add(block, raw, count=count, by=by, seconds=seconds)
+
+
 def total(records: Records, *, scale: int = 1) -> dict[str, Any]:
     rows = list(records)
     return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -68,14 +69,14 @@ class Search:
         image = self.labels, known is None
         known = np.zeros(0, np.int64) if known is None else known
         n = len(some) + len(some) // 4 + _ROOM
-        found = np.empty(n, np.int64), np.empty(n, np.int32), np.empty(n, np.int64), np.empty(n, bool)
+        found: Met = np.empty(n, np.int64), np.empty(n, np.int32), np.empty(n, np.int64), np.empty(n, bool)
         count, others = meeting_loops.by_cell((at, some, known), image, self.homes, self.around, found)
         search, done = (self.grid, self.inside, self.offsets, self.metric), 0
         while True:
             done, count = meeting_loops.meetings(others, image, *search, found, (done, count))
             if done == len(others):
                 break
-            found = _doubled(found, count)
+            found = cast(Met, tuple(_longer(column, count) for column in found))
         voxel, met, square, nearest = (column[:count] for column in found)
         return voxel, met, square, nearest
 
@@ -102,20 +103,18 @@ def _inside(
         )
         if row == (depth - 2) * (height - 2):
             break
-        (found,) = _doubled((found,), count)
+        found = _longer(found, count)
     begins = np.concatenate([[0], np.cumsum(voxels)])
     entries = np.empty((5, count), np.int32)
     fill_cells(found[:count], homes, cells, (voxels, smallest, largest), begins, entries)
     return (begins, entries), smallest.reshape(cells), largest.reshape(cells)
 
 
-def _doubled(columns: Sequence[Array], filled: int) -> tuple[Array, ...]:
-    """Columns of twice the length and more, of which the first rows are filled."""
-    wider = []
-    for column in columns:
-        wider.append(np.empty((2 * len(column) + _ROOM, *column.shape[1:]), column.dtype))
-        wider[-1][:filled] = column[:filled]
-    return tuple(wider)
+def _longer(column: Array, filled: int) -> Array:
+    """A column of twice the length and more, of which the first rows are filled."""
+    wider = np.empty((2 * len(column) + _ROOM, *column.shape[1:]), column.dtype)
+    wider[:filled] = column[:filled]
+    return wider
 
 
 def _spread(found: Array, far: Sequence[int], extreme: np.ufunc) -> Array:

@@ -101,13 +101,13 @@ def object_sums(runs: ObjectRuns, labels: Array, raw: Array | None = None) -> Su
     lengths[runs.order] = runs.ends[:, 1] - runs.ends[:, 0]
     offsets = _offsets(lengths)
     if values.dtype.kind != "f":
-        for name, column in _intensity_sums(values, lengths).items():
-            sums[name] = reduced(np.add, column[runs.order], begin)
+        for name, total in _intensity_sums(values, lengths).items():
+            sums[name] = reduced(np.add, total[runs.order], begin)
     else:
         rank = np.empty(len(lengths), np.int32)
         rank[runs.order] = np.repeat(np.arange(len(begin), dtype=np.int32), np.diff(runs.begin))
-        totals = exact_sums(np.repeat(rank, lengths), values, len(begin))
-        sums |= dict(zip(("intensity_sum", "intensity_sum2"), totals, strict=True))
+        both = exact_sums(np.repeat(rank, lengths), values, len(begin))
+        sums |= dict(zip(("intensity_sum", "intensity_sum2"), both, strict=True))
     for name, least in (("intensity_min", np.minimum), ("intensity_max", np.maximum)):
         sums[name] = reduced(least, reduced(least, values, offsets)[runs.order], begin)
     return sums
@@ -194,8 +194,8 @@ def _shift(origin: Zyx, sums: Sums) -> Sums:
     wide: type = np.int64 if int(n.max(initial=0)) * (reach + 1) ** 2 <= _INT64_MAX else object
     by = dict(zip(AXES, origin, strict=True))
     shifted = dict(sums)
-    first = {a: sums[f"sum_{a}"].astype(wide) for a in AXES}
-    count = n.astype(wide)
+    first: dict[str, Array] = {a: sums[f"sum_{a}"].astype(wide) for a in AXES}
+    count: Array = n.astype(wide)
     for a in AXES:
         shifted[f"sum_{a}"] = first[a] + by[a] * count
         shifted[f"min_{a}"] = sums[f"min_{a}"] + by[a]

@@ -39,7 +39,7 @@ def neighbours(points_nm: Array, label: Array) -> tuple[Array, Array]:
     if n < 2:
         return np.full(n, np.nan), nearest
     tree = cKDTree(points_nm)
-    found: Array = tree.query(points_nm, k=2)[0]
+    found = np.asarray(tree.query(points_nm, k=2)[0])
     reach = found[:, 1] * (1 + 1e-9)
     distance = np.empty(n)
     for first in range(0, n, _BATCH):
@@ -123,7 +123,8 @@ def ball_in_box(centres: Array, sides: Nm, radius: float) -> Array:
 
 def _disc_in_rectangle(r: Array, down: Array, up: Array, left: Array, right: Array) -> Array:
     """Area of discs around 0 in rectangles that reach so far on each side."""
-    return sum(_quarter(r, a, b) for a in (down, up) for b in (left, right))
+    parts = [_quarter(r, a, b) for a in (down, up) for b in (left, right)]
+    return parts[0] + parts[1] + parts[2] + parts[3]
 
 
 def _quarter(r: Array, a: Array, b: Array) -> Array:

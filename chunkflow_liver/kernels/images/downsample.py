@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+import operator
 from collections.abc import Callable
 
 import numpy as np
@@ -122,7 +124,8 @@ def _mean_cells(array: Array, cell: Zyx) -> Array:
     xp = namespace(array)
     count = math.prod(cell)
     if array.dtype.kind == "f":
-        total = sum(m.astype(xp.float64) for m in _members(array, cell))
+        first, *others = (m.astype(xp.float64) for m in _members(array, cell))
+        total = functools.reduce(operator.add, others, first)
         return (total / count).astype(array.dtype)
     bits = array.dtype.itemsize * 8 + count.bit_length() + 1
     signed = array.dtype.kind == "i"

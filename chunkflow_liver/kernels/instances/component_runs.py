@@ -74,7 +74,7 @@ class Components:
             ends(self.rows, self.start, self.stop, self.label, width, sides)
             return sides[int(last)].reshape(depth, height)
         rows = np.arange(depth * height).reshape(depth, height)
-        wanted: Array = rows.take(-1 if last else 0, axis)
+        wanted = np.asarray(rows.take(-1 if last else 0, axis))
         out = np.empty((len(wanted), width), np.uint32)
         ids = np.arange(self.n + 1, dtype=np.uint32)
         counts = self.rows[wanted + 1] - self.rows[wanted]

@@ -104,8 +104,8 @@ def tone_columns(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Settings) ->
     difference = rows["sum"] / np.maximum(neighbours, 1)
     reach = int(level.max(initial=0)) + 1
     known, entry = consecutive(of * reach + level)
-    n, difference = (np.bincount(entry, values, len(known)) for values in (rows["n"], difference))
-    found = tone_features(known // reach, len(objects["label"]), known % reach, n, difference)
+    n, total = (np.bincount(entry, values, len(known)) for values in (rows["n"], difference))
+    found = tone_features(known // reach, len(objects["label"]), known % reach, n, total)
     return {f"ngtdm_{name}": values for name, values in found.items()}
 
 

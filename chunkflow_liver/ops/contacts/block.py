@@ -58,7 +58,7 @@ def contact_block(
     trim = box.relative_to(block.read).slices
     size = np.array(block.write.shape)[:, None]
     for near in near_surface(own, other, trim=trim, same=same, **at):
-        counted = (near.at < size).all(axis=0)
+        counted = np.all(near.at < size, axis=0)
         pairs.append(pair_rows(near, counted))
         objects.append(object_rows(near, counted))
         voxel, partner, square = nearest_partner(near)
