@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import BlockGrid, Box
+from chunkflow_liver.kernels import rows
 from chunkflow_liver.kernels.contacts import gaps as contacts
 from chunkflow_liver.kernels.contacts import meetings, tallies
 from chunkflow_liver.kernels.contacts.areas import area_step_nm2
@@ -162,7 +163,7 @@ def test_voxels_may_meet_more_labels_than_there_is_room_for(same, monkeypatch):
     monkeypatch.setattr(meetings, "_ROOM", 1)
     monkeypatch.setattr(contacts, "_SLAB", 5)
     monkeypatch.setattr(tallies, "_ROWS", 1)
-    monkeypatch.setattr(tallies, "_BATCH_ROWS", 2)
+    monkeypatch.setattr(rows, "_BATCH_ROWS", 2)
     assert_same(in_blocks(own, other, (9, 8, 7), VOXEL_NM, 20.0, same), expected)
     assert len(expected[0]["own"]) > 2000
 
