@@ -13,6 +13,7 @@ from skimage.measure import regionprops
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import BlockGrid, Box
+from chunkflow_liver.kernels import rows
 from chunkflow_liver.kernels.features import basic as moments
 from chunkflow_liver.kernels.features.basic import block_sums, describe, merge_sums
 
@@ -221,7 +222,7 @@ def test_oblique_lines_and_planes_are_flat(voxel_nm):
 
 
 def test_many_parts_are_merged_in_batches(monkeypatch):
-    monkeypatch.setattr(moments, "_BATCH_ROWS", 3)
+    monkeypatch.setattr(rows, "_BATCH_ROWS", 3)
     labels = objects((6, 6, 6), 5)
     raw = np.arange(216, dtype=np.uint8).reshape(labels.shape)
     assert_same(in_blocks(labels, raw, (1, 2, 3)), block_sums(labels, raw))

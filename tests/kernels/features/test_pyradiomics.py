@@ -55,12 +55,12 @@ def test_a_parameter_file_gives_the_numbers_of_the_package(tmp_path):
     assert found["label"] == [2, 4, 2**60 + 1]
     assert "single voxel" in found["pyradiomics_refused"][0]
     assert found["pyradiomics_refused"][1:] == ["", ""]
-    textures = [name for name in found if name.startswith("original_")]
-    assert len(textures) == 2 + 5
-    assert all(np.isnan(found[name][0]) for name in textures)
+    names = [name for name in found if name.startswith("original_")]
+    assert len(names) == 2 + 5
+    assert all(np.isnan(found[name][0]) for name in names)
     for row, label in enumerate(found["label"][1:], 1):
         expected = textures(raw, labels == label, {"binWidth": 10})
-        for name in textures:
+        for name in names:
             assert found[name][row] == pytest.approx(expected[name.removeprefix("original_")], rel=1e-12)
 
 
