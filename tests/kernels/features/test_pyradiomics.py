@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from radiomics_reference import textures
 from solids import grey
 from strategies import VOXEL_NM, blocks, components, done, resumed_equals_whole, seeds, semantic, table, write
 
