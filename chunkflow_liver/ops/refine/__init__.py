@@ -211,7 +211,7 @@ def _table(records: Records, *, z_nm: float, ids: Any) -> Iterator[Columns]:
         yield {
             "label": part["label"],
             "final": part["final"],
-            "removed": np.array(REASONS)[part["removed"]],
+            "removed": np.array(list(REASONS))[part["removed"]],
             "voxels_before": part["before"],
             "voxels": part["after"],
             "span_z_nm": part["span"] * z_nm,

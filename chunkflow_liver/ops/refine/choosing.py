@@ -29,8 +29,15 @@ COLUMNS = ("label", "before", "voxels", *(f"{end}_{a}" for end in ("low", "high"
 LOW, HIGH = slice(3, 6), slice(6, 9)
 SPACES = {"lowest": "uint64", "highest": "uint64", "open": "bool", "voxels": "int64"}
 
-REASONS = ("", "vanished", "border", "small", "large", "flat")
-"""Why an object is gone; the first that holds, in this order."""
+REASONS = {
+    "": "stay",
+    "vanished": "vanished when shapes were opened or smoothed",
+    "border": "touch the end of the volume",
+    "small": "are too small",
+    "large": "are too large",
+    "flat": "are too flat",
+}
+"""Why an object is gone, and in words; the first that holds, in this order."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,7 @@ def choose(
     Returns
     -------
     dict of ndarray
-        Per id, ascending: `label, final, removed` (index into `REASONS`), `before, after` (voxels), `span`
+        Per id, ascending: `label, final, removed` (place in `REASONS`), `before, after` (voxels), `span`
         (slices), `touches`; per piece of background `hole`, with `offsets` of blocks; per new id `voxels,
         value`; `class_name, class_number`. Memory-mapped.
     """
@@ -212,7 +219,7 @@ def _numbered(
 
 
 def _removed(size: Array, span: Array, touches: Array, keep: Keep, voxel_nm: Nm) -> Array:
-    """Index into `REASONS` for every object."""
+    """Place in `REASONS` for every object."""
     voxel_um3 = math.prod(voxel_nm) / NM_PER_UM**3
     largest = keep.max_volume_um3 / voxel_um3
     conditions = [

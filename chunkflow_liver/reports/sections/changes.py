@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from chunkflow_liver.ops.refine.choosing import REASONS
 from chunkflow_liver.reports.tables import Stored
 from chunkflow_liver.reports.words import number
-
-REASONS = {
-    "border": "touch the end of the volume",
-    "small": "are too small",
-    "large": "are too large",
-    "flat": "are too flat",
-    "vanished": "vanished when shapes were opened or smoothed",
-}
 
 
 def refined_text(table: Stored) -> str:
@@ -23,7 +16,7 @@ def refined_text(table: Stored) -> str:
     stay = int((reasons == "").sum())
     source, name = table.about.get("instances", ""), table.product.name.removesuffix("-ids")
     text = f"{number(stay)} of {number(len(reasons))} objects of {source} stay in {name}"
-    counts = [(int((reasons == reason).sum()), words) for reason, words in REASONS.items()]
+    counts = [(int((reasons == reason).sum()), words) for reason, words in REASONS.items() if reason]
     gone = ", ".join(f"{number(n)} {words}" for n, words in counts if n)
     return f"{text}; {gone}." if gone else f"{text}."
 
