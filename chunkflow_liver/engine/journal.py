@@ -166,8 +166,8 @@ class Journal:
             same = entry.get("operation", "") == stage.operation and called(name) == called(stage.name)
             if not same and key in map(self._expanded, entry.get("makes", ())):
                 raise OutputError(
-                    f"{called(stage.name)!r} would write over {key}, a result of this run ({self.work}, "
-                    f"stage {name!r}); choose another name"
+                    f"{key} is a result of this run ({self.work}, stage {name!r}), and "
+                    f"{called(stage.name)!r} would write over it; choose another name"
                 )
 
     def _expanded(self, key: str) -> str:

@@ -200,7 +200,7 @@ CASES = {
     ),
     "a malicious model": Bad(malicious, "plans.json.*os.system", ("run file", "plan")),
     "a GPU that is not there": Bad(
-        with_model(device="cuda"), "the plan needs a CUDA device", ("run file", "plan")
+        with_model(device="cuda"), "stage 'semantic/segment' needs a CUDA device", ("run file", "plan")
     ),
 }
 

@@ -240,7 +240,7 @@ def test_two_makers_of_one_table_are_refused_in_two_runs(tmp_path):
     table = tmp_path / "work/tables/x-objects.parquet"
     before = table.read_bytes()
     contacts = cf.contacts(labels, labels, of=1, to=1, gap_nm=8, name="x", **at)
-    with pytest.raises(OutputError, match=r"'x' would write over .*x-objects.parquet, a result of this run"):
+    with pytest.raises(OutputError, match=r"x-objects.parquet is a result of this .* 'x' would write"):
         payload.go(contacts)
     with pytest.raises(OutputError, match="choose another name"):
         payload.go(contacts, redo=True)

@@ -218,7 +218,7 @@ def test_a_result_of_the_run_is_not_replaced_by_edits_of_it(tmp_path):
     for redo in ((), ("--redo",)):
         code, _, told = command(*order, *redo)
         assert code == 2
-        assert "'mitos' is a result of this run" in told
+        assert "labels/mitos/0 is a result of this run" in told
         assert "choose another name" in told
     assert (tmp_path / "work/run.json").read_bytes() == before
     assert (mitos.read() == 1).all()
