@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
+import time
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chunkflow_liver.engine.devices import gpu_count
-from chunkflow_liver.errors import ClusterError
+from chunkflow_liver.engine.options import check_options
+from chunkflow_liver.engine.slurm import start as start_slurm
+from chunkflow_liver.engine.slurm.jobs import Jobs
+from chunkflow_liver.engine.worker import ENVIRONMENT
+from chunkflow_liver.errors import ClusterError, install
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -17,18 +25,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WORKER_ENVIRONMENT = {
-    "distributed.nanny.pre-spawn-environ": {
-        "MALLOC_TRIM_THRESHOLD_": 1 << 30,
-        "MALLOC_MMAP_THRESHOLD_": 1 << 30,
-        "OMP_NUM_THREADS": 1,
-        "MKL_NUM_THREADS": 1,
-        "OPENBLAS_NUM_THREADS": 1,
-    },
+    "distributed.nanny.pre-spawn-environ": ENVIRONMENT,
     "distributed.worker.preload": ["chunkflow_liver.engine.worker"],
 }
-"""Blocks allocate and free the same few megabytes over and over. dask's default gives each back to the
-kernel at once, and faulting them in again took 65 % of the CPU time of phantom blocks; keeping them makes
-those 4 times faster at the same peak."""
+MINUTE = 60.0
+"""Between two lines that tell what is waited for."""
 
 
 @contextlib.contextmanager
@@ -38,6 +39,9 @@ def cluster(
     workers: int | None = None,
     memory_gib: float | None = None,
     scheduler: str | None = None,
+    wait_s: float | None = None,
+    gpus_per_job: int | None = None,
+    folder: str | Path = ".",
     **options: Any,
 ) -> Iterator[Client]:
     """A dask client for `run`, closed at the end of the `with` block.
@@ -49,44 +53,67 @@ def cluster(
     workers : int, optional
         Number of processes or jobs; one per physical core or GPU by default.
     memory_gib : float, optional
-        Memory of each worker; an equal share of the machine by default.
+        Memory of each worker process; an equal share of the machine by default, in SLURM jobs 16 GiB.
     scheduler : str, optional
         Address of a running dask scheduler, or the path of its scheduler file; then nothing is started.
+    wait_s : float, optional
+        Longest time to wait for the first worker of a SLURM cluster or a running scheduler, in s; as long as
+        it takes by default. Each minute a line of the log tells what is waited for.
+    gpus_per_job : int, optional
+        GPUs of each SLURM job; a job runs one worker process for each.
+    folder : path
+        Folder that all nodes of a SLURM cluster see, for logs and keys of its jobs.
     **options
         Passed to the cluster class (for SLURM: queue, account, walltime, ...).
 
     Raises
     ------
     ClusterError
-        If the cluster cannot be had; says what is missing.
+        If the cluster cannot be had; says what is missing. Later, inside of the `with` block, if no job of a
+        SLURM cluster is left; says why.
 
     Notes
     -----
-    All ports are bound to the loopback interface, except on SLURM, where traffic is encrypted.
+    All ports are bound to the loopback interface, except on SLURM, where those of dask are reached by the
+    nodes, over TLS with keys that only the jobs get; the dashboard stays on the loopback interface.
     """
+    if gpus_per_job is not None and (kind != "slurm" or scheduler is not None):
+        raise ClusterError(
+            f"gpus_per_job={gpus_per_job} is for clusters of kind 'slurm', got "
+            f"{repr(kind) if scheduler is None else 'a running scheduler'}; 'cuda' has a worker for every GPU"
+        )
+    if scheduler is not None and options:
+        raise ClusterError(f"a scheduler that runs already takes no options, got {sorted(options)}")
     from distributed import Client
 
     if scheduler is not None:
-        key = "scheduler_file" if "://" not in scheduler and ":" not in scheduler else "address"
-        if key == "scheduler_file" and not os.path.isfile(scheduler):
-            # dask would wait for the file to appear, for ever.
-            raise ClusterError(f"no dask scheduler file at {scheduler!r}; start the scheduler first")
-        try:
-            client = Client(**{key: scheduler}, timeout=30, set_as_default=False)
-        except (OSError, ValueError) as err:
-            raise ClusterError(f"no dask scheduler answers at {scheduler!r} within 30 s: {err}") from err
-        with client:
+        with _running(scheduler) as client:
+            first_worker(client, wait_s)
             yield client
         return
-    import dask
+    if kind not in ("local", "cuda", "slurm"):
+        raise ClusterError(f"no cluster of kind {kind!r}; there are 'local', 'cuda' and 'slurm'")
+    options = check_options(kind, options)
+    jobs = None
+    if kind == "slurm":
+        place = Path(folder).absolute()
+        made, jobs = start_slurm(workers or 1, memory_gib or 16, gpus_per_job, place, options)
+    else:
+        import dask
 
-    with dask.config.set(WORKER_ENVIRONMENT):
-        made = _start(kind, workers, memory_gib, options)
+        with dask.config.set(WORKER_ENVIRONMENT):
+            made = _start(kind, workers, memory_gib, options)
     try:
         # Not the default of this process: a client that fails would leave dask without a scheduler.
         with Client(made, set_as_default=False) as client:
-            log.info("dashboard at %s", client.dashboard_link)
-            yield client
+            if find_spec("bokeh") is not None:
+                log.info("dashboard at %s", client.dashboard_link if jobs is None else jobs.dashboard_link)
+            if jobs is None:
+                yield client
+            else:
+                with _looked_after(jobs, client):
+                    first_worker(client, wait_s, jobs)
+                    yield client
     finally:
         # All is done: that a process takes long to end, and is ended, is nothing to warn of.
         nannies = logging.getLogger("distributed.nanny")
@@ -98,49 +125,102 @@ def cluster(
             log.warning("workers did not end in time; they end with this process")
         finally:
             nannies.setLevel(level)
+            if jobs is not None:
+                jobs.close()
+
+
+def _running(scheduler: str) -> Client:
+    """A client of a scheduler that runs already."""
+    from distributed import Client
+
+    key = "scheduler_file" if "://" not in scheduler and ":" not in scheduler else "address"
+    if key == "scheduler_file" and not os.path.isfile(scheduler):
+        # dask would wait for the file to appear, for ever.
+        raise ClusterError(f"no dask scheduler file at {scheduler!r}; start the scheduler first")
+    try:
+        return Client(**{key: scheduler}, timeout=30, set_as_default=False)
+    except (OSError, ValueError) as err:
+        raise ClusterError(f"no dask scheduler answers at {scheduler!r} within 30 s: {err}") from err
 
 
 def _start(kind: str, workers: int | None, memory_gib: float | None, options: dict[str, Any]) -> Any:
-    memory = {} if memory_gib is None else {"memory_limit": int(memory_gib * 2**30)}
-    loopback = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    settings = {"threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"} | options
+    if memory_gib is not None:
+        settings["memory_limit"] = int(memory_gib * 2**30)
     if kind == "local":
         import psutil
         from distributed import LocalCluster
 
         n = workers or psutil.cpu_count(logical=False) or 1
-        return LocalCluster(
-            n_workers=n, threads_per_worker=1, processes=True, **memory, **loopback, **options
+        return LocalCluster(n_workers=n, **{"processes": True, **settings})
+    try:
+        from dask_cuda import LocalCUDACluster
+    except (ImportError, ValueError, RuntimeError) as err:
+        raise ClusterError(
+            f"a GPU cluster needs dask-cuda and a CUDA driver ({err}); "
+            f"{install('dask_cuda')}, or use --cluster local"
+        ) from err
+    gpus = gpu_count()
+    if gpus == 0 or (workers or 0) > gpus:
+        raise ClusterError(
+            f"{workers or 'any number of'} GPU workers were asked for, this machine has {gpus} GPUs"
         )
-    if kind == "cuda":
-        try:
-            from dask_cuda import LocalCUDACluster
-        except (ImportError, ValueError, RuntimeError) as err:
-            raise ClusterError(
-                f"a GPU cluster needs dask-cuda and a CUDA driver ({err}); "
-                "pip install 'chunkflow-liver[gpu]', or use --cluster local"
-            ) from err
-        gpus = gpu_count()
-        if gpus == 0 or (workers or 0) > gpus:
-            raise ClusterError(
-                f"{workers or 'any number of'} GPU workers were asked for, this machine has {gpus} GPUs"
-            )
-        return LocalCUDACluster(n_workers=workers, threads_per_worker=1, **memory, **loopback, **options)
-    if kind == "slurm":
-        try:
-            from dask_jobqueue import SLURMCluster
-        except ImportError as err:
-            raise ClusterError(
-                "a SLURM cluster needs 'dask_jobqueue'; pip install 'chunkflow-liver[slurm]'"
-            ) from err
-        import shutil
+    return LocalCUDACluster(n_workers=workers, **settings)
 
-        if shutil.which("sbatch") is None:
+
+@contextlib.contextmanager
+def _looked_after(jobs: Jobs, client: Client) -> Iterator[None]:
+    """Have jobs that end replaced; when none is left, what fails for it says why."""
+    import dask
+
+    # dask would cancel the job of a worker that it misses for 15 s; whether a job ended SLURM knows better.
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1 day"}):
+        jobs.watch(client)
+        try:
+            yield
+        except (RuntimeError, OSError) as err:
+            if jobs.ended and not (isinstance(err, ClusterError) and str(err) == jobs.ended):
+                raise ClusterError(jobs.ended) from err
+            raise
+        finally:
+            jobs.stop()
+
+
+def first_worker(client: Client, wait_s: float | None = None, jobs: Jobs | None = None) -> None:
+    """Wait until `client` has a worker, for `wait_s` s at most; a line of the log each minute says so.
+
+    Raises
+    ------
+    ClusterError
+        If none came in time, or none can come any more.
+    """
+    begun = told = time.monotonic()
+    end = math.inf if wait_s is None else begun + wait_s
+    while True:
+        try:
+            client.wait_for_workers(1, timeout=min(5.0, MINUTE, max(0.1, end - time.monotonic())))
+            return
+        except TimeoutError:
+            now = time.monotonic()
+        if jobs is not None and jobs.ended:
+            raise ClusterError(jobs.ended)
+        if client.status == "closed":
+            raise ClusterError("the dask scheduler is gone; start it, and run again")
+        what = "" if jobs is None else f" (SLURM jobs: {jobs.text})"
+        if now >= end:
             raise ClusterError(
-                "no 'sbatch' on this machine: start the run on a login node of the SLURM cluster"
+                f"the dask cluster has no workers, and none came within {wait_s:g} s{what}; "
+                "wait longer (--wait), or without a limit"
             )
-        settings: dict[str, Any] = {"cores": 1, "processes": 1, "memory": f"{memory_gib or 16:g}GiB"}
-        # Any user of a shared cluster can reach a dask port, and reaching it is running code as you.
-        made = SLURMCluster(**{**settings, "shared_temp_directory": None, **options}, security=True)
-        made.scale(jobs=workers or 1)
-        return made
-    raise ClusterError(f"no cluster of kind {kind!r}; there are 'local', 'cuda' and 'slurm'")
+        if now - told >= MINUTE:
+            told = now
+            log.info("no worker yet after %.0f min, waiting%s", (now - begun) / MINUTE, what)
+
+
+def gpu_count() -> int:
+    try:
+        import cupy
+
+        return int(cupy.cuda.runtime.getDeviceCount())
+    except (ImportError, RuntimeError):
+        return 0

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from chunkflow_liver.engine.devices import check_devices
+from chunkflow_liver.engine.cluster import first_worker
 from chunkflow_liver.engine.journal import Journal, read_journal, read_made
 from chunkflow_liver.engine.passes import passes
 from chunkflow_liver.engine.plan import Plan
@@ -152,10 +153,7 @@ def worker_memory(client: Client | None) -> float:
         return min(float(psutil.virtual_memory().available), _memory_limit())
     workers = client.scheduler_info(n_workers=-1)["workers"]
     if not workers:
-        try:
-            client.wait_for_workers(1, timeout=120)
-        except TimeoutError as err:
-            raise ClusterError("the dask cluster has no workers, and none came within 120 s") from err
+        first_worker(client)
         workers = client.scheduler_info(n_workers=-1)["workers"]
     total = psutil.virtual_memory().total
     return float(min((w["memory_limit"] or total) / w["nthreads"] for w in workers.values()))
