@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 BATCH_SECONDS = 1.0
 MOST_BLOCKS_PER_BATCH = 512
 TASKS_PER_WORKER = 3
+COUNT_SECONDS = 10.0
+"""How often the workers are counted anew."""
 HOPELESS = 8
 """A stage is given up when its first so many blocks all fail: the fault is not in the blocks."""
 
@@ -93,7 +96,14 @@ def _there(stages: Sequence[Map], tasks: Tasks, work: Path, client: Client) -> I
     running: dict[Any, list[int]] = {}
     ready = as_completed(loop=client.loop)
 
+    counted = time.monotonic()
+
     def submit() -> None:
+        nonlocal counted
+        if time.monotonic() - counted > COUNT_SECONDS:
+            # Jobs of a queue start one by one.
+            tasks.workers = max(1, sum(client.nthreads().values()))
+            counted = time.monotonic()
         while len(running) < tasks.workers * TASKS_PER_WORKER and (batch := tasks.batch()):
             future = client.submit(execute, stages, batch, work, pure=False, retries=0)
             running[future] = batch

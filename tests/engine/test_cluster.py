@@ -19,9 +19,11 @@ from payload import calls, plan_of, stored
 from strategies import contents
 
 import chunkflow_liver as cf
-from chunkflow_liver.engine.cluster import cluster
+from chunkflow_liver.engine.cluster import cluster, first_worker
 from chunkflow_liver.engine.run import run, worker_memory
+from chunkflow_liver.engine.tasks import Tasks, hand_out
 from chunkflow_liver.errors import ClusterError, MemoryBudgetError, RunIncompleteError
+from chunkflow_liver.store.create import create
 from chunkflow_liver.store.table import read_table
 
 pytestmark = [
@@ -103,6 +105,36 @@ def test_a_plan_that_does_not_fit_a_worker_is_refused(client, store, tmp_path, m
         run(plan, client, progress=False)
 
 
+def test_workers_that_come_later_get_their_share(client, store, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["chunkflow_liver.engine.tasks"], "COUNT_SECONDS", 0.0)
+    plan = plan_of(store, tmp_path / "w")
+    create(plan.output)
+    tasks = Tasks(iter(range(36)), 1, 0, 36)
+    found = list(hand_out(plan.maps[:1], tasks, tmp_path / "w", client))
+    assert sorted(block for batch in found for block in batch["done"]) == list(range(36))
+    assert tasks.workers == 2
+
+
+def test_a_client_without_workers_is_waited_for_and_told(monkeypatch, caplog):
+    answers = iter([TimeoutError, TimeoutError, None])
+
+    def wait(*_, **how):
+        time.sleep(0.02)
+        if answer := next(answers):
+            raise answer
+
+    monkeypatch.setattr(sys.modules["chunkflow_liver.engine.cluster"], "MINUTE", 0.01)
+    with caplog.at_level(logging.INFO):
+        first_worker(SimpleNamespace(wait_for_workers=wait, status="running"))
+    assert caplog.text.count("no worker yet after") == 2
+    answers = iter([TimeoutError])
+    with pytest.raises(ClusterError, match="the dask scheduler is gone"):
+        first_worker(SimpleNamespace(wait_for_workers=wait, status="closed"))
+    answers = iter([TimeoutError] * 99)
+    with pytest.raises(ClusterError, match=r"no workers, and none came within 0.1 s; wait longer \(--wait\)"):
+        first_worker(SimpleNamespace(wait_for_workers=wait, status="running"), wait_s=0.1)
+
+
 def test_a_running_scheduler_can_be_used(client, store, voxels, tmp_path):
     with cluster(scheduler=client.scheduler.address) as other:
         assert len(other.scheduler_info(n_workers=-1)["workers"]) == 2
@@ -141,6 +173,8 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(client, store, tmp_path)
 def test_a_worker_whose_device_is_lost_is_replaced(client, store, tmp_path):
     here = run(plan_of(store, tmp_path / "here"), progress=False)
     plan = plan_of(store, tmp_path / "there")
+    # The test before this one killed a worker.
+    client.wait_for_workers(2, timeout=60)
     before = set(client.run(os.getpid).values())
     flag = Path(f"{tmp_path}/there-out-calls.lost")
     flag.touch()
