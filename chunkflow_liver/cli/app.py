@@ -47,6 +47,26 @@ Scheduler = Annotated[str | None, typer.Option(help="Address or scheduler file o
 Cluster = Annotated[
     ClusterKind | None, typer.Option(help="Start a cluster: CPU processes, GPUs or SLURM jobs.")
 ]
+ClusterOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cluster-option",
+        metavar="KEY=VALUE",
+        help="Option of the cluster class (SLURM: queue, account, walltime, interface, ...); repeat, also "
+        "for further entries of a list: job_extra_directives=--qos=long.",
+    ),
+]
+GpusPerJob = Annotated[
+    int | None, typer.Option(min=1, help="GPUs of each SLURM job; it runs one worker for each.")
+]
+Wait = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        help="Longest wait for the first SLURM job, or worker of --scheduler; else as long as it takes.",
+    ),
+]
 MemoryGib = Annotated[float | None, typer.Option(min=0.01, help="Memory of each worker in GiB.")]
 VoxelNm = Annotated[
     tuple[float, float, float] | None, typer.Option("--voxel-nm", metavar="Z Y X", help="Voxel size in nm.")

@@ -14,11 +14,14 @@ from chunkflow_liver.cli.app import (
     REFUSED,
     Cluster,
     ClusterKind,
+    ClusterOptions,
+    GpusPerJob,
     Interrupted,
     MemoryGib,
     RunFilePath,
     Scheduler,
     VoxelNm,
+    Wait,
     Workers,
     app,
     models,
@@ -181,18 +184,23 @@ def run(
     memory_gib: MemoryGib = None,
     retries: Annotated[int, typer.Option(min=0, help="How often a block that failed is tried again.")] = 2,
     redo: Annotated[bool, typer.Option(help="Redo stages whose parameters or inputs changed.")] = False,
-    cluster_option: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=VALUE", help="Passed to the cluster (SLURM: queue, account, walltime); repeat."
-        ),
-    ] = None,
+    cluster_option: ClusterOptions = None,
+    gpus_per_job: GpusPerJob = None,
+    wait: Wait = None,
 ) -> None:
     """Run a run file, and go on where an earlier run stopped."""
     from chunkflow_liver.config import read_run_file
 
+    options = _cluster_options(cluster, workers, scheduler, cluster_option)
+    if gpus_per_job is not None and cluster != ClusterKind.slurm:
+        raise ConfigError(f"--gpus-per-job {gpus_per_job} is for --cluster slurm")
+    if wait is not None and cluster != ClusterKind.slurm and scheduler is None:
+        raise ConfigError(
+            f"--wait {wait:g} is for --cluster slurm or --scheduler; nothing else makes you wait"
+        )
     made = _plan(run_file)
-    options = dict(_option(o) for o in cluster_option or [])
+    if cluster == ClusterKind.slurm:
+        options |= {"gpus_per_job": gpus_per_job, "folder": made.work / "jobs"}
     _run(
         made,
         workers=workers,
@@ -201,7 +209,7 @@ def run(
         memory_gib=memory_gib,
         retries=retries,
         redo=redo,
-        options=options,
+        options=options | {"wait_s": wait},
     )
     if read_run_file(run_file).report:
         from chunkflow_liver.reports import is_current
@@ -342,15 +350,19 @@ def _pair(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _option(text: str) -> tuple[str, Any]:
-    """An option of a cluster class: numbers, lists and words as YAML reads them."""
-    import yaml
+def _cluster_options(
+    kind: ClusterKind | None, workers: int | None, scheduler: str | None, texts: Sequence[str] | None
+) -> dict[str, Any]:
+    """Options of the cluster that is asked for, checked before anything is read."""
+    from chunkflow_liver.engine.options import read_options
 
-    key, value = _pair(text)
-    try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError as err:
-        raise ConfigError(f"cannot read the value of {text!r}: {err}") from err
+    if not texts:
+        return {}
+    if scheduler is not None or (kind is None and workers is None):
+        raise ConfigError(
+            f"--cluster-option {texts[0]} needs a cluster that is started: --cluster slurm, local or cuda"
+        )
+    return read_options(str(kind or "local"), texts)
 
 
 def _numbered(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, int]]:
