@@ -215,12 +215,3 @@ def first_worker(client: Client, wait_s: float | None = None, jobs: Jobs | None 
         if now - told >= MINUTE:
             told = now
             log.info("no worker yet after %.0f min, waiting%s", (now - begun) / MINUTE, what)
-
-
-def gpu_count() -> int:
-    try:
-        import cupy
-
-        return int(cupy.cuda.runtime.getDeviceCount())
-    except (ImportError, RuntimeError):
-        return 0

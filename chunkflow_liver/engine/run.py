@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from chunkflow_liver.engine.devices import check_devices
 from chunkflow_liver.engine.cluster import first_worker
+from chunkflow_liver.engine.devices import check_devices
 from chunkflow_liver.engine.journal import Journal, read_journal, read_made
 from chunkflow_liver.engine.passes import passes
 from chunkflow_liver.engine.plan import Plan
 from chunkflow_liver.engine.progress import Progress, tell
 from chunkflow_liver.engine.stage import Fold, Map, Stage, handle_key, makes, plain
 from chunkflow_liver.engine.tasks import Tasks, hand_out
-from chunkflow_liver.errors import ClusterError, OutputError, RunIncompleteError
+from chunkflow_liver.errors import OutputError, RunIncompleteError
 from chunkflow_liver.store.create import create, finish
 from chunkflow_liver.store.volume import forget_handles
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from chunkflow_liver.engine.slurm.jobs import ANSWER_SECONDS, Jobs, ask, interfaces, said
 from chunkflow_liver.engine.worker import ENVIRONMENT, GPUS_PER_JOB
-from chunkflow_liver.errors import ClusterError
+from chunkflow_liver.errors import ClusterError, install
 
 
 def start(
@@ -46,7 +46,7 @@ def start(
             security = Security.temporary()
     except ImportError as err:
         raise ClusterError(
-            f"a SLURM cluster needs {err.name or 'cryptography'!r}; pip install 'chunkflow-liver[slurm]'"
+            f"a SLURM cluster needs {err.name or 'cryptography'!r}; {install('dask_jobqueue')}"
         ) from err
     if not security:
         raise ClusterError(

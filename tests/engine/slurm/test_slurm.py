@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from payload import calls, plan_of, stored
+from places import ROOT
 from strategies import semantic, write
 
 from chunkflow_liver.engine.cluster import cluster
@@ -28,8 +29,8 @@ from chunkflow_liver.engine.worker import own_gpu
 from chunkflow_liver.errors import ClusterError
 from chunkflow_liver.store.table import read_table
 
-HERE = Path(__file__).parent
-SCRIPT = HERE.parent / "scripts/slurm_here.sh"
+SUPPORT = ROOT / "tests/support"
+SCRIPT = ROOT / "scripts/slurm_here.sh"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 MISSING = [p for p in PROGRAMS if shutil.which(p, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None]
 real = [
@@ -173,7 +174,7 @@ def queue(slurm, monkeypatch, tmp_path):
     """How to ask for jobs of that SLURM, which import what the tests do."""
     for name, value in slurm.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), *sys.path]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT), *sys.path]))
     monkeypatch.setattr(jobs_module, "LOOK_SECONDS", 1.0)
     return {"kind": "slurm", "memory_gib": 1, "interface": "lo", "folder": tmp_path / "jobs"}
 
