@@ -17,10 +17,11 @@ from chunkflow_liver.errors import ConfigError, InputError, OutputError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx
 from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import PathLike
-from chunkflow_liver.store.create import FORMATS, new_volume
+from chunkflow_liver.store.create import new_volume
 from chunkflow_liver.store.exports.images import write_nifti, write_tiff
 from chunkflow_liver.store.exports.tables import write_anndata, write_segment_properties, write_spatialdata
 from chunkflow_liver.store.location import absolute, is_local, read_key
+from chunkflow_liver.store.ngff.versions import DEFAULT, WRITABLE
 from chunkflow_liver.store.sources import combined, open_source
 from chunkflow_liver.store.sources.source import Source
 from chunkflow_liver.store.table import Table, write_csv
@@ -46,7 +47,7 @@ def convert(
     voxel_nm: Sequence[float] | None = None,
     kind: str = "image",
     classes: Sequence[tuple[str, int]] = (),
-    ome_version: str = "0.5",
+    ome_version: str = DEFAULT,
     block: Zyx | None = None,
     allow_gaps: bool = False,
     allow_overlaps: bool = False,
@@ -69,8 +70,8 @@ def convert(
         Labels get a majority pyramid and image-label metadata.
     classes : sequence of (name, number)
         Classes of a semantic label volume.
-    ome_version : {'0.5', '0.4'}
-        0.5 is zarr v3 with shards, 0.4 is zarr v2.
+    ome_version : {'0.5', '0.6', '0.4'}
+        0.5 and 0.6 are zarr v3 with shards, 0.4 is zarr v2.
     block : Zyx, optional
         Voxels per block.
     allow_gaps : bool
@@ -107,8 +108,8 @@ def convert(
         twice = [v for v in values if values.count(v) > 1]
         if twice:
             raise ConfigError(f"two classes have the {what} {twice[0]!r}")
-    if ome_version not in FORMATS:
-        raise ConfigError(f"OME-Zarr {ome_version!r} cannot be written; choose one of {sorted(FORMATS)}")
+    if ome_version not in WRITABLE:
+        raise ConfigError(f"OME-Zarr {ome_version!r} cannot be written; choose one of {sorted(WRITABLE)}")
     found = _opened(source, allow_gaps=allow_gaps, allow_overlaps=allow_overlaps)
     size = found.voxel_nm if voxel_nm is None else tuple(voxel_nm)
     if size is None:

@@ -26,8 +26,8 @@ from chunkflow_liver.ops.steps.place import (
     PathLike,
     arrays_at,
     checked_labels,
-    label_format,
     label_url,
+    label_version,
     same_voxels,
     table_at,
     work_folder,
@@ -102,7 +102,7 @@ def edit(
         dtype="uint8" if instances.dtype == "bool" else instances.dtype,
         kind="label",
         block=block,
-        zarr_format=label_format(into),
+        ome_version=label_version(into),
     )
     split = sorted(label for action, label, _ in rows if action == "split")
     divide = sorted(label for action, label, _ in rows if action == "divide")

@@ -30,8 +30,8 @@ from chunkflow_liver.ops.steps.place import (
     arrays_at,
     checked_labels,
     class_list,
-    label_format,
     label_url,
+    label_version,
     work_folder,
 )
 from chunkflow_liver.store.table import Columns
@@ -112,7 +112,7 @@ def label(
         dtype=dtype or id_dtype(most),
         kind="label",
         block=block,
-        zarr_format=label_format(into),
+        ome_version=label_version(into),
     )
     grid = BlockGrid(output.box, block or output.write_unit)
     if math.prod(min(b, n) for b, n in zip(grid.block, output.shape, strict=True)) > MOST_LOCAL:

@@ -29,8 +29,8 @@ from chunkflow_liver.ops.steps.place import (
     PathLike,
     arrays_at,
     checked_labels,
-    label_format,
     label_url,
+    label_version,
     work_folder,
 )
 from chunkflow_liver.store.scratch.spill import Spill
@@ -102,7 +102,7 @@ def link(
         dtype=id_dtype(voxels),
         kind="label",
         block=block,
-        zarr_format=label_format(into),
+        ome_version=label_version(into),
     )
     rule = Rule(iou, math.inf if share is None else share, distance_nm, gap)
     cut = block or output.write_unit

@@ -25,11 +25,10 @@ from chunkflow_liver.store.location import (
     write_key,
 )
 from chunkflow_liver.store.ngff import LARGEST_VOXEL_NM, SMALLEST_VOXEL_NM, STATUS, group_attributes
-from chunkflow_liver.store.ngff_write import image_attributes, label_entry, pyramid_factors
+from chunkflow_liver.store.ngff.versions import DEFAULT, VERSIONS, WRITABLE
+from chunkflow_liver.store.ngff.write import image_attributes, label_entry, pyramid_factors
 from chunkflow_liver.store.volume import IMAGE_DTYPES, LABEL_DTYPES, Volume, forget_handles
-from chunkflow_liver.store.write_units import ZarrFormat, units
-
-FORMATS: dict[str, ZarrFormat] = {"0.5": 3, "0.4": 2}
+from chunkflow_liver.store.write_units import units
 
 
 def create(volume: Volume) -> None:
@@ -44,10 +43,9 @@ def create(volume: Volume) -> None:
     """
     levels = volume.pyramid()
     _refuse_foreign(volume)
-    version = next(v for v, f in FORMATS.items() if f == volume.zarr_format)
     source = relative(volume.source, volume.url) if volume.source else None
     attributes = image_attributes(
-        version=version,
+        version=volume.ome_version,
         name=volume.name,
         axes=volume.axes,
         levels=[(v.path, v.voxel_nm, v.origin_nm) for v in levels],
@@ -61,7 +59,7 @@ def create(volume: Volume) -> None:
         attributes[STATUS]["region"] = [volume.region.start, volume.region.stop]
     try:
         group = zarr.open_group(
-            open_store(volume.url), mode="w", zarr_format=volume.zarr_format, attributes=attributes
+            open_store(volume.url), mode="w", zarr_format=volume.version.zarr_format, attributes=attributes
         )
         for v in levels:
             _create_array(group, v)
@@ -80,11 +78,12 @@ def _refuse_foreign(volume: Volume) -> None:
     if not free:
         raise OutputError(f"{volume.url} exists and was not written by chunkflow_liver; choose another name")
     for group in _containers(volume):
-        other = ".zgroup" if volume.zarr_format == 3 else "zarr.json"
+        form = volume.version.zarr_format
+        other = ".zgroup" if form == 3 else "zarr.json"
         if read_key(group, other) is not None:
             raise OutputError(
-                f"{group} is zarr v{5 - volume.zarr_format} and {volume.name!r} would be zarr "
-                f"v{volume.zarr_format}: readers see only one of them; put it into a group of its own"
+                f"{group} is zarr v{5 - form} and {volume.name!r} would be zarr v{form}: readers see only "
+                "one of them; put it into a group of its own"
             )
 
 
@@ -111,7 +110,7 @@ def _create_array(group: zarr.Group, volume: Volume) -> None:
         "fill_value": 0,
         "config": {"write_empty_chunks": True},
     }
-    if volume.zarr_format == 2:
+    if volume.version.zarr_format == 2:
         from numcodecs import GZip
 
         # Checked by a CRC and known to every reader of 0.4; the checksum of v2's zstd is not.
@@ -138,23 +137,22 @@ def _list_label(volume: Volume) -> None:
         return
     parent, name = containers[-1], volume.url.rpartition("/")[2]
     for url in containers:
-        if read_key(url, "zarr.json" if volume.zarr_format == 3 else ".zgroup") is None:
-            zarr.open_group(open_store(url), mode="a", zarr_format=volume.zarr_format)
-    group = zarr.open_group(open_store(parent), mode="a", zarr_format=volume.zarr_format)
-    ome: Any = dict(cast(Any, group.attrs.get("ome", {}))) if volume.zarr_format == 3 else {}
-    listed = ome.get("labels", []) if volume.zarr_format == 3 else group.attrs.get("labels", [])
-    names = sorted({*cast(list[str], listed), name})
-    if volume.zarr_format == 3:
-        group.attrs.update({"ome": {"version": "0.5", **ome, "labels": names}})
-    else:
-        group.attrs.update({"labels": names})
+        if read_key(url, volume.version.group_key) is None:
+            zarr.open_group(open_store(url), mode="a", zarr_format=volume.version.zarr_format)
+    group = zarr.open_group(open_store(parent), mode="a", zarr_format=volume.version.zarr_format)
+    attributes: dict[str, Any] = dict(group.attrs)
+    ome = volume.version.ome(attributes)
+    if volume.version.zarr_format == 3:
+        ome.setdefault("version", volume.ome_version)
+    ome["labels"] = sorted({*ome.get("labels", ()), name})
+    group.attrs.update(attributes)
 
 
 def finish(volume: Volume, status: str = "complete") -> None:
     """State in the image group that all its voxels are there."""
-    key = "zarr.json" if volume.zarr_format == 3 else ".zattrs"
+    key = volume.version.attributes_key
     document = json.loads(read_key(volume.url, key) or b"{}")
-    attributes = document["attributes"] if volume.zarr_format == 3 else document
+    attributes = volume.version.attributes(document)
     attributes[STATUS] = attributes.get(STATUS, {}) | {"status": status}
     write_key(volume.url, key, json.dumps(document, indent=2).encode())
 
@@ -167,7 +165,7 @@ def write_volume(
     chunks: Sequence[int] | None = None,
     kind: str = "image",
     classes: Mapping[str, int] | Sequence[tuple[str, int]] = (),
-    ome_version: str = "0.5",
+    ome_version: str = DEFAULT,
 ) -> Volume:
     """Write a NumPy array as a new OME-Zarr image with its pyramid; returns its finest level.
 
@@ -185,8 +183,8 @@ def write_volume(
         Labels get a majority pyramid and image-label metadata.
     classes : mapping of name to number, or sequence of (name, number)
         Classes of a semantic label volume.
-    ome_version : {'0.5', '0.4'}
-        0.5 is zarr v3 with shards, 0.4 is zarr v2.
+    ome_version : {'0.5', '0.6', '0.4'}
+        0.5 and 0.6 are zarr v3 with shards, 0.4 is zarr v2.
 
     Raises
     ------
@@ -196,8 +194,8 @@ def write_volume(
         If shape, dtype or voxel size cannot be stored.
     """
     url = absolute(path)
-    if ome_version not in FORMATS:
-        raise InputError(f"OME-Zarr {ome_version!r} cannot be written; choose one of {sorted(FORMATS)}")
+    if ome_version not in WRITABLE:
+        raise InputError(f"OME-Zarr {ome_version!r} cannot be written; choose one of {sorted(WRITABLE)}")
     named = tuple(classes.items() if isinstance(classes, Mapping) else classes)
     if named and kind != "label":
         raise InputError(f"only a label image has classes, got {dict(named)}; say kind='label'")
@@ -229,7 +227,7 @@ def new_volume(
     *,
     kind: str = "image",
     block: Zyx | None = None,
-    ome_version: str = "0.5",
+    ome_version: str = DEFAULT,
 ) -> Volume:
     """Handle to level 0 of an image that is to be made at `url`, checked; nothing is written.
 
@@ -259,8 +257,7 @@ def new_volume(
         raise OutputError(f"{url} exists already; choose another name or remove it")
     full = cast(Zyx, ((1,) * (3 - len(shape)) + tuple(int(n) for n in shape))[-3:])
     voxel = cast(Nm, tuple(float(v) for v in voxel_nm))
-    zarr_format = FORMATS[ome_version]
-    chunks, shards = units(full, voxel, block, zarr_format)
+    chunks, shards = units(full, voxel, block, VERSIONS[ome_version].zarr_format)
     return Volume(
         url=url,
         path="0",
@@ -271,5 +268,5 @@ def new_volume(
         shards=shards,
         kind=kind,
         levels=len(pyramid_factors(full, voxel, None)),
-        zarr_format=zarr_format,
+        ome_version=ome_version,
     )

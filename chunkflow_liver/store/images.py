@@ -16,6 +16,8 @@ from chunkflow_liver.errors import ChunkError, InputError
 from chunkflow_liver.geometry import Box, Nm, Zyx
 from chunkflow_liver.store.location import absolute, is_local, join, open_store, store_errors
 from chunkflow_liver.store.ngff import SPACE, ImageMetadata, array_problems, read_image
+from chunkflow_liver.store.ngff.read import extent_problems
+from chunkflow_liver.store.ngff.systems import axis_problems
 from chunkflow_liver.store.volume import IMAGE_DTYPES, LABEL_DTYPES, Volume
 from chunkflow_liver.xp import Array
 
@@ -131,7 +133,10 @@ def inspect(
             names = getattr(stored.metadata, "dimension_names", None)
             if names and tuple(str(n).lower() for n in names) != metadata.axes:
                 problems.append(f"level {i}: dimension_names {list(names)} differ from axes {metadata.axes}")
+            problems += axis_problems(metadata.axes, stored.shape)
             problems += _selection_problems(metadata.axes, stored.shape, channel, timepoint)
+    if len(volumes) == len(metadata.levels) > 1 and not metadata.problems:
+        problems += extent_problems(metadata, [v.shape for v in volumes])
     if len({v.dtype for v in volumes}) > 1:
         problems.append(f"levels have different dtypes: {[v.dtype for v in volumes]}")
     problems = list(dict.fromkeys(problems))
@@ -177,7 +182,7 @@ def _handle(metadata: ImageMetadata, i: int, stored: zarr.Array[Any]) -> Volume:
         classes=metadata.classes,
         axes=metadata.axes,
         level=i,
-        zarr_format=metadata.zarr_format,
+        ome_version=metadata.version.name,
     )
 
 

@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Box, zyx
-from chunkflow_liver.store.create import FORMATS
 from chunkflow_liver.store.location import write_key
 from chunkflow_liver.store.ngff import MAX_METADATA_BYTES, load_json
+from chunkflow_liver.store.ngff.write import check_ome
 from chunkflow_liver.store.table import Table, read_table
 from chunkflow_liver.store.volume import Volume, forget_handles
 
@@ -76,13 +76,12 @@ def write_properties(
             f"{labels.url} is no image of instances: it has kind {labels.kind!r} and classes "
             f"{dict(labels.classes)}, which its properties name"
         )
-    key = "zarr.json" if labels.zarr_format == FORMATS["0.5"] else ".zattrs"
+    key = labels.version.attributes_key
     document = load_json(labels.url, key)
     if document is None:
         raise InputError(f"{labels.url} is not written yet: run its plan first")
     _refuse_other_image(found, labels)
-    attributes = document["attributes"] if labels.zarr_format == FORMATS["0.5"] else document
-    ome = attributes.get("ome", attributes)
+    ome = labels.version.ome(labels.version.attributes(document))
     rows = found.select(["label", *names]).to_pylist()
     ome.setdefault("image-label", {})["properties"] = [_entry(row) for row in rows]
     data = json.dumps(document, allow_nan=False).encode()
@@ -93,7 +92,7 @@ def write_properties(
             f"{len(names)} columns of {len(rows)} objects are {len(data)} bytes of metadata, more than the "
             f"{MAX_METADATA_BYTES} that are read: {advice}export the table as .segment_properties"
         )
-    _validated(ome, labels)
+    check_ome(ome, labels.ome_version)
     write_key(labels.url, key, data)
     forget_handles()
     return labels
@@ -134,9 +133,3 @@ def _entry(row: dict[str, Any]) -> dict[str, Any]:
         if v is not None and not (isinstance(v, float) and not math.isfinite(v))
     }
     return {"label-value": row["label"], **known}
-
-
-def _validated(ome: dict[str, Any], labels: Volume) -> None:
-    from yaozarrs import v04, v05
-
-    (v05.LabelImage if labels.zarr_format == FORMATS["0.5"] else v04.LabelImage).model_validate(ome)

@@ -19,10 +19,10 @@ from chunkflow_liver.errors import ChunkError, GridError, InputError
 from chunkflow_liver.geometry import Box, Nm, Zyx
 from chunkflow_liver.store.ids import refuse_negative
 from chunkflow_liver.store.location import file_mark, is_local, join, open_store, read_key, store_errors
-from chunkflow_liver.store.ngff import SPACE
-from chunkflow_liver.store.ngff_write import pyramid_factors
+from chunkflow_liver.store.ngff.versions import DEFAULT, SPACE, VERSIONS, Version
+from chunkflow_liver.store.ngff.write import pyramid_factors
 from chunkflow_liver.store.shards import Shards, shards_of
-from chunkflow_liver.store.write_units import ZarrFormat, is_whole, units
+from chunkflow_liver.store.write_units import is_whole, units
 from chunkflow_liver.xp import Array, on_host
 
 IMAGE_DTYPES = (
@@ -74,8 +74,8 @@ class Volume:
         Voxels of level 0 in one voxel of this level.
     source : str or None
         Image group that a label volume was made from.
-    zarr_format : {2, 3}
-        3 for OME-Zarr 0.5, 2 for 0.4.
+    ome_version : str
+        Version of OME-Zarr, which fixes the format of the arrays.
     complete : bool
         Whether a chunk that is not there is an error (True) or fill value.
     quantum_nm : float or None
@@ -104,7 +104,7 @@ class Volume:
     levels: int = 1
     reduction: Zyx = (1, 1, 1)
     source: str | None = None
-    zarr_format: ZarrFormat = 3
+    ome_version: str = DEFAULT
     complete: bool = True
     quantum_nm: float | None = None
     region: Box | None = None
@@ -115,6 +115,11 @@ class Volume:
     def name(self) -> str:
         """Last segment of the group's path without '.ome.zarr', unless it is called something else."""
         return self.called or self.url.rsplit("/", 1)[-1].removesuffix(".zarr").removesuffix(".ome")
+
+    @property
+    def version(self) -> Version:
+        """What its version of OME-Zarr fixes."""
+        return VERSIONS[self.ome_version]
 
     @property
     def box(self) -> Box:
@@ -170,11 +175,11 @@ class Volume:
         kind: str,
         block: Zyx | None = None,
         classes: Sequence[tuple[str, int]] = (),
-        zarr_format: ZarrFormat = 3,
+        ome_version: str = DEFAULT,
         levels: int | None = None,
     ) -> Volume:
         """Level 0 of a new image at `url` on the same voxels, cut so that `block` is whole units."""
-        chunks, shards = units(self.shape, self.voxel_nm, block, zarr_format)
+        chunks, shards = units(self.shape, self.voxel_nm, block, VERSIONS[ome_version].zarr_format)
         if levels is None and self.levels > 1:
             levels = self.levels - self.level
         return Volume(
@@ -190,7 +195,7 @@ class Volume:
             classes=tuple(classes),
             levels=len(pyramid_factors(self.shape, self.voxel_nm, levels)),
             source=self.source if self.kind == "label" else self.url,
-            zarr_format=zarr_format,
+            ome_version=ome_version,
             region=self.region,
         )
 
@@ -208,7 +213,7 @@ class Volume:
                 o + (w - v) / 2 for o, w, v in zip(self.origin_nm, voxel, self.voxel_nm, strict=True)
             )
             # Nobody asked for these halves, so they are not to be refused.
-            chunks, shards = units(shape, voxel, halves, self.zarr_format, exact=False)
+            chunks, shards = units(shape, voxel, halves, self.version.zarr_format, exact=False)
             found.append(
                 replace(
                     self,
@@ -227,8 +232,7 @@ class Volume:
 
     def exists(self) -> bool:
         """Whether the array is stored."""
-        key = "zarr.json" if self.zarr_format == 3 else ".zarray"
-        return read_key(self.url, join(self.path, key)) is not None
+        return read_key(self.url, join(self.path, self.version.array_key)) is not None
 
     def read(self, box: Box | None = None) -> np.ndarray[Any, Any]:
         """Voxels of `box` (default: all) as a C-contiguous (z, y, x) array in native byte order.

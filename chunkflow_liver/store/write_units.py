@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, cast
+from typing import cast
 
 from chunkflow_liver.errors import GridError
 from chunkflow_liver.geometry import Box, Nm, Zyx
-from chunkflow_liver.store.ngff import SPACE
+from chunkflow_liver.store.ngff.versions import SPACE, ZarrFormat
 
-ZarrFormat = Literal[2, 3]
 SHARD_SIDE, CHUNK_SIDE = 256, 64
 
 

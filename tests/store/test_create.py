@@ -184,9 +184,9 @@ def test_an_image_states_whether_all_its_voxels_are_there(tmp_path):
         ({"voxel_nm": (4, 8)}, InputError, "voxel_nm must be three sizes"),
         ({"voxel_nm": (4, 8, float("inf"))}, InputError, "voxel_nm must be three sizes"),
         (
-            {"ome_version": "0.6"},
+            {"ome_version": "0.3"},
             InputError,
-            r"OME-Zarr '0.6' cannot be written; choose one of \['0.4', '0.5'\]",
+            r"OME-Zarr '0.3' cannot be written; choose one of \['0.4', '0.5', '0.6'\]",
         ),
         ({"chunks": (16, 16)}, GridError, "expected three integers in z, y, x order"),
         ({"chunks": (16, 0, 16)}, InputError, r"chunks need at least one voxel per axis, got \(16, 0, 16\)"),
@@ -252,7 +252,7 @@ def test_labels_do_not_join_an_image_of_the_other_zarr_format(tmp_path, listing)
     with pytest.raises(OutputError, match=r"raw.ome.zarr is zarr v2 and 'mitos' would be zarr v3"):
         create(raw.like(f"{raw.url}/labels/mitos", dtype="uint8", kind="label"))
     assert listing() == before
-    create(raw.like(f"{raw.url}/labels/mitos", dtype="uint8", kind="label", zarr_format=2))
+    create(raw.like(f"{raw.url}/labels/mitos", dtype="uint8", kind="label", ome_version="0.4"))
     assert open_volume(raw.url).shape == (2, 3, 4)
 
 

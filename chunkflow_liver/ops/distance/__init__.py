@@ -25,8 +25,8 @@ from chunkflow_liver.ops.steps.place import (
     PathLike,
     checked_labels,
     image_url,
-    label_format,
     label_url,
+    label_version,
     work_folder,
 )
 from chunkflow_liver.store.volume import Volume
@@ -230,7 +230,7 @@ def _labels_like(
         kind="label",
         block=block,
         classes=classes,
-        zarr_format=label_format(into),
+        ome_version=label_version(into),
     )
 
 

@@ -34,8 +34,8 @@ from chunkflow_liver.ops.steps.place import (
     arrays_at,
     checked_labels,
     known_of,
-    label_format,
     label_url,
+    label_version,
     table_at,
     work_folder,
 )
@@ -95,7 +95,7 @@ def refine(
         dtype=id_dtype(min(math.prod(instances.shape), _largest(instances.dtype))),
         kind="label",
         block=block,
-        zarr_format=label_format(into),
+        ome_version=label_version(into),
     )
     halo = shapes.halo(instances.voxel_nm)
     # Pieces of background that meet in the plane after a block's last one are one.

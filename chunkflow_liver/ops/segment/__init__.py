@@ -25,8 +25,8 @@ from chunkflow_liver.ops.steps.place import (
     PathLike,
     arrays_at,
     image_url,
-    label_format,
     label_url,
+    label_version,
     work_folder,
 )
 from chunkflow_liver.segmenters import Network, Source
@@ -121,7 +121,7 @@ def segment(
         kind="label",
         block=block,
         classes=classes,
-        zarr_format=label_format(into),
+        ome_version=label_version(into),
     )
     grid = BlockGrid(output.box, block or _block_for(output, sources))
     kept = {

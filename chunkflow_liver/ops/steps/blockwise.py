@@ -30,8 +30,8 @@ from chunkflow_liver.ops.steps.numbering import Numbering, id_dtype
 from chunkflow_liver.ops.steps.place import (
     PathLike,
     arrays_at,
-    label_format,
     label_url,
+    label_version,
     table_at,
     work_folder,
 )
@@ -139,7 +139,7 @@ def stitched(
         dtype=rules.dtype or id_dtype(math.prod(like.shape) // max(1, min_voxels)),
         kind="label",
         block=block,
-        zarr_format=label_format(into),
+        ome_version=label_version(into),
     )
     given = found.function is None
     parts = like.like(label_url(work, f"{name}-blocks"), dtype="uint32", kind="label", block=block, levels=1)

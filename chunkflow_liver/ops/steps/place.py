@@ -11,10 +11,11 @@ import numpy as np
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Box
-from chunkflow_liver.store.location import absolute, checked_name, join, read_key
+from chunkflow_liver.store.location import absolute, checked_name, join
+from chunkflow_liver.store.ngff.read import version_beside
+from chunkflow_liver.store.ngff.versions import DEFAULT
 from chunkflow_liver.store.table import Arrays, Table
 from chunkflow_liver.store.volume import Volume
-from chunkflow_liver.store.write_units import ZarrFormat
 
 PathLike = str | os.PathLike[str]
 
@@ -33,11 +34,9 @@ def label_url(work: PathLike, name: str, into: PathLike | None = None) -> str:
     return join(group, "labels", checked_name(name))
 
 
-def label_format(into: PathLike | None) -> ZarrFormat:
-    """Zarr format of a label image in `into`: readers see one format in a group, so that of the group."""
-    if into is None or read_key(absolute(into), "zarr.json") is not None:
-        return 3
-    return 2 if read_key(absolute(into), ".zgroup") is not None else 3
+def label_version(into: PathLike | None) -> str:
+    """OME-Zarr version of a label image in `into`: readers see one zarr format in a group, so as there."""
+    return DEFAULT if into is None else version_beside(absolute(into)).name
 
 
 def image_url(work: PathLike, name: str) -> str:

@@ -26,7 +26,7 @@ from chunkflow_liver.reports.pictures.thumbnails import OUTLINE, outlined
 from chunkflow_liver.reports.words import length, number, one, percent
 from chunkflow_liver.reports.work import Work
 from chunkflow_liver.store.images import open_volume
-from chunkflow_liver.store.ngff_write import PALETTE
+from chunkflow_liver.store.ngff.write import PALETTE
 from chunkflow_liver.store.volume import Volume
 
 MOST_VOXELS = 1 << 22

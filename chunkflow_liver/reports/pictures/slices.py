@@ -18,7 +18,7 @@ from chunkflow_liver.reports.pictures.planes import Pixels, View, corner_nm, rea
 from chunkflow_liver.reports.pictures.samples import levels_of
 from chunkflow_liver.reports.words import one
 from chunkflow_liver.reports.work import Work, exists
-from chunkflow_liver.store.ngff_write import PALETTE
+from chunkflow_liver.store.ngff.write import PALETTE
 from chunkflow_liver.store.volume import Volume
 
 SHARES = (0.25, 0.5, 0.75)

@@ -21,7 +21,7 @@ from chunkflow_liver.reports.sections.scores import evaluated_text, mean_scores
 from chunkflow_liver.reports.tables import Shown, Stored, extreme_rows, extremes, first_rows, stored
 from chunkflow_liver.reports.words import length, near_to, number, one, percent, several
 from chunkflow_liver.reports.work import Work
-from chunkflow_liver.store.ngff_write import PALETTE
+from chunkflow_liver.store.ngff.write import PALETTE
 from chunkflow_liver.store.volume import Volume
 
 GREY = "#9aa3ad"

@@ -14,7 +14,7 @@ from chunkflow_liver.reports.sections.findings import Figure, Findings
 from chunkflow_liver.reports.tables import Stored, first_rows, stored
 from chunkflow_liver.reports.words import length, near_to, number, one, percent
 from chunkflow_liver.reports.work import Work
-from chunkflow_liver.store.ngff_write import PALETTE
+from chunkflow_liver.store.ngff.write import PALETTE
 
 COLOUR = css(PALETTE[2])
 FEWEST = 3

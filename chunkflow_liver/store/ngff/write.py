@@ -1,6 +1,7 @@
 """OME-Zarr metadata to write: image groups, label colours and properties, pyramid shapes.
 
-The entries are built as plain JSON and validated by yaozarrs' models before they are stored.
+The entries are built as plain JSON; those of 0.4 and 0.5 are validated by yaozarrs' models before they are
+stored, and 0.6 says the same in other words.
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ import math
 from typing import Any, cast
 
 from chunkflow_liver.geometry import Nm, Zyx
-from chunkflow_liver.store.ngff import SPACE
+from chunkflow_liver.store.ngff.versions import SPACE, VERSIONS
+
+SYSTEM = "physical"
+"""Name of the coordinate system of our images."""
 
 
 def image_attributes(
@@ -21,11 +25,11 @@ def image_attributes(
     label: dict[str, Any] | None,
     method: str,
 ) -> dict[str, Any]:
-    """Attributes of an image group, built and validated by yaozarrs' models.
+    """Attributes of an image group, built and validated.
 
     Parameters
     ----------
-    version : {'0.4', '0.5'}
+    version : {'0.4', '0.5', '0.6'}
         OME-Zarr version to write.
     name : str
         Name of the image.
@@ -38,8 +42,6 @@ def image_attributes(
     method : str
         How coarser levels were made ('mean' or 'mode').
     """
-    from yaozarrs import v04, v05
-
     types = {"t": "time", "c": "channel"}
     multiscale: dict[str, Any] = {
         "name": name,
@@ -62,15 +64,52 @@ def image_attributes(
     ome: dict[str, Any] = {"multiscales": [multiscale]}
     if label is not None:
         ome["image-label"] = label
-    if version == "0.5":
-        ome["version"] = "0.5"
-        (v05.LabelImage if label is not None else v05.Image).model_validate(ome)
-        return {"ome": ome}
-    multiscale["version"] = "0.4"
-    if label is not None:
-        ome["image-label"] = {"version": "0.4", **label}
-    (v04.LabelImage if label is not None else v04.Image).model_validate(ome)
-    return ome
+    return attributes_of(ome, version)
+
+
+def attributes_of(ome: dict[str, Any], version: str) -> dict[str, Any]:
+    """Attributes of an image group whose metadata `ome` are given in the words of 0.5, for `version`."""
+    if version == "0.4":
+        first, *others = ome["multiscales"]
+        ome = ome | {"multiscales": [first | {"version": "0.4"}, *others]}
+        if "image-label" in ome:
+            ome["image-label"] = {"version": "0.4", **ome["image-label"]}
+        check_ome(ome, version)
+        return ome
+    check_ome(ome | {"version": "0.5"}, "0.5")
+    if VERSIONS[version].systems:
+        ome = ome | {"multiscales": [_in_system(image) for image in ome["multiscales"]]}
+    return {"ome": ome | {"version": version}}
+
+
+def check_ome(ome: dict[str, Any], version: str) -> None:
+    """Have image metadata of 0.4 or 0.5 checked by yaozarrs' models, which know no 0.6."""
+    from yaozarrs import v04, v05
+
+    models = {"0.4": v04, "0.5": v05}
+    if version in models:
+        model = models[version]
+        (model.LabelImage if "image-label" in ome else model.Image).model_validate(ome)
+
+
+def _in_system(image: dict[str, Any]) -> dict[str, Any]:
+    """A 'multiscales' entry of 0.5 as one of 0.6: axes are those of the system that levels lie in."""
+    kept = {k: v for k, v in image.items() if k not in ("axes", "datasets")}
+    placed = [
+        {
+            "path": level["path"],
+            "coordinateTransformations": [
+                {
+                    "type": "sequence",
+                    "input": {"path": level["path"]},
+                    "output": {"name": SYSTEM},
+                    "transformations": level["coordinateTransformations"],
+                }
+            ],
+        }
+        for level in image["datasets"]
+    ]
+    return kept | {"coordinateSystems": [{"name": SYSTEM, "axes": image["axes"]}], "datasets": placed}
 
 
 def _spread(axes: tuple[str, ...], values: Nm, other: float) -> list[float]:
