@@ -14,7 +14,7 @@ import zarr
 
 from chunkflow_liver.errors import ChunkError, InputError
 from chunkflow_liver.geometry import Box, Nm, Zyx
-from chunkflow_liver.store.location import absolute, is_local, join, open_store, store_errors
+from chunkflow_liver.store.location import absolute, holds_more, is_local, join, open_store, store_errors
 from chunkflow_liver.store.ngff import SPACE, ImageMetadata, array_problems, read_image
 from chunkflow_liver.store.ngff.read import extent_problems
 from chunkflow_liver.store.ngff.systems import axis_problems
@@ -86,7 +86,20 @@ def open_volume(
             )
     if not 0 <= chosen < len(volumes):
         raise InputError(f"{metadata.url} has levels 0 to {len(volumes) - 1}, not {chosen}")
-    return replace(volumes[chosen], complete=missing_chunks == "error")
+    volume = replace(volumes[chosen], complete=missing_chunks == "error")
+    if not volume.complete and (empty := _emptiness(volume)):
+        raise InputError(empty)
+    return volume
+
+
+def _emptiness(volume: Volume) -> str:
+    """What to say of an image of which no chunk is stored, which is no image with gaps; '' of others."""
+    if holds_more(volume.url, volume.path):
+        return ""
+    return (
+        f"not one chunk of {join(volume.url, volume.path)} is there, so nothing of it is known: copy the "
+        "image again, with the files inside its folders"
+    )
 
 
 def nearest_level(volumes: Sequence[Volume], voxel_nm: Nm) -> int:
@@ -245,7 +258,9 @@ def validate(
     for found in [] if problems else volumes:
         volume = replace(found, complete=missing_chunks == "error")
         missing = volume.missing() if volume.complete else []
-        if missing:
+        if not volume.complete and (empty := _emptiness(volume)):
+            problems.append(f"level {volume.level}: {empty}")
+        elif missing:
             total = math.prod(-(-n // u) for n, u in zip(volume.shape, volume.write_unit, strict=True))
             problems.append(
                 f"level {volume.level}: {len(missing)} of {total} chunks are missing, the first is "

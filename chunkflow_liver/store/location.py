@@ -132,6 +132,21 @@ def read_key(url: str, key: str) -> bytes | None:
     return None if found is None else found.to_bytes()
 
 
+def holds_more(url: str, path: str) -> bool:
+    """Whether anything but metadata is stored below `path`, for example a chunk; looks until there is."""
+    if is_local(url):
+        found = (name for _, _, names in os.walk(join(url, path)) for name in names)
+        return any(name not in METADATA_KEYS for name in found)
+    return sync(_any_key(open_store(url), f"{path}/"))
+
+
+async def _any_key(store: Store, prefix: str) -> bool:
+    async for key in store.list_prefix(prefix):
+        if not key.endswith(METADATA_KEYS):
+            return True
+    return False
+
+
 def write_key(url: str, key: str, data: bytes) -> None:
     """Store `data` under `key`, replacing what was there."""
     prototype = default_buffer_prototype()

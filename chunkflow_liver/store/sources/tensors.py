@@ -22,7 +22,9 @@ from chunkflow_liver.store.sources.source import (
     size_nm,
     voxel_type,
 )
+from chunkflow_liver.store.sources.zarr_axes import Stated, first_level, stated, to_zyx
 
+Order = tuple[tuple[int, ...], tuple[int, ...]]
 Driver = Literal["n5", "neuroglancer_precomputed", "zarr", "zarr3"]
 
 METADATA = {
@@ -60,6 +62,8 @@ class ChunkedFolder:
         Scale of a precomputed volume, 0 the first listed.
     allow_gaps : bool
         Whether a chunk that is absent reads as the fill value, instead of a ChunkError.
+    order : tuple of tuple or None
+        Axes of the array that are dropped, and those that are z, y, x; None where nothing is said of them.
     """
 
     path: str
@@ -71,12 +75,15 @@ class ChunkedFolder:
     reverse: bool = False
     scale: int = 0
     allow_gaps: bool = False
+    order: Order | None = None
 
     def read(self, box: Box) -> np.ndarray[Any, Any]:
         """Voxels of `box`; reads the chunks that it meets."""
         checked_box(box, self.shape, self.path)
         try:
-            store = _three(_store(self.path, self.driver, self.scale, self.allow_gaps), self.reverse)
+            store = _three(
+                _store(self.path, self.driver, self.scale, self.allow_gaps), self.reverse, self.order
+            )
             data = store[box.slices[3 - store.rank :]].read().result()
         except (ValueError, OSError, RuntimeError) as err:
             raise ChunkError(
@@ -108,8 +115,9 @@ def open_chunked(path: str, dataset: str | None, *, allow_gaps: bool = False) ->
 
     Notes
     -----
-    N5 and precomputed order their axes x, y, z, and so does a zarr array that names them so;
-    everything else is taken as z, y, x. The origin of a precomputed volume is dropped.
+    N5 and precomputed order their axes x, y, z. Those of a zarr array are as the OME-Zarr image around it
+    says, or its own names of dimensions; without names they are taken as z, y, x. Of an OME-Zarr image
+    itself the finest level is read. The origin of a precomputed volume is dropped.
     """
     root = Path(path)
     if driver_of(root) == "neuroglancer_precomputed":
@@ -137,17 +145,31 @@ def _opened(root: Path, driver: Driver, scale: int, allow_gaps: bool) -> Chunked
     except (ValueError, OSError, RuntimeError) as err:
         raise InputError(f"{where} is no readable {driver} array: {err}") from err
     dtype = voxel_type(whole.dtype.numpy_dtype, where)
-    reverse = driver in {"n5", "neuroglancer_precomputed"} or _names_xyz(root, driver, where)
+    reverse = driver in {"n5", "neuroglancer_precomputed"}
+    said = stated(root) if driver in {"zarr", "zarr3"} else Stated()
+    order = to_zyx(said.axes, whole.shape, where) if said.axes else None
+    if allow_gaps and driver != "neuroglancer_precomputed":
+        _refuse_empty(root)
     if driver == "neuroglancer_precomputed" and whole.shape[-1] != 1:
         raise InputError(f"{where} has {whole.shape[-1]} channels; save one of them alone")
-    checked_shape(whole.shape[::-1] if reverse else whole.shape, where)
-    store = _three(whole, reverse)
+    if order is None:
+        checked_shape(whole.shape[::-1] if reverse else whole.shape, where)
+    store = _three(whole, reverse, order)
     shape = checked_shape(store.shape, where)
     lengths = (1, *store.chunk_layout.read_chunk.shape)[-3:]
     chunk = [min(int(c), n) for c, n in zip(lengths, shape, strict=True)]
-    voxel_nm = _voxel_nm(root, driver, store)
+    voxel_nm = said.voxel_nm or _voxel_nm(root, driver, store)
     return ChunkedFolder(where, driver, shape, dtype, (chunk[0], chunk[1], chunk[2]), voxel_nm,
-                         reverse, scale, allow_gaps)  # fmt: skip
+                         reverse, scale, allow_gaps, order)  # fmt: skip
+
+
+def _refuse_empty(root: Path) -> None:
+    """Refuse an array without a single chunk: that is no array with gaps."""
+    if all(Path(name).name in METADATA or Path(name).name.startswith(".z") for name, _ in _files(root)):
+        raise InputError(
+            f"{root} has metadata but not one chunk, so nothing of it is there: copy the volume again, with "
+            "the files inside its folders"
+        )
 
 
 def _store(path: str, driver: Driver, scale: int, allow_gaps: bool) -> Any:
@@ -164,7 +186,14 @@ def _store(path: str, driver: Driver, scale: int, allow_gaps: bool) -> Any:
     return store[tensorstore.d[:].translate_to[0]]
 
 
-def _three(store: Any, reverse: bool) -> Any:
+def _three(store: Any, reverse: bool, order: Order | None) -> Any:
+    if order is not None:
+        dropped, zyx = order
+        # What is dropped has one entry; it goes behind, and then away.
+        store = store.transpose([*zyx, *dropped])
+        for _ in dropped:
+            store = store[..., 0]
+        return store
     store = store.T if reverse else store
     while store.rank > 3 and store.shape[0] == 1:
         store = store[0]
@@ -209,15 +238,9 @@ def _listed(root: Path) -> str:
 
 
 def _only_array(root: Path) -> Path:
-    for name in (".zattrs", "zarr.json"):
-        if (root / name).is_file():
-            found = _json(root / name)
-            found = found.get("attributes", found)
-            if "multiscales" in found or "ome" in found:
-                raise InputError(
-                    f"{root} is an OME-Zarr image already: use it as it is; to convert one of its arrays, "
-                    f"name it ({_listed(root)}), as in {root / '0'}"
-                )
+    finest = first_level(root)
+    if finest is not None and _is_array(finest):
+        return finest
     arrays = _arrays(root)
     if len(arrays) != 1:
         raise InputError(f"{root} holds {len(arrays)} arrays, so one must be named; it has {_listed(root)}")
@@ -252,17 +275,6 @@ def _attributes(root: Path, driver: Driver) -> dict[str, Any]:
         return found if isinstance(found, dict) else {}
     name = "attributes.json" if driver == "n5" else ".zattrs"
     return _json(root / name) if (root / name).is_file() else {}
-
-
-def _names_xyz(root: Path, driver: Driver, where: str) -> bool:
-    if driver == "zarr3":
-        names = _json(root / "zarr.json").get("dimension_names")
-    else:
-        names = _attributes(root, driver).get("_ARRAY_DIMENSIONS")
-    spatial = [n for n in (names or []) if n in ("z", "y", "x")]
-    if len(spatial) == 3 and spatial not in (["z", "y", "x"], ["x", "y", "z"]):
-        raise InputError(f"{where} orders its axes {spatial}; z, y, x or x, y, z is wanted")
-    return spatial == ["x", "y", "z"]
 
 
 def _voxel_nm(root: Path, driver: Driver, store: Any) -> Nm | None:

