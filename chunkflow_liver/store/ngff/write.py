@@ -139,11 +139,8 @@ def label_entry(classes: tuple[tuple[str, int], ...], source: str | None) -> dic
         "properties": [{"label-value": number, "class": name} for name, number in classes],
     }
     if not classes:
-        # A viewer that finds no colours must still show instances: state the background.
-        entry = {
-            "colors": [{"label-value": 0, "rgba": [0, 0, 0, 0]}],
-            "properties": [{"label-value": 0, "class": "background"}],
-        }
+        # No colours: napari draws ids that a list of them leaves out transparent, and all others by itself.
+        entry = {"properties": [{"label-value": 0, "class": "background"}]}
     if source is not None:
         entry["source"] = {"image": source}
     return entry
