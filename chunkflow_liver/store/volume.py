@@ -25,18 +25,8 @@ from chunkflow_liver.store.shards import Shards, shards_of
 from chunkflow_liver.store.write_units import is_whole, units
 from chunkflow_liver.xp import Array, on_host
 
-IMAGE_DTYPES = (
-    "bool",
-    "uint8",
-    "uint16",
-    "int8",
-    "int16",
-    "uint32",
-    "int32",
-    "float16",
-    "float32",
-    "float64",
-)
+_SMALL = ("bool", "uint8", "uint16", "int8", "int16")
+IMAGE_DTYPES = (*_SMALL, "uint32", "int32", "float16", "float32", "float64")
 LABEL_DTYPES = ("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64")
 MOST_MARKS = 100_000
 """How many units of an input are looked at, at most, to tell whether it changed: about 2 s."""
