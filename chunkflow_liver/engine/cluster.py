@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 WORKER_ENVIRONMENT = {
     "distributed.nanny.pre-spawn-environ": ENVIRONMENT,
     "distributed.worker.preload": ["chunkflow_liver.engine.worker"],
+    # A task whose worker dies comes back at once: the run itself counts which block it was.
+    "distributed.scheduler.allowed-failures": 0,
 }
 MINUTE = 60.0
 """Between two lines that tell what is waited for."""

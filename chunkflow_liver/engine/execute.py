@@ -22,6 +22,7 @@ import numpy as np
 
 from chunkflow_liver.engine.journal import record_folder
 from chunkflow_liver.engine.stage import Map, Piece, Readable, Result, volumes
+from chunkflow_liver.engine.watch.marks import Marker
 from chunkflow_liver.errors import BlockError, ConfigError, DeviceLostError, GridError, InputError
 from chunkflow_liver.geometry import Block, BlockGrid, Box
 from chunkflow_liver.store.volume import Volume, forget_handles
@@ -53,6 +54,11 @@ def execute(stages: Sequence[Map], indices: Sequence[int], work: Path) -> dict[s
         seconds, peak MiB of the process, bytes read and written) and 'failed' (block, stage, error text,
         traceback, and whether it is 'permanent': a second try cannot mend it).
     """
+    with Marker(work) as marker:
+        return _execute(stages, indices, work, marker)
+
+
+def _execute(stages: Sequence[Map], indices: Sequence[int], work: Path, marker: Marker) -> dict[str, Any]:
     reset_peak()
     # A living worker may have seen an earlier array at the same place.
     forget_handles()
@@ -65,8 +71,9 @@ def execute(stages: Sequence[Map], indices: Sequence[int], work: Path) -> dict[s
         made: dict[str, tuple[dict[str, Any], Any]] = {}
         for stage in stages:
             block = stage.grid[index]
+            marker.at(stage.name, index)
             try:
-                made[stage.name] = _timed(stage, block, reads)
+                made[stage.name] = _timed(stage, block, reads, marker)
             except Exception as err:  # noqa: BLE001 - the one place: block and box are added, and reported
                 text = f"stage {stage.name!r}, block {index} ({block.write}): {type(err).__name__}: {err}"
                 if isinstance(err, DeviceLostError) and _replaceable():
@@ -107,10 +114,10 @@ def _is_permanent(err: BaseException | None) -> bool:
     return permanent
 
 
-def _timed(stage: Map, block: Block, reads: Reads) -> tuple[dict[str, Any], Any]:
+def _timed(stage: Map, block: Block, reads: Reads, marker: Marker) -> tuple[dict[str, Any], Any]:
     """Do one block of one stage; what it took, and its record."""
     start, cpu, before = time.perf_counter(), time.process_time(), reads.nbytes
-    record = _block(stage, block, reads)
+    record = _block(stage, block, reads, marker)
     streamed = block.read.size * sum(i.itemsize for i in stage.inputs) if stage.streams else 0
     row = {
         "block": block.index,
@@ -122,7 +129,7 @@ def _timed(stage: Map, block: Block, reads: Reads) -> tuple[dict[str, Any], Any]
     return row, record
 
 
-def _block(stage: Map, block: Block, reads: Reads) -> Any:
+def _block(stage: Map, block: Block, reads: Reads, marker: Marker) -> Any:
     extra = {**stage.artefacts, **stage.params}
     if stage.streams:
         assemblies = [Assembly(output) for output in stage.outputs]
@@ -135,6 +142,7 @@ def _block(stage: Map, block: Block, reads: Reads) -> Any:
                 for assembly, array in zip(assemblies, piece.outputs, strict=True):
                     # On the host before the next piece is made: that may use the device's memory again.
                     writer.do(assembly.add, Piece(piece.box, (on_host(array),)))
+                marker.add(piece.box.size / block.write.size)
         for assembly in assemblies:
             assembly.close(block)
         return record

@@ -6,10 +6,8 @@ that a line torn by a crash is recognised and dropped.
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
-import socket
 import time
 import zipfile
 import zlib
@@ -22,6 +20,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from chunkflow_liver.engine.stage import Records, Stage, called, makes
+from chunkflow_liver.engine.watch.lease import Lease, holder_of
 from chunkflow_liver.errors import JournalError, OutputError
 
 SCHEMA = 1
@@ -35,6 +34,7 @@ class Done:
     records: dict[int, str] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
     finished: bool = False
+    set_aside: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -45,19 +45,20 @@ class Journal:
     done: dict[str, Done] = field(default_factory=dict)
     _file: Any = None
     _lock: FileLock | None = None
+    _lease: Lease | None = None
     _synced: float = 0.0
 
     def __enter__(self) -> Journal:
         self.work.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(self.work / ".lock")
-        holder = self.work / ".lock.json"
         try:
             self._lock.acquire(timeout=0)
         except Timeout as err:
-            who = holder.read_text() if holder.exists() else "another process"
+            who = holder_of(self.work) or "another process"
             raise OutputError(f"{self.work} is in use by {who}; wait for it, or stop it") from err
         try:
-            holder.write_text(f"process {os.getpid()} of {_user()} on {socket.gethostname()}")
+            self._lease = Lease(self.work)
+            self._lease.take()
             self._load()
             self._file = (self.work / "journal.jsonl").open("ab")
         except BaseException:
@@ -69,8 +70,9 @@ class Journal:
         if self._file is not None:
             self._sync()
             self._file.close()
+        if self._lease is not None:
+            self._lease.give_up()
         if self._lock is not None:
-            (self.work / ".lock.json").unlink(missing_ok=True)
             self._lock.release()
 
     def _load(self) -> None:
@@ -100,6 +102,10 @@ class Journal:
         if "rows" in entry:
             stage.rows += entry["rows"]
             stage.records.update({row["block"]: entry["record"] for row in entry["rows"]})
+            for row in entry["rows"]:
+                stage.set_aside.pop(row["block"], None)
+        if "set_aside" in entry:
+            stage.set_aside[entry["set_aside"]] = entry["error"]
         stage.finished = stage.finished or bool(entry.get("finished"))
 
     def append(self, entry: Mapping[str, Any]) -> None:
@@ -279,13 +285,6 @@ def _parse(line: bytes) -> dict[str, Any] | None:
         return None
     found: dict[str, Any] = json.loads(text)
     return found
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"user {os.getuid()}"
 
 
 def read_rows(work: Path) -> Iterator[tuple[str, dict[str, Any]]]:

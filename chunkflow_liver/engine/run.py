@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-import os
-import platform
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +18,10 @@ from chunkflow_liver.engine.journal import Journal, read_journal, read_made
 from chunkflow_liver.engine.passes import passes
 from chunkflow_liver.engine.plan import Plan
 from chunkflow_liver.engine.progress import Progress, tell
-from chunkflow_liver.engine.stage import Fold, Map, Stage, handle_key, makes, plain
+from chunkflow_liver.engine.stage import Fold, Map, Stage, handle_key, makes, needs
 from chunkflow_liver.engine.tasks import Tasks, hand_out
+from chunkflow_liver.engine.watch.marks import clear_marks
+from chunkflow_liver.engine.written import write_failed, write_plan, write_products
 from chunkflow_liver.errors import OutputError, RunIncompleteError
 from chunkflow_liver.store.create import create, finish
 from chunkflow_liver.store.volume import forget_handles
@@ -70,8 +66,10 @@ def run(
     JournalError, OutputError
         If the work folder belongs to another plan or is in use.
     RunIncompleteError
-        After all other blocks of the stage are done, if some failed in every attempt; `failed.json`
-        in the work folder lists them.
+        After all other blocks, and all stages that do not need them, are done, if some failed in every
+        attempt or ended their workers; `failed.json` in the work folder lists them.
+    ClusterError
+        If no worker is left and none comes back.
     """
     memory = memory_gib * 2**30 if memory_gib else worker_memory(client)
     plan.check(memory)
@@ -82,14 +80,19 @@ def run(
         _refuse_foreign(plan, journal)
         journal.adopt(described, plan.stages, redo=redo)
         _forget_lost(plan, journal)
-        _write_products(plan)
-        _write_plan(plan, client)
+        write_products(plan)
+        write_plan(plan, client)
+        clear_marks(work)
         todo = [stage for stage in plan.stages if not _is_done(stage, journal)]
+        lacking = _Lacking(work)
         for together in passes(todo, memory):
             if isinstance(together, Fold):
-                _run_fold(together, plan.provenance(together), journal, progress)
-            else:
-                _run_pass(together, journal, client, retries, progress)
+                if lacking.allows(together):
+                    _run_fold(together, plan.provenance(together), journal, progress)
+            elif ready := [stage for stage in together if lacking.allows(stage)]:
+                lacking.add(ready, _run_pass(ready, journal, client, retries, progress))
+        clear_marks(work)
+        lacking.tell()
         for output in {o for s in plan.maps for o in s.outputs if o.level == 0}:
             finish(output)
         (work / "failed.json").unlink(missing_ok=True)
@@ -167,6 +170,59 @@ def _memory_limit() -> float:
     return float("inf")
 
 
+class _Lacking:
+    """Blocks that failed for good, and the stages that cannot be done without them."""
+
+    def __init__(self, work: Path) -> None:
+        self.work = work
+        self.failed: list[dict[str, Any]] = []
+        self.left_out: list[str] = []
+        self._names: set[str] = set()
+        self._handles: set[str] = set()
+        self._texts: list[str] = []
+
+    def allows(self, stage: Stage) -> bool:
+        """Whether all is there that a stage needs; what needs a stage that is left out is left out too."""
+        if isinstance(stage, Fold):
+            wants = {handle_key(a) for a in stage.artefacts.values()}
+            lacks = stage.over in self._names or bool(wants & self._handles)
+        else:
+            lacks = bool(needs(stage) & self._handles)
+        if lacks:
+            self.left_out.append(stage.name)
+            self._block(stage)
+        return not lacks
+
+    def add(self, stages: Sequence[Map], failed: Sequence[dict[str, Any]]) -> None:
+        """A pass that ended without the blocks `failed`."""
+        if not failed:
+            return
+        for stage in stages:
+            self._block(stage)
+        self.failed += failed
+        write_failed(self.work, self.failed)
+        often = max(f["times"] for f in failed)
+        times = f" {often} times" if often > 1 else ""
+        self._texts.append(
+            f"{len(failed)} of {len(stages[0].grid)} blocks of stage {failed[0]['stage']!r} failed{times}; "
+            f"the first: {failed[0]['error']}"
+        )
+
+    def tell(self) -> None:
+        """Raise what is lacking at the end of a run."""
+        if not self.failed:
+            return
+        without = f" Left out, because it needs them: {', '.join(self.left_out)}." if self.left_out else ""
+        raise RunIncompleteError(
+            f"{'; '.join(self._texts)}. What is done is kept: mend the cause and run again.{without} All "
+            f"failures stand in {self.work / 'failed.json'}"
+        )
+
+    def _block(self, stage: Stage) -> None:
+        self._names.add(stage.name)
+        self._handles |= set(makes(stage))
+
+
 def _is_done(stage: Stage, journal: Journal) -> bool:
     finished = journal.stage(stage.name).finished
     return finished and (isinstance(stage, Map) or stage.output.exists())
@@ -201,8 +257,8 @@ def _scratch(stage: Fold, work: Path) -> Iterator[dict[str, Path]]:
 
 def _run_pass(
     stages: Sequence[Map], journal: Journal, client: Client | None, retries: int, progress: bool
-) -> None:
-    """Run all blocks that one of `stages` lacks."""
+) -> list[dict[str, Any]]:
+    """Run all blocks that one of `stages` lacks; those that failed for good."""
     for stage in stages:
         begun = journal.stage(stage.name).records
         for output in stage.outputs:
@@ -210,15 +266,18 @@ def _run_pass(
                 create(output)
     forget_handles()
     workers = 1 if client is None else max(1, sum(client.nthreads().values()))
+    failed: list[dict[str, Any]] = []
     for lacking, blocks, count in _portions(stages, journal):
-        _run_blocks(lacking, Tasks(blocks, workers, retries, count), journal, client, progress)
+        failed += _run_blocks(lacking, Tasks(blocks, workers, retries, count), journal, client, progress)
     for stage in stages:
         missing = len(stage.grid) - len(journal.stage(stage.name).records)
-        if missing:
+        if missing and not failed:
             raise RunIncompleteError(
                 f"{missing} blocks of stage {stage.name!r} were never handed out; run again"
             )
-        journal.append({"stage": stage.name, "finished": True})
+        if not missing:
+            journal.append({"stage": stage.name, "finished": True})
+    return failed
 
 
 def _portions(stages: Sequence[Map], journal: Journal) -> Iterator[tuple[list[Map], Iterator[int], int]]:
@@ -238,7 +297,7 @@ def _portions(stages: Sequence[Map], journal: Journal) -> Iterator[tuple[list[Ma
 
 def _run_blocks(
     stages: Sequence[Map], tasks: Tasks, journal: Journal, client: Client | None, progress: bool
-) -> None:
+) -> list[dict[str, Any]]:
     grid, name = stages[0].grid, " + ".join(stage.name for stage in stages)
     with Progress(name, len(grid), len(grid) - tasks.remaining, shown=progress) as shown:
         for found in hand_out(stages, tasks, journal.work, client):
@@ -248,66 +307,9 @@ def _run_blocks(
             seconds = sum(row["seconds"] for entry in found["entries"] for row in entry["rows"])
             tasks.finish(len(done), seconds, found["failed"])
             shown.add(len(done), sum(grid[i].write.size for i in done), len(found["failed"]))
-    if tasks.failed:
-        failed = [tasks.failed[b] for b in sorted(tasks.failed)]
-        failures = {"stage": failed[0]["stage"], "blocks": failed}
-        (journal.work / "failed.json").write_text(json.dumps(failures, indent=1))
-        times = max(tasks.attempts[b] for b in tasks.failed)
-        often = f" {times} times" if times > 1 else ""
-        raise RunIncompleteError(
-            f"{len(failed)} of {len(grid)} blocks of stage {failed[0]['stage']!r} failed{often}; the first: "
-            f"{failed[0]['error']}. What is done is kept: mend the cause and run again. All failures stand "
-            f"in {journal.work / 'failed.json'}"
-        )
-
-
-def _write_plan(plan: Plan, client: Client | None) -> None:
-    """`plan.json`: what was planned, by which versions, on which machine."""
-    packages = ("chunkflow-liver", "numpy", "zarr", "dask", "scipy", "torch", "pyarrow")
-    memory = psutil.virtual_memory().total / 2**30
-    entry = {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "host": platform.node(),
-        "machine": f"{platform.machine()}, {psutil.cpu_count()} CPUs, {memory:.0f} GiB",
-        "python": platform.python_version(),
-        "versions": {p: v for p in packages if (v := _version(p))},
-        "workers": 1 if client is None else len(client.scheduler_info(n_workers=-1)["workers"]),
-        "distributed": client is not None,
-        "stages": plan.rows(),
-        "text": str(plan),
-    }
-    _replace(Path(plan.work) / "plan.json", entry)
-
-
-@cache
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _replace(path: Path, content: Any) -> None:
-    """Write JSON under a temporary name and rename it into place."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1))
-    os.replace(partial, path)
-
-
-def _write_products(plan: Plan) -> None:
-    """`products.json`: what the run makes, for the report and for viewers."""
-    entries = [
-        {
-            "kind": p.kind,
-            "name": p.name,
-            "type": type(p.handle).__name__,
-            "handle": plain(p.handle),
-            "about": plain(dict(p.about)),
-        }
-        for p in plan.products
-    ]
-    path = Path(plan.work) / "products.json"
-    before = json.loads(path.read_text()) if path.exists() else []
-    names = {(e["kind"], e["name"]) for e in entries}
-    entries = [e for e in before if (e["kind"], e["name"]) not in names] + entries
-    _replace(path, entries)
+    failed = []
+    for block, failure in sorted(tasks.failed.items()):
+        if "deaths" in failure:
+            journal.append({"stage": failure["stage"], "set_aside": block, "error": failure["error"]})
+        failed.append({**failure, "times": tasks.attempts.get(block, failure.get("deaths", 1))})
+    return failed

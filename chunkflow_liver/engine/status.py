@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
-from typing import Any
 
-from chunkflow_liver.engine.journal import read_finished, read_rows
+from chunkflow_liver.engine.journal import Done, read_finished, read_journal, read_rows
+from chunkflow_liver.engine.watch.lease import holder_of
+from chunkflow_liver.engine.watch.marks import Mark, read_marks, told
 from chunkflow_liver.errors import InputError
 
 
@@ -26,38 +27,52 @@ def saved_text(work: str | Path) -> str:
 
 
 def status_text(work: str | Path) -> str:
-    """One line per stage: blocks done of how many, seconds, rate; and failed blocks.
+    """One line per stage: blocks done of how many, seconds, rate, what is under way; and failed blocks.
 
     Raises
     ------
     InputError
-        If there is no run in `work`.
+        If there is no run in `work`, or its plan cannot be read.
     """
     folder = Path(work)
     path = folder / "plan.json"
     if not path.exists():
         raise InputError(f"no run in {folder}: it has no plan.json")
-    planned = json.loads(path.read_text())
-    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for stage, row in read_rows(folder):
-        rows[stage].append(row)
-    finished = read_finished(folder)
-    begun = "running" if (folder / ".lock.json").exists() else "stopped"
-    width = max(len(s["stage"]) for s in planned["stages"])
-    lines = []
-    for stage in planned["stages"]:
-        done = rows[stage["stage"]]
-        total = stage["blocks"]
-        count = total if stage["stage"] in finished else len(done)
-        seconds = sum(r["seconds"] for r in done)
-        state = "done" if stage["stage"] in finished else begun if done else "to do"
-        line = f"{stage['stage'].ljust(width)}  {state.ljust(7)}  {count} of {total} blocks"
-        if seconds and "voxels" in stage:
-            rate = stage["voxels"] * len(done) / total / seconds / 1e6
-            line += f", {seconds:.1f} s of work, {rate:.2f} Mvoxel/s per worker"
-        lines.append(line)
+    try:
+        planned = json.loads(path.read_text())["stages"]
+    except (ValueError, KeyError, TypeError) as err:
+        raise InputError(f"{path} cannot be read: {err!r}; run the plan again") from err
+    done = read_journal(folder).done
+    holder = holder_of(folder)
+    alive = holder is not None and holder.alive
+    marks = list(read_marks(folder).values()) if alive else []
+    width = max((len(s["stage"]) for s in planned), default=0)
+    lines = [_line(s, done.get(s["stage"], Done()), marks, alive, width) for s in planned]
+    if alive:
+        lines.append(f"{holder} is at work")
+    elif holder is not None:
+        lines.append(f"{holder} is gone and did not end the run: run again to go on")
     failed = folder / "failed.json"
     if failed.exists():
         found = json.loads(failed.read_text())
         lines.append(f"{len(found['blocks'])} failed blocks in stage {found['stage']!r}, see {failed}")
+    lines += [
+        f"{stage}: block {block} was set aside" for stage, known in done.items() for block in known.set_aside
+    ]
     return "\n".join(lines)
+
+
+def _line(stage: dict[str, object], known: Done, marks: list[Mark], alive: bool, width: int) -> str:
+    name, total = str(stage["stage"]), int(str(stage["blocks"]))
+    here = [m for m in marks if name.startswith(m.stage)]
+    count = total if known.finished else len(known.records)
+    seconds = sum(r["seconds"] for r in known.rows)
+    begun = "running" if alive else "stopped"
+    state = "done" if known.finished else begun if known.records or here else "to do"
+    line = f"{name.ljust(width)}  {state.ljust(7)}  {count} of {total} blocks"
+    if seconds and "voxels" in stage:
+        rate = float(str(stage["voxels"])) * len(known.records) / total / seconds / 1e6
+        line += f", {seconds:.1f} s of work, {rate:.2f} Mvoxel/s per worker"
+    if here and not known.finished:
+        line += f", under way: {told(here)}"
+    return line

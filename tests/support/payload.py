@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 import uuid
 from collections.abc import Iterator
@@ -33,12 +34,18 @@ def calls(folder: Path) -> list[int]:
 def add(block: Block, raw: Any, *, count: str, by: int = 1, seconds: float = 0.0) -> Result:
     """`raw` + `by`; fails at block n while a file 'fail-n' exists, at every one while 'fail' does.
 
-    Takes a file 'lost' away, and then says once that its device is lost.
+    Takes a file 'lost' away, and then says once that its device is lost. Kills its process at block n while a
+    file 'kill-n' exists; takes a file 'stop-n' away and stops its process, as a signal does it.
     """
     note(count, block.index)
     if os.path.exists(f"{count}.lost"):
         os.remove(f"{count}.lost")
         raise DeviceLostError("the device was told to be lost")
+    if os.path.exists(f"{count}.kill-{block.index}"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if os.path.exists(f"{count}.stop-{block.index}"):
+        os.remove(f"{count}.stop-{block.index}")
+        os.kill(os.getpid(), signal.SIGSTOP)
     if os.path.exists(f"{count}.fail-{block.index}") or os.path.exists(f"{count}.fail"):
         raise ZeroDivisionError(f"block {block.index} was told to fail")
     time.sleep(seconds)
