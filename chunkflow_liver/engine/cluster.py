@@ -33,6 +33,10 @@ WORKER_ENVIRONMENT = {
 MINUTE = 60.0
 """Between two lines that tell what is waited for."""
 
+PATIENCE = {"distributed.deploy.lost-worker-timeout": 10**7}
+"""dask gives up a worker that does not come back within 15 s, also one that is only slow to start again.
+Who is lost the run decides itself: `watch.workforce` on this machine, SLURM for its jobs."""
+
 
 @contextlib.contextmanager
 def cluster(
@@ -95,19 +99,19 @@ def cluster(
         return
     if kind not in ("local", "cuda", "slurm"):
         raise ClusterError(f"no cluster of kind {kind!r}; there are 'local', 'cuda' and 'slurm'")
+    import dask
+
     options = check_options(kind, options)
     jobs = None
     if kind == "slurm":
         place = Path(folder).absolute()
         made, jobs = start_slurm(workers or 1, memory_gib or 16, gpus_per_job, place, options)
     else:
-        import dask
-
         with dask.config.set(WORKER_ENVIRONMENT):
             made = _start(kind, workers, memory_gib, options)
     try:
         # Not the default of this process: a client that fails would leave dask without a scheduler.
-        with Client(made, set_as_default=False) as client:
+        with dask.config.set(PATIENCE), Client(made, set_as_default=False) as client:
             if find_spec("bokeh") is not None:
                 log.info("dashboard at %s", client.dashboard_link if jobs is None else jobs.dashboard_link)
             if jobs is None:
@@ -173,19 +177,15 @@ def _start(kind: str, workers: int | None, memory_gib: float | None, options: di
 @contextlib.contextmanager
 def _looked_after(jobs: Jobs, client: Client) -> Iterator[None]:
     """Have jobs that end replaced; when none is left, what fails for it says why."""
-    import dask
-
-    # dask would cancel the job of a worker that it misses for 15 s; whether a job ended SLURM knows better.
-    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1 day"}):
-        jobs.watch(client)
-        try:
-            yield
-        except (RuntimeError, OSError) as err:
-            if jobs.ended and not (isinstance(err, ClusterError) and str(err) == jobs.ended):
-                raise ClusterError(jobs.ended) from err
-            raise
-        finally:
-            jobs.stop()
+    jobs.watch(client)
+    try:
+        yield
+    except (RuntimeError, OSError) as err:
+        if jobs.ended and not (isinstance(err, ClusterError) and str(err) == jobs.ended):
+            raise ClusterError(jobs.ended) from err
+        raise
+    finally:
+        jobs.stop()
 
 
 def first_worker(client: Client, wait_s: float | None = None, jobs: Jobs | None = None) -> None:

@@ -6,12 +6,14 @@ that a line torn by a crash is recognised and dropped.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,12 @@ from filelock import FileLock, Timeout
 from chunkflow_liver.engine.stage import Records, Stage, called, makes
 from chunkflow_liver.engine.watch.lease import Lease, holder_of
 from chunkflow_liver.errors import JournalError, OutputError
+from chunkflow_liver.store.table import SUMS
 
 SCHEMA = 1
 FSYNC_SECONDS = 1.0
+OUTDATED = "outdated"
+"""Folder of tables that a later run does anew, until that is done."""
 
 
 @dataclass
@@ -98,6 +103,12 @@ class Journal:
         if entry.get("reset"):
             self.done.pop(entry["stage"], None)
             return
+        if "forget" in entry:
+            known, gone = self.done.get(entry["stage"], Done()), set(entry["forget"])
+            known.records = {b: file for b, file in known.records.items() if b not in gone}
+            known.rows = [row for row in known.rows if row["block"] not in gone]
+            known.finished = False
+            return
         stage = self.done.setdefault(entry["stage"], Done())
         if "rows" in entry:
             stage.rows += entry["rows"]
@@ -125,6 +136,15 @@ class Journal:
     def stage(self, name: str) -> Done:
         return self.done.get(name, Done())
 
+    def forget_lost_records(self, name: str) -> int:
+        """Have the blocks of a stage done again whose records are gone; how many there are."""
+        folder, known = record_folder(self.work, name), self.stage(name)
+        there = {file: (folder / file).exists() for file in set(known.records.values()) if file}
+        gone = sorted(b for b, file in known.records.items() if file and not there[file])
+        if gone:
+            self.append({"stage": name, "forget": gone})
+        return len(gone)
+
     def records(self, name: str) -> Records:
         """(block index, record) of a finished map, in the order of blocks."""
         folder = record_folder(self.work, name)
@@ -139,8 +159,8 @@ class Journal:
                         loaded = (file, _by_block(dict(archive)))
                 except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as err:
                     raise JournalError(
-                        f"the records of stage {name!r} in {folder / file} cannot be read: {err}; run in a "
-                        "new work folder, or delete this one to redo"
+                        f"the records of stage {name!r} in {folder / file} cannot be read: {err}; remove "
+                        "this file and run again: the blocks that left it are done anew"
                     ) from err
             yield block, loaded[1].get(block, {})
 
@@ -216,6 +236,21 @@ class Journal:
             found.append(name)
         return found
 
+    def _follow(
+        self, changed: Sequence[str], before: Mapping[str, Any], stages: Mapping[str, object]
+    ) -> list[str]:
+        """Stages of other plans in this folder that were made from what is to be done again."""
+        stale = {before[name]["fingerprint"] for name in changed if name in before}
+        found: list[str] = []
+        for name, entry in before.items():
+            # Made from it or from what was made from it: its description names what it read.
+            if name in stages or name in found or name not in self.done:
+                continue
+            if any(mark and mark in json.dumps(entry["description"]) for mark in stale):
+                found.append(name)
+                stale.add(entry["fingerprint"])
+        return found
+
     def adopt(
         self,
         stages: Mapping[str, tuple[str, dict[str, Any]]],
@@ -230,7 +265,10 @@ class Journal:
         JournalError
             If a stage with finished work was planned differently and `redo` is not set.
         """
-        for name in self.changed(stages, redo=redo):
+        before = self._planned()
+        changed = self.changed(stages, redo=redo)
+        for name in [*changed, *self._follow(changed, before, stages)]:
+            set_aside(self.work, map(self._expanded, before.get(name, {}).get("makes", ())))
             self.append({"stage": name, "reset": True})
         by_name = {stage.name: stage for stage in planned}
         entries = self._planned() | {
@@ -246,6 +284,21 @@ class Journal:
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps({"schema": SCHEMA, "stages": entries}, indent=1, sort_keys=True))
         os.replace(partial, path)
+
+
+def set_aside(work: Path, keys: Iterable[str]) -> None:
+    """Move the tables and artefacts among `keys` that lie in `work` into its folder 'outdated'.
+
+    What they say is no longer so from the moment on at which their stage is to be done again.
+    """
+    for path in (Path(key) for key in keys if key.startswith(f"{work}/")):
+        if path.suffix == ".parquet" or (path / SUMS).exists():
+            place = work / OUTDATED / path.name
+            place.parent.mkdir(exist_ok=True)
+            if place.is_dir():
+                shutil.rmtree(place)
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(path, place)
 
 
 def record_folder(work: Path, stage: str) -> Path:

@@ -14,7 +14,7 @@ import psutil
 
 from chunkflow_liver.engine.cluster import first_worker
 from chunkflow_liver.engine.devices import check_devices
-from chunkflow_liver.engine.journal import Journal, read_journal, read_made
+from chunkflow_liver.engine.journal import OUTDATED, Journal, read_journal, read_made
 from chunkflow_liver.engine.passes import passes
 from chunkflow_liver.engine.plan import Plan
 from chunkflow_liver.engine.progress import Progress, tell
@@ -22,8 +22,9 @@ from chunkflow_liver.engine.stage import Fold, Map, Stage, handle_key, makes, ne
 from chunkflow_liver.engine.tasks import Tasks, hand_out
 from chunkflow_liver.engine.watch.marks import clear_marks
 from chunkflow_liver.engine.written import write_failed, write_plan, write_products
-from chunkflow_liver.errors import OutputError, RunIncompleteError
+from chunkflow_liver.errors import ChunkError, OutputError, RunIncompleteError
 from chunkflow_liver.store.create import create, finish
+from chunkflow_liver.store.table import Arrays
 from chunkflow_liver.store.volume import forget_handles
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def run(
         _refuse_foreign(plan, journal)
         journal.adopt(described, plan.stages, redo=redo)
         _forget_lost(plan, journal)
+        _forget_damaged(plan, journal)
         write_products(plan)
         write_plan(plan, client)
         clear_marks(work)
@@ -93,6 +95,7 @@ def run(
                 lacking.add(ready, _run_pass(ready, journal, client, retries, progress))
         clear_marks(work)
         lacking.tell()
+        shutil.rmtree(work / OUTDATED, ignore_errors=True)
         for output in {o for s in plan.maps for o in s.outputs if o.level == 0}:
             finish(output)
         (work / "failed.json").unlink(missing_ok=True)
@@ -148,6 +151,19 @@ def _forget_lost(plan: Plan, journal: Journal) -> None:
     for stage in again:
         log.warning("%s: its outputs are gone, doing it again", stage.name)
         journal.append({"stage": stage.name, "reset": True})
+
+
+def _forget_damaged(plan: Plan, journal: Journal) -> None:
+    """Make artefacts anew that are not as they were written, and blocks whose records a fold lacks."""
+    for fold in [stage for stage in plan.stages if isinstance(stage, Fold)]:
+        if isinstance(fold.output, Arrays) and _is_done(fold, journal):
+            try:
+                fold.output.check()
+            except ChunkError as err:
+                log.warning("%s: doing it again: %s", fold.name, err)
+                journal.append({"stage": fold.name, "reset": True})
+        if not _is_done(fold, journal) and (gone := journal.forget_lost_records(fold.over)):
+            log.warning("%s: the records of %d blocks are gone, doing them again", fold.over, gone)
 
 
 def worker_memory(client: Client | None) -> float:
@@ -264,6 +280,9 @@ def _run_pass(
         for output in stage.outputs:
             if output.level == 0 and not (begun and output.exists()):
                 create(output)
+        for artefact in stage.artefacts.values():
+            # Said once, and not by every block that reads it.
+            artefact.check()
     forget_handles()
     workers = 1 if client is None else max(1, sum(client.nthreads().values()))
     failed: list[dict[str, Any]] = []

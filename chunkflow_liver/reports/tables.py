@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from chunkflow_liver.engine.plan import Product
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.reports.words import cell, heading, number
+from chunkflow_liver.reports.work import is_pending
 from chunkflow_liver.store.table import Table
 
 MOST_ROWS = 200
@@ -116,7 +117,7 @@ def stored(product: Product) -> Stored:
     if not isinstance(product.handle, Table):
         raise InputError(f"{product.kind} {product.name!r} is no table")
     path = product.handle.path
-    if not Path(path).exists():
+    if is_pending(product) or not Path(path).exists():
         raise InputError(f"table {product.name!r} is not written yet")
     try:
         pq.read_schema(path)

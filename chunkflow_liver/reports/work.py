@@ -6,11 +6,11 @@ import heapq
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from chunkflow_liver.engine.journal import read_entries
+from chunkflow_liver.engine.journal import read_entries, read_journal
 from chunkflow_liver.engine.plan import Product
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import BlockGrid, Box, zyx
@@ -19,6 +19,8 @@ from chunkflow_liver.store.table import Table
 from chunkflow_liver.store.volume import Volume
 
 SLOWEST = 5
+PENDING = ("pending", True)
+"""Said of a product that the run has not finished."""
 
 
 @dataclass
@@ -113,17 +115,43 @@ def read_work(path: Path) -> Work:
             "that a plan was run in"
         )
     plan = _json(path / "plan.json", {})
+    products = (_product(path, entry) for entry in _json(path / "products.json", []))
+    pending = _pending(path)
     return Work(
         path,
-        tuple(_product(path, entry) for entry in _json(path / "products.json", [])),
+        tuple(replace(p, about=(*p.about, PENDING)) if _place(p) in pending else p for p in products),
         tuple(_stages(path, plan)),
         _json(path / "failed.json", {}),
         plan,
     )
 
 
+def _pending(path: Path) -> set[str]:
+    """Images and tables that a stage of the run makes which is not done, or is to be done again."""
+    journal = read_journal(path)
+    return {
+        # A key of an array is its image and the path of its level.
+        place
+        for name, keys in journal.planned_handles().items()
+        if not journal.stage(name).finished
+        for key in keys
+        for place in (key, key.rpartition("/")[0])
+    }
+
+
+def _place(product: Product) -> str:
+    return product.handle.path if isinstance(product.handle, Table) else product.handle.url
+
+
+def is_pending(product: Product) -> bool:
+    """Whether a product is not finished, so that nothing of it is to be shown."""
+    return PENDING in product.about
+
+
 def exists(product: Product) -> bool:
-    """Whether the product is stored; a place that cannot be reached counts as no."""
+    """Whether the product is stored, and finished; a place that cannot be reached counts as no."""
+    if is_pending(product):
+        return False
     try:
         return product.handle.exists()
     except (InputError, OSError):
@@ -195,6 +223,8 @@ def _stages(path: Path, plan: Mapping[str, Any]) -> list[Stage]:
                 stage(entry["stage"])
             continue
         this = stage(entry["stage"])
+        if "forget" in entry:
+            this.done, this.finished = this.done - len(entry["forget"]), False
         for row in entry.get("rows", ()):
             this.add(row)
         if entry.get("finished"):

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
+import xxhash
 
-from chunkflow_liver.errors import InputError, OutputError
+from chunkflow_liver.errors import ChunkError, InputError, OutputError
 
 Columns = Mapping[str, np.ndarray[Any, Any]]
 UNITS = {
@@ -30,6 +31,11 @@ UNITS = {
 PLACES = tuple(f"{of}{axis}_nm" for of in ("", "centroid_") for axis in "zyx")
 FRAME = "the volume's first corner; the origin of its image is not added"
 """Where places are measured from, the same in all tables; a voxel's is (index + 0.5) times its size."""
+SUMS = "checksums.json"
+"""Beside arrays: the XXH3-128 of every file, by its name."""
+HASHED_AT_ONCE = 1 << 24
+_checked: dict[str, tuple[int, ...]] = {}
+"""Files whose checksum was right, as they were then: a process reads each whole once."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,8 @@ class Table:
         first = _rows(next(parts), provenance)
         Path(self.path).parent.mkdir(parents=True, exist_ok=True)
         partial = f"{self.path}.partial"
-        with pq.ParquetWriter(partial, first.schema, compression="zstd") as writer:
+        checked = {"compression": "zstd", "write_page_checksum": True}
+        with pq.ParquetWriter(partial, first.schema, **checked) as writer:
             writer.write_table(first)
             for part in parts:
                 writer.write_table(_rows(part, provenance))
@@ -76,7 +83,10 @@ def _rows(columns: Columns, provenance: Mapping[str, Any] | None) -> pa.Table:
 
 @dataclass(frozen=True)
 class Arrays:
-    """A handle to a folder of named .npy arrays, which may not exist yet; reads are memory-mapped."""
+    """A handle to a folder of named .npy arrays, which may not exist yet; reads are memory-mapped.
+
+    Every file has a checksum, and what was written otherwise, damaged or lost is refused where it is read.
+    """
 
     path: str
 
@@ -92,6 +102,8 @@ class Arrays:
             old.unlink()
         for name, values in columns.items():
             np.save(partial / f"{name}.npy", np.asarray(values), allow_pickle=False)
+        sums = {name: _checksum(partial / f"{name}.npy") for name in columns}
+        (partial / SUMS).write_text(json.dumps(sums, sort_keys=True))
         if os.path.isdir(self.path):
             for old in Path(self.path).iterdir():
                 old.unlink()
@@ -99,13 +111,65 @@ class Arrays:
         os.replace(partial, self.path)
 
     def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
-        found: np.ndarray[Any, Any] = np.load(
-            os.path.join(self.path, f"{name}.npy"), mmap_mode="r", allow_pickle=False
-        )
+        self._check(name, self._sums())
+        found: np.ndarray[Any, Any] = np.load(self._file(name), mmap_mode="r", allow_pickle=False)
         return found
 
     def names(self) -> list[str]:
-        return sorted(p.stem for p in Path(self.path).glob("*.npy"))
+        return sorted(self._sums())
+
+    def check(self) -> None:
+        """Read everything.
+
+        Raises
+        ------
+        ChunkError
+            If something is not as it was written.
+        """
+        sums = self._sums()
+        for name in sums:
+            self._check(name, sums)
+
+    def _sums(self) -> dict[str, str]:
+        path = os.path.join(self.path, SUMS)
+        try:
+            with open(path, encoding="utf-8") as file:
+                found = json.load(file)
+        except (OSError, ValueError) as err:
+            raise self._damaged(f"{path} cannot be read: {err}") from err
+        if not isinstance(found, dict):
+            raise self._damaged(f"{path} holds a {type(found).__name__}")
+        return found
+
+    def _check(self, name: str, sums: Mapping[str, str]) -> None:
+        path = self._file(name)
+        try:
+            seen = os.stat(path)
+            state = (seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
+            if _checked.get(path) == state:
+                return
+            found = _checksum(path)
+        except OSError as err:
+            raise self._damaged(f"{path} cannot be read: {err}") from err
+        if name not in sums or found != sums[name]:
+            wanted = sums.get(name, "none")
+            raise self._damaged(f"{path} has the checksum {found}, and {wanted} was written")
+        _checked[path] = state
+
+    def _file(self, name: str) -> str:
+        return os.path.join(self.path, f"{name}.npy")
+
+    def _damaged(self, what: str) -> ChunkError:
+        return ChunkError(f"{what}; run again, and {self.path} is made anew from the records of its blocks")
+
+
+def _checksum(path: str | os.PathLike[str]) -> str:
+    """XXH3-128 of a file."""
+    digest = xxhash.xxh3_128()
+    with open(path, "rb") as file:
+        while part := file.read(HASHED_AT_ONCE):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def write_csv(table: Table | str | os.PathLike[str], to: str | os.PathLike[str]) -> Path:
@@ -147,9 +211,14 @@ def read_table(table: Table | str | os.PathLike[str]) -> pa.Table:
     Raises
     ------
     InputError
-        If the file does not exist.
+        If the file does not exist, or is damaged.
     """
     path = table.path if isinstance(table, Table) else os.fspath(table)
     if not os.path.exists(path):
         raise InputError(f"no table at {path}: run its plan first")
-    return pq.read_table(path)
+    try:
+        return pq.read_table(path, page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as err:
+        raise InputError(
+            f"{path} is damaged: {err}; remove it and run again, which makes it anew from the records"
+        ) from err

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from chunkflow_liver.errors import InputError, OutputError
+from chunkflow_liver.errors import ChunkError, InputError, OutputError
 from chunkflow_liver.store.table import Arrays, Table, read_table, write_csv
 
 COLUMNS = {
@@ -109,7 +109,7 @@ def test_a_second_write_of_arrays_keeps_nothing_of_the_first(tmp_path, listing):
     (tmp_path / "a.partial/torn.npy").write_bytes(b"x")
     arrays.write({"new": np.arange(2)})
     assert arrays.names() == ["new"]
-    assert listing() == ["a", "a/new.npy"]
+    assert listing() == ["a", "a/checksums.json", "a/new.npy"]
 
 
 def test_csv_holds_the_same_numbers_and_no_formulas(tmp_path):
@@ -121,3 +121,43 @@ def test_csv_holds_the_same_numbers_and_no_formulas(tmp_path):
         write_csv(table, path)
     with pytest.raises(InputError, match="run its plan first"):
         write_csv(tmp_path / "none.parquet", tmp_path / "u.csv")
+
+
+@pytest.mark.parametrize("what", ["flip", "cut", "gone", "other", "sums cut", "sums gone"])
+def test_arrays_that_are_not_as_they_were_written_are_refused(tmp_path, what):
+    arrays = Arrays(str(tmp_path / "a"))
+    arrays.write({"final": np.arange(1000), "other": np.arange(1000) + 1})
+    assert arrays["final"][999] == 999
+    path = tmp_path / "a/final.npy"
+    whole = path.read_bytes()
+    sums = tmp_path / "a/checksums.json"
+    match what:
+        case "flip":
+            path.write_bytes(whole[:4000] + bytes([whole[4000] ^ 4]) + whole[4001:])
+        case "cut":
+            path.write_bytes(whole[:-8])
+        case "gone":
+            path.unlink()
+        case "other":
+            path.write_bytes((tmp_path / "a/other.npy").read_bytes())
+        case "sums cut":
+            sums.write_text(sums.read_text()[:-9])
+        case "sums gone":
+            sums.unlink()
+    named = "checksums.json" if "sums" in what else "final.npy"
+    with pytest.raises(ChunkError, match=rf"{named} .*; run again, and .*a is made anew from the records"):
+        arrays.check()
+    with pytest.raises(ChunkError, match=named):
+        arrays["final"]
+    arrays.write({"final": np.arange(1000)})
+    arrays.check()
+
+
+def test_a_table_that_was_damaged_is_refused(tmp_path):
+    table = Table(str(tmp_path / "t.parquet"))
+    table.write({"volume_um3": np.random.default_rng(0).random(5000)})
+    whole = Path(table.path).read_bytes()
+    for at in range(100, len(whole) - 2000, 5000):
+        Path(table.path).write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(InputError, match=r"t.parquet is damaged: .*remove it and run again"):
+            read_table(table)

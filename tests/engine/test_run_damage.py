@@ -1,0 +1,154 @@
+"""Damage between stages, and runs that redo something: no wrong number is written, none is left standing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from payload import calls, go, plan_of, sums
+from strategies import contents, semantic, write
+
+import chunkflow_liver as cf
+from chunkflow_liver.engine.plan import Plan
+from chunkflow_liver.engine.stage import Fold
+from chunkflow_liver.errors import ChunkError, JournalError, RunIncompleteError
+from chunkflow_liver.reports.work import exists, read_work
+from chunkflow_liver.store.table import Arrays, read_table
+
+MADE = ("results.ome.zarr", "tables")
+
+
+def plan_in(folder: Path, work: str) -> Plan:
+    labels = cf.open_volume(folder / "semantic.ome.zarr")
+    at = {"work": folder / work, "block": (8, 16, 16)}
+    mitos = cf.label(labels, classes=["mitochondrion"], min_volume_um3=1e-6, name="mitos", **at)
+    return mitos + cf.measure(mitos.output, name="table", **at)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    write(folder, semantic((16, 40, 40), 3))
+    go(plan_in(folder, "whole"))
+    return folder
+
+
+def stages_before(plan: Plan, artefact: int) -> tuple[Plan, Arrays]:
+    """The plan up to one of its artefacts."""
+    folds = [i for i, s in enumerate(plan.stages) if isinstance(s, Fold) and isinstance(s.output, Arrays)]
+    at = folds[artefact % len(folds)]
+    output = plan.stages[at].output
+    assert isinstance(output, Arrays)
+    return Plan(plan.stages[: at + 1], plan.work, output, plan.products), output
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_damaged_artefact_is_made_anew_and_the_bytes_are_the_same(project, seed):
+    rng = np.random.default_rng(seed)
+    work = f"damaged-{seed}"
+    plan = plan_in(project, work)
+    first, artefact = stages_before(plan, seed)
+    go(first)
+    files = sorted(Path(artefact.path).iterdir())
+    path = files[rng.integers(len(files))]
+    whole = path.read_bytes()
+    at = int(rng.integers(len(whole)))
+    match seed % 4:
+        case 0:
+            path.write_bytes(whole[:at])
+        case 1:
+            path.unlink()
+        case _:
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << rng.integers(8))]) + whole[at + 1 :])
+    go(plan)
+    for made in MADE:
+        assert contents(project / work / made) == contents(project / "whole" / made)
+
+
+def test_damage_while_a_run_goes_on_is_refused(project, monkeypatch):
+    module = sys.modules["chunkflow_liver.engine.run"]
+    plan = plan_in(project, "between")
+    _, artefact = stages_before(plan, 0)
+    fold = module._run_fold
+
+    def damaging(stage, *rest):
+        fold(stage, *rest)
+        if stage.output == artefact:
+            path = sorted(Path(artefact.path).glob("*.npy"))[0]
+            path.write_bytes(path.read_bytes()[:-1] + b"\x77")
+
+    monkeypatch.setattr(module, "_run_fold", damaging)
+    with pytest.raises(ChunkError, match=r"\.npy has the checksum .* was written; run again, and"):
+        go(plan)
+    monkeypatch.undo()
+    go(plan)
+    assert contents(project / "between/tables") == contents(project / "whole/tables")
+
+
+def test_records_that_are_damaged_cost_their_blocks_only(store, tmp_path, count):
+    plan = plan_of(store, tmp_path / "w")
+    first = Plan(plan.stages[:1], plan.work, plan.output)
+    go(first)
+    folder = tmp_path / "w/records/out.add"
+    path = sorted(folder.iterdir())[-1]
+    lost = {int(key.partition(".")[0]) for key in np.load(path).files}
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(JournalError, match=rf"{path.name} cannot be read: .*remove this file and run again"):
+        go(plan)
+    path.unlink()
+    go(plan)
+    assert read_table(tmp_path / "w/out.parquet")["sum"].to_pylist() == sums(store)
+    assert sorted(calls(count)) == sorted([*range(36), *lost])
+    assert [s.done for s in read_work(tmp_path / "w").stages] == [36, 1]
+
+
+def test_tables_of_stages_that_are_redone_are_set_aside_at_once(store, tmp_path, count):
+    go(plan_of(store, tmp_path / "w"))
+    Path(f"{count}.fail-7").touch()
+    with pytest.raises(RunIncompleteError):
+        go(plan_of(store, tmp_path / "w", by=2), redo=True)
+    assert not (tmp_path / "w/out.parquet").exists()
+    assert (tmp_path / "w/outdated/out.parquet").exists()
+    Path(f"{count}.fail-7").unlink()
+    go(plan_of(store, tmp_path / "w", by=2))
+    assert read_table(tmp_path / "w/out.parquet")["sum"].to_pylist() == sums(store)
+    assert not (tmp_path / "w/outdated").exists()
+
+
+def test_what_another_plan_made_of_redone_labels_is_set_aside_too(project):
+    shutil.copytree(project / "whole", project / "other")
+    labels = cf.open_volume(project / "semantic.ome.zarr")
+    at = {"work": project / "other", "block": (8, 16, 16)}
+    mitos = cf.label(labels, classes=["mitochondrion"], min_volume_um3=1e-6, name="mitos", **at)
+    go(mitos + cf.measure(mitos.output, name="more", **at))
+    assert {p.name for p in (project / "other/tables").iterdir()} >= {"table.parquet", "more.parquet"}
+    # Only the labels are planned, and differently: both tables are of instances that are no more.
+    go(cf.label(labels, classes=["er"], min_volume_um3=1e-6, name="mitos", **at), redo=True)
+    assert sorted(p.name for p in (project / "other/tables").iterdir()) == []
+
+
+def test_a_report_leaves_out_what_is_not_finished(project, monkeypatch):
+    shutil.copytree(project / "whole", project / "half")
+    assert all(exists(p) for p in read_work(project / "half").products)
+    labels = cf.open_volume(project / "semantic.ome.zarr")
+    at = {"work": project / "half", "block": (8, 16, 16)}
+    changed = cf.label(labels, classes=["mitochondrion"], min_volume_um3=1e-5, name="mitos", **at)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["chunkflow_liver.engine.run"], "_run_fold", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        go(changed, redo=True)
+    # The image is still that of before, and so would its table be.
+    found = {p.name: exists(p) for p in read_work(project / "half").products if p.kind != "semantic"}
+    assert found["mitos"] is False
+    assert found["table"] is False
+    assert "instances 'mitos' is not written yet" in cf.report(project / "half").read_text().lower().replace(
+        "&#39;", "'"
+    )
+    assert json.loads((project / "half/products.json").read_text())
