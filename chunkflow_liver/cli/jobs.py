@@ -282,16 +282,28 @@ def edit(
 
 @models.command("import")
 def import_(
-    folder: Annotated[Path, typer.Argument(help="Folder of a trained nnU-Net v2 model.")],
+    source: Annotated[
+        Path,
+        typer.Argument(help="Folder of an nnU-Net v2 model, or description (.yaml) of another."),
+    ],
     to: Annotated[Path, typer.Argument(help="Clean folder to make.")],
     units: Annotated[
         str, typer.Option(help="Unit of the spacing in plans.json: nm, um, mm, m, or voxel to ignore it.")
     ] = "nm",
+    architecture: Annotated[
+        Path | None,
+        typer.Option(help="For a description: file with the 'architecture' of plans.json, a known network."),
+    ] = None,
 ) -> None:
     """Copy what is needed of a model, checked: weights without pickled code, plans without foreign names."""
+    if source.suffix in (".yaml", ".yml"):
+        from chunkflow_liver.ops.segment.safe_form import import_described
+
+        typer.echo(import_described(source, to, architecture=architecture))
+        return
     from chunkflow_liver.segmenters.nnunet.folder import import_model
 
-    model = import_model(folder, to, units=units)
+    model = import_model(source, to, units=units)
     typer.echo(
         f"{to}: {model.configuration}, classes {model.classes}, window {model.window}, folds {model.folds}"
     )

@@ -36,6 +36,7 @@ MINUTE = 60.0
 PATIENCE = {"distributed.deploy.lost-worker-timeout": 10**7}
 """dask gives up a worker that does not come back within 15 s, also one that is only slow to start again.
 Who is lost the run decides itself: `watch.workforce` on this machine, SLURM for its jobs."""
+CLOSE_SECONDS = 30
 
 
 @contextlib.contextmanager
@@ -126,7 +127,8 @@ def cluster(
         level = nannies.level
         nannies.setLevel(logging.ERROR)
         try:
-            made.close()
+            # A nanny whose worker died while it started may never finish closing.
+            made.close(timeout=CLOSE_SECONDS)
         except TimeoutError:
             log.warning("workers did not end in time; they end with this process")
         finally:

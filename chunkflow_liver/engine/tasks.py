@@ -181,6 +181,7 @@ def _there(stages: Sequence[Map], tasks: Tasks, work: Path, client: Client) -> I
                 yield {"done": [], "entries": [], "failed": [{"block": b} | lost for b in batch]}
             submit()
     finally:
+        force.close()
         if running and client.status == "running":
             client.cancel(list(running))
 

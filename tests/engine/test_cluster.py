@@ -189,7 +189,7 @@ def test_a_worker_whose_device_is_lost_is_replaced(client, store, tmp_path):
 
 def test_workers_that_are_slow_to_end_do_not_fail_a_run(monkeypatch, caplog):
     class Slow:
-        def close(self) -> None:
+        def close(self, timeout: float) -> None:
             raise TimeoutError
 
     monkeypatch.setattr(sys.modules["chunkflow_liver.engine.cluster"], "_start", lambda *_: Slow())
@@ -205,7 +205,7 @@ def test_processes_that_are_ended_are_nothing_to_warn_of(monkeypatch, caplog):
     nannies = logging.getLogger("distributed.nanny")
 
     class Slow:
-        def close(self) -> None:
+        def close(self, timeout: float) -> None:
             nannies.warning("Worker process still alive after 4.0 seconds, killing")
 
     monkeypatch.setattr(sys.modules["chunkflow_liver.engine.cluster"], "_start", lambda *_: Slow())

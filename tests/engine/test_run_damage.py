@@ -132,7 +132,7 @@ def test_what_another_plan_made_of_redone_labels_is_set_aside_too(project):
 
 
 def test_a_report_leaves_out_what_is_not_finished(project, monkeypatch):
-    shutil.copytree(project / "whole", project / "half")
+    go(plan_in(project, "half"))
     assert all(exists(p) for p in read_work(project / "half").products)
     labels = cf.open_volume(project / "semantic.ome.zarr")
     at = {"work": project / "half", "block": (8, 16, 16)}

@@ -40,6 +40,8 @@ STOPPED_SECONDS, SILENT_SECONDS = 30.0, 300.0
 where that cannot be seen."""
 STARTING_SECONDS = 30.0
 """A nanny without a process for so long is given up."""
+REFILL_SECONDS = 180.0
+"""How long workers that are opened in place of others may take."""
 LINE_SECONDS = 30.0
 MOST_UNEXPLAINED = 20
 """Workers that die one after the other before they begin a block end the run."""
@@ -126,6 +128,11 @@ class Workforce:
         """A block is done: whatever happened before, workers can work."""
         self._unexplained = 0
 
+    def close(self) -> None:
+        """Stop what is under way."""
+        if self._refill is not None:
+            self._refill.cancel()
+
     @property
     def _queued(self) -> bool:
         """Whether workers are jobs of a queue, which may be long."""
@@ -139,7 +146,7 @@ class Workforce:
         if self._refill is not None:
             if not self._refill.done():
                 return
-            if err := self._refill.exception():
+            if not self._refill.cancelled() and (err := self._refill.exception()):
                 self._why = f"{type(err).__name__}: {err}"
         gone = []
         for name, worker in list(cluster.workers.items()):
@@ -226,7 +233,14 @@ async def _refilled(cluster: Any, gone: list[Any]) -> None:
             # One that died while it started may never finish closing.
             await asyncio.wait([asyncio.ensure_future(worker.close())], timeout=5)
     with dask.config.set(WORKER_ENVIRONMENT):
-        await cluster._correct_state()
+        task = cluster._correct_state()
+        try:
+            # It holds the cluster's lock: one that never starts would keep the cluster from being closed.
+            if not (await asyncio.wait([task], timeout=REFILL_SECONDS))[0]:
+                raise TimeoutError(f"no worker within {REFILL_SECONDS:.0f} s")
+            task.result()
+        finally:
+            task.cancel()
 
 
 def _ended_by_kernel() -> int:

@@ -72,7 +72,7 @@ def read_sources(
         choice = {k: v for k in CHOICES if (v := own.get(k, options.get(k))) is not None}
         of = "torch" if path.suffix in (".yaml", ".yml") else kind
         known = kind_of(of)
-        model = known.read(_described(path), path, **choice) if of == "torch" else known.read(path, **choice)
+        model = known.read(described(path), path, **choice) if of == "torch" else known.read(path, **choice)
         _check_channels(raw, model)
         fit, seen = _fit(raw, model, options.get("spacing_units"), accept)
         factor = factor_between(seen[0].volume if isinstance(seen[0], Repeated) else seen[0], raw[0]) or (
@@ -93,7 +93,7 @@ def called(sources: Sequence[Source]) -> list[str]:
     return [f"model {i} of {len(names)}, {name}" for i, name in enumerate(names, 1)]
 
 
-def _described(path: Path) -> Mapping[str, Any]:
+def described(path: Path) -> Mapping[str, Any]:
     """The mapping in a model's YAML file."""
     if not path.is_file():
         raise SegmenterError(f"there is no model description {path}")

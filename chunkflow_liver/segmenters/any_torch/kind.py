@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import json
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,10 +19,13 @@ from chunkflow_liver.segmenters.any_torch.entry_point import EntryPoint, find, i
 from chunkflow_liver.segmenters.any_torch.files import load_torch
 from chunkflow_liver.segmenters.any_torch.model import TorchModel
 from chunkflow_liver.segmenters.limits import MOST_WINDOW, finite, whole
+from chunkflow_liver.segmenters.any_torch.script import check_script
+from chunkflow_liver.segmenters.nnunet.architecture import check_architecture
 from chunkflow_liver.segmenters.registry import Kind
 
 KEYS = (
-    *("name", "weights", "network", "arguments", "allow_code", "window", "voxel_nm", "channels"),
+    *("name", "weights", "architecture", "network", "arguments", "allow_code", "window", "voxel_nm"),
+    "channels",
     *("classes", "activation", "normalisation", "mirror_axes", "width"),
 )
 SCHEMES = {
@@ -84,7 +88,7 @@ def read_torch(content: Mapping[str, Any], where: Path, **choice: Any) -> TorchM
     name = content.get("name", where.stem)
     if not isinstance(name, str) or not name.strip():
         raise _wrong(where, "name", name, "a text")
-    entry, weights = _network(content, where)
+    entry, architecture, weights = _network(content, where)
     return TorchModel(
         folder=where,
         name=name,
@@ -100,14 +104,19 @@ def read_torch(content: Mapping[str, Any], where: Path, **choice: Any) -> TorchM
         weights=weights,
         entry=entry,
         width=width,
+        architecture=architecture,
+        allow_code=bool(content.get("allow_code", False)),
     )
 
 
 def torch_fingerprint(model: TorchModel) -> str:
     """SHA-256 over the description, the files of weights, and the source file of an entry point."""
     said = asdict(model)
-    for place in ("folder", "weights", "entry"):
+    for place in ("folder", "weights", "entry", "allow_code"):
         del said[place]
+    if model.architecture is None:
+        # As it was before there were any.
+        del said["architecture"]
     files = list(model.weights)
     if model.entry is not None:
         said["entry"] = [model.entry.name, dict(model.entry.arguments)]
@@ -119,8 +128,10 @@ def torch_fingerprint(model: TorchModel) -> str:
     return digest.hexdigest()
 
 
-def _network(content: Mapping[str, Any], where: Path) -> tuple[EntryPoint | None, tuple[Path, ...]]:
-    """Python code if it is named and allowed, and the files of weights."""
+def _network(
+    content: Mapping[str, Any], where: Path
+) -> tuple[EntryPoint | None, tuple[str, dict[str, Any]] | None, tuple[Path, ...]]:
+    """Python code if it is named and allowed, or an architecture that is known; and the files of weights."""
     given = content.get("weights", [])
     listed = [given] if isinstance(given, str) else given
     if not isinstance(listed, list) or not all(isinstance(name, str) and name for name in listed):
@@ -129,25 +140,23 @@ def _network(content: Mapping[str, Any], where: Path) -> tuple[EntryPoint | None
     for path in weights:
         if not path.is_file():
             raise SegmenterError(f"{where}: there is no file of weights {path}")
-    code = content.get("network")
-    if code is None:
-        for key in ("arguments", "allow_code"):
-            if key in content:
-                raise SegmenterError(
-                    f"{where}: {key!r} goes with 'network: module:function', which is missing"
-                )
-        if not weights:
+    allowed = content.get("allow_code", False)
+    if not isinstance(allowed, bool):
+        raise _wrong(where, "allow_code", allowed, "true or false")
+    code, known = content.get("network"), content.get("architecture")
+    if code is None and "arguments" in content:
+        raise SegmenterError(f"{where}: 'arguments' goes with 'network: module:function', which is missing")
+    if known is not None:
+        if code is not None or not weights:
             raise SegmenterError(
-                f"{where}: no network; wanted 'weights' (a TorchScript .pt or torch.export .pt2 file), or "
-                "'network' (Python code, as module:function)"
+                f"{where}: 'architecture' goes with 'weights' (its state dicts), and not with 'network'"
             )
-        for path in weights:
-            if path.suffix not in SUFFIXES:
-                raise _wrong(
-                    where, "weights", path.name, "a .pt (TorchScript) or .pt2 (torch.export) file; a state "
-                    "dict needs 'network: module:function' beside it"
-                )  # fmt: skip
-        return None, weights
+        if not isinstance(known, dict):
+            raise _wrong(where, "architecture", known, "what plans.json calls 'architecture'")
+        return None, check_architecture(known, where), weights
+    if code is None:
+        _check_files(weights, where, allowed=allowed)
+        return None, None, weights
     if not isinstance(code, str) or not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", code):
         raise _wrong(where, "network", code, "module:function, such as nets.unet:build")
     arguments = content.get("arguments", {})
@@ -157,9 +166,6 @@ def _network(content: Mapping[str, Any], where: Path) -> tuple[EntryPoint | None
         json.dumps(arguments)
     except (TypeError, ValueError) as err:
         raise _wrong(where, "arguments", arguments, "numbers, texts, lists and mappings only") from err
-    allowed = content.get("allow_code", False)
-    if not isinstance(allowed, bool):
-        raise _wrong(where, "allow_code", allowed, "true or false")
     module, _, function = code.partition(":")
     source = find(module, where.parent)
     if not allowed:
@@ -172,7 +178,31 @@ def _network(content: Mapping[str, Any], where: Path) -> tuple[EntryPoint | None
         raise SegmenterError(
             f"{where}: no Python module {module!r}, neither installed nor as a file in {where.parent}"
         )
-    return EntryPoint(module, function, source, is_installed(module, where.parent), arguments), weights
+    entry = EntryPoint(module, function, source, is_installed(module, where.parent), arguments)
+    return entry, None, weights
+
+
+def _check_files(weights: tuple[Path, ...], where: Path, *, allowed: bool) -> None:
+    """Refuse files that are no networks of their own, or that may run what nobody allowed."""
+    if not weights:
+        raise SegmenterError(
+            f"{where}: no network; wanted 'weights' (a TorchScript .pt or torch.export .pt2 file), or "
+            "'network' (Python code, as module:function), or 'architecture' beside its state dict"
+        )
+    for path in weights:
+        if path.suffix not in SUFFIXES:
+            raise _wrong(
+                where, "weights", path.name, "a .pt (TorchScript) or .pt2 (torch.export) file; a state "
+                "dict needs 'network: module:function' or 'architecture' beside it"
+            )  # fmt: skip
+        if path.suffix == ".pt2" and not allowed:
+            raise ModelSecurityError(
+                f"{where}: {path} is a torch.export file, and loading one can run any code. It was not "
+                "loaded; if you know who made it and trust it, say 'allow_code: true' in the description, or "
+                "make a safe form of it: 'chunkflow-liver model import'"
+            )
+        if path.suffix == ".pt" and zipfile.is_zipfile(path) and not allowed:
+            check_script(path)
 
 
 def _window(content: Mapping[str, Any], where: Path) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from chunkflow_liver.segmenters.any_torch.entry_point import EntryPoint
 from chunkflow_liver.segmenters.resampling import Spline
@@ -36,6 +37,10 @@ class TorchModel:
     weights : tuple of Path
     entry : EntryPoint, optional
         Python code that makes the network; `weights` are then its state dicts.
+    architecture : tuple of str and dict, optional
+        A network of `architecture`'s list and its options, whose state dicts `weights` are.
+    allow_code : bool
+        Whether files of weights may be programs.
     width : int
         Channels of the widest layer at full resolution, for the memory estimate.
     """
@@ -54,6 +59,8 @@ class TorchModel:
     weights: tuple[Path, ...]
     entry: EntryPoint | None
     width: int
+    architecture: tuple[str, dict[str, Any]] | None = None
+    allow_code: bool = False
     transpose_forward: tuple[int, ...] = (0, 1, 2)
     raw_spline: Spline = field(default=Spline(3))
     score_spline: Spline = field(default=Spline(1))

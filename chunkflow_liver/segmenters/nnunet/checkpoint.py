@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.errors import ModelSecurityError, SegmenterError
+from chunkflow_liver.segmenters.archives import check_archive
 from chunkflow_liver.segmenters.nnunet.architecture import build_network, require_packages
 from chunkflow_liver.segmenters.nnunet.model import NnunetModel
 
@@ -44,6 +45,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
                     f"{path} is a bare pickle, which is a program and not weights. It was not run; {AGAIN}"
                 )
         raise SegmenterError(f"{path} ({size} bytes) is not a checkpoint that torch.save wrote; {AGAIN}")
+    check_archive(path)
     try:
         with torch.serialization.safe_globals(_harmless()):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)

@@ -174,6 +174,11 @@ def import_model(
     target = Path(to)
     if target.exists():
         raise OutputError(f"{target} exists already; import the model to a new folder, or delete it first")
+    if not Path(folder).is_dir():
+        raise SegmenterError(
+            f"{folder} is no folder; give that of a trained nnU-Net model (unpack an archive first), or "
+            "the description (.yaml) of another network"
+        )
     model = read_model(folder, configuration=configuration, folds=folds, checkpoint=checkpoint)
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))

@@ -57,6 +57,7 @@ def clean(client, dying):
     while len(client.scheduler_info(n_workers=-1)["workers"]) < 2 and time.monotonic() < until:
         force.look()
         time.sleep(0.2)
+    force.close()
 
 
 def flag(folder: Path, work: str, what: str) -> Path:
