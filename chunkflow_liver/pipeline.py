@@ -42,6 +42,7 @@ from chunkflow_liver.ops.profiles import profiles
 from chunkflow_liver.ops.refine import refine
 from chunkflow_liver.ops.refine.choosing import Keep
 from chunkflow_liver.ops.segment import segment
+from chunkflow_liver.ops.segment.models import check_models
 from chunkflow_liver.ops.split import split
 from chunkflow_liver.ops.steps.place import work_folder
 from chunkflow_liver.ops.stitch import stitch
@@ -133,12 +134,15 @@ class _Made:
         """The image, unless there is none or it holds labels: their numbers are no grey values."""
         if self.run_file.input is None:
             return None
+        if "raw" not in self.images:
+            # It was refused, and so is the run; what else is wrong with it is still to be found.
+            return None
         return self.raw if self.raw.kind == "image" else None
 
     @property
     def frame(self) -> Volume | None:
         """The volume on whose voxels all lie: the image, or without one what is opened first."""
-        return self.raw if self.run_file.input is not None else next(iter(self.opened), None)
+        return self.images.get("raw") if self.run_file.input is not None else next(iter(self.opened), None)
 
     @property
     def semantic(self) -> Volume:
@@ -283,7 +287,8 @@ def _narrowing(entry: Narrowing, made: _Made) -> Plan:
 def _evaluate(entry: Evaluate, made: _Made) -> Plan:
     planned = {e.name for key in INSTANCES for e in getattr(made.run_file, key)}
     classless = made.run_file.segment is None and made.run_file.semantic is None
-    if entry.found not in planned | made.volumes.keys() and (classless or "semantic" in made.images):
+    known = made.run_file.is_complete and (classless or "semantic" in made.images)
+    if known and entry.found not in planned | made.volumes.keys():
         there = sorted(planned | made.volumes.keys())
         raise ConfigError(f"{entry.name!r} compares {entry.found!r}; this run makes {there}")
     truth = open_volume(entry.truth, level=made.frame.level if made.frame else None)
@@ -321,6 +326,10 @@ def _semantic(run_file: RunFile, made: _Made) -> Plan:
     if given is not None:
         options = given.model_dump(exclude={"segmenter", "block", "roi_nm", "mask"})
         within = given.roi_nm if given.mask is None else open_volume(given.mask)
+        if "raw" not in made.images:
+            check_models(
+                given.model if isinstance(given.model, str) else options["model"], given.segmenter, options
+            )
         at: dict[str, Any] = {**made.at, "block": given.block or run_file.block, "into": made.into}
         return segment(made.raw, given.segmenter, within=within, **at, **options)
     assert there is not None

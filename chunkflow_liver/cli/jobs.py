@@ -28,6 +28,8 @@ from chunkflow_liver.cli.app import (
 )
 from chunkflow_liver.errors import ConfigError
 
+log = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     from chunkflow_liver.engine.plan import Plan
     from chunkflow_liver.store.volume import Volume
@@ -116,10 +118,13 @@ def validate(
     ] = False,
 ) -> None:
     """List every problem of an image or a run file; writes nothing."""
+    from chunkflow_liver.engine.progress import working
+
     if path.endswith((".yaml", ".yml")):
         from chunkflow_liver.validation import validate_run
 
-        found = validate_run(path, deep=deep)
+        with working(path):
+            found = validate_run(path, deep=deep)
         _tell(found.problems)
         sizes = dict.fromkeys(f"{v.shape} voxels of {v.voxel_nm} nm" for v in found.sources)
         typer.echo(f"{path}: {found.stages} stages on {' and '.join(sizes)}, no problem found")
@@ -127,7 +132,9 @@ def validate(
     from chunkflow_liver.store.images import numbers_absent, open_volume
     from chunkflow_liver.store.images import validate as problems_of
 
-    _tell(problems_of(path, deep=deep))
+    with working(path):
+        problems = problems_of(path, deep=deep)
+    _tell(problems)
     volume = open_volume(path)
     what = volume.kind if volume.kind == "image" else f"label image, {_numbers(volume, deep)}"
     absent = numbers_absent(volume, dict(volume.classes).values())[0] if deep else set()
@@ -212,13 +219,16 @@ def run(
         options=options | {"wait_s": wait},
     )
     if read_run_file(run_file).report:
+        from chunkflow_liver.engine.progress import working
         from chunkflow_liver.reports import is_current
         from chunkflow_liver.reports import report as write
 
         if is_current(made.work):
             typer.echo(f"{made.work / 'report.html'} (nothing is new since; 'report' would draw it again)")
         else:
-            typer.echo(write(made))
+            with working("the report"):
+                written = write(made)
+            typer.echo(written)
 
 
 @app.command()
@@ -255,9 +265,12 @@ def report(
     ] = None,
 ) -> None:
     """Write the report of a run, finished or not, as one HTML file."""
+    from chunkflow_liver.engine.progress import working
     from chunkflow_liver.reports import report as write
 
-    typer.echo(write(work, to=to))
+    with working("the report"):
+        written = write(work, to=to)
+    typer.echo(written)
 
 
 @app.command()
@@ -327,7 +340,7 @@ def _run(
     **settings: Any,
 ) -> None:
     from chunkflow_liver.engine.cluster import cluster
-    from chunkflow_liver.engine.run import check_folder
+    from chunkflow_liver.engine.run import is_finished
     from chunkflow_liver.engine.run import run as run_plan
     from chunkflow_liver.engine.status import saved_text
 
@@ -335,7 +348,9 @@ def _run(
     if not here:
         # A cluster takes seconds to start, and hours where jobs queue.
         plan.check(memory_gib * 2**30 if memory_gib else None)
-        check_folder(plan, redo=bool(settings.get("redo")))
+        if is_finished(plan, redo=bool(settings.get("redo"))):
+            log.info("nothing to do: all %d stages are done in %s", len(plan.stages), plan.work)
+            return
     chosen = {"workers": workers, "scheduler": scheduler, **(options or {})}
     started = (
         contextlib.nullcontext() if here else cluster(str(kind or "local"), memory_gib=memory_gib, **chosen)

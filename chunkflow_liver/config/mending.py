@@ -26,25 +26,28 @@ class Mended:
         Places of stand-ins and of the whole file, of which no problem is to be told.
     moved : mapping of Place to Place
         Where entries of a list stand in the file, by where they stand in `content`.
+    complete : bool
+        Whether it is known what all broken parts would be called; else a name that nothing has may be theirs.
     """
 
     content: dict[str, Any]
     quiet: frozenset[Place] = frozenset()
     moved: Mapping[Place, Place] = field(default_factory=dict)
+    complete: bool = True
 
 
-def mended(content: Mapping[str, Any], broken: Iterable[Place]) -> Mended | None:
-    """`content` without its parts at the places `broken`; None if it cannot be told what they would make."""
+def mended(content: Mapping[str, Any], broken: Iterable[Place]) -> Mended:
+    """`content` without its parts at the places `broken`."""
     left: dict[str, Any] = dict(content)
     entries: dict[str, set[int]] = {}
     quiet: set[Place] = {()}
+    complete = True
     for place in broken:
         key, rest = str(place[0]), place[1:]
         if key in LISTS and rest and isinstance(rest[0], int):
             entries.setdefault(key, set()).add(rest[0])
-        elif key in INSTANCES:
-            return None
         else:
+            complete &= key not in INSTANCES
             left.pop(key, None)
             if key in IMAGES:
                 left[IMAGES[key]] = STAND_IN
@@ -59,11 +62,10 @@ def mended(content: Mapping[str, Any], broken: Iterable[Place]) -> Mended | None
         kept = [i for i in range(len(there)) if i not in gone]
         left[section] = [there[i] for i in kept]
         moved |= {(section, new): (section, old) for new, old in enumerate(kept)}
-    if not all(isinstance(name, str) for name in names):
-        return None
+    complete &= all(isinstance(name, str) for name in names)
     known = {e.get("name") for key in INSTANCES for e in left.get(key) or () if isinstance(e, dict)}
     own = list(left.get("existing") or ())
-    for name in dict.fromkeys(n for n in names if n not in known):
+    for name in dict.fromkeys(n for n in names if isinstance(n, str) and n not in known):
         quiet.add(("existing", len(own)))
         own.append({"name": name, **STAND_IN})
-    return Mended({**left, "existing": own}, frozenset(quiet), moved)
+    return Mended({**left, "existing": own}, frozenset(quiet), moved, complete)

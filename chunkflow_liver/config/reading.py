@@ -13,12 +13,13 @@ from pydantic import BaseModel, ValidationError
 
 from chunkflow_liver.config.declaring import Refers, Section
 from chunkflow_liver.config.mending import Mended, mended
-from chunkflow_liver.config.run_file import Place, RunFile, placed
+from chunkflow_liver.config.run_file import LISTS, Place, RunFile, placed
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.store.location import absolute, is_local
 
 MAX_BYTES = 1 << 20
 S = TypeVar("S", bound=Section)
+_KINDS = {dict: "keys and values", str: "a text", bool: "true or false", int: "a number", float: "a number"}
 
 
 class _Loader(yaml.SafeLoader):
@@ -92,12 +93,12 @@ def _whole(where: str, found: RunFile | None, problems: Sequence[str]) -> RunFil
 def _parts(
     content: dict[str, Any], folder: Path, where: str, lines: Mapping[Place, int]
 ) -> tuple[RunFile | None, list[str]]:
-    problems: list[str] = []
+    content, problems = _listed(content, lines)
     left: Mended | None = Mended(content)
     try:
         found = RunFile.model_validate(content)
     except ValidationError as err:
-        problems = [placed(*_problem(dict(e)), lines) for e in err.errors()]
+        problems += [placed(*_problem(dict(e)), lines) for e in err.errors()]
         left = mended(content, [e["loc"] for e in err.errors()])
         try:
             found = RunFile.model_validate(None if left is None else left.content)
@@ -106,12 +107,23 @@ def _parts(
     assert left is not None
     found = _with_paths(found, folder)
     found.remember(where, lines)
-    found.stand_in(left.quiet, left.moved)
+    found.stand_in(left.quiet, left.moved, complete=left.complete)
     problems += [found.at(p, text) for p, text in found.name_problems() if not found.is_quiet(p)]
     if problems:
         # What the whole file would be told follows from what is told already.
-        found.stand_in(left.quiet | {()}, left.moved)
+        found.stand_in(left.quiet | {()}, left.moved, complete=left.complete)
     return found, problems
+
+
+def _listed(content: dict[str, Any], lines: Mapping[Place, int]) -> tuple[dict[str, Any], list[str]]:
+    """The file with one entry, where a list of them is wanted, as the only one; and what is told of it."""
+    single = [key for key in LISTS if isinstance(content.get(key), dict)]
+    texts = []
+    for key in single:
+        first = next(iter(content[key]), "name")
+        text = f"a list of entries is wanted, got one entry; write '- ' before it, as in '- {first}: ...'"
+        texts.append(placed((key,), text, lines))
+    return {**content, **{key: [content[key]] for key in single}}, texts
 
 
 def _with_paths(section: S, folder: Path) -> S:
@@ -165,6 +177,11 @@ def _problem(error: dict[str, Any]) -> tuple[Place, str]:
         near = difflib.get_close_matches(str(place[-1]), known, 1)
         return place, "unknown key" + (f", did you mean {near[0]!r}?" if near else f"; known are {known}")
     given = error["input"]
+    if error["type"] == "tuple_type":
+        three = " of three numbers, z, y, x" if place[-1] in ("block", "voxel_nm") else ""
+        kind = next((n for t, n in _KINDS.items() if isinstance(given, t)), type(given).__name__)
+        shown = "" if isinstance(given, dict) else f" ({given!r:.60})"
+        return place, f"a list in brackets{three} is wanted, got {kind}{shown}"
     message = error["msg"].removeprefix("Value error, ") + _hint(error["type"], place[-1], given)
     return place, message if isinstance(given, dict) else f"{message} (got {given!r:.80})"
 
@@ -174,9 +191,6 @@ def _hint(kind: str, key: str | int, given: Any) -> str:
     number = re.fullmatch(r"([0-9.]+) *(nm|um3?|µm3?|%)", given) if isinstance(given, str) else None
     if kind == "float_parsing" and number is not None and str(key).endswith(f"_{number[2]}"):
         return f", write {number[1]}"
-    if kind == "tuple_type":
-        three = ", three numbers along z, y, x" if key in ("block", "voxel_nm") else ""
-        return f": a list in brackets{three}"
     return ""
 
 

@@ -57,14 +57,25 @@ class RunFile(Section):
     _lines: Mapping[Place, int] = PrivateAttr(default_factory=dict)
     _moved: Mapping[Place, Place] = PrivateAttr(default_factory=dict)
     _quiet: frozenset[Place] = PrivateAttr(default=frozenset())
+    _complete: bool = PrivateAttr(default=True)
 
     def remember(self, file: str, lines: Mapping[Place, int]) -> None:
         """Which file this is, and where in it every entry stands."""
         self._file, self._lines = file, lines
 
-    def stand_in(self, quiet: frozenset[Place], moved: Mapping[Place, Place]) -> None:
-        """That this is the rest of a file with mistakes: places to be silent of, entries that moved."""
-        self._quiet, self._moved = quiet, moved
+    def stand_in(
+        self, quiet: frozenset[Place], moved: Mapping[Place, Place], *, complete: bool = True
+    ) -> None:
+        """That this is the rest of a file with mistakes: places to be silent of, entries that moved.
+
+        Not `complete`, where some of what the mistakes would make has no name that is known.
+        """
+        self._quiet, self._moved, self._complete = quiet, moved, complete
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether a name that nothing has is a mistake for sure."""
+        return self._complete
 
     def is_quiet(self, place: Place) -> bool:
         return place in self._quiet
@@ -86,7 +97,11 @@ class RunFile(Section):
         """Every name that does not fit the others, with its place."""
         lists = self.entries()
         entries = ([(("segment",), self.segment)] if self.segment else []) + lists
-        return [*self._images_missing(entries), *_names_twice(entries), *_names_missing(lists)]
+        return [
+            *self._images_missing(entries),
+            *_names_twice(entries),
+            *(_names_missing(lists) if self._complete else ()),
+        ]
 
     def _images_missing(self, entries: list[tuple[Place, Entry]]) -> list[tuple[Place, str]]:
         """Classes and an image, where an entry needs them and the file gives none."""

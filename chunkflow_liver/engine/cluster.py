@@ -16,6 +16,7 @@ from chunkflow_liver.engine.devices import gpu_count
 from chunkflow_liver.engine.options import check_options
 from chunkflow_liver.engine.slurm import start as start_slurm
 from chunkflow_liver.engine.slurm.jobs import Jobs
+from chunkflow_liver.engine.watch.starting import started
 from chunkflow_liver.engine.worker import ENVIRONMENT
 from chunkflow_liver.errors import ClusterError, install
 
@@ -109,7 +110,7 @@ def cluster(
         made, jobs = start_slurm(workers or 1, memory_gib or 16, gpus_per_job, place, options)
     else:
         with dask.config.set(WORKER_ENVIRONMENT):
-            made = _start(kind, workers, memory_gib, options)
+            made = started(_start, kind, workers, memory_gib, options)
     try:
         # Not the default of this process: a client that fails would leave dask without a scheduler.
         with dask.config.set(PATIENCE), Client(made, set_as_default=False) as client:

@@ -1,18 +1,26 @@
-"""Progress of a stage: a bar on a terminal, a plain line every half minute elsewhere.
+"""Progress of a stage: a bar on a terminal, a plain line every half minute elsewhere, also within a block.
 
 Lines go to the log. Where nobody set up logging, in a script or a notebook, they go to stderr.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+
+from chunkflow_liver.engine.watch.marks import read_marks, told
 
 log = logging.getLogger(__name__)
 
 LINE_SECONDS = 30.0
+"""Nothing that takes long is silent for longer."""
+BEAT_SECONDS = 0.5
 
 
 def tell(text: str, *values: object) -> None:
@@ -24,14 +32,64 @@ def tell(text: str, *values: object) -> None:
         sys.stderr.flush()
 
 
-class Progress:
-    """Counts blocks and voxels of one stage; use as a context manager."""
+class Beat:
+    """Calls `line` in the background whenever `LINE_SECONDS` went by in which nobody called `said`."""
 
-    def __init__(self, name: str, total: int, done: int, *, shown: bool) -> None:
+    def __init__(self, line: Callable[[], None]) -> None:
+        self._line = line
+        self._last = time.monotonic()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="chunkflow-liver-progress", daemon=True)
+
+    def said(self) -> None:
+        """Something was said just now."""
+        self._last = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for a line."""
+        return time.monotonic() - self._last > LINE_SECONDS
+
+    def _run(self) -> None:
+        while not self._ended.wait(BEAT_SECONDS):
+            if self.due:
+                self.said()
+                self._line()
+
+    def __enter__(self) -> Beat:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+
+@contextlib.contextmanager
+def working(what: str, *, shown: bool = True) -> Iterator[None]:
+    """Say every half minute that `what` is still under way; not on a terminal, where nothing scrolls by."""
+    start = time.monotonic()
+
+    def line() -> None:
+        tell("%s: under way for %.0f s", what, time.monotonic() - start)
+
+    with Beat(line) if shown else contextlib.nullcontext():
+        yield
+
+
+class Progress:
+    """Counts blocks and voxels of one stage; use as a context manager.
+
+    With `work`, lines also say which blocks are under way, and for how long.
+    """
+
+    def __init__(self, name: str, total: int, done: int, *, shown: bool, work: Path | None = None) -> None:
         self.name, self.total, self.done, self.resumed = name, total, done, done
         self.voxels = 0
         self.failed = 0
-        self.start = self.said = time.monotonic()
+        self.start = time.monotonic()
+        self.work = work
+        self.beat: Beat | None = None
         self.bar: Any = None
         self.shown = shown
 
@@ -51,9 +109,14 @@ class Progress:
             )
             self.bar.start()
             self.task = self.bar.add_task(self.name, total=self.total, completed=self.done, rate="")
+        elif self.shown:
+            self.beat = Beat(self._line)
+            self.beat.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self.beat is not None:
+            self.beat.__exit__()
         if self.bar is not None:
             self.bar.stop()
         elif self.shown:
@@ -65,9 +128,6 @@ class Progress:
         self.failed += failed
         if self.bar is not None:
             self.bar.update(self.task, completed=self.done, rate=f"{self.rate / 1e6:.2f} Mvoxel/s")
-        elif self.shown and time.monotonic() - self.said > LINE_SECONDS:
-            self.said = time.monotonic()
-            self._line()
 
     @property
     def rate(self) -> float:
@@ -79,6 +139,8 @@ class Progress:
         here = self.done - self.resumed
         more = f", {self.failed} failed attempts" if self.failed else ""
         more += f", {self.resumed} from an earlier run" if self.resumed else ""
+        if self.work is not None and (marks := list(read_marks(self.work).values())):
+            more += f", under way: {told(marks)}"
         if here and self.done < self.total:
             more += f", about {spent / here * (self.total - self.done):.0f} s left"
         tell(

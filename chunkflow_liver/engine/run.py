@@ -17,13 +17,14 @@ from chunkflow_liver.engine.devices import check_devices
 from chunkflow_liver.engine.journal import OUTDATED, Journal, read_journal, read_made
 from chunkflow_liver.engine.passes import passes
 from chunkflow_liver.engine.plan import Plan
-from chunkflow_liver.engine.progress import Progress, tell
-from chunkflow_liver.engine.stage import Fold, Map, Stage, handle_key, makes, needs
+from chunkflow_liver.engine.progress import Progress, tell, working
+from chunkflow_liver.engine.stage import Fold, Map, Stage, handle_key, makes
 from chunkflow_liver.engine.tasks import Tasks, hand_out
+from chunkflow_liver.engine.watch.lacking import Lacking
 from chunkflow_liver.engine.watch.marks import clear_marks
-from chunkflow_liver.engine.written import write_failed, write_plan, write_products
+from chunkflow_liver.engine.written import write_plan, write_products
 from chunkflow_liver.errors import ChunkError, OutputError, RunIncompleteError
-from chunkflow_liver.store.create import create, finish
+from chunkflow_liver.store.create import create, finish, is_complete
 from chunkflow_liver.store.table import Arrays
 from chunkflow_liver.store.volume import forget_handles
 
@@ -76,7 +77,8 @@ def run(
     plan.check(memory)
     check_devices(plan, client)
     work = Path(plan.work)
-    described = _described(plan)
+    with working("looking at the inputs", shown=progress):
+        described = _described(plan)
     with Journal(work) as journal:
         _refuse_foreign(plan, journal)
         journal.adopt(described, plan.stages, redo=redo)
@@ -86,7 +88,7 @@ def run(
         write_plan(plan, client)
         clear_marks(work)
         todo = [stage for stage in plan.stages if not _is_done(stage, journal)]
-        lacking = _Lacking(work)
+        lacking = Lacking(work)
         for together in passes(todo, memory):
             if isinstance(together, Fold):
                 if lacking.allows(together):
@@ -113,6 +115,30 @@ def check_folder(plan: Plan, *, redo: bool = False) -> None:
     seen = read_journal(plan.work)
     _refuse_foreign(plan, seen)
     seen.changed(_described(plan), redo=redo)
+
+
+def is_finished(plan: Plan, *, redo: bool = False) -> bool:
+    """Whether a run of `plan` would do nothing; reads only.
+
+    Raises
+    ------
+    JournalError, OutputError
+        As `run` would.
+    """
+    check_folder(plan, redo=redo)
+    seen = read_journal(plan.work)
+    if seen.changed(_described(plan), redo=True) or not all(_is_done(s, seen) for s in plan.stages):
+        return False
+    images = {o for s in plan.maps for o in s.outputs if o.level == 0}
+    if not all(o.exists() for s in plan.maps for o in s.outputs) or not all(map(is_complete, images)):
+        return False
+    try:
+        for stage in plan.stages:
+            if isinstance(stage, Fold) and isinstance(stage.output, Arrays):
+                stage.output.check()
+    except ChunkError:
+        return False
+    return not (Path(plan.work) / "failed.json").exists()
 
 
 def _described(plan: Plan) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -186,59 +212,6 @@ def _memory_limit() -> float:
     return float("inf")
 
 
-class _Lacking:
-    """Blocks that failed for good, and the stages that cannot be done without them."""
-
-    def __init__(self, work: Path) -> None:
-        self.work = work
-        self.failed: list[dict[str, Any]] = []
-        self.left_out: list[str] = []
-        self._names: set[str] = set()
-        self._handles: set[str] = set()
-        self._texts: list[str] = []
-
-    def allows(self, stage: Stage) -> bool:
-        """Whether all is there that a stage needs; what needs a stage that is left out is left out too."""
-        if isinstance(stage, Fold):
-            wants = {handle_key(a) for a in stage.artefacts.values()}
-            lacks = stage.over in self._names or bool(wants & self._handles)
-        else:
-            lacks = bool(needs(stage) & self._handles)
-        if lacks:
-            self.left_out.append(stage.name)
-            self._block(stage)
-        return not lacks
-
-    def add(self, stages: Sequence[Map], failed: Sequence[dict[str, Any]]) -> None:
-        """A pass that ended without the blocks `failed`."""
-        if not failed:
-            return
-        for stage in stages:
-            self._block(stage)
-        self.failed += failed
-        write_failed(self.work, self.failed)
-        often = max(f["times"] for f in failed)
-        times = f" {often} times" if often > 1 else ""
-        self._texts.append(
-            f"{len(failed)} of {len(stages[0].grid)} blocks of stage {failed[0]['stage']!r} failed{times}; "
-            f"the first: {failed[0]['error']}"
-        )
-
-    def tell(self) -> None:
-        """Raise what is lacking at the end of a run."""
-        if not self.failed:
-            return
-        without = f" Left out, because it needs them: {', '.join(self.left_out)}." if self.left_out else ""
-        raise RunIncompleteError(
-            f"{'; '.join(self._texts)}. What is done is kept: mend the cause and run again.{without} All "
-            f"failures stand in {self.work / 'failed.json'}"
-        )
-
-    def _block(self, stage: Stage) -> None:
-        self._names.add(stage.name)
-        self._handles |= set(makes(stage))
-
-
 def _is_done(stage: Stage, journal: Journal) -> bool:
     finished = journal.stage(stage.name).finished
     return finished and (isinstance(stage, Map) or stage.output.exists())
@@ -246,7 +219,7 @@ def _is_done(stage: Stage, journal: Journal) -> bool:
 
 def _run_fold(stage: Fold, provenance: dict[str, Any], journal: Journal, progress: bool) -> None:
     start = time.monotonic()
-    with _scratch(stage, journal.work) as extra:
+    with working(stage.name, shown=progress), _scratch(stage, journal.work) as extra:
         columns = stage.function(journal.records(stage.over), **stage.artefacts, **stage.params, **extra)
         stage.output.write(columns, provenance)
         # Some network file systems keep files that are still mapped.
@@ -318,7 +291,8 @@ def _run_blocks(
     stages: Sequence[Map], tasks: Tasks, journal: Journal, client: Client | None, progress: bool
 ) -> list[dict[str, Any]]:
     grid, name = stages[0].grid, " + ".join(stage.name for stage in stages)
-    with Progress(name, len(grid), len(grid) - tasks.remaining, shown=progress) as shown:
+    total = len(grid)
+    with Progress(name, total, total - tasks.remaining, shown=progress, work=journal.work) as shown:
         for found in hand_out(stages, tasks, journal.work, client):
             for entry in found["entries"]:
                 journal.append(entry)

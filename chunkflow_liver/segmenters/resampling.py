@@ -114,7 +114,7 @@ class Resampling:
             if the voxels of source or (failing that) target are more than three times longer along it
             than along their shortest.
         """
-        axis = _coarse_axis(spacing, wanted, spline.force_separate_z)
+        axis = coarse_axis(spacing, wanted, spline.force_separate_z)
         orders = tuple(spline.order_z if a == axis else spline.order for a in range(3))
         return cls(source_shape, target_shape, cast(Zyx, orders), axis)
 
@@ -256,8 +256,8 @@ def _along_axis(axis: int, start: int, stop: int) -> tuple[slice, ...]:
     return tuple(slice(start, stop) if a == axis else slice(None) for a in range(3))
 
 
-def _coarse_axis(spacing: Sequence[float], wanted: Sequence[float], forced: bool | None) -> int | None:
-    """The one axis that is resampled by itself, if there is one."""
+def coarse_axis(spacing: Sequence[float], wanted: Sequence[float], forced: bool | None) -> int | None:
+    """The one axis that is resampled by itself, if there is one; see `Resampling.between`."""
     if forced is False:
         return None
     for sizes in (spacing, wanted):

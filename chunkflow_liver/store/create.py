@@ -157,6 +157,12 @@ def finish(volume: Volume, status: str = "complete") -> None:
     write_key(volume.url, key, json.dumps(document, indent=2).encode())
 
 
+def is_complete(volume: Volume) -> bool:
+    """Whether the image group states that all its voxels are there."""
+    found = group_attributes(volume.url)[0].get(STATUS)
+    return isinstance(found, dict) and found.get("status") == "complete"
+
+
 def write_volume(
     path: str | os.PathLike[str],
     array: np.ndarray[Any, Any],

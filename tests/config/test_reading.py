@@ -114,7 +114,7 @@ BAD = {
     ),
     "a block of one number": (
         ("[32, 64, 64]", "256"),
-        r"block: .*: a list in brackets, three numbers along z, y, x \(got 256\)",
+        r"block: a list in brackets of three numbers, z, y, x is wanted, got a number \(256\)",
     ),
     "a name that is a path": (("name: mitos,", "name: ../mitos,"), "label.0.name: .*match pattern"),
     "another connectivity": (

@@ -187,8 +187,52 @@ def test_mistakes_of_every_kind_are_told_together(run_file, listing):
     assert listing() == before
 
 
-@pytest.mark.parametrize(("key", "more"), [("input", set()), ("semantic", {"evaluate"})])
+@pytest.mark.parametrize(("key", "more"), [("input", {"evaluate"}), ("semantic", {"evaluate"})])
 def test_what_needs_a_broken_image_is_not_told(run_file, key, more):
     change(run_file, ("truth: semantic", "truth: nowhere"))
     change(run_file, (f"{key}:", f"{key}:\n  colour: red\n#") if key == "input" else ("  path:", "  pth:"))
     assert {p.split(":")[0].split(".")[0] for p in validate_run(run_file).problems} == {key} | more
+
+
+SEVERAL = """\
+input: {path: nowhere.ome.zarr}
+work: work
+block: {z: 16, y: 16, x: 16}
+semantic: {path: nothing.ome.zarr}
+label:
+  name: mitos
+  classes: [mitochondrion]
+measure:
+  - {name: t, instances: mitoz, features: basic}
+  - {name: u, instances: mitoz}
+existing: 3
+"""
+
+
+def test_mistakes_of_form_do_not_hide_those_of_names_and_files(run_file):
+    run_file.write_text(SEVERAL)
+    told = validate_run(run_file).problems
+    one = "a list of entries is wanted, got one entry; write '- ' before it, as in '- name: ...'"
+    assert told[:4] == (
+        f"label: {one} (line 5)",
+        "block: a list in brackets of three numbers, z, y, x is wanted, got keys and values (line 3)",
+        "existing: a list in brackets is wanted, got a number (3) (line 11)",
+        "measure.0.features: a list in brackets is wanted, got a text ('basic') (line 9)",
+    )
+    assert [re.sub(r"/\S*/", "", p) for p in told[4:]] == [
+        "input: no such file or folder: nowhere.ome.zarr (line 1)",
+        "semantic: no such file or folder: nothing.ome.zarr (line 4)",
+    ]
+    change(run_file, ("existing: 3", ""))
+    # Now all names are known, and one that nothing has is a mistake.
+    assert any(
+        "'u' refers to instances 'mitoz'; the run makes ['mitos']" in p
+        for p in validate_run(run_file).problems
+    )
+
+
+def test_a_model_that_is_not_there_is_told_beside_an_image_that_is_not(run_file):
+    run_file.write_text("input: {path: nowhere.ome.zarr}\nwork: w\nsegment: {model: no-model}\n")
+    image, model = validate_run(run_file).problems
+    assert "nowhere.ome.zarr" in image
+    assert re.match(r"segment: .*no-model", model)

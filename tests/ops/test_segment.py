@@ -151,6 +151,9 @@ def test_a_voxel_size_the_model_never_saw_is_refused(model, tmp_path):
     ):
         cf.segment(raw, **at)
     assert cf.segment(raw, accept_spacing=True, **at).output.voxel_nm == (4, 8, 16)
+    coarse = write(tmp_path, em()[0], "coarse", voxel_nm=(1, 1, 2))
+    plan = cf.segment(coarse, accept_spacing=True, **at)
+    assert "resampled, up to 4 x" in str(plan)
     plan = cf.segment(raw, spacing_units="voxel", **at)
     assert "the model's spacing is ignored" in str(plan)
 

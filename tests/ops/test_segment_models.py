@@ -33,6 +33,9 @@ RESAMPLED = {
     "2d across x": {
         "voxel_nm": (8.0, 8.0, 8.0), "spacing": (10.0, 7.0), "window": (16, 16), "transpose": (2, 0, 1),
     },
+    "twice as coarse": {"voxel_nm": (8.0, 8.0, 8.0), "spacing": (16.0, 16.0, 16.0)},
+    "far coarser, coarse z": {"voxel_nm": (40.0, 8.0, 8.0), "spacing": (100.0, 20.0, 20.0)},
+    "half as coarse": {"voxel_nm": (8.0, 8.0, 8.0), "spacing": (4.0, 4.0, 4.0)},
     "CT, 2 channels": {
         "voxel_nm": (8.0, 8.0, 8.0), "spacing": (9.0, 10.0, 7.0), "scheme": "CTNormalization", "channels": 2,
     },

@@ -54,25 +54,7 @@ def read_sources(
     if not isinstance(accept, bool):
         raise ConfigError(f"accept_spacing is True or False, got {accept!r}")
     for entry in entries:
-        own: dict[str, Any] = {"model": entry}
-        if isinstance(entry, Mapping):
-            own = {key: value for key, value in entry.items() if value is not None}
-        unknown = sorted(own.keys() - {"model", "weight", *CHOICES})
-        if unknown or "model" not in own:
-            raise ConfigError(
-                f"a model of several is given by 'model' and, if wanted, 'weight' and {list(CHOICES)}; "
-                f"got {sorted(own)}"
-            )
-        weight = own.pop("weight", 1.0)
-        if not is_number(weight) or not 0 < weight < float("inf"):
-            raise ConfigError(f"the weight of model {own['model']} must be a number above 0, got {weight!r}")
-        if not isinstance(own["model"], str | os.PathLike):
-            raise ConfigError(f"a model is the path of a folder or description, got {own['model']!r}")
-        path = Path(own.pop("model"))
-        choice = {k: v for k in CHOICES if (v := own.get(k, options.get(k))) is not None}
-        of = "torch" if path.suffix in (".yaml", ".yml") else kind
-        known = kind_of(of)
-        model = known.read(described(path), path, **choice) if of == "torch" else known.read(path, **choice)
+        of, model, weight = _read(entry, kind, options)
         _check_channels(raw, model)
         fit, seen = _fit(raw, model, options.get("spacing_units"), accept)
         factor = factor_between(seen[0].volume if isinstance(seen[0], Repeated) else seen[0], raw[0]) or (
@@ -80,9 +62,44 @@ def read_sources(
             1,
             1,
         )
-        sources.append(Source(of, model, known.fingerprint(model), fit, factor, float(weight)))
+        sources.append(Source(of, model, kind_of(of).fingerprint(model), fit, factor, weight))
         channels.append(seen)
     return tuple(sources), tuple(channels)
+
+
+def check_models(model: Any, kind: str, options: Mapping[str, Any]) -> None:
+    """Read one model, or several, without an image: what is wrong with them is told though there is none.
+
+    Raises
+    ------
+    ConfigError, SegmenterError
+    """
+    for entry in model if isinstance(model, list | tuple) else (model,):
+        _read(entry, kind, options)
+
+
+def _read(entry: ModelEntry, kind: str, options: Mapping[str, Any]) -> tuple[str, Model, float]:
+    """Kind, model and weight of an entry."""
+    own: dict[str, Any] = {"model": entry}
+    if isinstance(entry, Mapping):
+        own = {key: value for key, value in entry.items() if value is not None}
+    unknown = sorted(own.keys() - {"model", "weight", *CHOICES})
+    if unknown or "model" not in own:
+        raise ConfigError(
+            f"a model of several is given by 'model' and, if wanted, 'weight' and {list(CHOICES)}; "
+            f"got {sorted(own)}"
+        )
+    weight = own.pop("weight", 1.0)
+    if not is_number(weight) or not 0 < weight < float("inf"):
+        raise ConfigError(f"the weight of model {own['model']} must be a number above 0, got {weight!r}")
+    if not isinstance(own["model"], str | os.PathLike):
+        raise ConfigError(f"a model is the path of a folder or description, got {own['model']!r}")
+    path = Path(own.pop("model"))
+    choice = {k: v for k in CHOICES if (v := own.get(k, options.get(k))) is not None}
+    of = "torch" if path.suffix in (".yaml", ".yml") else kind
+    known = kind_of(of)
+    model = known.read(described(path), path, **choice) if of == "torch" else known.read(path, **choice)
+    return of, model, float(weight)
 
 
 def called(sources: Sequence[Source]) -> list[str]:

@@ -9,7 +9,7 @@ from chunkflow_liver.errors import ConfigError, InputError, SegmenterError
 from chunkflow_liver.geometry import Nm, Zyx, zyx
 from chunkflow_liver.segmenters.limits import NM_PER, VOXEL
 from chunkflow_liver.segmenters.model import Model
-from chunkflow_liver.segmenters.resampling import NNUNET_FUNCTION, Resampling, resampled_shape
+from chunkflow_liver.segmenters.resampling import NNUNET_FUNCTION, Resampling, coarse_axis, resampled_shape
 
 SAME_RATIO = 1.01
 MOST_RATIO = 1.5
@@ -191,10 +191,12 @@ def resamplings(fit: Fit, crop: Zyx, model: Model, factor: Zyx = (1, 1, 1)) -> t
 
 def plane_axis(fit: Fit, model: Model) -> int | None:
     """Stored axis whose planes are resampled one by one, each clipped to its own range; mostly None."""
-    raw, _ = resamplings(fit, (1, 1, 1), model)
-    if not fit.resamples or raw.separate is None:
+    if not fit.resamples:
         return None
-    return model.transpose_forward[raw.separate]
+    there = [fit.voxel_nm[axis] for axis in model.transpose_forward]
+    wanted = [fit.network_nm[axis] for axis in model.transpose_forward]
+    axis = coarse_axis(there, wanted, model.raw_spline.force_separate_z)
+    return None if axis is None else model.transpose_forward[axis]
 
 
 def _in_nm(model: Model, unit: str) -> tuple[float | None, ...]:

@@ -1,0 +1,98 @@
+"""A second run of what is done starts nothing, and Ctrl-C is quiet at any moment."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from strategies import command, semantic, write
+
+import chunkflow_liver as cf
+from chunkflow_liver.engine.cluster import cluster as _  # noqa: F401 - so that it can be replaced
+
+CALL = (sys.executable, "-c", "from chunkflow_liver.cli import main; main()")
+
+
+@pytest.fixture
+def run_file(tmp_path):
+    write(tmp_path, semantic((32, 48, 48), 5))
+    content = {
+        "work": "work",
+        "block": [16, 16, 16],
+        "semantic": {"path": "semantic.ome.zarr"},
+        "label": [{"name": "all", "classes": ["er"]}],
+        "report": False,
+    }
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_a_second_run_with_nothing_to_do_starts_no_cluster(run_file, monkeypatch):
+    assert command("run", run_file)[0] == 0
+    started = []
+
+    def cluster(*kinds, **_):
+        started.append(kinds)
+        raise cf.errors.ClusterError("no cluster here")
+
+    monkeypatch.setattr(sys.modules["chunkflow_liver.engine.cluster"], "cluster", cluster)
+    work = run_file.parent / "work"
+    before = {p: p.stat().st_mtime_ns for p in work.rglob("*")}
+    code, _, told = command("run", run_file, "--workers", "2")
+    assert (code, started) == (0, [])
+    assert re.search(r"nothing to do: all \d stages are done in .*work", told)
+    assert {p: p.stat().st_mtime_ns for p in work.rglob("*")} == before
+
+
+@pytest.mark.parametrize("what", ["chunk folder", "artefact", "table", "status"])
+def test_what_is_damaged_is_something_to_do(what, run_file, monkeypatch):
+    assert command("run", run_file)[0] == 0
+    work = run_file.parent / "work"
+    image = work / "results.ome.zarr/labels/all"
+    match what:
+        case "chunk folder":
+            shutil.rmtree(image)
+        case "artefact":
+            next((work / "artefacts").rglob("*.npy")).write_bytes(b"")
+        case "table":
+            run_file.write_text(run_file.read_text() + "measure: [{name: t, instances: all}]\n")
+        case "status":
+            text = (image / "zarr.json").read_text()
+            (image / "zarr.json").write_text(text.replace('"complete"', '"in-progress"'))
+    monkeypatch.setattr(sys.modules["chunkflow_liver.engine.cluster"], "cluster", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        command("run", run_file, "--workers", "2")
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.parametrize("seconds", [1.0, 4.0, 6.0, 8.0])
+def test_an_interrupt_while_a_cluster_starts_is_one_line(seconds, run_file):
+    running = subprocess.Popen(
+        [*CALL, "run", str(run_file), "--workers", "2"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    time.sleep(seconds)
+    os.killpg(running.pid, signal.SIGINT)
+    told = running.communicate(timeout=60)[1]
+    if running.returncode == 0:
+        return
+    assert running.returncode == 130, told
+    *before, last = told.splitlines()
+    assert all(re.search(r" dashboard at | blocks in |: done in ", line) for line in before), told
+    assert last.startswith("interrupted: ")
+    assert command("run", run_file)[0] == 0
+    assert np.any(cf.open_volume(Path(run_file).parent / "work/results.ome.zarr/labels/all").read())
