@@ -118,7 +118,7 @@ def validate(
     ] = False,
 ) -> None:
     """List every problem of an image or a run file; writes nothing."""
-    from chunkflow_liver.engine.progress import working
+    from chunkflow_liver.engine.watch.progress import working
 
     if path.endswith((".yaml", ".yml")):
         from chunkflow_liver.validation import validate_run
@@ -219,7 +219,7 @@ def run(
         options=options | {"wait_s": wait},
     )
     if read_run_file(run_file).report:
-        from chunkflow_liver.engine.progress import working
+        from chunkflow_liver.engine.watch.progress import working
         from chunkflow_liver.reports import is_current
         from chunkflow_liver.reports import report as write
 
@@ -252,7 +252,7 @@ def verify(
 @app.command()
 def status(work: Annotated[Path, typer.Argument(help="Work folder of a run.")]) -> None:
     """Say how far a run is, stage by stage."""
-    from chunkflow_liver.engine.status import status_text
+    from chunkflow_liver.engine.watch.status import status_text
 
     typer.echo(status_text(work))
 
@@ -265,7 +265,7 @@ def report(
     ] = None,
 ) -> None:
     """Write the report of a run, finished or not, as one HTML file."""
-    from chunkflow_liver.engine.progress import working
+    from chunkflow_liver.engine.watch.progress import working
     from chunkflow_liver.reports import report as write
 
     with working("the report"):
@@ -342,7 +342,7 @@ def _run(
     from chunkflow_liver.engine.cluster import cluster
     from chunkflow_liver.engine.run import is_finished
     from chunkflow_liver.engine.run import run as run_plan
-    from chunkflow_liver.engine.status import saved_text
+    from chunkflow_liver.engine.watch.status import saved_text
 
     here = workers is None and scheduler is None and kind is None
     if not here:

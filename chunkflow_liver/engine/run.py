@@ -17,11 +17,11 @@ from chunkflow_liver.engine.devices import check_devices
 from chunkflow_liver.engine.journal import OUTDATED, Journal, read_journal, read_made
 from chunkflow_liver.engine.passes import passes
 from chunkflow_liver.engine.plan import Plan
-from chunkflow_liver.engine.progress import Progress, tell, working
 from chunkflow_liver.engine.stage import Fold, Map, Stage, handle_key, makes
 from chunkflow_liver.engine.tasks import Tasks, hand_out
 from chunkflow_liver.engine.watch.lacking import Lacking
 from chunkflow_liver.engine.watch.marks import clear_marks
+from chunkflow_liver.engine.watch.progress import Progress, tell, working
 from chunkflow_liver.engine.written import write_plan, write_products
 from chunkflow_liver.errors import ChunkError, OutputError, RunIncompleteError
 from chunkflow_liver.store.create import create, finish, is_complete

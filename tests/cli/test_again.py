@@ -17,7 +17,7 @@ import yaml
 from strategies import command, semantic, write
 
 import chunkflow_liver as cf
-from chunkflow_liver.engine.cluster import cluster as _  # noqa: F401 - so that it can be replaced
+import chunkflow_liver.engine.cluster
 
 CALL = (sys.executable, "-c", "from chunkflow_liver.cli import main; main()")
 

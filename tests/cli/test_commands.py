@@ -319,7 +319,7 @@ def test_an_interrupt_is_no_traceback(tmp_path, monkeypatch):
     def interrupted(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("chunkflow_liver.engine.status.status_text", interrupted)
+    monkeypatch.setattr("chunkflow_liver.engine.watch.status.status_text", interrupted)
     code, _, told = command("status", tmp_path)
     assert code == 130
     assert "what is done is kept, run the same command again to go on" in told

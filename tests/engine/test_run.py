@@ -20,8 +20,8 @@ from payload import calls, go, plan_of, stored, sums
 
 import chunkflow_liver as cf
 from chunkflow_liver.engine.journal import Journal, read_rows
-from chunkflow_liver.engine.progress import Progress
 from chunkflow_liver.engine.tasks import HOPELESS, Tasks
+from chunkflow_liver.engine.watch.progress import Progress
 from chunkflow_liver.errors import (
     ChunkError,
     ConfigError,

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from chunkflow_liver.engine.cluster import WORKER_ENVIRONMENT
-from chunkflow_liver.engine.progress import tell
 from chunkflow_liver.engine.watch.marks import Mark, read_marks
+from chunkflow_liver.engine.watch.progress import tell
 from chunkflow_liver.errors import ClusterError
 
 if TYPE_CHECKING:

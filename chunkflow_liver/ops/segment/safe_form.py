@@ -13,7 +13,8 @@ import yaml
 
 from chunkflow_liver.errors import OutputError, SegmenterError
 from chunkflow_liver.ops.segment.models import described
-from chunkflow_liver.segmenters.any_torch.kind import TorchModel, read_torch
+from chunkflow_liver.segmenters.any_torch.kind import read_torch
+from chunkflow_liver.segmenters.any_torch.model import TorchModel
 
 CODE = ("network", "arguments", "allow_code")
 SAME = 1e-4
@@ -83,7 +84,7 @@ def _write_weights(model: TorchModel, known: Any, folder: Path) -> list[str]:
 
     from chunkflow_liver.segmenters.any_torch.files import fill, load_torch
     from chunkflow_liver.segmenters.any_torch.tensors import SAFE, write_tensors
-    from chunkflow_liver.segmenters.nnunet.architecture import build_network, check_architecture
+    from chunkflow_liver.segmenters.architecture import build_network, check_architecture
 
     name, options = check_architecture(known, model.folder)
     names = []

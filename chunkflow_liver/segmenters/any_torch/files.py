@@ -14,8 +14,8 @@ from chunkflow_liver.errors import ModelSecurityError, SegmenterError
 from chunkflow_liver.segmenters.any_torch.model import TorchModel
 from chunkflow_liver.segmenters.any_torch.script import check_script
 from chunkflow_liver.segmenters.any_torch.tensors import SAFE, read_tensors
+from chunkflow_liver.segmenters.architecture import build_network
 from chunkflow_liver.segmenters.archives import check_archive
-from chunkflow_liver.segmenters.nnunet.architecture import build_network
 
 # What torch raises for a file of another kind, or a damaged one, depending on where the damage lies.
 _UNREADABLE = (EOFError, RuntimeError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError)

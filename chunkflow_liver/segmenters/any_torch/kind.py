@@ -19,8 +19,8 @@ from chunkflow_liver.segmenters.any_torch.entry_point import EntryPoint, find, i
 from chunkflow_liver.segmenters.any_torch.files import load_torch
 from chunkflow_liver.segmenters.any_torch.model import TorchModel
 from chunkflow_liver.segmenters.any_torch.script import check_script
+from chunkflow_liver.segmenters.architecture import check_architecture
 from chunkflow_liver.segmenters.limits import MOST_WINDOW, finite, whole
-from chunkflow_liver.segmenters.nnunet.architecture import check_architecture
 from chunkflow_liver.segmenters.registry import Kind
 
 KEYS = (

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.errors import ModelSecurityError, SegmenterError
+from chunkflow_liver.segmenters.architecture import build_network, require_packages
 from chunkflow_liver.segmenters.archives import check_archive
-from chunkflow_liver.segmenters.nnunet.architecture import build_network, require_packages
 from chunkflow_liver.segmenters.nnunet.model import NnunetModel
 
 PREFIXES = ("module.", "_orig_mod.")

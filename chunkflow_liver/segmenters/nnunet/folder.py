@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from chunkflow_liver.errors import OutputError, SegmenterError
+from chunkflow_liver.segmenters.architecture import check_architecture, modern_architecture
 from chunkflow_liver.segmenters.limits import MOST_WINDOW, NM_PER, VOXEL, finite, whole
-from chunkflow_liver.segmenters.nnunet.architecture import check_architecture, modern_architecture
 from chunkflow_liver.segmenters.nnunet.checkpoint import read_checkpoint, save_weights
 from chunkflow_liver.segmenters.nnunet.model import NnunetModel
 from chunkflow_liver.segmenters.nnunet.plans import (

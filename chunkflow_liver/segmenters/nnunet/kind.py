@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from chunkflow_liver.segmenters.nnunet.architecture import require_packages
+from chunkflow_liver.segmenters.architecture import require_packages
 from chunkflow_liver.segmenters.nnunet.checkpoint import load_networks
 from chunkflow_liver.segmenters.nnunet.folder import model_fingerprint, read_model
 from chunkflow_liver.segmenters.nnunet.model import NnunetModel

@@ -17,8 +17,8 @@ from payload import calls, plan_of, stored
 from chunkflow_liver.engine.cluster import WORKER_ENVIRONMENT, cluster
 from chunkflow_liver.engine.journal import read_journal
 from chunkflow_liver.engine.run import run
-from chunkflow_liver.engine.status import status_text
 from chunkflow_liver.engine.watch import workforce
+from chunkflow_liver.engine.watch.status import status_text
 from chunkflow_liver.errors import ClusterError, RunIncompleteError
 
 pytestmark = [
