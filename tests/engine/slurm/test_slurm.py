@@ -335,7 +335,7 @@ def squeue() -> str:
 
 def test_the_dashboard_is_told_where_the_package_that_draws_it_is(monkeypatch, caplog):
     there = sys.modules["chunkflow_liver.engine.cluster"]
-    monkeypatch.setattr(there, "_start", lambda *_: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(there, "_start", lambda *_: SimpleNamespace(close=lambda **_: None))
     client = contextlib.nullcontext(SimpleNamespace(dashboard_link="http://127.0.0.1:1/status"))
     monkeypatch.setattr("distributed.Client", lambda *_, **how: client)
     for found, told in ((None, False), (object(), True)):

@@ -19,9 +19,9 @@ import psutil
 import pytest
 from payload import go, plan_of
 
-from chunkflow_liver.engine import progress
 from chunkflow_liver.engine.journal import Journal
 from chunkflow_liver.engine.run import run
+from chunkflow_liver.engine.watch import progress
 from chunkflow_liver.engine.watch.lease import Holder, holder_of
 from chunkflow_liver.engine.watch.marks import Marker, read_marks
 from chunkflow_liver.engine.watch.progress import Progress, working
