@@ -184,6 +184,7 @@ class Contacts(Entry):
     other: Annotated[str | None, Refers.INSTANCES] = None
     gap_nm: FromZero
     sites: bool
+    nearest: bool
 
     @model_validator(mode="after")
     def _one_pair(self) -> Contacts:
@@ -207,6 +208,7 @@ class Profiles(Entry):
     cap_nm: Nm
     shells_nm: tuple[Nm, ...]
     parents: Annotated[str | None, Refers.INSTANCES]
+    nearest: bool
 
     def makes(self) -> Makes:
         kinds = [("", True), ("-shells", self.shells_nm), ("-parents", self.parents)]

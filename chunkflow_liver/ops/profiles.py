@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.engine.plan import Kind, Plan, Product
-from chunkflow_liver.engine.stage import Fold, Map, Records, Result, plain
+from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage, plain
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import NM_PER_UM, Block, BlockGrid, Box, Nm, voxels, zyx
 from chunkflow_liver.kernels.contacts.areas import area_step_nm2
@@ -35,9 +35,11 @@ from chunkflow_liver.kernels.contacts.tallies import (
 )
 from chunkflow_liver.kernels.distance.squares import nearest_of, whole_unit
 from chunkflow_liver.kernels.rows import Rows, grouped, merged
+from chunkflow_liver.ops.steps.nearest import nearest_columns, nearest_stages
 from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import (
     PathLike,
+    arrays_at,
     checked_labels,
     known_in_all,
     same_voxels,
@@ -56,7 +58,7 @@ _SURE = 1 + 1e-9
 
 
 @operation
-def profiles(
+def profiles(  # noqa: PLR0913
     instances: Volume,
     other: Volume,
     *,
@@ -67,6 +69,7 @@ def profiles(
     name: str,
     work: PathLike,
     block: tuple[int, int, int] | None = None,
+    nearest: bool = False,
 ) -> Plan:
     """Plan tables of the distance from the surface of instances to a class, and of shells around them.
 
@@ -89,15 +92,18 @@ def profiles(
         Name of the table; that of shells is `<name>-shells`.
     {work}
     {block}
+    nearest : bool
+        Also `nearest_nm`: the smallest distance of the surface to the class, however far, and
+        `nearest_exact`, whether what lies outside the volume could be nearer.
 
     Returns
     -------
     Plan
         Its `output` is a `Table` with one row per instance that has a surface: `surface_um2` (as
         in contacts), `exact_fraction` (share whose distance nothing outside the volume could change),
-        `within_cap_fraction`, `distance_mean_nm` of the surface within the cap, percentiles of all
-        of it (infinite beyond the cap), `within_10_nm_fraction` and so on for 20, 30 and 50 nm as
-        far as the cap reaches. Distances are gaps between the boxes of voxels, as in `contacts`: 0
+        `within_cap_fraction`, `distance_mean_nm` of the surface within the cap, `distance_min_nm` and
+        percentiles of all of it (infinite beyond the cap), `within_10_nm_fraction` and so on for 20, 30 and
+        50 nm as far as the cap reaches. Distances are gaps between the boxes of voxels, as in `contacts`: 0
         where they touch. Shells count the voxels outside all instances by their nearest instance (of two
         the one with the smaller label) and the distance between centres: `voxels, class_voxels,
         class_fraction, exact_voxels`.
@@ -146,15 +152,42 @@ def profiles(
         ("cap_nm", cap_nm),
         ("parents", None if parents is None else parents.name),
     )
-    folds, products = [], []
+    folds: list[Stage] = []
+    products = []
+    far: dict[str, Any] = {}
+    if nearest:
+        met = arrays_at(work, name, "met")
+        found, far = nearest_stages(
+            volumes[:2],
+            numbers=(None, number),
+            sides="a",
+            known=known,
+            block=grid.block,
+            name=name,
+            work=work,
+            met=met,
+        )
+        folds += [Fold(f"{name}/met", _met, first, met), *found]
     for what, prefix, table, kind in wanted:
         if what == "shells" and len(shells) == 1:
             continue
         values = params | {"prefix": prefix}
+        arrays = far if what == "surface" and not prefix else {}
+        values |= {"known": known} if arrays else {}
         function = _surfaces if what == "surface" else _shells
         provenance = {"operation": "profiles", **plain(params)}
         output = table_at(work, table)
-        folds.append(Fold(f"{table}/table", function, first, output, params=values, provenance=provenance))
+        folds.append(
+            Fold(
+                f"{table}/table",
+                function,
+                first,
+                output,
+                params=values,
+                artefacts=arrays,
+                provenance=provenance,
+            )
+        )
         rows = ("rows", "parents" if prefix else "objects")
         products.append(Product(kind, table, output, (*about, rows)))
     working = 72.0 + (40.0 if len(shells) > 1 else 0.0)
@@ -248,8 +281,23 @@ def _no_objects() -> Rows:
     return no_objects() | {"exact_area": np.zeros(0, np.int64)}
 
 
+def _met(records: Records) -> Columns:
+    """Instances whose surface comes within the cap of the class."""
+    (pairs,) = summed(records, {"surface": (PAIR, no_pairs())}).values()
+    return {"a": np.unique(pairs["own"])}
+
+
 def _surfaces(
-    records: Records, *, prefix: str, voxel_nm: Nm, cap_nm: float, shells_nm: list[float], number: int
+    records: Records,
+    *,
+    prefix: str,
+    voxel_nm: Nm,
+    cap_nm: float,
+    shells_nm: list[float],
+    number: int,
+    known: Box | None = None,
+    cells: Any = None,
+    nearest: Any = None,
 ) -> Columns:
     """One row per instance (or parent) with a surface."""
     wanted = {f"{prefix}surface": (PAIR, no_pairs()), f"{prefix}objects": (OBJECT, _no_objects())}
@@ -267,8 +315,10 @@ def _surfaces(
     levels[levels > unit.nm * math.sqrt(limit + 0.5)] = np.inf
     first: Array = np.searchsorted(pairs["own"], objects["label"])
     mean = np.full(len(area), np.nan)
-    known = np.flatnonzero(np.isin(objects["label"], pairs["own"]))
-    mean[known] = gap_statistics(first[known], pairs["square"], pairs["area"], unit, ())[1]
+    met = np.flatnonzero(np.isin(objects["label"], pairs["own"]))
+    mean[met] = gap_statistics(first[met], pairs["square"], pairs["area"], unit, ())[1]
+    least = (pairs["own"], pairs["other"], pairs["square"])
+    within = nearest_columns(objects["label"], "a", least, None, voxel_nm)
     columns = {
         "label": objects["label"],
         "surface_voxels": objects["voxels"],
@@ -276,6 +326,7 @@ def _surfaces(
         "exact_fraction": share(objects["exact_area"], area),
         "within_cap_fraction": share(objects["near_area"], area),
         "distance_mean_nm": mean,
+        "distance_min_nm": within["nearest_nm"],
         **{f"distance_p{p}_nm": values for p, values in zip(PERCENTILES, levels, strict=True)},
     }
     for near in WITHIN_NM:
@@ -285,6 +336,10 @@ def _surfaces(
             inside = np.zeros(len(area), np.int64)
             inside[np.searchsorted(objects["label"], rows["own"])] = rows["area"]
             columns[f"within_{near}_nm_fraction"] = share(inside, area)
+    if nearest is not None:
+        far = {"cells": cells, "nearest": nearest, "known": known}
+        found = nearest_columns(objects["label"], "a", least, far, voxel_nm)
+        columns |= {k: v for k, v in found.items() if k != "nearest_label"}
     return columns
 
 

@@ -19,7 +19,8 @@ from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import BlockGrid, Zyx, zyx
 from chunkflow_liver.kernels.contacts.gaps import halo_voxels
 from chunkflow_liver.ops.contacts.block import contact_block, site_ids
-from chunkflow_liver.ops.contacts.tables import join_sites, object_table, pair_table, site_table
+from chunkflow_liver.ops.contacts.tables import join_sites, met_labels, object_table, pair_table, site_table
+from chunkflow_liver.ops.steps.nearest import nearest_stages
 from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import (
     PathLike,
@@ -36,7 +37,7 @@ from chunkflow_liver.store.volume import Volume
 
 
 @operation
-def contacts(
+def contacts(  # noqa: PLR0913
     instances: Volume,
     other: Volume,
     *,
@@ -47,6 +48,7 @@ def contacts(
     work: PathLike,
     block: Zyx | None = None,
     sites: bool = False,
+    nearest: bool = False,
 ) -> Plan:
     """Plan tables of contacts between two sets of instances, two classes, or instances and a class.
 
@@ -66,6 +68,10 @@ def contacts(
     {block}
     sites : bool
         Also make the label image `name`: the contact sites on A's surface, with the ids of `<name>-sites`.
+    nearest : bool
+        Look for the nearest partner of every object, however far: `nearest_nm` and `nearest_label` of
+        `<name>-objects` then hold beyond `gap_nm`, and `nearest_exact` says whether what lies outside the
+        volume could be nearer.
 
     Returns
     -------
@@ -76,8 +82,9 @@ def contacts(
         `gap_mean_nm` and percentiles, `sites` (connected parts of A's surface whose nearest partner
         is B). Where objects overlap, one that lies inside the other may be near none of its surface:
         then that side counts 0 voxels, and gaps are missing if it is A. `<name>-objects` has one
-        row per object with a surface (`surface_um2, contact_um2, contact_fraction, partners`),
-        `<name>-sites` one per site.
+        row per object with a surface (`surface_um2, contact_um2, contact_fraction, partners`, and of the
+        nearest partner `nearest_nm`, infinite beyond the gap unless asked for, and `nearest_label`, of
+        equally near ones the smallest, 0 for none), `<name>-sites` one per site.
 
     Raises
     ------
@@ -104,6 +111,21 @@ def contacts(
     parts = final.like(artefact_url(work, name, "parts"), dtype="uint32", kind="label", block=block, levels=1)
     joined = arrays_at(work, name, "sites")
     first = f"{name}/contacts"
+    met = arrays_at(work, name, "met")
+    search, far = (
+        nearest_stages(
+            (instances,) if one else (instances, other),
+            numbers=numbers,
+            sides="a" if params["same"] else "ab",
+            known=known,
+            block=grid.block,
+            name=name,
+            work=work,
+            met=met,
+        )
+        if nearest
+        else ((), {})
+    )
     provenance = {"operation": "contacts", **plain(params)}
     stages: tuple[Stage, ...] = (
         Map(
@@ -117,20 +139,22 @@ def contacts(
             resident=64 << 20,
         ),
         Fold(f"{name}/sites", join_sites, first, joined, params={"counts": grid.counts}, spills=True),
+        *((Fold(f"{name}/met", met_labels, first, met),) if nearest else ()),
+        *search,
         *(
             Fold(
                 f"{name}/{what}",
                 function,
                 first,
                 table_at(work, table),
-                params={"voxel_nm": voxel_nm},
-                artefacts={"joined": joined},
+                params={"voxel_nm": voxel_nm, **more},
+                artefacts={"joined": joined, **arrays},
                 provenance=provenance,
             )
-            for what, function, table in (
-                ("site-table", site_table, f"{name}-sites"),
-                ("object-table", object_table, f"{name}-objects"),
-                ("table", pair_table, name),
+            for what, function, table, more, arrays in (
+                ("site-table", site_table, f"{name}-sites", {}, {}),
+                ("object-table", object_table, f"{name}-objects", {"known": known} if nearest else {}, far),
+                ("table", pair_table, name, {}, {}),
             )
         ),
     )

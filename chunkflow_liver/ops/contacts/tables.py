@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.engine.stage import Records
-from chunkflow_liver.geometry import NM_PER_UM, Nm, Zyx
+from chunkflow_liver.geometry import NM_PER_UM, Box, Nm, Zyx
 from chunkflow_liver.kernels.contacts.areas import area_step_nm2
 from chunkflow_liver.kernels.contacts.sites import merge_sites
 from chunkflow_liver.kernels.contacts.tallies import OBJECT, PAIR, gap_statistics, no_objects, no_pairs, share
 from chunkflow_liver.kernels.distance.squares import whole_unit
 from chunkflow_liver.kernels.rows import Rows, grouped
+from chunkflow_liver.ops.steps.nearest import nearest_columns
 from chunkflow_liver.ops.steps.rows import rows_of, summed
 from chunkflow_liver.ops.steps.seams import Seams
 from chunkflow_liver.store.table import Columns
@@ -56,14 +57,34 @@ def site_table(records: Records, *, joined: Any, voxel_nm: Nm) -> Columns:
     return columns
 
 
-def object_table(records: Records, *, joined: Any, voxel_nm: Nm) -> Columns:
+def met_labels(records: Records) -> Columns:
+    """Labels of either side that come within the gap of another object, ascending."""
+    sums = summed(records, _PAIRS)
+    return {
+        side: np.unique(np.concatenate([sums[pairs][own] for pairs in ("pairs_a", "pairs_b")]))
+        for side, own in (("a", "own"), ("b", "other"))
+    }
+
+
+def object_table(
+    records: Records,
+    *,
+    joined: Any,
+    voxel_nm: Nm,
+    known: Box | None = None,
+    cells: Any = None,
+    nearest: Any = None,
+) -> Columns:
     """One row per object of either side that has a surface, those of A first."""
+    far = None if nearest is None else {"cells": cells, "nearest": nearest, "known": known}
     sums = summed(records, _PAIRS | _OBJECTS)
     found = np.concatenate([np.stack([sums[p]["own"], sums[p]["other"]]) for p in ("pairs_a", "pairs_b")], 1)
     pairs = grouped({"own": found[0], "other": found[1]}, ("own", "other"))
     columns: dict[str, list[Array]] = {}
+    gaps = [np.concatenate([sums[p][k] for p in ("pairs_a", "pairs_b")]) for k in ("own", "other", "square")]
     for side, own, other in (("a", "own", "other"), ("b", "other", "own")):
         rows = sums[f"objects_{side}"]
+        within = (gaps[0], gaps[1], gaps[2]) if side == "a" else (gaps[1], gaps[0], gaps[2])
         begin, end = _ranges(pairs[own], rows["label"], order := np.lexsort([pairs[other], pairs[own]]))
         texts = pairs[other][order].astype(str)
         first, last = _ranges(joined[own], rows["label"], np.argsort(joined[own], kind="stable"))
@@ -81,6 +102,7 @@ def object_table(records: Records, *, joined: Any, voxel_nm: Nm) -> Columns:
                 dtype=object,
             ),
             "sites": last - first,
+            **nearest_columns(rows["label"], side, within, far, voxel_nm),
         }
         for name, values in table.items():
             columns.setdefault(name, []).append(values)
