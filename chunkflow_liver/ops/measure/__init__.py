@@ -16,6 +16,7 @@ from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx, zyx
 from chunkflow_liver.kernels.features.basic import block_sums, describe, merge_sums
 from chunkflow_liver.kernels.features.groups import Settings, View, runs_ahead, runs_seen
 from chunkflow_liver.kernels.labels.object_runs import runs_by_object
+from chunkflow_liver.ops.measure.bins import bins_told
 from chunkflow_liver.ops.measure.engines import ENGINES, given_to, told_by
 from chunkflow_liver.ops.measure.groups import AMONG, GROUPS, WHOLE
 from chunkflow_liver.ops.measure.once import Guess, doubtful, noted, piece_stages, sums_once
@@ -148,6 +149,7 @@ def measure(
         resident=0 if len(inputs) == 1 else SLABS,
         device=chosen.device,
         device_bytes=_device_bytes(grid, chosen, DEVICE_SUMS),
+        notes=() if engine is not None else bins_told(features, about["raw"], chosen),
     )
     shared = {"voxel_nm": instances.voxel_nm, "settings": options}
     # What is summed on a device is not at hand for groups that work on the host.

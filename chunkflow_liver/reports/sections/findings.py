@@ -18,9 +18,10 @@ from chunkflow_liver.reports.pictures.samples import choose, fits, levels_of, su
 from chunkflow_liver.reports.pictures.slices import Layer, Pictures, css
 from chunkflow_liver.reports.sections.changes import edited_text, refined_text
 from chunkflow_liver.reports.sections.scores import evaluated_text, mean_scores
+from chunkflow_liver.reports.sections.trivial import trivial
 from chunkflow_liver.reports.tables import Shown, Stored, extreme_rows, extremes, first_rows, stored
 from chunkflow_liver.reports.words import length, near_to, number, one, percent, several
-from chunkflow_liver.reports.work import Work
+from chunkflow_liver.reports.work import Work, exists
 from chunkflow_liver.store.ngff.write import PALETTE
 from chunkflow_liver.store.volume import Volume
 
@@ -69,6 +70,10 @@ def findings(work: Work, drawn: Pictures) -> Findings:
                 tables.setdefault(kind, []).append(stored(product))
             except ChunkflowLiverError as err:
                 found.missing.append(f"{kind.capitalize()}: {err}.")
+    for kind in ("instance table", "contact objects", "profile"):
+        for product in work.of(kind):
+            if exists(product):
+                found.warnings += trivial(stored(product))
     for i, table in enumerate(tables.get("instance table", [])):
         shown = gallery(table, f"o{i}", work, drawn)
         _instances(table, work, shown, found)
