@@ -52,6 +52,7 @@ Kind = Literal[
     "evaluation",
     "narrowing table",
     "narrowing objects",
+    "narrowing lines",
     "narrowing windows",
     "narrowing cells",
     "narrowing tests",

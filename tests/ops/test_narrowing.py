@@ -289,7 +289,7 @@ def test_a_plan_fits_its_estimate(tmp_path):
 
 def test_planning_reads_no_voxels(whole, tmp_path, monkeypatch):
     monkeypatch.setattr("chunkflow_liver.store.volume.Volume.read", lambda *_: pytest.fail("read"))
-    assert len(plan(whole, tmp_path / "work").stages) == 8
+    assert len(plan(whole, tmp_path / "work").stages) == 9
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,13 @@ from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import NM_PER_UM, Nm
 from chunkflow_liver.kernels.centreline.line import Branch, Centreline
 from chunkflow_liver.kernels.centreline.sections import pitch_nm
-from chunkflow_liver.kernels.centreline.widths import RESOLVED, smoothed, voxel_across_nm, width_profile
+from chunkflow_liver.kernels.centreline.widths import (
+    RESOLVED,
+    smoothed,
+    voxel_across_nm,
+    voxel_along_nm,
+    width_profile,
+)
 from chunkflow_liver.xp import Array
 
 Narrowings = dict[str, Array]
@@ -25,6 +31,8 @@ COLUMNS = {
     "x_nm": np.float64,
     "width_nm": np.float64,
     "width_voxels": np.float64,
+    "neck_length_nm": np.float64,
+    "neck_length_voxels": np.float64,
     "resolved": np.bool_,
     "width_ratio": np.float64,
     "prominence_nm": np.float64,
@@ -101,7 +109,9 @@ def find_narrowings(line: Centreline, voxel_nm: Nm, neck: Neck) -> Narrowings:
         `branch` (row of `line.branches`), `position_nm` (from the start of the branch), `z_nm, y_nm,
         x_nm` (on the centre line, as in `line`), `width_nm` (least `width_profile` there),
         `width_voxels` (the same over the largest side of a voxel across the line, `voxel_across_nm`),
-        `resolved` (whether these are `RESOLVED` or more [1]_), `width_ratio` (to the lower flank),
+        `neck_length_nm` (how far along the line the width is less than half its rise above the least),
+        `neck_length_voxels` (the same over the side of a voxel along the line, `voxel_along_nm`), `resolved`
+        (whether both are `RESOLVED` voxels or more [1]_), `width_ratio` (to the lower flank),
         `prominence_nm` (lower flank minus width), `flank_width_nm` (the lower of the two maxima beside
         it), `curvature_per_um` (of the outline along the object: second derivative of the radius),
         `bend_per_um` (curvature of the centre line), `branch_length_nm`.
@@ -141,6 +151,9 @@ def _of_branch(branch: Branch, line: Centreline, voxel_nm: Nm, neck: Neck) -> li
         if width[i] > neck.max_ratio * flank or any(abs(at[i] - e) < flank / 2 for e in tips):
             continue
         part = _bottom(width, i, float(prominence))
+        low, high = _around(width, i, width[i] + prominence / 2)
+        long = float(at[high] - at[low])
+        voxels_long = long / float(voxel_along_nm(branch.tangents[i : i + 1], voxel_nm)[0])
         position, sharpness = _parabola(at, width, i, part)
         bottom = float(sections[part].min())
         point = [float(np.interp(position, at, branch.points_nm[:, a])) for a in range(3)]
@@ -151,7 +164,9 @@ def _of_branch(branch: Branch, line: Centreline, voxel_nm: Nm, neck: Neck) -> li
                 *point,
                 bottom,
                 bottom / voxel[i],
-                bottom / voxel[i] >= RESOLVED,
+                long,
+                voxels_long,
+                bottom / voxel[i] >= RESOLVED and voxels_long >= RESOLVED,
                 bottom / flank,
                 flank - bottom,
                 flank,
@@ -165,14 +180,19 @@ def _of_branch(branch: Branch, line: Centreline, voxel_nm: Nm, neck: Neck) -> li
 
 def _bottom(width: Array, i: int, prominence: float) -> slice:
     """The rows of the bottom of a narrowing."""
+    low, high = _around(width, i, width[i] + _BOTTOM * prominence)
+    # Five points at least: fewer say nothing about the place between them.
+    return slice(max(0, min(low, i - 2)), min(len(width), max(high, i + 2) + 1))
+
+
+def _around(width: Array, i: int, level: float) -> tuple[int, int]:
+    """The first and last row of those around `i` whose width is at most `level`."""
     low = high = i
-    level = width[i] + _BOTTOM * prominence
     while low > 0 and width[low - 1] <= level:
         low -= 1
     while high < len(width) - 1 and width[high + 1] <= level:
         high += 1
-    # Five points at least: fewer say nothing about the place between them.
-    return slice(max(0, min(low, i - 2)), min(len(width), max(high, i + 2) + 1))
+    return low, high
 
 
 def _parabola(at: Array, width: Array, i: int, part: slice) -> tuple[float, float]:

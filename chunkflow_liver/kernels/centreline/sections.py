@@ -12,9 +12,12 @@ from chunkflow_liver.kernels.distance.transform import inside_nm
 from chunkflow_liver.xp import Array
 
 RAYS = 48
-"""Rays per section: the area of a circle is 0.3 % too small."""
+"""Rays per section."""
+_CUBE = 1 + 1e-3
+_STRAIGHT = 1 - 1e-6
 REACH = 4.0
-"""Rays end at this multiple of the inscribed radius, which bounds sections that run along a branch."""
+"""Rays end at this multiple of the inscribed radius, or of the longest voxel side, if that is more: sections
+may run along a branch."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,27 @@ def signed_nm(mask: Array, voxel_nm: Nm) -> Array:
 
     Notes
     -----
-    Between the centres of the nearest voxels of the other side, so a linear interpolation is 0 half
-    way between an inner and an outer voxel, along and across voxels of any shape.
+    Between the centres of the nearest voxels of the other side, so that a linear interpolation is 0 half
+    way between an inner and an outer voxel that are each other's nearest. Where an object ends along an axis
+    and is thinner across it than a voxel is long there, the outer voxel counts as no farther out than the one
+    beside it is deep: else the object would end at the start of its last voxel.
     """
     # One transform of two labels is that of both sides.
     distance = inside_nm(mask.astype(np.uint8) + np.uint8(1), voxel_nm, np.inf)
-    return np.where(mask, distance, -distance)
+    signed = np.where(mask, distance, -distance)
+    for axis, size in enumerate(voxel_nm):
+        if size <= min(voxel_nm) * _CUBE:
+            continue
+        field, near = np.moveaxis(signed, axis, 0), np.moveaxis(distance, axis, 0)
+        outside = ~np.moveaxis(mask, axis, 0)
+        for inner, outer in (
+            (slice(None, -1), slice(1, None)),
+            (slice(1, None), slice(None, -1)),
+        ):
+            # Nothing of the object is nearer than straight along the axis.
+            end = outside[outer] & (near[outer] >= size * _STRAIGHT)
+            np.maximum(field[outer], -near[inner], out=field[outer], where=end)
+    return signed
 
 
 def pitch_nm(voxel_nm: Nm) -> float:
@@ -102,7 +120,7 @@ def sections(signed: Array, voxel_nm: Nm, points_nm: Array, tangents: Array) -> 
     Notes
     -----
     Every plane is a fan of `RAYS` rays in steps of half the `pitch_nm`, each up to its first
-    exit, linearly interpolated; the section is the polygon of the exits.
+    exit, linearly interpolated; the section is a sector of a circle around every ray.
     """
     from chunkflow_liver.kernels.centreline.ray_loops import exits
 
@@ -114,13 +132,13 @@ def sections(signed: Array, voxel_nm: Nm, points_nm: Array, tangents: Array) -> 
     some = inside > 0
     found = radii[some]
     size, step = np.array(voxel_nm, float), 0.5 * pitch_nm(voxel_nm)
-    exits(signed, size, points_nm[some], way[some], step, REACH * inside[some], found)
+    reach = REACH * np.maximum(inside[some], size.max())
+    exits(signed, size, points_nm[some], way[some], step, reach, found)
     radii[some] = found
-    following = np.roll(radii, -1, axis=1)
-    triangles = 0.5 * np.sin(2 * np.pi / RAYS) * radii * following
-    area = triangles.sum(1)
-    corners = radii[..., None] * way
-    centre = (triangles[..., None] * (corners + np.roll(corners, -1, axis=1)) / 3).sum(1)
+    # Sectors, not triangles: a section's corners lie between rays.
+    sector = 2 * np.pi / RAYS
+    area = 0.5 * sector * (radii**2).sum(1)
+    centre = (radii[..., None] ** 3 * way).sum(1) * (sector / 3)
     centre /= np.maximum(area, 1e-12)[:, None]
     return Sections(area, points_nm + centre, inside, radii.max(1))
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from chunkflow_liver.kernels.centreline.line import BYTES_PER_VOXEL, Centreline, centreline
-from chunkflow_liver.kernels.centreline.widths import inner_widths
+from chunkflow_liver.kernels.centreline.widths import RESOLVED, inner_widths, voxel_across_nm
 from chunkflow_liver.kernels.features.groups import Crop, WholeGroup
 
 COLUMNS = {
@@ -18,6 +18,8 @@ COLUMNS = {
     "tortuosity": "float64",
     "width_mean_nm": "float64",
     "width_min_nm": "float64",
+    "width_min_voxels": "float64",
+    "width_resolved": "bool",
 }
 
 
@@ -31,7 +33,8 @@ def describe_skeleton(crop: Crop) -> Mapping[str, float]:
         `skeleton_branch_points`, `skeleton_tips`; `tortuosity`: length of the longest path along the
         line over the distance of its ends [1]_; `width_mean_nm`, `width_min_nm`: mean along the line and
         minimum of the `width_profile`, as of narrowings, without the ends (half the largest width from
-        every tip), where every object is thin.
+        every tip), where every object is thin; `width_min_voxels`: the least number of voxels that such a
+        width is across, and `width_resolved`: whether that is `RESOLVED` or more.
 
     Notes
     -----
@@ -43,8 +46,10 @@ def describe_skeleton(crop: Crop) -> Mapping[str, float]:
     """
     line = centreline(crop.mask, crop.voxel_nm)
     length, distance = longest_path(line)
-    widths, steps = zip(*(inner_widths(b, line) for b in line.branches), strict=True)
+    widths, steps, rows = zip(*(inner_widths(b, line) for b in line.branches), strict=True)
+    sides = [voxel_across_nm(b.tangents[r], crop.voxel_nm) for b, r in zip(line.branches, rows, strict=True)]
     width, step = np.concatenate(widths), np.concatenate(steps)
+    least = float((width / np.concatenate(sides)).min())
     return {
         "skeleton_length_nm": line.length_nm,
         "skeleton_branches": len(line.branches),
@@ -53,6 +58,8 @@ def describe_skeleton(crop: Crop) -> Mapping[str, float]:
         "tortuosity": length / distance,
         "width_mean_nm": float((width * step).sum() / step.sum()),
         "width_min_nm": float(width.min()),
+        "width_min_voxels": least,
+        "width_resolved": least >= RESOLVED,
     }
 
 

@@ -57,8 +57,8 @@ def smoothed(width: Array) -> Array:
     return np.asarray(gaussian_filter1d(width, 1.0, mode="nearest"))
 
 
-def inner_widths(branch: Branch, line: Centreline) -> tuple[Array, Array]:
-    """Widths of a branch away from its tips, and the length of line that each stands for, in nm.
+def inner_widths(branch: Branch, line: Centreline) -> tuple[Array, Array, Array]:
+    """Widths of a branch away from its tips, the length of line that each stands for, in nm, and their rows.
 
     Notes
     -----
@@ -72,7 +72,7 @@ def inner_widths(branch: Branch, line: Centreline) -> tuple[Array, Array]:
     if not inner.any():
         # Shorter than it is wide: the middle is all there is.
         inner = np.arange(len(at)) == len(at) // 2
-    return width[inner], np.gradient(at)[inner]
+    return width[inner], np.gradient(at)[inner], np.flatnonzero(inner)
 
 
 def voxel_across_nm(tangents: Array, voxel_nm: Nm) -> Array:
@@ -94,3 +94,21 @@ def voxel_across_nm(tangents: Array, voxel_nm: Nm) -> Array:
     plane = np.stack(across(tangents), 1)
     form = (plane / np.square(voxel_nm)) @ plane.transpose(0, 2, 1)
     return np.asarray(1 / np.sqrt(np.linalg.eigvalsh(form)[:, 0]))
+
+
+def voxel_along_nm(tangents: Array, voxel_nm: Nm) -> Array:
+    """Side of a voxel along a line, in nm.
+
+    Parameters
+    ----------
+    tangents : ndarray of shape (n, 3), float64
+        Unit vectors along the line.
+    voxel_nm : tuple of float
+        Voxel size along (z, y, x), in nm.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        Half the ellipsoid's chord along the tangent, of the ellipsoid with half axes `voxel_nm`.
+    """
+    return np.asarray(1 / np.linalg.norm(tangents / np.array(voxel_nm), axis=1))

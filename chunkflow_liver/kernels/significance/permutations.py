@@ -12,6 +12,7 @@ from chunkflow_liver.xp import Array
 
 EFFECT = (
     "objects",
+    "rarer",
     "cells",
     "missing",
     "unpaired",
@@ -96,10 +97,10 @@ def within_objects(
     Returns
     -------
     dict
-        The entries of `EFFECT`. `objects` (informative ones) in `cells`, `missing` (objects that have
-        both kinds of window but no contact in any: 0/0), `unpaired` (objects with a narrowing and no
-        other window), `mean_narrow`, `mean_control` (means over objects of the mean density of their
-        windows), `difference` and `ratio` of these two with 95 %
+        The entries of `EFFECT`. `objects` (informative ones; `rarer` are as many) in `cells`, `missing`
+        (objects that have both kinds of window but no contact in any: 0/0), `unpaired` (objects with a
+        narrowing and no other window), `mean_narrow`, `mean_control` (means over objects of the mean density
+        of their windows), `difference` and `ratio` of these two with 95 %
         intervals, `standardised` (mean over standard deviation of the objects' differences),
         `share_greater` (objects with more contact at narrowings, of those with any difference),
         `p_value` (two-sided, never 0). What cannot be said is NaN; a ratio to 0 is inf.
@@ -163,7 +164,8 @@ def between_objects(seen: Observed, *, permutations: int, draws: int, seed: int)
     Returns
     -------
     dict
-        The entries of `EFFECT`, with cells in the place of objects but in `objects`: means over cells of
+        The entries of `EFFECT`, with cells in the place of objects but in `objects`, and in `rarer`, the
+        objects of the kind (with or without narrowings) that there are fewer of: means over cells of
         the means of their objects, each the mean density of its narrowings or, without narrowings, of
         all its windows.
         `missing` counts the cells that have both kinds but no contact at all, `unpaired` those that have
@@ -222,15 +224,15 @@ def between_objects(seen: Observed, *, permutations: int, draws: int, seed: int)
         np.bincount(row, value * kind) / np.bincount(row, kind) for kind in (treated, ~treated)
     )
     found = _effect(narrow, control, cells, draws, rng)
-    found |= left | {"objects": len(row), "p_value": p_value}
+    rarer = int(min(treated.sum(), (~treated).sum()))
+    found |= left | {"objects": len(row), "rarer": rarer, "p_value": p_value}
     if len(cells) > 1:
         return found
     around = np.zeros((2, 2))
     for kind, side in ((treated, [1.0, 0.0]), (~treated, [0.0, 1.0])):
         own = np.sort(value[kind])
         around += spread(own[:, None] * side, np.ones(len(own)), draws, rng)
-    units = int(min(treated.sum(), (~treated).sum()))
-    return found | intervals(found["mean_narrow"], found["mean_control"], around, units)
+    return found | intervals(found["mean_narrow"], found["mean_control"], around, rarer)
 
 
 def adjusted(p_values: Array) -> Array:
@@ -332,6 +334,7 @@ def _effect(
     apart = np.abs(difference) > _TIE
     return intervals(float(narrow.mean()), float(control.mean()), around, len(values)) | {
         "objects": len(narrow),
+        "rarer": len(narrow),
         "cells": len(cells),
         "standardised": over(float(difference.mean()), float(difference.std(ddof=1)))
         if len(narrow) > 1
@@ -341,4 +344,4 @@ def _effect(
 
 
 def _nothing(left: dict[str, int]) -> dict[str, float]:
-    return dict.fromkeys(EFFECT, math.nan) | {"objects": 0, "cells": 0} | left
+    return dict.fromkeys(EFFECT, math.nan) | {"objects": 0, "rarer": 0, "cells": 0} | left

@@ -12,9 +12,11 @@ import numpy as np
 from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.stage import Fold, Map, Result, Stage, plain
 from chunkflow_liver.errors import ConfigError
-from chunkflow_liver.geometry import Block, BlockGrid, Box, Zyx, zyx
+from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx, zyx
 from chunkflow_liver.kernels.centreline.line import BYTES_PER_VOXEL, Centreline, centreline
 from chunkflow_liver.kernels.centreline.necks import Neck, find_narrowings, major_line, narrowest_slice
+from chunkflow_liver.kernels.centreline.stacks import between_sections
+from chunkflow_liver.kernels.centreline.widths import RESOLVED, voxel_across_nm, width_profile
 from chunkflow_liver.kernels.centreline.windows import Near, Track, surface_track, windows, within
 from chunkflow_liver.kernels.contacts.gaps import halo_voxels
 from chunkflow_liver.ops.narrowing.tables import CONTACT, OBJECT, PARTS, joined
@@ -82,7 +84,8 @@ def narrowing(
         of narrowings), `controls, control_density` (windows elsewhere on the object, mean),
         `enrichment` (near over far; 0/0 is NaN, missing). `<name>-objects` has a row per object; those
         with a bounding box above `neck.crop_voxels` are `too_large`: nothing more is known of them, and
-        they are in no test. With `er` there are `<name>-windows` (every window), `<name>-cells` (a row
+        they are in no test. `<name>-lines` has every point of the centre lines: place, direction, width.
+        With `er` there are `<name>-windows` (every window), `<name>-cells` (a row
         per cell, with a test) and `<name>-tests` (over everything; q-values by Benjamini and Hochberg).
         `no_test` says why a p-value is missing: nothing to compare, no contact, or fewer than
         `tables.LEAST` objects.
@@ -134,7 +137,7 @@ def narrowing(
     about = (("instances", instances.name), ("axis", axis), *sorted(settings.items()))
     about += (("er", er.name),) if er is not None else ()
     products = []
-    for part, function, kind in PARTS[: None if er is not None else 2]:
+    for part, function, kind in PARTS[: None if er is not None else 3]:
         table = table_at(work, f"{name}{part}")
         made = (
             *made,
@@ -167,7 +170,7 @@ def _block(
     er = others[0] if given[0] else None
     parents = others[-1] if given[1] else None
     halo = (0, 0, 0) if er is None else halo_voxels(near.gap_nm, voxel_nm)
-    tables: dict[str, list[dict[str, Array]]] = {"narrow": [], "object": [], "window": []}
+    tables: dict[str, list[dict[str, Array]]] = {t: [] for t in ("narrow", "object", "line", "window")}
     kinds = OBJECT | (CONTACT if er is not None else {})
     for label, box in owned(block, objects):
         if box.size > neck.crop_voxels:
@@ -180,6 +183,8 @@ def _block(
         start = np.array(box.start) * voxel_nm
         line = centreline(own, voxel_nm) if axis == "centreline" else major_line(own, voxel_nm, neck.slices)
         narrow = (find_narrowings if axis == "centreline" else narrowest_slice)(line, voxel_nm, neck)
+        between = between_sections(own, line, narrow, voxel_nm) & (axis == "centreline")
+        narrow |= {"between_sections": between, "resolved": narrow["resolved"] & ~between}
         row: dict[str, Any] = {
             "label": label,
             "cell": 0 if parents is None else _parent(parents.read(box)[own]),
@@ -201,6 +206,7 @@ def _block(
             seen = windows(line, track, narrow, near)
             tables["window"].append(_with(label, row["cell"], seen))
             row |= _areas(track, narrow, line, near)
+        tables["line"].append(_line(label, line, start, voxel_nm))
         for i, a in enumerate("zyx"):
             narrow[f"{a}_nm"] = narrow[f"{a}_nm"] + start[i]
         border = np.full(len(narrow["branch"]), row["touches_border"])
@@ -213,6 +219,24 @@ def _block(
 def _with(label: int, cell: int, columns: dict[str, Array]) -> dict[str, Array]:
     n = len(columns["branch"])
     return {"label": np.full(n, label, np.uint64), "cell": np.full(n, cell, np.uint64), **columns}
+
+
+def _line(label: int, line: Centreline, start: Array, voxel_nm: Nm) -> dict[str, Array]:
+    """Every point of a centre line, from the volume's first corner, with the width there."""
+    branches = line.branches
+    sizes = [len(b.points_nm) for b in branches]
+    points = np.concatenate([b.points_nm for b in branches]) + start
+    tangents = np.concatenate([b.tangents for b in branches])
+    width = np.concatenate([width_profile(b, line) for b in branches])
+    return {
+        "label": np.full(sum(sizes), label, np.uint64),
+        "branch": np.repeat(np.arange(len(branches)), sizes),
+        "position_nm": np.concatenate([b.position_nm for b in branches]),
+        **{f"{a}_nm": points[:, i] for i, a in enumerate("zyx")},
+        **{f"tangent_{a}": tangents[:, i] for i, a in enumerate("zyx")},
+        "width_nm": width,
+        "resolved": width >= RESOLVED * voxel_across_nm(tangents, voxel_nm),
+    }
 
 
 def _too_large(label: int, voxels: int, at_border: bool, kinds: dict[str, Any]) -> dict[str, Array]:

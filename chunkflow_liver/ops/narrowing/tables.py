@@ -49,9 +49,11 @@ NO_TEST = (
 LEAST = 6
 """Fewest objects that are given a p-value: a sentence about objects needs objects that agree. Six that do
 have p = 2 / 2**6 = 0.03 by their signs alone; five 0.06, and what p there is comes from places within them.
+Where two kinds of object are compared, there are as many of either: one that differs from 20 others has
+p = 1 / 21.
 """
 TOO_FEW = f"fewer than {LEAST} objects to test"
-COUNTED = ("objects", "cells", "missing", "unpaired")
+COUNTED = ("objects", "rarer", "cells", "missing", "unpaired")
 
 
 def joined(parts: list[dict[str, Array]]) -> dict[str, Array]:
@@ -68,7 +70,22 @@ def _rows(records: Records, table: str, kinds: dict[str, Any]) -> dict[str, Arra
     return {name: column[order] for name, column in found.items()}
 
 
-NARROW = {"label": np.uint64, "cell": np.uint64, **COLUMNS, "touches_border": np.bool_}
+NARROW = {
+    "label": np.uint64,
+    "cell": np.uint64,
+    **COLUMNS,
+    "between_sections": np.bool_,
+    "touches_border": np.bool_,
+}
+LINE = {
+    "label": np.uint64,
+    "branch": np.int64,
+    "position_nm": np.float64,
+    **{f"{a}_nm": np.float64 for a in "zyx"},
+    **{f"tangent_{a}": np.float64 for a in "zyx"},
+    "width_nm": np.float64,
+    "resolved": np.bool_,
+}
 WINDOW = {"label": np.uint64, "cell": np.uint64, **WINDOWS}
 
 
@@ -97,6 +114,10 @@ def _narrowings(records: Records, *, near: Near | None) -> Columns:
         "control_density": over(total, controls),
         "enrichment": over(here["near_density"], far),
     }
+
+
+def _lines(records: Records, *, near: Near | None) -> Columns:
+    return _rows(records, "line", LINE)
 
 
 def over(a: Array, b: Array) -> Array:
@@ -134,7 +155,7 @@ def _observed(records: Records) -> Observed:
 
 def _decided(effect: dict[str, Array], why: list[tuple[str, str]]) -> dict[str, Array]:
     """The columns of tests with q-values; p-values of enough objects only, or else the reason."""
-    none, few = np.isnan(effect["p_value"]), effect["objects"] < LEAST
+    none, few = np.isnan(effect["p_value"]), effect["rarer"] < LEAST
     rows = zip(none.tolist(), few.tolist(), effect["missing"].tolist(), why, strict=True)
     reasons = [words[missing > 0] if no else TOO_FEW if less else "" for no, less, missing, words in rows]
     p_values = np.where(few, np.nan, effect["p_value"])
@@ -188,6 +209,7 @@ def _tests(records: Records, *, near: Near) -> Columns:
 PARTS: tuple[tuple[str, Callable[..., Any], Kind], ...] = (
     ("", _narrowings, "narrowing table"),
     ("-objects", _objects, "narrowing objects"),
+    ("-lines", _lines, "narrowing lines"),
     ("-windows", _windows, "narrowing windows"),
     ("-cells", _cells, "narrowing cells"),
     ("-tests", _tests, "narrowing tests"),

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from chunkflow_liver.errors import ChunkflowLiverError
 from chunkflow_liver.geometry import Box, zyx
-from chunkflow_liver.kernels.centreline.line import Branch, Centreline, centreline
+from chunkflow_liver.kernels.centreline.line import Branch, Centreline
 from chunkflow_liver.kernels.centreline.sections import signed_nm
-from chunkflow_liver.kernels.centreline.widths import width_profile
 from chunkflow_liver.kernels.centreline.windows import Near, Track, contact_mask, surface_track
 from chunkflow_liver.kernels.contacts.gaps import halo_voxels
 from chunkflow_liver.ops.steps.place import arrays_at
@@ -23,6 +23,7 @@ from chunkflow_liver.reports.pictures.renderings import CONTACT, NECK, rendering
 from chunkflow_liver.reports.pictures.samples import levels_of
 from chunkflow_liver.reports.pictures.slices import Pictures, css, label_colours, raw_levels, scale_bar_nm
 from chunkflow_liver.reports.pictures.thumbnails import OUTLINE, outlined
+from chunkflow_liver.reports.tables import stored
 from chunkflow_liver.reports.words import length, number, one, percent
 from chunkflow_liver.reports.work import Work
 from chunkflow_liver.store.images import open_volume
@@ -59,13 +60,14 @@ class Example:
 
 @dataclass(frozen=True)
 class Images:
-    """What the examples are drawn from; `to` is the class of `other` that lies near."""
+    """What the examples are drawn from; `to` is the class of `other` that lies near, `lines` a table."""
 
     instances: Volume
     other: Volume | None
     to: str
     raw: tuple[Volume, ...] | None
     drawn: Pictures
+    lines: str = ""
 
     @property
     def number(self) -> int | None:
@@ -86,7 +88,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Neck:
-    """A narrowing on the centre line of its object, in nm from the first corner of `mask`."""
+    """A narrowing on the stored centre line of its object, in nm from the first corner of `mask`."""
 
     line: Centreline
     branch: int
@@ -116,6 +118,10 @@ def examples(
         return [], []
     to = about.get("to", "er")
     images = Images(instances, volumes.get(str(about.get("er"))), to, raw_levels(work, []), drawn)
+    lines = next((p for p in work.products if p.name == f"{name}-lines"), None)
+    if lines is None:
+        return [], [f"No pictures of {name!r}: the run is of an earlier version and kept no centre lines."]
+    images = replace(images, lines=stored(lines).path)
     extents = arrays_at(work.path, name, "extents")
     rows = {int(label): i for i, label in enumerate(extents["label"])}
     found: list[Example] = []
@@ -183,16 +189,14 @@ def _solid(
     """A rendering of one object above the width and the contact along the branch of a narrowing."""
     label, voxel_nm = int(narrow["label"][row]), images.instances.voxel_nm
     mask = np.pad(_opened(images.instances).read(wide) == label, 1)
-    line = centreline(mask, voxel_nm)
+    line = stored_line(images.lines, label, (np.array(wide.start) - 1) * voxel_nm)
     near = Near(**{k: about[k] for k in ("gap_nm", "window_nm", "window_fraction") if k in about})
     seen = None
     if images.other is not None:
         seen = np.pad(images.holds(_opened(images.other).read(wide)), 1)
     track = surface_track(mask, seen, line, start_nm=np.zeros(3), voxel_nm=voxel_nm, gap_nm=near.gap_nm)
-    centre = _centre(narrow, row) - (np.array(wide.start) - 1) * voxel_nm
-    i = min(range(len(line.branches)), key=lambda b: _gap(line, b, centre))
+    i, at = int(narrow["branch"][row]), float(narrow["position_nm"][row])
     branch = line.branches[i]
-    at = float(branch.position_nm[np.linalg.norm(branch.points_nm - centre, axis=1).argmin()])
     neck = Neck(line, i, at, near.reach_nm(branch.length_nm))
     window = (track.branch == i) & (np.abs(track.position_nm - at) <= neck.reach_nm)
     painted, touching = np.zeros(mask.shape, bool), np.zeros(mask.shape, bool)
@@ -318,8 +322,25 @@ def _centre(narrow: Columns, row: int) -> np.ndarray[Any, Any]:
     return np.array([float(narrow[f"{a}_nm"][row]) for a in "zyx"])
 
 
-def _gap(line: Centreline, branch: int, point: Any) -> float:
-    return float(np.linalg.norm(line.branches[branch].points_nm - point, axis=1).min())
+def stored_line(path: str, label: int, corner_nm: np.ndarray[Any, Any]) -> Centreline:
+    """The centre line of an object as it was measured, in nm from `corner_nm`.
+
+    Sections are as wide as the table says; what it does not hold, spheres inside, is missing (NaN).
+    """
+    found = pq.read_table(path, filters=[("label", "==", label)])
+    columns = {n: found.column(n).to_numpy(zero_copy_only=False) for n in found.column_names}
+    branches: list[Branch] = []
+    for i in range(int(columns["branch"].max(initial=-1)) + 1):
+        own = columns["branch"] == i
+        points, tangents = (
+            np.stack([columns[name.format(a)][own] for a in "zyx"], 1) for name in ("{}_nm", "tangent_{}")
+        )
+        area = np.pi * (columns["width_nm"][own] / 2) ** 2
+        branches.append(
+            Branch(2 * i, 2 * i + 1, points - corner_nm, tangents, area, np.full(len(points), np.nan))
+        )
+    nodes = np.concatenate([b.points_nm[[0, -1]] for b in branches])
+    return Centreline(nodes, np.ones(len(nodes), np.int64), tuple(branches))
 
 
 def _opened(volume: Volume) -> Volume:
@@ -343,7 +364,7 @@ def _profile(axes: Any, neck: Neck, track: Track | None) -> None:
         right.spines["top"].set_visible(False)
         right.patch.set_visible(False)
     axes.axvspan(max(0.0, at - reach), min(branch.length_nm, at + reach), color=css(NECK), alpha=0.18)
-    axes.plot(branch.position_nm, width_profile(branch, neck.line), color=INK, linewidth=1.8)
+    axes.plot(branch.position_nm, branch.width_nm, color=INK, linewidth=1.8)
     axes.axvline(at, color=css(NECK), linewidth=1.2)
     axes.set_xlim(0, branch.length_nm)
     axes.set_ylim(bottom=0)

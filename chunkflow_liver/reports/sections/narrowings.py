@@ -117,8 +117,9 @@ def _narrowings(product: Product, work: Work, drawn: Pictures, made: Narrowed) -
         unsure = int((~narrow["resolved"]).sum())
         if unsure:
             made.caveats.append(
-                f"{number(unsure)} of the narrowings are thinner than two voxels: they are not resolved, "
-                "and how thin they are is not known. They count in the tests; as examples others go first."
+                f"{number(unsure)} of the narrowings are thinner or shorter than two voxels, or lie between "
+                "two sections: they are not resolved, and how thin they are is not known. They count in "
+                "the tests; as examples others go first."
             )
     if "near_density" in narrow:
         tests = _columns(work, f"{product.name}-tests", "unpaired")

@@ -45,7 +45,13 @@ def test_ways_are_as_long_and_paths_as_cheap_as_those_of_scikit_image(seed):
 def test_distances_to_the_surface_are_those_of_both_sides():
     mask = uneven(3)
     both = distance_transform_edt(mask, VOXEL_NM) - distance_transform_edt(~mask, VOXEL_NM)
-    np.testing.assert_allclose(signed_nm(mask, VOXEL_NM), both, rtol=1e-6)
+    found = signed_nm(mask, VOXEL_NM)
+    np.testing.assert_allclose(found[mask], both[mask], rtol=1e-6)
+    # Outside they are no more than that, less where the object ends and is thinner than a voxel is long.
+    assert (found[~mask] < 0).all()
+    assert (found[~mask] >= both[~mask] * (1 + 1e-6)).all()
+    cubes = distance_transform_edt(mask) - distance_transform_edt(~mask)
+    np.testing.assert_allclose(signed_nm(mask, (1.0, 1.0, 1.0)), cubes, rtol=1e-6)
 
 
 def test_points_near_a_line_are_those_of_a_tree():
@@ -74,7 +80,6 @@ def test_a_section_ends_where_the_field_does_and_at_four_radii():
     middle = np.array([[6 * 4.0, 20 * 8.0, 10 * 16.0]])
     found = sections(signed, VOXEL_NM, middle, np.array([[1.0, 0.0, 0.0]]))
     assert found.inscribed_nm[0] == pytest.approx(20, abs=2.1)
-    # A circle of as many corners as there are rays.
-    circle = 0.5 * 48 * np.sin(2 * np.pi / 48) * (4 * found.inscribed_nm[0]) ** 2
+    circle = np.pi * (4 * found.inscribed_nm[0]) ** 2
     assert found.area_nm2[0] == pytest.approx(circle, rel=1e-9)
     np.testing.assert_allclose(found.centre_nm, middle, atol=1e-6)

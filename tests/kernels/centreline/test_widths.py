@@ -56,7 +56,8 @@ def test_a_flat_branch_is_no_wider_where_it_comes_out():
 
 def test_half_the_largest_width_is_left_out_at_tips():
     branch, line = lines([10.0, 40, 40, 40, 40, 40, 5], 20, (1, 3))
-    width, step = inner_widths(branch, line)
+    width, step, rows = inner_widths(branch, line)
+    assert rows.tolist() == [2, 3, 4, 5, 6]
     assert width.tolist() == pytest.approx([40, 40, 40, 40, 5])
     assert step.tolist() == pytest.approx([10] * 5)
     branch, line = lines([40.0, 38, 40], 20, (1, 1))

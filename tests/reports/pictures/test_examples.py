@@ -190,7 +190,7 @@ def test_the_page_says_how_many_voxels_a_neck_has_and_what_that_is_worth(finishe
         text = " ".join(cf.report(finished, to=tmp_path / "page.html").read_text().split())
     finally:
         path.write_bytes(written)
-    assert "1 of the narrowings are thinner than two voxels: they are not resolved" in text
+    assert "1 of the narrowings are thinner or shorter than two voxels" in text
     assert re.search(r"Width [\d.]+ nm \([\d.]+ voxels across, not resolved\)", text)
 
 
