@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -12,21 +13,36 @@ from chunkflow_liver.cli.app import app
 
 @app.command()
 def export(
-    source: Annotated[str, typer.Argument(help="OME-Zarr image or label image, or a table (.parquet).")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="OME-Zarr image or label image, a table (.parquet), or a work folder: all tables of its "
+            "objects, joined."
+        ),
+    ],
     to: Annotated[
         Path,
         typer.Argument(
-            help="File to make: .tif, .nii or .nii.gz; of a table .csv, .h5ad, .spatialdata.zarr or "
-            ".segment_properties."
+            help="File to make: .tif, .nii or .nii.gz; of tables .csv, .xlsx, .h5ad, .spatialdata.zarr "
+            "or .segment_properties."
         ),
     ],
     level: Annotated[int, typer.Option(help="Level of the pyramid, 0 the finest.")] = 0,
+    of: Annotated[
+        str | None, typer.Option(help="Instances whose tables are joined, if a run measured several.")
+    ] = None,
 ) -> None:
     """Write one level of an image as a TIFF or NIfTI file, or a table for other programs."""
     from chunkflow_liver.ops.convert import export as write
+    from chunkflow_liver.ops.joined import write_joined
     from chunkflow_liver.store.images import open_volume
     from chunkflow_liver.store.table import Table
 
+    if (Path(source) / "products.json").exists():
+        with tempfile.TemporaryDirectory() as folder:
+            joined = write_joined(source, Table(str(Path(folder) / "joined.parquet")), of)
+            typer.echo(write(joined, to))
+        return
     found = Table(source) if source.endswith(".parquet") else open_volume(source, level=level)
     typer.echo(write(found, to))
 

@@ -19,6 +19,7 @@ from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import PathLike
 from chunkflow_liver.store.create import new_volume
 from chunkflow_liver.store.exports.images import write_nifti, write_tiff
+from chunkflow_liver.store.exports.sheets import write_xlsx
 from chunkflow_liver.store.exports.tables import write_anndata, write_segment_properties, write_spatialdata
 from chunkflow_liver.store.location import absolute, is_local, read_key
 from chunkflow_liver.store.ngff.versions import DEFAULT, WRITABLE
@@ -32,6 +33,7 @@ from chunkflow_liver.xp import Array
 SLAB_BYTES = 1 << 30
 TABLE_EXPORTS = {
     ".csv": write_csv,
+    ".xlsx": write_xlsx,
     ".h5ad": write_anndata,
     ".spatialdata.zarr": write_spatialdata,
     ".segment_properties": write_segment_properties,
@@ -198,8 +200,8 @@ def export(source: Volume | Table, to: PathLike) -> Path:
     source : Volume or Table
         What to write.
     to : path
-        File to make; its ending chooses the format: .tif, .tiff, .nii, .nii.gz; for a table .csv, .h5ad
-        (AnnData), .spatialdata.zarr (SpatialData) or .segment_properties (neuroglancer).
+        File to make; its ending chooses the format: .tif, .tiff, .nii, .nii.gz; for a table .csv, .xlsx,
+        .h5ad (AnnData), .spatialdata.zarr (SpatialData) or .segment_properties (neuroglancer).
 
     Raises
     ------
@@ -207,6 +209,10 @@ def export(source: Volume | Table, to: PathLike) -> Path:
         If the ending is not known, or does not fit what is written.
     OutputError
         If the file exists.
+
+    Notes
+    -----
+    Labels are stored in the smallest unsigned type that holds them, which needs one more look at them.
     """
     ending = Path(to).suffix.lower()
     if isinstance(source, Table):
@@ -222,4 +228,19 @@ def export(source: Volume | Table, to: PathLike) -> Path:
     if write is None:
         raise InputError(f"cannot export to {os.fspath(to)!r}: the name must end in one of {sorted(EXPORTS)}")
     voxel: Nm = source.voxel_nm
+    if source.kind == "label" and np.dtype(source.dtype).kind in "iu":
+        small = _smallest(source)
+        return write(
+            lambda box: source.read(box).astype(small, copy=False), source.shape, small, to, voxel_nm=voxel
+        )
     return write(source.read, source.shape, source.dtype, to, voxel_nm=voxel)
+
+
+def _smallest(labels: Volume) -> str:
+    """The smallest unsigned type that holds all labels of a volume; its own where some are negative."""
+    least = most = 0
+    depth = labels.write_unit[0]
+    for z in range(0, labels.shape[0], depth):
+        part = labels.read(Box((z, 0, 0), (min(z + depth, labels.shape[0]), *labels.shape[1:])))
+        least, most = min(least, int(part.min(initial=0))), max(most, int(part.max(initial=0)))
+    return labels.dtype if least < 0 else np.min_scalar_type(most).name

@@ -56,3 +56,47 @@ for (const gallery of document.querySelectorAll(".gallery")) {
   smallest.addEventListener("change", show);
   show();
 }
+// Any picture, as large as the window; nothing is loaded for it.
+const stage = document.createElement("dialog");
+stage.className = "stage";
+stage.addEventListener("click", () => stage.close());
+document.body.append(stage);
+const enlarge = (picture) => {
+  const close = document.createElement("button");
+  close.type = "button";
+  close.textContent = "close";
+  const copy = picture.cloneNode(true);
+  for (const name of ["style", "tabindex", "role"]) copy.removeAttribute(name);
+  const caption = document.createElement("p");
+  const figure = picture.closest("figure");
+  caption.textContent = figure?.querySelector("figcaption")?.textContent ?? picture.getAttribute("aria-label") ?? "";
+  stage.replaceChildren(copy, caption, close);
+  stage.showModal();
+};
+for (const picture of document.querySelectorAll("svg.panel, svg.thumb, .charts figure > svg, figure > img")) {
+  picture.classList.add("enlarges");
+  picture.tabIndex = 0;
+  picture.addEventListener("click", () => enlarge(picture));
+  picture.addEventListener("keydown", (event) => { if (event.key === "Enter") enlarge(picture); });
+}
+// The rows of a table as they are sorted, with the numbers behind the texts.
+const csv = (table) => [...table.rows].map((row) => [...row.cells].map((cell) => {
+  const text = row.parentElement.tagName === "THEAD"
+    ? [...cell.childNodes].map((node) => node.textContent.trim()).filter(Boolean).join(" ")
+    : cell.dataset.v ?? cell.textContent.trim();
+  return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}).join(",")).join("\r\n");
+for (const table of document.querySelectorAll("table[data-name]")) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "keep";
+  button.textContent = "download as CSV";
+  button.addEventListener("click", () => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob(["\ufeff", csv(table)], { type: "text/csv" }));
+    link.download = `${table.dataset.name.replaceAll(/[^\w.-]+/g, "-")}.csv`;
+    link.click();
+    URL.revokeObjectURL(link.href);
+  });
+  table.closest(".scroll").after(button);
+}

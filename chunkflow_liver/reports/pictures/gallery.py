@@ -119,6 +119,11 @@ class Gallery:
         return any(scope for f in self.features for scope, *_ in f.ends)
 
     @property
+    def middle_of(self) -> str:
+        """The objects that the medians are of."""
+        return "the whole objects" if self.choice else "all objects"
+
+    @property
     def groups(self) -> list[tuple[str, list[tuple[int, Feature]]]]:
         """Title and (place, feature) of every group, in the order of their first features."""
         found: dict[str, list[tuple[int, Feature]]] = {}
@@ -182,6 +187,8 @@ def gallery(table: Stored, place: str, work: Work, drawn: Pictures) -> Gallery |
         return None
     found = Gallery(table.product.name, table.rows, cut=cut_text(table))
     scopes = table.scopes()
+    # Whole objects first: of those at the border a part is missing.
+    first = next(iter(scopes.values()))
     rows, ends = _chosen(table, [f.name for f in fields], scopes)
     every = scopes.get(EVERY)
     cut = np.zeros(table.rows, bool) if every is None else every & ~scopes[WHOLE]
@@ -194,6 +201,7 @@ def gallery(table: Stored, place: str, work: Work, drawn: Pictures) -> Gallery |
         column = table.column(f.name)
         if column is None:
             continue
+        some = column[first & np.isfinite(column.astype(np.float64))]
         known = column[np.isfinite(column.astype(np.float64))]
         title, unit = heading(f.name, (f.metadata or {}).get(b"unit", b"").decode())
         found.features.append(
@@ -204,7 +212,7 @@ def gallery(table: Stored, place: str, work: Work, drawn: Pictures) -> Gallery |
                 unit,
                 bars(column.astype(np.float64)),
                 _span(known.astype(np.float64)),
-                number(float(np.median(known))) if len(known) else "–",
+                number(float(np.median(some))) if len(some) else "–",
                 len(column) - len(known),
                 tuple(
                     (

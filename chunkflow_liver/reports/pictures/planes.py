@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,8 +70,12 @@ def extent_nm(volume: Volume) -> tuple[float, float, float]:
     return z, y, x
 
 
-def views(frame: Volume, pyramids: Sequence[Sequence[Volume]], shares: Sequence[float]) -> list[list[View]]:
-    """For every plane with more than one voxel per axis, its views at `shares` of the depth.
+def views(
+    frame: Volume,
+    pyramids: Sequence[Sequence[Volume]],
+    shares: Sequence[float] | Mapping[int, Sequence[float]],
+) -> list[list[View]]:
+    """For every plane with more than one voxel per axis, its views at `shares` of the depth (of each axis).
 
     A view is the whole plane, or its middle where some image has no level coarse enough to read the
     whole.
@@ -88,7 +92,8 @@ def views(frame: Volume, pyramids: Sequence[Sequence[Volume]], shares: Sequence[
         cut = across(plane)
         depth = extent_nm(frame)[cut]
         # One voxel deep: all shares are the same plane.
-        places = shares if frame.shape[cut] > 1 else [0.5]
+        wanted = shares[cut] if isinstance(shares, Mapping) else shares
+        places = wanted if frame.shape[cut] > 1 else [0.5]
         found.append(
             [
                 View(

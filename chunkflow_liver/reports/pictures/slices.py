@@ -14,6 +14,7 @@ import numpy as np
 
 from chunkflow_liver.engine.plan import Product
 from chunkflow_liver.errors import ChunkflowLiverError
+from chunkflow_liver.reports.pictures.depths import fullest
 from chunkflow_liver.reports.pictures.planes import Pixels, View, corner_nm, read_plane, views
 from chunkflow_liver.reports.pictures.samples import levels_of
 from chunkflow_liver.reports.words import one
@@ -21,7 +22,6 @@ from chunkflow_liver.reports.work import Work, exists
 from chunkflow_liver.store.ngff.write import PALETTE
 from chunkflow_liver.store.volume import Volume
 
-SHARES = (0.25, 0.5, 0.75)
 WIDTH = TALLEST = 600.0
 """Most width and height of a picture, in pixels of the page; its shape is that of the plane in nm."""
 NARROWEST = 120.0
@@ -128,7 +128,7 @@ def score_gradient() -> list[str]:
 
 
 def pictures(work: Work) -> Pictures:
-    """Pictures of three orthogonal planes at three depths, for everything that can be read."""
+    """Pictures of three orthogonal planes, each at three depths where most is to be seen."""
     found = Pictures()
     raw = raw_levels(work, found.problems)
     for product in (p for kind in DRAWN for p in work.of(kind)):
@@ -140,7 +140,8 @@ def pictures(work: Work) -> Pictures:
         return found
     found.frame = pyramids[0][0] if pyramids else (raw or ())[0]
     found.worked = next((p.handle for p in work.products if isinstance(p.handle, Volume)), None)
-    chosen = views(found.frame, [*pyramids, *([raw] if raw else [])], SHARES)
+    labels = [layer.levels for layer in found.layers if layer.kind in ("instances", "semantic")]
+    chosen = views(found.frame, [*pyramids, *([raw] if raw else [])], fullest(labels))
     if raw:
         _contrast(raw, [view for depths in chosen for view in depths], found)
     for at_depths in chosen:

@@ -66,7 +66,7 @@ def thumbnail(
     side = MARGIN * max(max(box.shape[a], 8) * size[a] for a in axes)
     low = [corner_nm(labels[0], a) + (box.start[a] + box.stop[a]) / 2 * size[a] - side / 2 for a in axes]
     view = View(plane, at_nm, (low[0], low[1]), (side, side), side / SIDE)
-    return Thumbnail(_jpeg(outlined(labels, raw, label, view, grey=grey)), plane, side)
+    return Thumbnail(jpeg(outlined(labels, raw, label, view, grey=grey)), plane, side)
 
 
 def outlined(
@@ -145,7 +145,8 @@ def _rim(inside: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return rim
 
 
-def _jpeg(picture: np.ndarray[Any, Any]) -> str:
+def jpeg(picture: np.ndarray[Any, Any]) -> str:
+    """A data URI of a picture (rows, columns, 3), 0 to 255."""
     from PIL import Image
 
     out = io.BytesIO()

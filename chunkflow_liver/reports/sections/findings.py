@@ -12,14 +12,16 @@ import numpy as np
 from chunkflow_liver.engine.plan import Product
 from chunkflow_liver.errors import ChunkflowLiverError
 from chunkflow_liver.geometry import NM_PER_UM
+from chunkflow_liver.reports.pictures.closeups import CloseUp, class_pictures, contact_pictures
 from chunkflow_liver.reports.pictures.figures import Bars, even_edges, histogram, log_edges, single
 from chunkflow_liver.reports.pictures.gallery import Extremes, Gallery, extreme_objects, gallery
 from chunkflow_liver.reports.pictures.samples import choose, fits, levels_of, surface, together
 from chunkflow_liver.reports.pictures.slices import Layer, Pictures, css
 from chunkflow_liver.reports.sections.changes import edited_text, refined_text
+from chunkflow_liver.reports.sections.nearness import nearness
 from chunkflow_liver.reports.sections.scores import evaluated_text, mean_scores
 from chunkflow_liver.reports.sections.trivial import trivial
-from chunkflow_liver.reports.tables import Shown, Stored, extreme_rows, extremes, first_rows, stored
+from chunkflow_liver.reports.tables import WHOLE, Shown, Stored, extreme_rows, extremes, first_rows, stored
 from chunkflow_liver.reports.words import length, near_to, number, one, percent, several
 from chunkflow_liver.reports.work import Work, exists
 from chunkflow_liver.store.ngff.write import PALETTE
@@ -53,7 +55,10 @@ class Findings:
     scores: list[tuple[Shown, str]] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
     extremes: list[Extremes] = field(default_factory=list)
-    contacts: list[tuple[str, list[tuple[str, str]], Shown | None]] = field(default_factory=list)
+    contacts: list[tuple[str, list[tuple[str, str]], Shown | None, list[CloseUp]]] = field(
+        default_factory=list
+    )
+    classes: list[CloseUp] = field(default_factory=list)
     galleries: list[Gallery] = field(default_factory=list)
     previews: list[Shown] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -80,7 +85,7 @@ def findings(work: Work, drawn: Pictures) -> Findings:
         if shown is not None:
             found.galleries.append(shown)
     for table in tables.get("contact table", []):
-        _contacts(table, work, tables.get("instance table", []), found)
+        _contacts(table, work, tables.get("instance table", []), drawn, found)
     # Classes first: their shares are counted in more voxels than distances are.
     for layer in sorted(drawn.layers, key=lambda layer: layer.kind != "semantic"):
         try:
@@ -88,6 +93,7 @@ def findings(work: Work, drawn: Pictures) -> Findings:
                 _distance(layer, _subjects(work, drawn), found)
             elif layer.kind == "semantic":
                 _composition(layer, found)
+                found.classes += class_pictures(layer, work, drawn)
                 means = mean_scores(layer, drawn.layers)
                 found.scores += [] if means is None else [means]
         except ChunkflowLiverError as err:
@@ -125,18 +131,22 @@ def _instances(table: Stored, work: Work, pictured: Gallery | None, found: Findi
         found.missing.append(f"Table {table.product.name!r} has no column volume_um3.")
         return
     groups = dict(list(table.by_class().items())[:MOST_CLASSES])
+    whole = table.scopes().get(WHOLE)
     for i, (name, mask) in enumerate(groups.items()):
         here = sizes[mask]
         text = f"{number(len(here))} {several(name) if len(here) != 1 else one(name) or 'object'}"
         if labelled and i == 0:
             text += f" in {number(tissue)} µm³ of tissue"
         share = f"; {percent(float(here.sum()) / tissue)} of the volume" if labelled else ""
-        found.sentences.append(f"{text}{share}; median volume {number(float(np.median(here)))} µm³.")
+        kept = here if whole is None or not (mask & whole).any() else sizes[mask & whole]
+        middle = number(float(np.median(kept)))
+        which = f" of the {number(len(kept))} whole ones" if len(kept) < len(here) else ""
+        found.sentences.append(f"{text}{share}; median volume{which} {middle} µm³.")
         found.facts.append((number(len(here)), several(name)))
         if labelled and i == 0:
             found.facts.append((percent(float(here.sum()) / tissue), f"of the volume is {several(name)}"))
         if i == 0:
-            found.facts.append((f"{number(float(np.median(here)))} µm³", "median volume"))
+            found.facts.append((f"{middle} µm³", f"median volume{which}"))
     border = table.column("touches_border")
     if border is not None and border.any():
         found.warnings.append(
@@ -157,7 +167,7 @@ def _instances(table: Stored, work: Work, pictured: Gallery | None, found: Findi
                 or histogram(
                     series, x="volume (µm³)", y="objects", log=True, name=f"volume{len(found.figures)}"
                 ),
-                f"{number(table.rows)} objects; the axis is logarithmic. Median "
+                f"All {number(table.rows)} objects; the axis is logarithmic. Median of all "
                 f"{number(float(np.median(sizes)))} µm³, middle half "
                 f"{number(float(np.percentile(sizes, 25)))} to "
                 f"{number(float(np.percentile(sizes, 75)))} µm³.",
@@ -168,7 +178,9 @@ def _instances(table: Stored, work: Work, pictured: Gallery | None, found: Findi
     found.extremes += [shown] if shown.tables else []
 
 
-def _contacts(table: Stored, work: Work, instances: Sequence[Stored], found: Findings) -> None:
+def _contacts(
+    table: Stored, work: Work, instances: Sequence[Stored], drawn: Pictures, found: Findings
+) -> None:
     """How many objects have a contact, how large contacts are, and the largest."""
     a, b = str(table.about.get("a", "A")), str(table.about.get("b", "B"))
     gap = float(table.about.get("gap_nm", math.nan))
@@ -190,6 +202,7 @@ def _contacts(table: Stored, work: Work, instances: Sequence[Stored], found: Fin
             found.sentences.append(f"{share} of the {subject} {near_to(gap, whom, 'come')}.")
             found.facts.append((share, near_to(gap, whom, "come")))
             facts.append((share, f"of the {subject} have a contact"))
+            found.sentences += nearness(table, work, known, subject, "another of them" if mutual else one(b))
         else:
             facts.append((number(touching), f"objects of {a} have a contact"))
     largest = None
@@ -218,7 +231,12 @@ def _contacts(table: Stored, work: Work, instances: Sequence[Stored], found: Fin
         columns = [c for c in table.names if c != "label_b" or b in partners]
         order = extreme_rows(table, "area_a_um2")
         largest = extremes(table, order, columns, title="The largest contacts")
-    found.contacts.append((f"{a} and {one(b)} ({table.product.name})", facts, largest))
+    try:
+        pictures = contact_pictures(table, work, drawn)
+    except (ChunkflowLiverError, OSError) as err:
+        pictures = []
+        found.missing.append(f"No pictures of the contacts {table.product.name!r}: {err}.")
+    found.contacts.append((f"{a} and {one(b)} ({table.product.name})", facts, largest, pictures))
 
 
 def _subjects(work: Work, drawn: Pictures) -> list[Layer]:

@@ -38,6 +38,7 @@ class Narrowed:
 
     name: str
     answer: str = ""
+    untested: str = ""
     tiles: list[tuple[str, str]] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
     caveats: list[str] = field(default_factory=list)
@@ -112,7 +113,12 @@ def _narrowings(product: Product, work: Work, drawn: Pictures, made: Narrowed) -
             "use a coarser level, or split them."
         )
     if len(narrow["label"]):
-        made.facts.append((length(round(float(np.median(narrow["width_nm"])))), "median width there"))
+        sure = narrow["resolved"] if narrow["resolved"].any() else np.ones(len(narrow["label"]), bool)
+        which = (
+            f"the {number(int(sure.sum()))} resolved" if narrow["resolved"].any() else "all, none resolved"
+        )
+        middle = float(np.median(narrow["width_nm"][sure]))
+        made.facts.append((length(round(middle)), f"median width there, of {which}"))
         _widths(narrow, made)
         unsure = int((~narrow["resolved"]).sum())
         if unsure:
@@ -125,8 +131,12 @@ def _narrowings(product: Product, work: Work, drawn: Pictures, made: Narrowed) -
         tests = _columns(work, f"{product.name}-tests", "unpaired")
         compare = compared(narrow, tests, with_cells=bool(objects["cell"].any()))
         said = lead(product.name, narrow, objects, tests, about, compare)
-        made.answer += said.answer
-        made.tiles += said.tiles
+        # What could not be tested is no headline; it stands below.
+        if compare.tested:
+            made.answer += said.answer
+            made.tiles += said.tiles
+        else:
+            made.untested = f"{product.name}: {said.answer.strip()}"
         made.sentences += said.sentences
         made.caveats += said.caveats
         made.facts += said.facts
@@ -163,7 +173,7 @@ def _widths(narrow: Columns, made: Narrowed) -> None:
         "widths",
         "Widths of narrowings",
         sketch(draw, name=f"{made.name}w"),
-        f"Diameter of a circle with the area of the cross-section. Median {typical} nm; relative to the "
+        f"Diameter of a circle with the area of the cross-section. Median of all {typical} nm; over the "
         f"lower flank, {ratio}.",
     )
 
