@@ -14,6 +14,7 @@ from chunkflow_liver.engine.stage import volume_of
 from chunkflow_liver.errors import ChunkflowLiverError, ConfigError
 from chunkflow_liver.pipeline import plan_run
 from chunkflow_liver.store.images import numbers_absent, validate
+from chunkflow_liver.store.slice_faults import glance
 from chunkflow_liver.store.volume import Volume
 
 
@@ -55,6 +56,16 @@ def validate_run(path: str | Path, *, deep: bool = False) -> Validation:
         damaged = list(_damage(plan))
         problems += damaged or _absent_classes(run_file, plan)
     return Validation(len(plan.stages), tuple(problems), plan.sources)
+
+
+def glances(plan: Plan) -> Iterator[str]:
+    """What a glance at the images that a plan reads shows: faults of slices; reads few chunks of each."""
+    for volume in plan.sources:
+        try:
+            for text in glance(volume):
+                yield f"{volume.url}: {text} (seen at a glance; validate --deep looks at all slices)"
+        except ChunkflowLiverError as err:
+            yield f"{volume.url}: its slices cannot be looked at: {err}"
 
 
 def _damage(plan: Plan) -> Iterator[str]:

@@ -169,12 +169,15 @@ def _tell(problems: Sequence[str]) -> None:
 
 @app.command()
 def plan(run_file: RunFilePath, memory_gib: MemoryGib = None, cluster: Cluster = None) -> None:
-    """Print stages, blocks, bytes, memory, disk and device of a run; writes nothing."""
+    """Print stages, blocks, bytes, memory, disk and device of a run, and bad slices seen at a glance."""
     from chunkflow_liver.engine.devices import check_devices
     from chunkflow_liver.engine.run import worker_memory
+    from chunkflow_liver.validation import glances
 
     made = _plan(run_file)
     typer.echo(str(made))
+    for warning in glances(made):
+        typer.echo(f"warning: {warning}")
     if cluster is None:
         # A login node has no GPU; the nodes of the cluster are asked when the run begins.
         check_devices(made)

@@ -18,6 +18,7 @@ from chunkflow_liver.store.location import absolute, holds_more, is_local, join,
 from chunkflow_liver.store.ngff import SPACE, ImageMetadata, array_problems, read_image
 from chunkflow_liver.store.ngff.read import extent_problems
 from chunkflow_liver.store.ngff.systems import axis_problems
+from chunkflow_liver.store.slice_faults import slice_faults
 from chunkflow_liver.store.volume import IMAGE_DTYPES, LABEL_DTYPES, Volume
 from chunkflow_liver.xp import Array
 
@@ -245,7 +246,8 @@ def validate(
     path : str or path
         Image group.
     deep : bool
-        Read every chunk of every level, and report those that are corrupt or not finite.
+        Read every chunk of every level, and report those that are corrupt or not finite; of an image also
+        slices that are black, duplicated, shifted or missing, and jumps of contrast.
     missing_chunks : {'error', 'fill'}
         Whether a chunk that is not stored is a problem, as for `open_volume`.
     **selection
@@ -268,7 +270,10 @@ def validate(
                 "purpose, say missing_chunks: fill"
             )
         elif deep:
-            problems += _voxel_problems(volume)
+            damaged = _voxel_problems(volume)
+            problems += damaged
+            if volume.level == 0 and not damaged:
+                problems += [f"level 0: {text}" for text in slice_faults(volume)]
     return problems
 
 

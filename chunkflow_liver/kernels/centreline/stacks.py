@@ -12,6 +12,10 @@ BESIDE = 1
 """Sections to either side of a neck in which it may be seen."""
 TREND = 3
 """Sections to either side over which the direction of the line is taken."""
+STEEP = 0.8
+"""Least cosine of the angle to the stack's axis: across it, sections cut what lies beside the neck, too."""
+LONGEST = 5.0
+"""Voxels along the line that a section off its place makes narrow at most."""
 THICKER = 1.3
 """Where even the thinnest section is this many times the neck's area, the neck lies between sections."""
 
@@ -38,11 +42,15 @@ def between_sections(mask: Array, line: Centreline, narrow: dict[str, Array], vo
     -----
     A section is the part (8 neighbours) of the plane z nearest to the line there, as seen along the line's
     trend. A neck of the object is one of its sections, too; where a section lies off its place, each is as
-    large as ever and only the way from one to the next is narrow. Lines that run along the plane are not
-    looked at.
+    large as ever and only the way from one to the next is narrow. Lines that are not `STEEP` and necks above
+    `LONGEST` are not looked at.
     """
-    rows = zip(*(narrow[n].tolist() for n in ("branch", "position_nm", "width_nm")), strict=True)
-    found = [_thinner(mask, line.branches[b], at, width, voxel_nm) for b, at, width in rows]
+    names = ("branch", "position_nm", "width_nm", "neck_length_voxels")
+    rows = zip(*(narrow[n].tolist() for n in names), strict=True)
+    found = [
+        long <= LONGEST and _thinner(mask, line.branches[b], at, width, voxel_nm)
+        for b, at, width, long in rows
+    ]
     return np.array(found, bool)
 
 
@@ -60,7 +68,7 @@ def _thinner(mask: Array, branch: Branch, at_nm: float, width_nm: float, voxel_n
     trend = points[end] - points[begin]
     steep = abs(trend[0]) / max(float(np.linalg.norm(trend)), 1e-9)
     middle = int(points[row, 0] // z_nm)
-    if steep < 0.5:
+    if steep < STEEP:
         return False
     least = np.inf
     for z in range(max(0, middle - BESIDE), min(len(mask), middle + BESIDE + 1)):

@@ -72,8 +72,8 @@ def contact_pictures(table: Stored, work: Work, drawn: Pictures) -> list[CloseUp
                 f"Object {pair[0]} and {whom}",
                 jpeg(picture),
                 f"Contact of {number(float(sites['area_a_um2'][row]))} µm², least gap "
-                f"{length(float(sites['gap_min_nm'][row]))}; xy plane, {length(round(side, -1))} wide, z, y, x = "
-                f"{', '.join(str(round(sites[f'{a}_nm'][row])) for a in 'zyx')} nm.",
+                f"{length(float(sites['gap_min_nm'][row]))}; xy plane, {length(round(side, -1))} wide, "
+                f"at z, y, x = {', '.join(str(round(sites[f'{a}_nm'][row])) for a in 'zyx')} nm.",
                 ((f"object {pair[0]}", css((255, 205, 60))), (whom, css(PARTNER))),
             )
         )

@@ -49,9 +49,19 @@ def test_a_neck_of_the_object_is_seen_in_its_sections(sigma_nm, drift_nm):
         assert found["neck_length_voxels"][0] == pytest.approx(found["neck_length_nm"][0] / 40, rel=0.02)
 
 
+def test_long_necks_are_those_of_the_object():
+    """A dumbbell that lies obliquely: sections cut the thick ends beside the neck."""
+    z = (np.arange(30) + 0.5) * 40
+    radius = 120 * (1 - 0.6 * np.exp(-((z - 608) ** 2) / 2 / 150**2))
+    found = necks(stack(radius, 25.0 * (np.arange(30) - 14)))
+    assert found["resolved"].all()
+    assert not found["between"].any()
+
+
 def test_lines_in_the_plane_are_not_looked_at():
     mask = stack(np.full(30, 100.0), np.zeros(30)).swapaxes(0, 2)[:, :, :]
     line = centreline(mask, SLICES)
     row = {"branch": np.array([0]), "position_nm": np.array([400.0]), "width_nm": np.array([10.0])}
+    row["neck_length_voxels"] = np.array([2.0])
     assert between_sections(mask, line, row, SLICES).shape == (1,)
     assert not between_sections(mask[:0], line, {k: v[:0] for k, v in row.items()}, SLICES).size

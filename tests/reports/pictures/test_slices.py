@@ -37,7 +37,8 @@ def test_pictures_have_the_sides_of_the_tissue(finished):
     z, y, x = (n * v for n, v in zip((12, 40, 48), VOXEL_NM, strict=True))
     wanted = {"xy": y / x, "xz": z / x, "yz": z / y}
     for plane, rows in drawn.planes:
-        assert [round(100 * r.share) for r in rows] == [25, 50, 75]
+        # One in each third: where most of the labels are.
+        assert [int(3 * r.share) for r in rows] == [0, 1, 2]
         for row in rows:
             assert len(row.panels) == 4
             down, right = row.view.shape
