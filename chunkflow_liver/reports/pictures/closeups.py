@@ -15,7 +15,7 @@ from chunkflow_liver.reports.pictures.thumbnails import jpeg, outlined
 from chunkflow_liver.reports.tables import Stored, stored
 from chunkflow_liver.reports.words import length, number, one
 from chunkflow_liver.reports.work import Work, exists
-from chunkflow_liver.store.ngff_write import PALETTE
+from chunkflow_liver.store.ngff.write import PALETTE
 from chunkflow_liver.store.volume import Volume
 
 SIDE = 288
