@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +15,7 @@ from zarr.codecs import ZstdCodec
 from chunkflow_liver.errors import InputError, OutputError
 from chunkflow_liver.geometry import Nm, Zyx, zyx
 from chunkflow_liver.kernels.images.downsample import mean, mode
+from chunkflow_liver.store.container import containers, list_label, stored_attributes, write_attributes
 from chunkflow_liver.store.location import (
     absolute,
     is_local,
@@ -22,13 +23,15 @@ from chunkflow_liver.store.location import (
     read_key,
     relative,
     store_errors,
-    write_key,
 )
 from chunkflow_liver.store.ngff import LARGEST_VOXEL_NM, SMALLEST_VOXEL_NM, STATUS, group_attributes
+from chunkflow_liver.store.ngff.read import version_beside
 from chunkflow_liver.store.ngff.versions import DEFAULT, VERSIONS, WRITABLE
 from chunkflow_liver.store.ngff.write import image_attributes, label_entry, pyramid_factors
 from chunkflow_liver.store.volume import IMAGE_DTYPES, LABEL_DTYPES, Volume, forget_handles
 from chunkflow_liver.store.write_units import units
+
+log = logging.getLogger(__name__)
 
 
 def create(volume: Volume) -> None:
@@ -41,14 +44,33 @@ def create(volume: Volume) -> None:
     OutputError
         If something that is not ours lies there already.
     """
-    levels = volume.pyramid()
     _refuse_foreign(volume)
+    try:
+        group = zarr.open_group(
+            open_store(volume.url),
+            mode="w",
+            zarr_format=volume.version.zarr_format,
+            attributes=_attributes(volume),
+        )
+        for v in volume.pyramid():
+            _create_array(group, v)
+    except store_errors() as err:
+        raise OutputError(f"cannot write to {volume.url}: {err}") from err
+    list_label(volume)
+    forget_handles()
+
+
+def _attributes(volume: Volume) -> dict[str, Any]:
+    """Attributes of the group of an image that is not all there yet."""
     source = relative(volume.source, volume.url) if volume.source else None
+    if volume.source and containers(volume) and version_beside(volume.source) != volume.version:
+        # Readers of one version refuse an image of another; the overview beside it tells where that lies.
+        source = "../.."
     attributes = image_attributes(
         version=volume.ome_version,
         name=volume.name,
         axes=volume.axes,
-        levels=[(v.path, v.voxel_nm, v.origin_nm) for v in levels],
+        levels=[(v.path, v.voxel_nm, v.origin_nm) for v in volume.pyramid()],
         label=label_entry(volume.classes, source) if volume.kind == "label" else None,
         method="mode" if volume.kind == "label" or volume.dtype == "bool" else "mean",
     )
@@ -57,16 +79,7 @@ def create(volume: Volume) -> None:
         attributes[STATUS]["quantum_nm"] = volume.quantum_nm
     if volume.region is not None:
         attributes[STATUS]["region"] = [volume.region.start, volume.region.stop]
-    try:
-        group = zarr.open_group(
-            open_store(volume.url), mode="w", zarr_format=volume.version.zarr_format, attributes=attributes
-        )
-        for v in levels:
-            _create_array(group, v)
-    except store_errors() as err:
-        raise OutputError(f"cannot write to {volume.url}: {err}") from err
-    _list_label(volume)
-    forget_handles()
+    return attributes
 
 
 def _refuse_foreign(volume: Volume) -> None:
@@ -76,8 +89,10 @@ def _refuse_foreign(volume: Volume) -> None:
     except InputError:
         free = _is_free(volume.url)
     if not free:
-        raise OutputError(f"{volume.url} exists and was not written by chunkflow_liver; choose another name")
-    for group in _containers(volume):
+        raise OutputError(
+            f"{volume.url} exists and was not written by chunkflow_liver; choose another name or remove it"
+        )
+    for group in containers(volume):
         form = volume.version.zarr_format
         other = ".zgroup" if form == 3 else "zarr.json"
         if read_key(group, other) is not None:
@@ -91,14 +106,6 @@ def _is_free(url: str) -> bool:
     if is_local(url):
         return not os.path.exists(url) or (os.path.isdir(url) and not os.listdir(url))
     return all(read_key(url, key) is None for key in ("zarr.json", ".zgroup", ".zarray"))
-
-
-def _containers(volume: Volume) -> tuple[str, ...]:
-    """The image group and the `labels` group that a label image joins; none for other images."""
-    parent = volume.url.rpartition("/")[0]
-    if volume.kind != "label" or not parent.endswith("/labels"):
-        return ()
-    return parent.rpartition("/")[0], parent
 
 
 def _create_array(group: zarr.Group, volume: Volume) -> None:
@@ -130,31 +137,20 @@ def _create_array(group: zarr.Group, volume: Volume) -> None:
     )
 
 
-def _list_label(volume: Volume) -> None:
-    """Enter a label image into the list of its `labels` group (and make that group)."""
-    containers = _containers(volume)
-    if not containers:
-        return
-    parent, name = containers[-1], volume.url.rpartition("/")[2]
-    for url in containers:
-        if read_key(url, volume.version.group_key) is None:
-            zarr.open_group(open_store(url), mode="a", zarr_format=volume.version.zarr_format)
-    group = zarr.open_group(open_store(parent), mode="a", zarr_format=volume.version.zarr_format)
-    attributes: dict[str, Any] = dict(group.attrs)
-    ome = volume.version.ome(attributes)
-    if volume.version.zarr_format == 3:
-        ome.setdefault("version", volume.ome_version)
-    ome["labels"] = sorted({*ome.get("labels", ()), name})
-    group.attrs.update(attributes)
-
-
 def finish(volume: Volume, status: str = "complete") -> None:
-    """State in the image group that all its voxels are there."""
-    key = volume.version.attributes_key
-    document = json.loads(read_key(volume.url, key) or b"{}")
-    attributes = volume.version.attributes(document)
-    attributes[STATUS] = attributes.get(STATUS, {}) | {"status": status}
-    write_key(volume.url, key, json.dumps(document, indent=2).encode())
+    """State in the image group that all its voxels are there.
+
+    Metadata of the group that were deleted or damaged since it was made are written again; so is its entry
+    in the list of label images.
+    """
+    attributes = stored_attributes(volume.url, volume.version)
+    if not attributes or STATUS not in attributes:
+        log.warning("the metadata of %s were gone or damaged; they are written again", volume.url)
+        attributes = _attributes(volume)
+    attributes[STATUS] = attributes[STATUS] | {"status": status}
+    write_attributes(volume.url, volume.version, attributes)
+    list_label(volume)
+    forget_handles()
 
 
 def is_complete(volume: Volume) -> bool:

@@ -284,7 +284,7 @@ def numbers_absent(volume: Volume, numbers: Iterable[int]) -> tuple[set[int], li
     """
     left = set(numbers) - {0}
     seen: set[int] = set()
-    for box in _write_boxes(volume):
+    for box in write_boxes(volume):
         if not left:
             break
         seen.update(np.unique(volume.read(box)).tolist())
@@ -297,7 +297,7 @@ def numbers_in(volume: Volume) -> Array:
     """All numbers but 0 that voxels of a label image have, sorted, read write unit by write unit."""
     held = np.zeros(0, volume.dtype)
     waiting: list[Array] = []
-    for box in _write_boxes(volume):
+    for box in write_boxes(volume):
         waiting.append(np.unique(volume.read(box)))
         # Joined when as many wait as are held: each number is sorted a few times, whatever the boxes.
         if sum(map(len, waiting)) > max(len(held), MANY):
@@ -318,7 +318,8 @@ def classes_absent(volume: Volume) -> tuple[list[str], list[int]]:
     return [name for name, number in volume.classes if number in left], seen
 
 
-def _write_boxes(volume: Volume) -> Iterator[Box]:
+def write_boxes(volume: Volume) -> Iterator[Box]:
+    """The write units of a volume, as boxes."""
     unit = volume.write_unit
     for at in np.ndindex(*(-(-n // u) for n, u in zip(volume.shape, unit, strict=True))):
         start = cast(Zyx, tuple(i * u for i, u in zip(at, unit, strict=True)))
@@ -327,7 +328,7 @@ def _write_boxes(volume: Volume) -> Iterator[Box]:
 
 def _voxel_problems(volume: Volume) -> list[str]:
     problems = []
-    for box in _write_boxes(volume):
+    for box in write_boxes(volume):
         try:
             voxels = volume.read(box)
         except ChunkError as err:

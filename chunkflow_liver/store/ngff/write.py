@@ -24,6 +24,7 @@ def image_attributes(
     levels: list[tuple[str, Nm, Nm]],
     label: dict[str, Any] | None,
     method: str,
+    metadata: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Attributes of an image group, built and validated.
 
@@ -41,6 +42,8 @@ def image_attributes(
         The 'image-label' entry of a label image.
     method : str
         How coarser levels were made ('mean' or 'mode').
+    metadata : dict, optional
+        More about that.
     """
     types = {"t": "time", "c": "channel"}
     multiscale: dict[str, Any] = {
@@ -61,6 +64,8 @@ def image_attributes(
         ],
         "type": method,
     }
+    if metadata is not None:
+        multiscale["metadata"] = metadata
     ome: dict[str, Any] = {"multiscales": [multiscale]}
     if label is not None:
         ome["image-label"] = label
