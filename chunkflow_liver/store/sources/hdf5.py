@@ -1,28 +1,36 @@
-"""One dataset of an HDF5 file."""
+"""One dataset of an HDF5 file, whoever wrote it: ilastik, ImageJ, BigDataViewer, EMD, netCDF, MATLAB."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+import importlib
+import os
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from chunkflow_liver.errors import ChunkError, InputError
-from chunkflow_liver.geometry import Box, Nm, Zyx
-from chunkflow_liver.store.sources.source import (
-    checked_box,
-    checked_shape,
-    file_marks,
-    fingerprint,
-    optional,
-    size_nm,
-    voxel_type,
-)
+from chunkflow_liver.store.sources import statements
+from chunkflow_liver.store.sources.meaning import Meant, Values, meant
+from chunkflow_liver.store.sources.source import Asked, file_marks, fingerprint, optional, voxel_type
+from chunkflow_liver.store.sources.statements import Statement
+
+_FILTERS = {
+    32000: "LZF",
+    32001: "Blosc",
+    32004: "LZ4",
+    32008: "bitshuffle",
+    32013: "ZFP",
+    32015: "Zstandard",
+    32026: "Blosc2",
+}
+_MATLAB = "MATLAB_class"
 
 
 @dataclass(frozen=True)
 class Hdf5Dataset:
-    """A (z, y, x) dataset; leading axes of length 1 are dropped.
+    """A dataset.
 
     Attributes
     ----------
@@ -30,69 +38,196 @@ class Hdf5Dataset:
         The HDF5 file.
     dataset : str
         Path of the dataset inside it.
-    shape : Zyx
-        Voxels along (z, y, x).
+    shape : tuple of int
     dtype : str
         Native NumPy name of the voxel type.
-    chunks : Zyx
+    chunks : tuple of int
         HDF5 chunk, or one slice where the dataset is contiguous.
-    voxel_nm : Nm or None
-        Voxel size along (z, y, x), in nm.
     """
 
     path: str
     dataset: str
-    shape: Zyx
+    shape: tuple[int, ...]
     dtype: str
-    chunks: Zyx
-    voxel_nm: Nm | None = None
+    chunks: tuple[int, ...]
 
-    def read(self, box: Box) -> np.ndarray[Any, Any]:
-        """Voxels of `box`; chunks that were never written are the fill value, as HDF5 means it."""
-        checked_box(box, self.shape, f"{self.path}:{self.dataset}")
+    def __str__(self) -> str:
+        return f"{self.path}::{self.dataset}"
+
+    def read(self, where: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+        """Voxels of a part; chunks that were never written are the fill value, as HDF5 means it."""
         try:
             with _file(self.path) as file:
-                array = file[self.dataset]
-                where = (0,) * (array.ndim - 3) + box.slices[max(0, 3 - array.ndim) :]
-                data = np.asarray(array[where])
+                found = file[self.dataset]
+                _check_filters(found, str(self))
+                return np.asarray(found[where])
         except (OSError, KeyError, ValueError, RuntimeError) as err:
+            if isinstance(err, InputError):
+                raise
+            at = ", ".join(f"{s.start}:{s.stop}" for s in where)
             raise ChunkError(
-                f"{self.path}: dataset {self.dataset!r} cannot be read in the box {box}: {err}; "
-                "the file is damaged, or a filter plug-in is missing (hdf5plugin)"
+                f"{self.path}: dataset {self.dataset!r} cannot be read in the box {at}: {err}; "
+                "the file is damaged: fetch it again"
             ) from err
-        return np.array(data.reshape(box.shape), dtype=self.dtype, order="C")
 
     def identity(self) -> str:
         """Fingerprint of dataset, name, size, and the first and last 4 KiB of the file."""
         return fingerprint(self.dataset, self.shape, self.dtype, *file_marks(self.path))
 
 
-def open_hdf5(path: str, dataset: str | None) -> Hdf5Dataset:
-    """The dataset called `dataset`, or the only one that is 3-D."""
+def open_hdf5(path: str, asked: Asked) -> Meant:
+    """The dataset that is asked for, or the only one that is a volume.
+
+    Notes
+    -----
+    Axes are those that `axistags`, dimension scales or labels, or the dims of an EMD group name. MATLAB
+    orders the axes of an image y, x, z, of which its files hold the reverse: z, x, y.
+    """
     h5py = optional("h5py", "HDF5")
     try:
         with _file(path) as file:
-            if dataset is None:
-                dataset = _only_volume(file, path, h5py)
+            dataset = _only_volume(file, path, h5py) if asked.dataset is None else asked.dataset
             found = file.get(dataset)
             if not isinstance(found, h5py.Dataset):
                 raise InputError(f"{path} has no dataset {dataset!r}; it has {_listed(_arrays(file, h5py))}")
-            where = f"{path}:{dataset}"
+            where = f"{path}::{dataset}"
             if found.shape is None:
                 raise InputError(f"{where} is empty: it has no shape")
             dtype = voxel_type(found.dtype, where)
-            shape = checked_shape(found.shape, where)
-            chunks = (1, *found.chunks)[-3:] if found.chunks else (1, *shape[1:])
-            voxel_nm = _voxel_nm(dict(found.attrs))
+            _check_filters(found, where)
+            _check_written(found, path, where)
+            chunks = found.chunks or tuple(
+                1 if i < found.ndim - 2 else n for i, n in enumerate(found.shape)
+            )
+            chunks = tuple(max(1, min(int(c), int(n))) for c, n in zip(chunks, found.shape, strict=True))
+            said = _said(found, file, path, h5py)
+            stored = Hdf5Dataset(path, dataset, tuple(int(n) for n in found.shape), dtype, chunks)
     except (OSError, RuntimeError, KeyError) as err:
         raise InputError(f"{path} is no readable HDF5 file: {err}") from err
-    chunk = tuple(min(int(c), n) for c, n in zip(chunks, shape, strict=True))
-    return Hdf5Dataset(path, dataset, shape, dtype, (chunk[0], chunk[1], chunk[2]), voxel_nm)
+    return meant(
+        stored,
+        asked,
+        names=said.names,
+        sizes=said.sizes or None,
+        starts=said.starts,
+        flips=said.flips,
+        values=said.values,
+    )
 
 
 def _file(path: str) -> Any:
     # cluster file systems often refuse locks, and a reader needs none
     return optional("h5py", "HDF5").File(path, "r", locking="best-effort")
+
+
+def _said(found: Any, file: Any, path: str, h5py: Any) -> Statement:
+    attributes = dict(found.attrs)
+    try:
+        values = statements.numbers(attributes)
+        bits = statements.unsigned(attributes, str(found.dtype.newbyteorder("=").name))
+        tags = statements.axis_tags(attributes, found.ndim)
+    except InputError as err:
+        raise InputError(f"{path}::{found.name}: {err}; mend that attribute, or delete it") from err
+    own = replace(tags, values=replace(values, bits=bits), sizes=statements.sizes(attributes, tags.names, found.shape))
+    own = own.over(_scales(found)).over(_emd(found, h5py))
+    levels = _viewer_levels(found.name, file)
+    if levels is not None:
+        setup, level = levels
+        bits = "uint16" if found.dtype == np.int16 else ""
+        return replace(statements.big_data_viewer(path, setup, level), values=Values(bits=bits))
+    if not own.names and _MATLAB in attributes and found.ndim == 3:
+        return replace(own, names=("z", "x", "y"))
+    return own
+
+
+def _viewer_levels(name: str, file: Any) -> tuple[int, list[float]] | None:
+    """Setup and factors along (x, y, z) of a BigDataViewer dataset; None for any other."""
+    place = statements.viewer_place(name)
+    if place is None or f"s{place[1]:02d}/resolutions" not in file:
+        return None
+    rows = np.asarray(file[f"s{place[1]:02d}/resolutions"])
+    return (place[1], [float(v) for v in rows[place[2]]]) if place[2] < len(rows) else None
+
+
+def _scales(found: Any) -> Statement:
+    """Names, spacing and direction from dimension scales and labels."""
+    names, lengths, starts, flips = [], [], [], []
+    for axis, dimension in enumerate(found.dims):
+        name, length, start, flip = str(dimension.label), None, 0.0, False
+        if len(dimension):
+            scale = dimension[0]
+            own = statements.text(scale.attrs.get("NAME", b""))
+            last = str(scale.name or "").rpartition("/")[2]
+            name = name or (own if own and not own.startswith("This is a netCDF") else last)
+            if scale.ndim == 1 and scale.dtype.kind in "iuf" and scale.shape[0] == found.shape[axis]:
+                unit = statements.text(scale.attrs.get("units", scale.attrs.get("unit", "")))
+                length, start, flip = statements.scale_of(scale[()], unit, found.shape[axis])
+        names.append(name.strip().lower())
+        lengths.append(length)
+        starts.append(start)
+        flips.append(flip)
+    if not {"x", "y"} <= set(names):
+        return Statement()
+    return Statement(tuple(names), tuple(lengths), tuple(starts), tuple(flips))
+
+
+def _emd(found: Any, h5py: Any) -> Statement:
+    """Names, spacing and direction from the dim1, dim2, ... beside the data of an EMD group (Berkeley)."""
+    group = found.parent
+    dims = [group.get(f"dim{i + 1}") for i in range(found.ndim)]
+    if "emd_group_type" not in group.attrs or not all(isinstance(d, h5py.Dataset) for d in dims):
+        return Statement()
+    names, told = [], []
+    for dim, n in zip(dims, found.shape, strict=True):
+        names.append(statements.text(dim.attrs.get("name", "")).strip().lower())
+        unit = statements.text(dim.attrs.get("units", ""))
+        told.append(statements.scale_of(dim[()], unit, n) if dim.dtype.kind in "iuf" else (None, 0.0, False))
+    lengths, starts, flips = zip(*told, strict=True)
+    if not {"x", "y"} <= set(names):
+        names = []
+    return Statement(tuple(names), lengths, starts, flips)
+
+
+def _check_filters(found: Any, where: str) -> None:
+    """Refuse a dataset that no filter here can decompress, before anything is read of it."""
+    import h5py
+
+    wanted = found.id.get_create_plist()
+    for i in range(wanted.get_nfilters()):
+        number, _, _, name = wanted.get_filter(i)
+        if h5py.h5z.filter_avail(number):
+            continue
+        with contextlib.suppress(ImportError):
+            importlib.import_module("hdf5plugin")  # registers what it brings
+        if not h5py.h5z.filter_avail(number):
+            known = _FILTERS.get(number, name.decode("utf-8", "replace") or "unknown")
+            raise InputError(
+                f"{where} is compressed with the HDF5 filter {number} ({known}), which is not here; pip install "
+                "'chunkflow-liver[formats]' brings the usual ones (hdf5plugin), h5repack -f GZIP=1 takes it off"
+            )
+
+
+def _check_written(found: Any, path: str, where: str) -> None:
+    """Refuse a dataset whose voxels are elsewhere and missing, or were never written: it reads as zeros."""
+    if found.is_virtual:
+        folder = os.path.dirname(path)
+        names = {source.file_name for source in found.virtual_sources()} - {"."}
+        absent = [n for n in sorted(names) if not os.path.exists(os.path.join(folder, n))]
+        if absent:
+            raise InputError(
+                f"{where} takes its voxels from {len(names)} other files, of which {len(absent)} are not "
+                f"there ({', '.join(absent[:3])}): they would read as zeros; put them beside it"
+            )
+        return
+    outside = [name for name, _, _ in found.external or ()]
+    absent = [n for n in outside if not os.path.exists(os.path.join(os.path.dirname(path), n))]
+    if absent:
+        raise InputError(f"{where} has its voxels in {absent[0]}, which is not there; put it beside it")
+    if not outside and found.size and found.id.get_storage_size() == 0:
+        raise InputError(
+            f"{where} was never written: all its voxels would be the fill value {found.fillvalue}; write it, "
+            "or name another dataset"
+        )
 
 
 def _arrays(file: Any, h5py: Any) -> dict[str, Any]:
@@ -111,11 +246,18 @@ def _only_volume(file: Any, path: str, h5py: Any) -> str:
     volumes = [
         name
         for name, item in found.items()
-        if item.shape is not None and item.ndim == 3 and item.dtype.kind in "buif"
+        if item.shape is not None
+        and item.dtype.kind in "buif"
+        and sum(n > 1 for n in item.shape) <= 3 <= item.ndim
     ]
+    viewer = [name for name in volumes if statements.viewer_place(name)]
+    if viewer:  # of a pyramid, the finest
+        finest = [name for name in viewer if statements.viewer_place(name)[2] == 0]  # type: ignore[index]
+        volumes = finest or viewer
     if len(volumes) != 1:
         raise InputError(
-            f"{path} holds {len(volumes)} 3-D datasets, so one must be named; it has {_listed(found)}"
+            f"{path} holds {len(volumes)} 3-D datasets, so one must be named, as in "
+            f"{path}::{(volumes or ['volumes/raw'])[0]}; it has {_listed(found)}"
         )
     return volumes[0]
 
@@ -124,16 +266,3 @@ def _listed(found: dict[str, Any]) -> str:
     texts = [f"{name!r} {item.shape} {item.dtype}" for name, item in list(found.items())[:12]]
     more = f" and {len(found) - 12} more" if len(found) > 12 else ""
     return (", ".join(texts) or "no dataset") + more
-
-
-def _voxel_nm(attributes: dict[str, Any]) -> Nm | None:
-    if "element_size_um" in attributes:
-        return size_nm(np.ravel(attributes["element_size_um"]), "um")
-    for name in ("resolution", "voxel_size"):
-        units = attributes.get("units", attributes.get("unit"))
-        if name in attributes and units is not None:
-            if isinstance(units, (str, bytes)):
-                units = [units] * 3
-            names = [u.decode() if isinstance(u, bytes) else str(u) for u in np.ravel(units)]
-            return size_nm(np.ravel(attributes[name]), names)
-    return None

@@ -14,6 +14,8 @@ from chunkflow_liver.store.sources.source import Source, fingerprint
 
 SAME_VOXEL = 0.01
 """Voxel sizes that differ by a larger share are not those of one volume."""
+SAME_PLACE = 0.5
+"""Nor are places that differ by more voxels."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,10 @@ class Masks:
     @property
     def voxel_nm(self) -> Nm | None:
         return next((s.voxel_nm for s in self.sources if s.voxel_nm is not None), None)
+
+    @property
+    def origin(self) -> Nm:
+        return next((s.origin for s in self.sources if any(s.origin)), (0.0, 0.0, 0.0))
 
     @property
     def chunks(self) -> Zyx:
@@ -86,15 +92,9 @@ def combined(masks: Mapping[str, Source], *, first_wins: bool) -> Masks:
     Raises
     ------
     InputError
-        If they do not lie on the same voxels, or hold anything but whole numbers.
+        If they do not lie on the same voxels.
     """
     (first_name, first), *others = masks.items()
-    for name, mask in masks.items():
-        if np.dtype(mask.dtype).kind not in "biu":
-            raise InputError(
-                f"the mask of {name!r} holds {mask.dtype} voxels; a mask is 0 outside its class and another "
-                "whole number inside: set a threshold first"
-            )
     for name, mask in others:
         if mask.shape != first.shape:
             raise InputError(
@@ -107,5 +107,13 @@ def combined(masks: Mapping[str, Source], *, first_wins: bool) -> Masks:
             raise InputError(
                 f"masks differ in voxel size: {known!r} has {wanted} nm, {name!r} {size} nm; "
                 "mend the one that is wrong"
+            )
+    placed = {name: m.origin for name, m in masks.items() if any(m.origin)}
+    for name, place in placed.items():
+        known, start = next(iter(placed.items()))
+        if any(abs(a - b) > SAME_PLACE for a, b in zip(place, start, strict=True)):
+            raise InputError(
+                f"masks differ in place: {known!r} begins at {start} voxels (z, y, x), {name!r} at {place}; cut both "
+                "out of the same box, or take voxels as stored with axes= (--axes zyx)"
             )
     return Masks(tuple(masks), tuple(masks.values()), first_wins)

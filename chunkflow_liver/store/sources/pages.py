@@ -15,8 +15,7 @@ import numpy as np
 import tifffile
 
 from chunkflow_liver.errors import ChunkError, InputError, install
-from chunkflow_liver.geometry import Box, Nm, Zyx
-from chunkflow_liver.store.sources.source import checked_box, file_marks, fingerprint
+from chunkflow_liver.store.sources.source import file_marks, fingerprint
 
 DAMAGE = (
     OSError,
@@ -41,60 +40,73 @@ _TILE_LIMIT = 2**26
 
 @dataclass(frozen=True)
 class TiffPages:
-    """A stack whose planes are consecutive pages of one TIFF file.
+    """A stack whose planes are pages of TIFF files.
 
     Attributes
     ----------
-    path : str
-        The file.
-    shape : Zyx
+    files : tuple of str
+        The files; the first is the one that was opened.
+    places : bytes
+        For every plane its file, page and sample (int32), zlib-compressed: a stack of 50,000 planes
+        pickles with every task. The file -1 is a plane that is absent and reads as zeros.
+    shape : tuple of int
         Voxels along (z, y, x).
     dtype : str
         Native NumPy name of the voxel type.
-    chunks : Zyx
+    chunks : tuple of int
         One tile of one page, or one page where it is stored in strips.
-    first : int
-        Page of the slice z = 0.
-    voxel_nm : Nm or None
-        Voxel size along (z, y, x), in nm.
     """
 
-    path: str
-    shape: Zyx
+    files: tuple[str, ...]
+    places: bytes
+    shape: tuple[int, ...]
     dtype: str
-    chunks: Zyx
-    first: int = 0
-    voxel_nm: Nm | None = None
+    chunks: tuple[int, ...]
 
-    def read(self, box: Box) -> np.ndarray[Any, Any]:
-        """Voxels of `box`; only the strips or tiles that it meets are read and decoded."""
-        checked_box(box, self.shape, self.path)
-        out = np.empty(box.shape, self.dtype)
-        offsets = page_offsets(self.path)
-        z = box.start[0]
+    def __str__(self) -> str:
+        return self.files[0]
+
+    def read(self, where: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+        """Voxels of a part; only the strips or tiles that it meets are read and decoded."""
+        start = (int(where[1].start), int(where[2].start))
+        out = np.zeros([s.stop - s.start for s in where], self.dtype)
+        wanted = _places(self.places)[where[0]]
+        path, z, page_number = self.files[0], where[0].start, 0
         try:
-            with tifffile.TiffFile(self.path) as tif:
-                for z in range(box.start[0], box.stop[0]):
-                    tif.filehandle.seek(int(offsets[self.first + z]))
-                    page = tifffile.TiffPage(tif, index=self.first + z)
-                    check_page(page, "it")
-                    if page.shape != self.shape[1:]:
-                        raise ValueError(f"it has shape {page.shape}, not {self.shape[1:]}")
-                    read_page(page, (box.start[1], box.start[2]), out[z - box.start[0]])
+            for number in np.unique(wanted[:, 0][wanted[:, 0] >= 0]):
+                path = self.files[number]
+                offsets = page_offsets(path)
+                with tifffile.TiffFile(path) as tif:
+                    for i in np.flatnonzero(wanted[:, 0] == number):
+                        z, page_number = where[0].start + int(i), int(wanted[i, 1])
+                        tif.filehandle.seek(int(offsets[page_number]))
+                        page = tifffile.TiffPage(tif, index=page_number)
+                        check_page(page, "it", planes=True)
+                        if page.shape[-2:] != self.shape[1:]:
+                            raise ValueError(f"it has shape {page.shape}, not {self.shape[1:]}")
+                        read_page(page, start, out[i], int(wanted[i, 2]))
         except DAMAGE as err:
             raise ChunkError(
-                f"{self.path}: slice {z} (page {self.first + z}) cannot be read: {err}; the file "
+                f"{path}: slice {z} (page {page_number}) cannot be read: {err}; the file "
                 "is damaged or cut off: fetch it again"
             ) from err
         return out
 
     def identity(self) -> str:
-        """Fingerprint of name, size, and the first and last 4 KiB of the file."""
-        return fingerprint(self.shape, self.dtype, self.first, *file_marks(self.path))
+        """Fingerprint of names, sizes, and the first and last 4 KiB of the files."""
+        marks = (part for file in self.files for part in file_marks(file))
+        return fingerprint(self.shape, self.dtype, _places(self.places).tobytes(), *marks)
 
 
-def read_page(page: tifffile.TiffPage, start: tuple[int, int], out: np.ndarray[Any, Any]) -> None:
-    """Fill `out` (Y, X) with the voxels of `page` from `start` (y, x) on.
+@functools.lru_cache(maxsize=8)
+def _places(packed: bytes) -> np.ndarray[Any, Any]:
+    return np.frombuffer(zlib.decompress(packed), np.int32).reshape(-1, 3)
+
+
+def read_page(
+    page: tifffile.TiffPage, start: tuple[int, int], out: np.ndarray[Any, Any], sample: int = 0
+) -> None:
+    """Fill `out` (Y, X) with the voxels of `page` from `start` (y, x) on; of one sample, if it has several.
 
     Raises
     ------
@@ -109,10 +121,11 @@ def read_page(page: tifffile.TiffPage, start: tuple[int, int], out: np.ndarray[A
     high, wide = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, width)
     high = min(int(high), height) if not page.is_tiled else int(high)
     across = -(-width // wide)
+    before = sample * across * -(-height // high)
     file = page.parent.filehandle
     for row in range(y0 // high, -(-y1 // high)):
         for column in range(x0 // wide, -(-x1 // wide)):
-            index = row * across + column
+            index = before + row * across + column
             offset, count = page.dataoffsets[index], page.databytecounts[index]
             if count == 0 or offset + count > file.size:
                 raise ValueError(
@@ -182,9 +195,13 @@ def _check_tags(tags: Iterable[tuple[Any, ...]], inline: int, size: int) -> None
             raise struct.error(f"tag {tag} leads to byte {place} of {size}")
 
 
-def check_page(page: Any, where: str) -> None:
-    """Refuse a page whose pixels are not one plain grey value each, or that nothing can decode."""
-    if page.samplesperpixel != 1 or page.photometric in (tifffile.PHOTOMETRIC.RGB, 6):
+def check_page(page: Any, where: str, *, planes: bool = False) -> None:
+    """Refuse a page whose pixels are not one plain grey value each, or that nothing can decode.
+
+    `planes`: samples that are stored as planes of their own are fine, as they may be slices.
+    """
+    apart = planes and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
+    if not apart and (page.samplesperpixel != 1 or page.photometric in (tifffile.PHOTOMETRIC.RGB, 6)):
         raise InputError(
             f"{where} has {page.samplesperpixel} values per pixel (colour or alpha); save it as "
             "grey values, e.g. Image > Type > 8-bit in Fiji"

@@ -1,4 +1,4 @@
-"""A folder of images, one slice each: TIFF, PNG or JPEG."""
+"""A folder of images, one slice each: TIFF, PNG, JPEG, JPEG 2000, BMP or PGM."""
 
 from __future__ import annotations
 
@@ -13,38 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
-from PIL import Image, JpegImagePlugin, PngImagePlugin
 
-from chunkflow_liver.errors import ChunkError, InputError
-from chunkflow_liver.geometry import Box, Nm, Zyx
-from chunkflow_liver.store.sources.pages import DAMAGE, check_page, read_page
-from chunkflow_liver.store.sources.source import (
-    checked_box,
-    file_marks,
-    fingerprint,
-    voxel_type,
-)
+from chunkflow_liver.errors import InputError
+from chunkflow_liver.store.sources.meaning import Meant, meant
+from chunkflow_liver.store.sources.named import known_by_name
+from chunkflow_liver.store.sources.pictures import FAMILIES, IMAGE_DAMAGE, Kind, header, read_slice
+from chunkflow_liver.store.sources.source import Asked, file_marks, fingerprint
+from chunkflow_liver.store.sources.tiff import ome_files, open_tiff
 
-FAMILIES = {
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-}
 MAX_GAP = 100_000
+NO_SLICES = "TIFF, PNG, JPEG, JPEG 2000, BMP or PGM files are wanted, or a zarr, N5 or precomputed volume"
 
-_GREY_MODES = {
-    "1": "bool",
-    "L": "uint8",
-    "I;16": "uint16",
-    "I;16L": "uint16",
-    "I;16B": "uint16",
-    "I": "int32",
-    "F": "float32",
-}
-_IMAGE_DAMAGE = (*DAMAGE, SyntaxError, EOFError)
 _DIGITS = re.compile(r"(\d+)")
 
 
@@ -59,27 +38,28 @@ class SliceFolder:
     listing : bytes
         File names by z, "/" between them, zlib-compressed (a stack of 50,000 slices pickles with
         every task); an empty name is a slice that is absent and reads as zeros.
-    shape : Zyx
+    shape : tuple of int
         Voxels along (z, y, x).
     dtype : str
         Native NumPy name of the voxel type.
     ignored : tuple of str
         Names in the folder that are hidden or no images.
+    indexed : bool
+        Whether indices into palettes are the values.
     """
 
     folder: str
     listing: bytes
-    shape: Zyx
+    shape: tuple[int, ...]
     dtype: str
     ignored: tuple[str, ...] = ()
+    indexed: bool = False
+
+    def __str__(self) -> str:
+        return self.folder
 
     @property
-    def voxel_nm(self) -> Nm | None:
-        """None: no image file states the distance to the next one."""
-        return None
-
-    @property
-    def chunks(self) -> Zyx:
+    def chunks(self) -> tuple[int, ...]:
         return 1, self.shape[1], self.shape[2]
 
     @property
@@ -87,13 +67,13 @@ class SliceFolder:
         """File names by z; empty where a slice is absent."""
         return _names(self.listing)
 
-    def read(self, box: Box) -> np.ndarray[Any, Any]:
-        """Voxels of `box`; opens only the files of its slices."""
-        checked_box(box, self.shape, self.folder)
-        out = np.zeros(box.shape, self.dtype)
-        for plane, z in zip(out, range(box.start[0], box.stop[0]), strict=True):
+    def read(self, where: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+        """Voxels of a part; opens only the files of its slices."""
+        first, start = where[0].start, (int(where[1].start), int(where[2].start))
+        out = np.zeros([s.stop - s.start for s in where], self.dtype)
+        for z, plane in enumerate(out, first):
             if name := self.names[z]:
-                _read_slice(os.path.join(self.folder, name), z, (box.start[1], box.start[2]), plane)
+                read_slice(os.path.join(self.folder, name), z, start, plane, self.indexed)
         return out
 
     def identity(self) -> str:
@@ -102,48 +82,67 @@ class SliceFolder:
         return fingerprint(self.shape, self.dtype, *marks)
 
 
-def open_slices(folder: str, *, allow_gaps: bool = False) -> SliceFolder:
+def open_slices(folder: str, asked: Asked) -> Meant:
     """The slices in `folder`, ordered by number (slice_2 before slice_10).
 
-    Parameters
-    ----------
-    folder : str
-        A folder whose images are all of one format, shape and voxel type; hidden files and other
-        formats are ignored. Only headers are read.
-    allow_gaps : bool
-        Whether numbers that are missing become slices of zeros, instead of an InputError.
+    Notes
+    -----
+    A folder whose images are all of one format, shape and voxel type; hidden files and other formats are
+    ignored. Only headers are read. Files that OME-XML puts together are ordered by it. Of images with a
+    colour table the index is the value, and so it is of labels with a table of grey values.
     """
     images, ignored = _images(folder)
-    ordered = _in_order(images, folder, allow_gaps)
+    if FAMILIES[Path(images[0]).suffix.lower()] == "TIFF" and _is_ome_set(os.path.join(folder, images[0])):
+        return open_tiff(os.path.join(folder, images[0]), asked)
+    ordered = _in_order(images, folder, asked.allow_gaps)
     files = [os.path.join(folder, name) for name in ordered if name]
-    kind = _header(files[0])
+    kind = header(files[0], asked.labels)
     for file in files[1:]:
-        found = _header(file)
-        if found != kind:
-            raise InputError(
-                f"{file} is {_text(found)}, but {files[0]} and the slices between them are "
-                f"{_text(kind)}; all slices must agree: crop, pad or convert it, or move it away"
-            )
-    height, width, dtype = kind
-    listing = zlib.compress("/".join(ordered).encode("utf-8", "surrogateescape"))
-    return SliceFolder(folder, listing, (len(ordered), height, width), dtype, tuple(ignored))
+        _check_alike(file, header(file, asked.labels), files[0], kind)
+    return _folder(folder, ordered, kind, asked, tuple(ignored))
 
 
-def open_image(path: str) -> SliceFolder:
-    """One PNG or JPEG file as a volume of one slice."""
-    height, width, dtype = _header(path)
+def open_image(path: str, asked: Asked) -> Meant:
+    """One PNG, JPEG, JPEG 2000, BMP or PGM file as a volume of one slice."""
     file = Path(path)
-    listing = zlib.compress(file.name.encode("utf-8", "surrogateescape"))
-    return SliceFolder(str(file.parent), listing, (1, height, width), dtype)
+    if file.suffix.lower() not in FAMILIES:
+        raise InputError(f"{path} is an image whose name does not end in one of {', '.join(FAMILIES)}; rename it")
+    return _folder(str(file.parent), [file.name], header(path, asked.labels), asked, ())
+
+
+def _folder(
+    folder: str, names: Sequence[str], kind: Kind, asked: Asked, ignored: tuple[str, ...]
+) -> Meant:
+    listing = zlib.compress("/".join(names).encode("utf-8", "surrogateescape"))
+    shape = (len(names), kind.height, kind.width)
+    stored = SliceFolder(folder, listing, shape, kind.dtype, ignored, bool(kind.palette))
+    return meant(stored, asked, names=("z", "y", "x"), values=kind.values)
+
+
+def _check_alike(file: str, found: Kind, first: str, kind: Kind) -> None:
+    n = min(len(found.palette), len(kind.palette))
+    if bool(found.palette) != bool(kind.palette) or found.palette[:n] != kind.palette[:n]:
+        raise InputError(
+            f"{file} has another colour table than {first}, so that its numbers stand for other colours; save all "
+            "slices with one table, or as grey values"
+        )
+    if found._replace(palette=b"") != kind._replace(palette=b""):
+        raise InputError(
+            f"{file} is {found}, but {first} and the slices between them are "
+            f"{kind}; all slices must agree: crop, pad or convert it, or move it away"
+        )
+
+
+def _is_ome_set(path: str) -> bool:
+    try:
+        return ome_files(path)
+    except IMAGE_DAMAGE:
+        return False  # the headers are read next, and damage is named there
 
 
 @functools.lru_cache(maxsize=4)
 def _names(listing: bytes) -> tuple[str, ...]:
     return tuple(zlib.decompress(listing).decode("utf-8", "surrogateescape").split("/"))
-
-
-def _text(kind: tuple[int, int, str]) -> str:
-    return f"{kind[0]} x {kind[1]} {kind[2]}"
 
 
 def _images(folder: str) -> tuple[list[str], list[str]]:
@@ -158,8 +157,7 @@ def _images(folder: str) -> tuple[list[str], list[str]]:
     if not images:
         seen = f"only {', '.join(ignored[:5])}" if ignored else "no files at all"
         raise InputError(
-            f"{folder} holds no slices ({seen}); TIFF, PNG or JPEG files are wanted, or a zarr, N5 "
-            "or precomputed volume"
+            f"{folder} holds no slices ({seen}); {known_by_name(*ignored, folder) or NO_SLICES}"
         )
     if len(images) > 1:
         counts = ", ".join(f"{len(names)} {family} ({names[0]})" for family, names in images.items())
@@ -214,57 +212,3 @@ def _ranges(present: dict[int, str], span: range, limit: int = 10) -> str:
     gaps = [(a + 1, b - 1) for a, b in itertools.pairwise(known) if b - a > 1]
     text = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in gaps[:limit])
     return text if len(gaps) <= limit else f"{text} and {len(gaps) - limit} more ranges"
-
-
-def _image(path: str) -> Image.Image:
-    # the format classes, not Image.open: that refuses large slices as decompression bombs
-    if FAMILIES[Path(path).suffix.lower()] == "PNG":
-        return PngImagePlugin.PngImageFile(path)
-    return JpegImagePlugin.JpegImageFile(path)
-
-
-def _header(path: str) -> tuple[int, int, str]:
-    """Height, width and voxel type of one slice, from its header."""
-    try:
-        if FAMILIES[Path(path).suffix.lower()] == "TIFF":
-            with tifffile.TiffFile(path) as tif:
-                page = tif.pages.first
-                check_page(page, path)
-                if len(tif.pages) > 1 or page.imagedepth > 1:
-                    raise InputError(
-                        f"{path} is a stack of its own ({len(tif.pages)} pages), but a folder must "
-                        "hold one slice per file; open the file, or split it"
-                    )
-                return page.imagelength, page.imagewidth, voxel_type(page.dtype, path)
-        with _image(path) as image:
-            if image.mode not in _GREY_MODES:
-                raise InputError(
-                    f"{path} holds colour or alpha (mode {image.mode}); one grey value per pixel "
-                    "is needed: save it as greyscale, e.g. Image > Type > 8-bit in Fiji"
-                )
-            return image.height, image.width, _GREY_MODES[image.mode]
-    except _IMAGE_DAMAGE as err:
-        if isinstance(err, InputError):
-            raise
-        raise InputError(
-            f"{path} has no readable image header: {err}; fetch it again, or move it away"
-        ) from err
-
-
-def _read_slice(path: str, z: int, start: tuple[int, int], out: np.ndarray[Any, Any]) -> None:
-    y, x = start
-    try:
-        if FAMILIES[Path(path).suffix.lower()] == "TIFF":
-            with tifffile.TiffFile(path) as tif:
-                read_page(tif.pages.first, start, out)
-            return
-        with _image(path) as image:
-            pixels = np.asarray(image)
-        if pixels.shape[0] < y + out.shape[0] or pixels.shape[1] < x + out.shape[1]:
-            raise ValueError(f"it has {pixels.shape[0]} x {pixels.shape[1]} pixels")
-        out[...] = pixels[y : y + out.shape[0], x : x + out.shape[1]]
-    except _IMAGE_DAMAGE as err:
-        raise ChunkError(
-            f"{path}: slice {z} cannot be read: {err}; the file is damaged, cut off or changed: "
-            "fetch it again"
-        ) from err

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import importlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -48,6 +49,53 @@ _NM = {
 }
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What the user says of a file that is to be read.
+
+    Attributes
+    ----------
+    dataset : str or None
+        Which volume of a container.
+    allow_gaps : bool
+        Whether what is absent reads as zeros.
+    labels : bool
+        Whether the numbers are labels and not intensities.
+    axes : str or None
+        Order of the stored axes, slowest first; then nothing that the file says of orientation is applied.
+    stored_values : bool
+        Whether numbers are taken as stored, without the scale, offset or sign that the file states.
+    """
+
+    dataset: str | None = None
+    allow_gaps: bool = False
+    labels: bool = False
+    axes: str | None = None
+    stored_values: bool = False
+
+
+class Stored(Protocol):
+    """An array as a file stores it, with any number of axes; it pickles and holds no open file.
+
+    Its text names the file (and the array in it). `chunks` are what one access decodes.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def chunks(self) -> tuple[int, ...]: ...
+
+    def read(self, where: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+        """Stored numbers of a part, one slice with start and stop along every axis."""
+        ...
+
+    def identity(self) -> str:
+        """Fingerprint (hex) of names, sizes and header bytes; the same wherever the data lies."""
+        ...
+
+
 class Source(Protocol):
     """A 3-D volume in a foreign format that is read box by box; it pickles and holds no open file.
 
@@ -60,6 +108,8 @@ class Source(Protocol):
     voxel_nm : Nm or None
         Voxel size along (z, y, x) in nm that the file states; None where it states nothing
         usable, which includes a size without a unit.
+    origin : Nm
+        Place of the first voxel along (z, y, x), in voxels; 0 where the file states none.
     chunks : Zyx
         Voxels along (z, y, x) that one access decodes: reading less costs as much.
     """
@@ -70,6 +120,8 @@ class Source(Protocol):
     def dtype(self) -> str: ...
     @property
     def voxel_nm(self) -> Nm | None: ...
+    @property
+    def origin(self) -> Nm: ...
     @property
     def chunks(self) -> Zyx: ...
 
@@ -104,23 +156,6 @@ def voxel_type(dtype: Any, where: str) -> str:
     return name
 
 
-def checked_shape(shape: Sequence[int], where: str) -> Zyx:
-    """(z, y, x) of an array of `shape`: leading axes of length 1 dropped, 2-D becomes (1, y, x)."""
-    left = [int(n) for n in shape]
-    while len(left) > 3 and left[0] == 1:
-        left.pop(0)
-    if len(left) == 2:
-        left.insert(0, 1)
-    if len(left) != 3:
-        raise InputError(
-            f"{where} has shape {tuple(shape)}; one volume of shape (z, y, x) is needed: "
-            "save one channel and one time point of it as a 3-D array"
-        )
-    if min(left) < 1:
-        raise InputError(f"{where} is empty: its shape is {tuple(shape)}")
-    return left[0], left[1], left[2]
-
-
 def checked_box(box: Box, shape: Zyx, where: str) -> Box:
     """`box` if it has voxels and lies inside a volume of `shape`, else InputError."""
     if box.size == 0 or not Box.of(shape).contains(box):
@@ -134,21 +169,24 @@ def size_nm(values: Iterable[Any], units: str | Iterable[Any]) -> Nm | None:
     names = [units] * len(sizes) if isinstance(units, str) else list(units)
     if len(sizes) != 3 or len(names) != 3:
         return None
-    lengths = []
-    for value, name in zip(sizes, names, strict=True):
-        try:
-            length = float(value) * _nm_per(str(name))
-        except (TypeError, ValueError, KeyError):
-            return None
-        if not (math.isfinite(length) and length > 0):
-            return None
-        # 12 digits: 0.0059 um is 5.9 nm, not 5.900000000000001
-        lengths.append(float(f"{length:.12g}"))
-    return lengths[0], lengths[1], lengths[2]
+    lengths = [length_nm(value, name) for value, name in zip(sizes, names, strict=True)]
+    if None in lengths:
+        return None
+    return cast(Nm, tuple(lengths))
+
+
+def length_nm(value: Any, unit: Any) -> float | None:
+    """A length above 0 in nm; None if its unit is unknown or it is no such length."""
+    try:
+        length = float(value) * _nm_per(str(unit))
+    except (TypeError, ValueError, KeyError):
+        return None
+    # 12 digits: 0.0059 um is 5.9 nm, not 5.900000000000001
+    return float(f"{length:.12g}") if math.isfinite(length) and length > 0 else None
 
 
 def _nm_per(unit: str) -> float:
-    name = unit.strip()
+    name = unit.strip().strip("[]").replace("_", "")  # EMD files write [n_m]
     if "\\u" in name:  # ImageJ escapes the micro sign
         name = name.encode("ascii", "ignore").decode("unicode_escape")
     # the micro sign and the angstrom sign each have two code points

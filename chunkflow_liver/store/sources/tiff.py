@@ -1,7 +1,10 @@
-"""Stacks in TIFF files: plain, BigTIFF, ImageJ and OME, and the voxel size that they state."""
+"""Stacks in TIFF files: plain, BigTIFF, ImageJ and OME, and what they state of voxel sizes and numbers."""
 
 from __future__ import annotations
 
+import os
+import zlib
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -9,48 +12,126 @@ import tifffile
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Nm, Zyx
-from chunkflow_liver.store.sources.flat import FlatFile, checked_length
+from chunkflow_liver.store.sources.flat import FlatFile
+from chunkflow_liver.store.sources.flat.array import checked_length
+from chunkflow_liver.store.sources.meaning import AS_STORED, Meant, Values, meant
 from chunkflow_liver.store.sources.pages import DAMAGE, TiffPages, check_page, page_offsets
-from chunkflow_liver.store.sources.source import size_nm, voxel_type
+from chunkflow_liver.store.sources.source import Asked, Stored, size_nm, voxel_type
 
 _X_RESOLUTION, _Y_RESOLUTION = 282, 283
+_STRAIGHT_LINE, _NO_CALIBRATION = 0, 20
+_DIMENSIONS = ("z", "y", "x")
 
 
-def open_tiff(path: str, dataset: str | None) -> TiffPages | FlatFile:
-    """The stack in a TIFF file; `dataset` is the number of the series where there are several.
+def open_tiff(path: str, asked: Asked) -> Meant:
+    """The stack in a TIFF file, or in several that OME-XML puts together; `dataset` is the number of a series.
 
     Notes
     -----
-    Voxels come as stored: the index, for a file with a colour table.
+    Voxels come as stored, except where ImageJ calibrated them by a straight line: the index, for a file with
+    a colour table. OME-XML says which page of which file is which slice.
     """
-    pages = page_offsets(path)
+    page_offsets(path)  # refuses a chain of pages that breaks
     try:
         with tifffile.TiffFile(path) as tif:
-            number = _series_number(tif, path, dataset)
+            number = _series_number(tif, path, asked.dataset)
             series = tif.series[number]
-            shape = _stack_shape(series, path)
-            _check_imagej_count(tif, shape[0], path)
             page = series.keyframe
-            check_page(page, path)
+            shape = _stack_shape(series, path, asked)
+            _check_imagej_count(tif, shape[0], path)
+            check_page(page, path, planes=True)
             dtype = voxel_type(series.dtype, path)
-            voxel_nm = _voxel_nm(tif, number)
+            values = AS_STORED if asked.stored_values else calibration(tif, path)
+            sizes = _voxel_nm(tif, number)
+            stored: Stored
             if series.dataoffset is not None and series.dtype.itemsize * 8 == page.bitspersample:
-                stored = np.dtype(dtype).newbyteorder(tif.byteorder).str
-                return checked_length(FlatFile(path, shape, stored, int(series.dataoffset), voxel_nm))
-            indices = [-1 if p is None else p.index for p in series.pages]
-            first = indices[0] if isinstance(indices[0], int) else -1
-            if indices != list(range(first, first + shape[0])) or first + shape[0] > len(pages):
-                raise InputError(
-                    f"{path} does not store its {shape[0]} planes as consecutive pages of this "
-                    "file; save it again as one multi-page TIFF"
-                )
-            tile = (page.tilelength, page.tilewidth) if page.is_tiled else shape[1:]
-            chunks = (1, min(int(tile[0]), shape[1]), min(int(tile[1]), shape[2]))
+                kind = np.dtype(dtype).newbyteorder(tif.byteorder).str
+                stored = checked_length(FlatFile(path, shape, kind, int(series.dataoffset)))
+            else:
+                files, places = _planes(series, shape[0], path, asked)
+                tile = (page.tilelength, page.tilewidth) if page.is_tiled else shape[1:]
+                chunks = (1, min(int(tile[0]), shape[1]), min(int(tile[1]), shape[2]))
+                stored = TiffPages(files, zlib.compress(places.tobytes()), shape, dtype, chunks)
     except DAMAGE as err:
         if isinstance(err, InputError):
             raise
         raise InputError(f"{path} is no readable TIFF file: {err}") from err
-    return TiffPages(path, shape, dtype, chunks, first, voxel_nm)
+    return meant(stored, asked, names=_DIMENSIONS, sizes=sizes, values=values)
+
+
+def calibration(tif: tifffile.TiffFile, path: str) -> Values:
+    """What ImageJ says that the numbers of a file stand for.
+
+    Notes
+    -----
+    ImageJ stores signed 16-bit numbers as unsigned ones, with a calibration by a straight line [1]_.
+
+    References
+    ----------
+    .. [1] ImageJ, ij/io/FileSaver.java and ij/measure/Calibration.java
+    """
+    found = (tif.imagej_metadata or {}) if tif.is_imagej else {}
+    try:
+        function = int(found.get("cf", _NO_CALIBRATION))
+        scale, offset = float(found.get("c1", 1.0)), float(found.get("c0", 0.0))
+    except (TypeError, ValueError) as err:
+        raise InputError(f"{path} has an ImageJ calibration that cannot be read: {err}") from err
+    if function == _NO_CALIBRATION:
+        return AS_STORED
+    if function != _STRAIGHT_LINE:
+        raise InputError(
+            f"{path} has a calibration of its values by ImageJ that is no straight line (function {function}), "
+            "which is not applied here; take the numbers as stored with stored_values=True "
+            "(--stored-values), or save the calibrated ones as 32-bit"
+        )
+    return Values(scale, offset)
+
+
+def ome_files(path: str) -> bool:
+    """Whether the OME-XML of a TIFF file makes one stack of several files."""
+    with tifffile.TiffFile(path) as tif:
+        return tif.is_ome and (tif.ome_metadata or "").count("FileName=") > 1
+
+
+def _planes(
+    series: tifffile.TiffPageSeries, depth: int, path: str, asked: Asked
+) -> tuple[tuple[str, ...], np.ndarray[Any, Any]]:
+    """Files of a stack, and for every plane its file, page and sample."""
+    samples = 1 if series.keyframe.shape[-3:-2] == () else int(series.keyframe.samplesperpixel)
+    pages = list(series.pages)
+    numbers: dict[str, int] = {path: 0}
+    places = np.full((len(pages) * samples, 3), -1, np.int32)
+    for i, page in enumerate(pages):
+        if page is None:
+            continue
+        file = os.path.abspath(page.parent.filehandle.path)
+        index = page.index if isinstance(page.index, int) else -1
+        known = len(page_offsets(file)) if index >= 0 else 0
+        if index >= known:
+            raise InputError(
+                f"{path} has its slice {i} in no page of its chain; save it again as one multi-page TIFF"
+            )
+        where = numbers.setdefault(file, len(numbers))
+        places[i * samples : (i + 1) * samples] = [(where, index, s) for s in range(samples)]
+    if len(places) != depth:
+        raise InputError(
+            f"{path} has {depth} slices, but {len(places)} planes; save it again as one multi-page TIFF"
+        )
+    absent = np.flatnonzero(places[:, 0] < 0)
+    if len(absent) == depth:
+        raise InputError(f"{path} has none of its {depth} slices: none of the files that it names is there")
+    if len(absent) and not asked.allow_gaps:
+        raise InputError(
+            f"{path} says that it has {depth} slices, but {_listed(absent)} (from 0) are in no page of it, nor of "
+            f"a file beside it that it names; add the files, or pass allow_gaps=True (--allow-gaps) for slices "
+            "of zeros"
+        )
+    return tuple(numbers), places
+
+
+def _listed(numbers: np.ndarray[Any, Any]) -> str:
+    more = f" and {len(numbers) - 10} more" if len(numbers) > 10 else ""
+    return ", ".join(str(n) for n in numbers[:10]) + more
 
 
 def _series_number(tif: tifffile.TiffFile, path: str, dataset: str | None) -> int:
@@ -67,20 +148,25 @@ def _series_number(tif: tifffile.TiffFile, path: str, dataset: str | None) -> in
     return int(dataset)
 
 
-def _stack_shape(series: tifffile.TiffPageSeries, path: str) -> Zyx:
-    sizes = dict(zip(series.axes, series.shape, strict=True))
+def _stack_shape(series: tifffile.TiffPageSeries, path: str, asked: Asked) -> Zyx:
+    sizes = dict(zip(series.axes, (int(n) for n in series.shape), strict=True))
     names = {"C": "channels", "T": "time points", "S": "values per pixel"}
+    if series.axes[-1] == "S" and sizes["S"] > 1:
+        raise InputError(
+            f"{path} has {sizes['S']} values per pixel (axes {series.axes}, shape {series.shape}): colour or "
+            "alpha; save it as grey values, e.g. Image > Type > 8-bit in Fiji"
+        )
     for axis, name in names.items():
-        if sizes.get(axis, 1) > 1:
+        if sizes.get(axis, 1) > 1 and asked.axes is None:
             raise InputError(
                 f"{path} has {sizes[axis]} {name} (axes {series.axes}, shape {series.shape}); one "
-                "volume is needed: save one of them, or, if they are z slices, say so in its "
-                "metadata (Image > Properties in Fiji)"
+                "volume is needed: save one of them, or, if they are z slices, say so with axes= (--axes zyx) "
+                "or in its metadata (Image > Properties in Fiji)"
             )
-    depth = [n for axis, n in sizes.items() if axis not in "YXCTS"]
-    if not {"Y", "X"} <= set(sizes) or sum(n > 1 for n in depth) > 1 or series.axes[-1] == "S":
+    depth = [n for axis, n in sizes.items() if axis not in "YX"]
+    if not {"Y", "X"} <= set(sizes) or sum(n > 1 for n in depth) > 1:
         raise InputError(f"{path} has axes {series.axes} of shape {tuple(series.shape)}; (z, y, x) is needed")
-    return max([int(n) for n in depth], default=1), int(sizes["Y"]), int(sizes["X"])
+    return max(depth, default=1), sizes["Y"], sizes["X"]
 
 
 def _check_imagej_count(tif: tifffile.TiffFile, depth: int, path: str) -> None:

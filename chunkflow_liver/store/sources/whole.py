@@ -1,0 +1,100 @@
+"""Labels out of numbers that need not be: whole ones in floats, and signed ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chunkflow_liver.errors import InputError
+from chunkflow_liver.geometry import Box, Nm, Zyx
+from chunkflow_liver.store.sources.meaning import Meant
+from chunkflow_liver.store.sources.source import Source, fingerprint
+
+_EXACT = {"float16": 2**11, "float32": 2**24, "float64": 2**53}
+_HOLDS = {"float16": "uint16", "float32": "uint32", "float64": "uint64"}
+_TOLERANCE, _MOST_SLACK = 1e-6, 0.01
+"""How far a scaled number may lie from a whole one, as a share of it, and at most: scales are float32."""
+
+
+@dataclass(frozen=True)
+class WholeNumbers:
+    """A volume of floats read as labels; any number that is not whole, or not exact, is an error.
+
+    Attributes
+    ----------
+    source : Source
+    dtype : str
+        Type of the labels.
+    most : int
+        Largest label that can be.
+    offset : float or None
+        What was added to scaled integers, which need not be exactly whole; None for numbers that must be.
+    """
+
+    source: Source
+    dtype: str
+    most: int
+    offset: float | None = None
+
+    @property
+    def shape(self) -> Zyx:
+        return self.source.shape
+
+    @property
+    def voxel_nm(self) -> Nm | None:
+        return self.source.voxel_nm
+
+    @property
+    def origin(self) -> Nm:
+        return self.source.origin
+
+    @property
+    def chunks(self) -> Zyx:
+        return self.source.chunks
+
+    def read(self, box: Box) -> np.ndarray[Any, Any]:
+        """Labels in `box`.
+
+        Raises
+        ------
+        InputError
+            If a voxel has a number that is no label.
+        """
+        found = self.source.read(box)
+        near = np.rint(found)
+        with np.errstate(invalid="ignore"):
+            slack: Any = 0.0
+            if self.offset is not None:
+                slack = np.minimum(_TOLERANCE * (np.abs(found) + abs(self.offset)), _MOST_SLACK)
+            wrong = ~((np.abs(found - near) <= slack) & (near >= 0) & (near <= self.most))
+        if wrong.any():
+            at = np.argwhere(wrong)[0]
+            place = tuple(int(i) + s for i, s in zip(at, box.start, strict=True))
+            raise InputError(
+                f"{found[tuple(at)]} at (z, y, x) = {place} is no label: whole numbers from 0 to {self.most} are "
+                f"({self.source.dtype} holds larger ones no longer exactly); convert it as an image, or set a "
+                "threshold or round it first; if the file scales its numbers, take them as stored with "
+                "stored_values=True (--stored-values)"
+            )
+        return near.astype(self.dtype)
+
+    def identity(self) -> str:
+        return fingerprint("whole", self.source.identity())
+
+
+def whole_numbers(source: Source) -> Source:
+    """`source` as labels: integers as they are, whole numbers of a float type as the integers that they are.
+
+    Raises
+    ------
+    InputError
+        When a voxel is read whose number is not whole.
+    """
+    if np.dtype(source.dtype).kind in "biu":
+        return source
+    if isinstance(source, Meant) and np.dtype(source.values.bits or source.stored.dtype).kind in "biu":
+        _, high = source.values.range(source.stored.dtype)
+        return WholeNumbers(source, np.min_scalar_type(max(1, high)).name, max(high, 0), source.values.offset)
+    return WholeNumbers(source, _HOLDS[source.dtype], _EXACT[source.dtype])
