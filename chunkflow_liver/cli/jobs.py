@@ -52,8 +52,10 @@ def convert(
         list[str],
         typer.Argument(
             metavar="[SOURCE] TO",
-            help="SOURCE: folder of slices; TIFF, MRC, NIfTI or HDF5 file; N5 or zarr; stack.h5::volumes/raw "
-            "for one volume of several; left out where every --class has its file. TO: OME-Zarr image to "
+            help="SOURCE: folder of slices; TIFF, MRC, NIfTI, HDF5, NRRD, MetaImage, DM3/DM4, EMD or NumPy "
+            "file; "
+            "N5, precomputed or zarr; stack.h5::volumes/raw for one volume of several; left out where "
+            "every --class has its file. TO: OME-Zarr image to "
             "make, for example raw.ome.zarr.",
         ),
     ],
@@ -73,6 +75,22 @@ def convert(
     ] = False,
     allow_overlaps: Annotated[
         bool, typer.Option("--allow-overlaps", help="Voxels in several masks get the class named first.")
+    ] = False,
+    allow_constant: Annotated[
+        bool,
+        typer.Option("--allow-constant", help="One value only, or labels that are nowhere 0, are right."),
+    ] = False,
+    axes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ZYX",
+            help="Order of the axes in the file, slowest first; wins over what it says of axes, "
+            "orientation and "
+            "place.",
+        ),
+    ] = None,
+    stored_values: Annotated[
+        bool, typer.Option("--stored-values", help="Numbers as stored: no scale, offset or sign applied.")
     ] = False,
     redo: Annotated[bool, typer.Option("--redo", help="Convert anew what was converted otherwise.")] = False,
     workers: Workers = None,
@@ -99,6 +117,9 @@ def convert(
         ome_version=ome_version,
         allow_gaps=allow_gaps,
         allow_overlaps=allow_overlaps,
+        allow_constant=allow_constant,
+        axes=axes,
+        stored_values=stored_values,
     )
     _run(plan, workers=workers, redo=redo)
     if classes:

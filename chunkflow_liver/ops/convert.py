@@ -6,13 +6,13 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypedDict, Unpack, cast
 
 import numpy as np
 
 from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.pyramid import pyramid
-from chunkflow_liver.engine.stage import Map, Result
+from chunkflow_liver.engine.stage import Fold, Map, Records, Result
 from chunkflow_liver.errors import ConfigError, InputError, OutputError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx
 from chunkflow_liver.ops.steps.operation import operation
@@ -23,14 +23,15 @@ from chunkflow_liver.store.exports.sheets import write_xlsx
 from chunkflow_liver.store.exports.tables import write_anndata, write_segment_properties, write_spatialdata
 from chunkflow_liver.store.location import absolute, is_local, read_key
 from chunkflow_liver.store.ngff.versions import DEFAULT, WRITABLE
-from chunkflow_liver.store.sources import combined, open_source
-from chunkflow_liver.store.sources.source import Source
-from chunkflow_liver.store.table import Table, write_csv
-from chunkflow_liver.store.volume import Volume
+from chunkflow_liver.store.sources import Asked, Source, combined, open_source, whole_numbers
+from chunkflow_liver.store.table import Arrays, Table, write_csv
+from chunkflow_liver.store.volume import IMAGE_DTYPES, LABEL_DTYPES, Volume
 from chunkflow_liver.store.write_units import CHUNK_SIDE, SHARD_SIDE
 from chunkflow_liver.xp import Array
 
 SLAB_BYTES = 1 << 30
+MASK_VALUES = 256
+"""Labels over a smaller range are those of a mask, which has a background; ids may fill a volume."""
 TABLE_EXPORTS = {
     ".csv": write_csv,
     ".xlsx": write_xlsx,
@@ -39,6 +40,25 @@ TABLE_EXPORTS = {
     ".segment_properties": write_segment_properties,
 }
 EXPORTS = {".tif": write_tiff, ".tiff": write_tiff, ".nii": write_nifti, ".gz": write_nifti}
+
+
+class Reading(TypedDict, total=False):
+    """How `convert` is to take a file, where that differs from what the file says.
+
+    Attributes
+    ----------
+    axes : str
+        Order of the axes in the file, slowest first, for example 'zyx' or 'xyz'; wins over what the file
+        says of them, and nothing of its orientation and place is applied then.
+    stored_values : bool
+        Whether numbers are taken as stored, without the scale, offset or sign that the file states.
+    allow_constant : bool
+        Whether an image may have one value only, and labels no voxel that is 0.
+    """
+
+    axes: str | None
+    stored_values: bool
+    allow_constant: bool
 
 
 @operation
@@ -53,17 +73,19 @@ def convert(
     block: Zyx | None = None,
     allow_gaps: bool = False,
     allow_overlaps: bool = False,
+    **reading: Unpack[Reading],
 ) -> Plan:
     """Plan the conversion of a stack of slices or a volume file into OME-Zarr.
 
     Parameters
     ----------
     source : path, or mapping of class name to path
-        Folder of TIFF, PNG or JPEG slices (in natural order), a TIFF, MRC, NIfTI or HDF5 file, or an
-        N5, neuroglancer precomputed or zarr folder. `file.h5::volumes/raw` names one volume of a
-        container: the path of an HDF5, N5 or zarr array, the scale of a precomputed volume, the number of
-        a TIFF's series. A mapping gives masks, which become one label image: the first class has the
-        number 1, the next 2, and so on, where its mask is not 0.
+        Folder of TIFF, PNG, JPEG, JPEG 2000 or BMP slices (in natural order), a TIFF, MRC, NIfTI, HDF5,
+        NRRD, MetaImage, DM3/DM4, EMD or NumPy file, or an N5, neuroglancer precomputed or zarr folder.
+        `file.h5::volumes/raw` names one volume of a container: the path of an HDF5, N5 or zarr array, the
+        scale of a precomputed volume, the number of a TIFF's series or a DM4's image. A
+        mapping gives masks, which become one label image: the first class has the number 1, the next 2, and
+        so on, where its mask is not 0.
     to : path or URL
         Image group to make. The journal lies beside it in `<to>.convert`.
     voxel_nm : sequence of 3 float, optional
@@ -77,9 +99,12 @@ def convert(
     block : Zyx, optional
         Voxels per block.
     allow_gaps : bool
-        Whether slices missing in the numbers of a folder become zeros instead of an error.
+        Whether slices missing in the numbers of a folder, and absent chunks, become zeros instead of an
+        error.
     allow_overlaps : bool
         Whether a voxel in several masks gets the class named first instead of being an error.
+    **reading
+        How the file is to be taken: `axes`, `stored_values` and `allow_constant`, see `Reading`.
 
     Returns
     -------
@@ -112,7 +137,16 @@ def convert(
             raise ConfigError(f"two classes have the {what} {twice[0]!r}")
     if ome_version not in WRITABLE:
         raise ConfigError(f"OME-Zarr {ome_version!r} cannot be written; choose one of {sorted(WRITABLE)}")
-    found = _opened(source, allow_gaps=allow_gaps, allow_overlaps=allow_overlaps)
+    if unknown := set(reading) - set(Reading.__annotations__):
+        raise ConfigError(f"convert has no argument {sorted(unknown)[0]!r}; see help(convert)")
+    stored_values = reading.get("stored_values", False)
+    asked = Asked(None, allow_gaps, kind == "label", reading.get("axes"), stored_values)
+    found = _opened(source, asked, first_wins=allow_overlaps)
+    if kind == "image" and found.dtype in LABEL_DTYPES and found.dtype not in IMAGE_DTYPES:
+        raise InputError(
+            f"{source} holds {found.dtype} voxels, which an image cannot; if they are ids, say kind='label' "
+            "(--labels), if not, save it in a smaller type"
+        )
     size = found.voxel_nm if voxel_nm is None else tuple(voxel_nm)
     if size is None:
         raise InputError(f"{source} does not state a voxel size; give it in nm as --voxel-nm Z Y X")
@@ -127,25 +161,27 @@ def convert(
     made = new_volume(
         checked, found.shape, found.dtype, size, kind=kind, block=block, ome_version=ome_version
     )
-    output = replace(made, url=url, classes=tuple(classes))
+    place = tuple(start * length for start, length in zip(found.origin, made.voxel_nm, strict=True))
+    output = replace(made, url=url, classes=tuple(classes), origin_nm=cast(Nm, place))
     grid = BlockGrid(output.box, block or output.write_unit)
     name = output.name
-    stages = (
-        Map(f"{name}/convert", _block, grid, (Foreign(found),), (output,)),
-        *pyramid(output, name),
-    )
+    first = Map(f"{name}/convert", _block, grid, (Foreign(found),), (output,))
+    seen = Arrays(str(work / "seen"))
+    params = {"source": str(source), "kind": kind}
+    fold = Fold(f"{name}/seen", _seen, first.name, seen, params)
+    net = () if reading.get("allow_constant") else (fold,)
+    stages = (first, *net, *pyramid(output, name))
     return Plan(stages, work, output, (Product("raw" if kind == "image" else "semantic", name, output),))
 
 
-def _opened(source: PathLike | Mapping[str, PathLike], *, allow_gaps: bool, allow_overlaps: bool) -> Source:
+def _opened(source: PathLike | Mapping[str, PathLike], asked: Asked, *, first_wins: bool = False) -> Source:
     """One volume, or the masks of several classes as one; what follows '::' is the name of a volume."""
     if isinstance(source, Mapping):
-        masks = {
-            name: _opened(path, allow_gaps=allow_gaps, allow_overlaps=False) for name, path in source.items()
-        }
-        return combined(masks, first_wins=allow_overlaps)
+        masks = {name: _opened(path, asked) for name, path in source.items()}
+        return combined(masks, first_wins=first_wins)
     path, sign, dataset = os.fspath(source).partition("::")
-    return open_source(path, dataset=dataset if sign else None, allow_gaps=allow_gaps)
+    found = open_source(path, replace(asked, dataset=dataset if sign else None))
+    return whole_numbers(found) if asked.labels else found
 
 
 @dataclass(frozen=True)
@@ -189,7 +225,26 @@ def _slabs(source: Source, voxel_nm: Nm) -> Zyx | None:
 
 
 def _block(block: Block, voxels: Array) -> Result:
-    return Result((voxels,))
+    ends = np.fmin.reduce(voxels, axis=None), np.fmax.reduce(voxels, axis=None)
+    record = {"low": np.array([ends[0]]), "high": np.array([ends[1]])}
+    return Result((voxels,), record | {"zeros": np.array([not voxels.all()])})
+
+
+def _seen(records: Records, *, source: str, kind: str) -> dict[str, np.ndarray[Any, Any]]:
+    """Least and largest value of all blocks; refuses what no image of anything looks like."""
+    found = [(r["low"][0], r["high"][0], bool(r["zeros"][0])) for _, r in records]
+    low, high = np.fmin.reduce([f[0] for f in found]), np.fmax.reduce([f[1] for f in found])
+    way = (
+        "open it in the program that it is from, and compare; if it is right so, say allow_constant=True "
+        "(--allow-constant) and go on"
+    )
+    if not low < high:
+        raise InputError(f"{source} has the same value in all voxels, {high}: {way}")
+    if kind == "label" and not any(f[2] for f in found) and float(high) - float(low) < MASK_VALUES:
+        raise InputError(
+            f"{source} is nowhere 0 (its values are {low} to {high}): no voxel of it is background; {way}"
+        )
+    return {"low": np.array([low]), "high": np.array([high])}
 
 
 def export(source: Volume | Table, to: PathLike) -> Path:

@@ -174,9 +174,10 @@ def test_voxel_sizes_may_be_an_array(slices, tmp_path):
 
 
 def test_labels_that_are_no_integers_are_refused(tmp_path):
-    tifffile.imwrite(tmp_path / "scores.tif", np.ones((2, 3, 4), np.float32), photometric="minisblack")
-    with pytest.raises(InputError, match="float32 voxels cannot be stored as label"):
-        cf.convert(tmp_path / "scores.tif", tmp_path / "l.ome.zarr", voxel_nm=VOXEL_NM, kind="label")
+    tifffile.imwrite(tmp_path / "scores.tif", np.full((2, 3, 4), 0.5, np.float32), photometric="minisblack")
+    plan = cf.convert(tmp_path / "scores.tif", tmp_path / "l.ome.zarr", voxel_nm=VOXEL_NM, kind="label")
+    with pytest.raises(RunIncompleteError, match=r"0\.5 at .* = \(0, 0, 0\) is no label.*set a threshold"):
+        done(plan)
 
 
 @pytest.mark.parametrize("ending", ["tif", "nii", "nii.gz"])

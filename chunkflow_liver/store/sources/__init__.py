@@ -30,7 +30,8 @@ from chunkflow_liver.store.sources.whole import whole_numbers
 __all__ = ["READABLE", "Asked", "Source", "combined", "open_source", "whole_numbers"]
 
 READABLE = (
-    "a folder of TIFF, PNG, JPEG, JPEG 2000 or BMP slices, a TIFF, MRC, NIfTI, HDF5, NRRD, MetaImage, DM3/DM4, EMD or "
+    "a folder of TIFF, PNG, JPEG, JPEG 2000 or BMP slices, a TIFF, MRC, NIfTI, HDF5, NRRD, MetaImage, "
+    "DM3/DM4, EMD or "
     "NumPy file, or an N5, precomputed or zarr folder"
 )
 
@@ -38,7 +39,16 @@ _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _HDF5_OFFSETS = (0, 512, 1024, 2048)
 """Where an HDF5 file may begin: behind a block of the user's, as in MATLAB 7.3 files."""
-_IMAGE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"P5", b"P2", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51", b"RIFF")
+_IMAGE_MAGIC = (
+    b"\x89PNG",
+    b"\xff\xd8\xff",
+    b"BM",
+    b"P5",
+    b"P2",
+    b"\0\0\0\x0cjP",
+    b"\xff\x4f\xff\x51",
+    b"RIFF",
+)
 _MRC_SUFFIXES = frozenset({".mrc", ".rec", ".st", ".map", ".ali", ".mrcs"})
 _NIFTI_MAGIC = {344: b"n+1\0", 4: b"n+2\0"}
 _DETACHED = (b"ni1\0", b"ni2\0")

@@ -98,10 +98,9 @@ def only_array(root: Path) -> Path:
     """
     found = arrays(root)
     if _multiscales(root):
-        first = f"{root}::{found[0].relative_to(root)}" if found else ""
         raise InputError(
             f"{root} is an OME-Zarr image already: use it as it is; to convert one of its arrays, "
-            f"name it ({listed(root)}), as in {first or root / '0'}"
+            f"name it ({listed(root)}), as in {found[0] if found else root / '0'}"
         )
     if len(found) != 1:
         raise InputError(
@@ -184,8 +183,9 @@ def of_array(array: Path, driver: Driver, shape: Sequence[int]) -> Statement:
     if isinstance(frame, dict) and isinstance(frame.get("axes"), list) and not names:
         names = tuple(str(a).lower() for a in frame["axes"])[:: -1 if reverse else 1]
     names = names if len(names) == len(shape) else ()
+    names = names or default_names(shape, reverse)
     if not names:
-        names = default_names(shape, reverse)
+        return Statement(values=values)
     placed = _transform(frame, names) or _resolution(array, own, names, shape, driver)
     return replace(placed, names=names, values=values)
 
@@ -193,9 +193,12 @@ def of_array(array: Path, driver: Driver, shape: Sequence[int]) -> Statement:
 def default_names(shape: Sequence[int], reverse: bool) -> tuple[str, ...]:
     """Names of the axes of an array that names none: the three that are longer than one voxel."""
     long = [i for i, n in enumerate(shape) if n > 1]
-    if len(shape) == 3 or len(long) != 3:
-        at = list(range(len(shape)))
-        long = at if len(shape) <= 3 else at[:3] if reverse else at[-3:]
+    if len(shape) <= 3:
+        long = list(range(len(shape)))
+    elif len(long) > 3:
+        return ()
+    elif len(long) < 3:
+        long = list(range(len(shape)))[:3] if reverse else list(range(len(shape)))[-3:]
     letters = "zyx"[-len(long) :]
     letters = letters[::-1] if reverse else letters
     return tuple(letters[long.index(i)] if i in long else f"({i})" for i in range(len(shape)))
@@ -250,21 +253,16 @@ def _viewer(array: Path, names: Sequence[str], factors: Sequence[float] | None) 
     if len(parts) == 3 and parts[0].startswith("setup") and parts[1].startswith("timepoint"):
         number = parts[0].removeprefix("setup")
         if number.isdecimal():
-            told = statements.big_data_viewer(
-                str(array.parents[2]), int(number), factors or (1.0, 1.0, 1.0)
-            )
+            told = statements.big_data_viewer(str(array.parents[2]), int(number), factors or (1.0, 1.0, 1.0))
             sizes, starts = (dict(zip("zyx", v, strict=False)) for v in (told.sizes, told.starts))
             if sizes:
-                return Statement(
-                    (), tuple(sizes.get(n) for n in names), tuple(starts.get(n, 0.0) for n in names)
-                )
+                at = tuple(float(starts.get(n) or 0.0) for n in names)
+                return Statement((), tuple(sizes.get(n) for n in names), at)
     return Statement()
 
 
 def _times(sizes: Sequence[float | None], factors: Sequence[float]) -> tuple[float | None, ...]:
-    return tuple(
-        None if v is None else float(f"{v * f:.12g}") for v, f in zip(sizes, factors, strict=True)
-    )
+    return tuple(None if v is None else float(f"{v * f:.12g}") for v, f in zip(sizes, factors, strict=True))
 
 
 def _factors(name: str, groups: Sequence[Mapping[str, Any]]) -> list[float] | None:
@@ -275,7 +273,12 @@ def _factors(name: str, groups: Sequence[Mapping[str, Any]]) -> list[float] | No
             return found if len(found) == 3 and min(found) > 0 else None
         for told in groups[1:]:
             rows = told.get("scales", told.get("downsamplingFactors"))
-            if isinstance(rows, list) and name[:1] == "s" and name[1:].isdecimal() and int(name[1:]) < len(rows):
+            if (
+                isinstance(rows, list)
+                and name[:1] == "s"
+                and name[1:].isdecimal()
+                and int(name[1:]) < len(rows)
+            ):
                 found = [float(f) for f in rows[int(name[1:])]]
                 return found if len(found) == 3 and min(found) > 0 else None
     except (TypeError, ValueError):
@@ -294,7 +297,7 @@ def check_chunks(array: Path, driver: Driver, ndim: int, scale: Mapping[str, Any
     if driver == "neuroglancer_precomputed" and scale is not None:
         folder = Path(os.path.normpath(array / str(scale.get("key", ""))))
         ends = "|".join(re.escape(e) for e in PACKED)
-        pattern = r".+\.shard" if scale.get("sharding") else rf"\d+-\d+_\d+-\d+_\d+-\d+({ends})?"
+        pattern = r".+\.shard" if scale.get("sharding") else rf"-?\d+--?\d+_-?\d+--?\d+_-?\d+--?\d+({ends})?"
     else:
         pattern = _chunk_keys(array, driver, ndim)
     wanted = re.compile(pattern)
@@ -306,8 +309,10 @@ def check_chunks(array: Path, driver: Driver, ndim: int, scale: Mapping[str, Any
             seen = seen or name
     there = f"the files there are called otherwise, such as {seen!r}: " if seen else ""
     raise InputError(
-        f"{array} has none of its chunks in {folder} (names like {_example(driver, pattern)!r} are wanted): {there}all its "
-        "voxels would be the fill value, with or without --allow-gaps; copy the chunks as well, or mend their names"
+        f"{array} has none of its chunks in {folder} (names like {_example(driver, pattern)!r} are "
+        f"wanted): {there}all its "
+        "voxels would be the fill value, with or without --allow-gaps; copy the chunks as well, or mend "
+        "their names"
     )
 
 

@@ -96,9 +96,7 @@ def open_hdf5(path: str, asked: Asked) -> Meant:
             dtype = voxel_type(found.dtype, where)
             _check_filters(found, where)
             _check_written(found, path, where)
-            chunks = found.chunks or tuple(
-                1 if i < found.ndim - 2 else n for i, n in enumerate(found.shape)
-            )
+            chunks = found.chunks or tuple(1 if i < found.ndim - 2 else n for i, n in enumerate(found.shape))
             chunks = tuple(max(1, min(int(c), int(n))) for c, n in zip(chunks, found.shape, strict=True))
             said = _said(found, file, path, h5py)
             stored = Hdf5Dataset(path, dataset, tuple(int(n) for n in found.shape), dtype, chunks)
@@ -128,7 +126,9 @@ def _said(found: Any, file: Any, path: str, h5py: Any) -> Statement:
         tags = statements.axis_tags(attributes, found.ndim)
     except InputError as err:
         raise InputError(f"{path}::{found.name}: {err}; mend that attribute, or delete it") from err
-    own = replace(tags, values=replace(values, bits=bits), sizes=statements.sizes(attributes, tags.names, found.shape))
+    own = replace(
+        tags, values=replace(values, bits=bits), sizes=statements.sizes(attributes, tags.names, found.shape)
+    )
     own = own.over(_scales(found)).over(_emd(found, h5py))
     levels = _viewer_levels(found.name, file)
     if levels is not None:
@@ -202,8 +202,10 @@ def _check_filters(found: Any, where: str) -> None:
         if not h5py.h5z.filter_avail(number):
             known = _FILTERS.get(number, name.decode("utf-8", "replace") or "unknown")
             raise InputError(
-                f"{where} is compressed with the HDF5 filter {number} ({known}), which is not here; pip install "
-                "'chunkflow-liver[formats]' brings the usual ones (hdf5plugin), h5repack -f GZIP=1 takes it off"
+                f"{where} is compressed with the HDF5 filter {number} ({known}), which is not here; pip "
+                "install "
+                "'chunkflow-liver[formats]' brings the usual ones (hdf5plugin), h5repack -f GZIP=1 takes "
+                "it off"
             )
 
 

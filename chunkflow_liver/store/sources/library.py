@@ -21,8 +21,18 @@ from chunkflow_liver.store.sources.source import (
 
 _DM_VERSIONS = (3, 4)
 _DIGITAL_MICROGRAPH, _VELOX = "rsciio.digitalmicrograph", "rsciio.emd"
-_DAMAGE = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, NotImplementedError,
-           AssertionError, EOFError, OverflowError)  # fmt: skip
+_DAMAGE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    AssertionError,
+    EOFError,
+    ArithmeticError,
+)
+"""What rosettasciio raises on damaged files."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +115,8 @@ def _open(module: str, path: str, what: str, asked: Asked) -> Meant:
         found = [(i, image) for i, image in found if str(i) == asked.dataset]
     if len(found) != 1:
         raise InputError(
-            f"{path} holds {len(found) if asked.dataset is None else 'no such'} image(s); one must be named by its "
+            f"{path} holds {len(found) if asked.dataset is None else 'no such'} image(s); one must be "
+            "named by its "
             f"number, as in {path}::0; it has {listed or 'none'}"
         )
     number, image = found[0]
@@ -128,7 +139,8 @@ def _module(module: str, what: str) -> Any:
         return importlib.import_module(module)
     except ImportError as err:
         raise InputError(
-            f"reading {what} needs 'rosettasciio'; pip install 'chunkflow-liver[formats]'; or open the file in Fiji and "
+            f"reading {what} needs 'rosettasciio'; pip install 'chunkflow-liver[formats]'; or open the "
+            "file in Fiji and "
             "save it as TIFF"
         ) from err
 

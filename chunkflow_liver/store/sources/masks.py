@@ -113,7 +113,8 @@ def combined(masks: Mapping[str, Source], *, first_wins: bool) -> Masks:
         known, start = next(iter(placed.items()))
         if any(abs(a - b) > SAME_PLACE for a, b in zip(place, start, strict=True)):
             raise InputError(
-                f"masks differ in place: {known!r} begins at {start} voxels (z, y, x), {name!r} at {place}; cut both "
+                f"masks differ in place: {known!r} begins at {start} voxels (z, y, x), {name!r} at "
+                f"{place}; cut both "
                 "out of the same box, or take voxels as stored with axes= (--axes zyx)"
             )
     return Masks(tuple(masks), tuple(masks.values()), first_wins)

@@ -85,8 +85,8 @@ class Values:
             return array
         if np.dtype(dtype).kind in "iu":
             wide = array.astype(np.uint64 if dtype == "uint64" else np.int64)
-            return cast(Any, wide * int(self.scale) + int(self.offset)).astype(dtype)
-        return (array.astype(np.float64) * self.scale + self.offset).astype(dtype)
+            return np.asarray(wide * int(self.scale) + int(self.offset), dtype)
+        return np.asarray(array.astype(np.float64) * self.scale + self.offset, dtype)
 
 
 AS_STORED = Values()

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 _BIO_FORMATS = (
-    "convert it with Bio-Formats, 'bfconvert {name} out.ome.tif' (or bioformats2raw {name} out.zarr), and give that"
+    "convert it with Bio-Formats, 'bfconvert {name} out.ome.tif' (or bioformats2raw {name} out.zarr), "
+    "and give that"
 )
 _BLIND = (
-    "nothing in it tells how its voxels are laid out: write it as NRRD, with a header of text (.nhdr: type, dimension, "
+    "nothing in it tells how its voxels are laid out: write it as NRRD, with a header of text (.nhdr: "
+    "type, dimension, "
     "sizes, endian, encoding: raw, data file), and give the .nhdr file"
 )
 
@@ -38,14 +40,16 @@ FORMATS = (
         "a raw image of a Janelia FIB-SEM",
         (".dat",),
         b"\xd3\xed\xf5\xf2",
-        "convert it to HDF5 with jeiss-convert (github.com/clbarnes/jeiss-convert), or open it in Fiji (its FIB-SEM "
+        "convert it to HDF5 with jeiss-convert (github.com/clbarnes/jeiss-convert), or open it in Fiji "
+        "(its FIB-SEM "
         "reader) and save it as TIFF",
     ),
     Named(
         "a WEBKNOSSOS cube (WKW)",
         (".wkw", "datasource-properties.json"),
         b"WKW",
-        "export the layer with the package 'webknossos': 'webknossos export-as-tiff', or layer.export in Python for "
+        "export the layer with the package 'webknossos': 'webknossos export-as-tiff', or layer.export in "
+        "Python for "
         "OME-Zarr",
     ),
     Named("Zeiss CZI", (".czi",), b"ZISRAWFILE", _BIO_FORMATS),
@@ -53,7 +57,10 @@ FORMATS = (
     Named("Nikon ND2", (".nd2",), b"\xda\xce\xbe\x0a", _BIO_FORMATS),
     Named("Olympus", (".oib", ".oif", ".oir", ".vsi"), b"", _BIO_FORMATS),
     Named(
-        "DICOM", (".dcm", ".dicom"), b"", "convert it with dcm2niix to NIfTI, or in 3D Slicer to NRRD, and give that"
+        "DICOM",
+        (".dcm", ".dicom"),
+        b"",
+        "convert it with dcm2niix to NIfTI, or in 3D Slicer to NRRD, and give that",
     ),
     Named(
         "Amira or Avizo",
@@ -61,13 +68,23 @@ FORMATS = (
         b"# AmiraMesh",
         "open it in Fiji (Amira reader) and save it as TIFF, or export it from Amira as MRC or TIFF",
     ),
+    Named("Amira or Avizo", (".am",), b"# Avizo", "export it from Amira as MRC or TIFF, and give that"),
     Named(
-        "Amira or Avizo", (".am",), b"# Avizo", "export it from Amira as MRC or TIFF, and give that"
+        "KLB",
+        (".klb",),
+        b"",
+        "open it in Fiji (KLB plugin) and save it as TIFF, or convert it with pyklb to HDF5",
     ),
-    Named("KLB", (".klb",), b"", "open it in Fiji (KLB plugin) and save it as TIFF, or convert it with pyklb to HDF5"),
     Named("a GIF animation", (".gif",), b"GIF8", "save it as TIFF, e.g. in Fiji, and give that"),
-    Named("an Imaris 3 or Vaa3D file", (".v3draw", ".v3dpbd"), b"", "open it in Vaa3D or Fiji and save it as TIFF"),
-    Named("arrays in a zip file of NumPy", (".npz",), b"", "save one array alone: numpy.save('a.npy', array)"),
+    Named(
+        "an Imaris 3 or Vaa3D file",
+        (".v3draw", ".v3dpbd"),
+        b"",
+        "open it in Vaa3D or Fiji and save it as TIFF",
+    ),
+    Named(
+        "arrays in a zip file of NumPy", (".npz",), b"", "save one array alone: numpy.save('a.npy', array)"
+    ),
     Named(
         "a MATLAB file before version 7.3",
         (".mat",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import tifffile
@@ -110,9 +110,7 @@ def header(path: str, labels: bool) -> Kind:
         ) from err
 
 
-def read_slice(
-    path: str, z: int, start: tuple[int, int], out: np.ndarray[Any, Any], indexed: bool
-) -> None:
+def read_slice(path: str, z: int, start: tuple[int, int], out: np.ndarray[Any, Any], indexed: bool) -> None:
     """Fill `out` with the pixels of one image file from `start` (y, x) on; the slice is called `z`.
 
     `indexed`: of a file with a palette, the index is the value and not the grey value it stands for.
@@ -143,7 +141,8 @@ def read_slice(
 
 def _opened(path: str, family: str) -> Image.Image:
     # the format classes, not Image.open: that refuses large slices as decompression bombs
-    return _OPENERS[family](path)
+    opener: Any = _OPENERS[family]
+    return cast(Image.Image, opener(path))
 
 
 def _elsewhere(family: str) -> str:
@@ -175,7 +174,8 @@ def _jpeg2000_header(path: str) -> Kind:
     bits = head[at + 42]
     if channels != 1:
         raise InputError(
-            f"{path} holds colour or alpha ({channels} channels); one grey value per pixel is needed: save it "
+            f"{path} holds colour or alpha ({channels} channels); one grey value per pixel is needed: save "
+            "it "
             "as greyscale, e.g. Image > Type > 8-bit in Fiji"
         )
     sign, depth = ("int", (bits & 127) + 1) if bits & 128 else ("uint", bits + 1)
@@ -202,6 +202,7 @@ def _check_range(path: str) -> None:
         words = b" ".join(line.partition(b"#")[0] for line in file.read(1024).splitlines()[:16]).split()
     if len(words) < 4 or words[3] not in _WHOLE_RANGES:
         raise InputError(
-            f"{path} states a largest value of {words[3:4]}, but only 255 and 65535 are read as they are; save it as "
+            f"{path} states a largest value of {words[3:4]}, but only 255 and 65535 are read as they are; "
+            "save it as "
             "PNG or TIFF"
         )

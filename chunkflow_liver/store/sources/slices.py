@@ -106,13 +106,13 @@ def open_image(path: str, asked: Asked) -> Meant:
     """One PNG, JPEG, JPEG 2000, BMP or PGM file as a volume of one slice."""
     file = Path(path)
     if file.suffix.lower() not in FAMILIES:
-        raise InputError(f"{path} is an image whose name does not end in one of {', '.join(FAMILIES)}; rename it")
+        raise InputError(
+            f"{path} is an image whose name does not end in one of {', '.join(FAMILIES)}; rename it"
+        )
     return _folder(str(file.parent), [file.name], header(path, asked.labels), asked, ())
 
 
-def _folder(
-    folder: str, names: Sequence[str], kind: Kind, asked: Asked, ignored: tuple[str, ...]
-) -> Meant:
+def _folder(folder: str, names: Sequence[str], kind: Kind, asked: Asked, ignored: tuple[str, ...]) -> Meant:
     listing = zlib.compress("/".join(names).encode("utf-8", "surrogateescape"))
     shape = (len(names), kind.height, kind.width)
     stored = SliceFolder(folder, listing, shape, kind.dtype, ignored, bool(kind.palette))
@@ -123,7 +123,8 @@ def _check_alike(file: str, found: Kind, first: str, kind: Kind) -> None:
     n = min(len(found.palette), len(kind.palette))
     if bool(found.palette) != bool(kind.palette) or found.palette[:n] != kind.palette[:n]:
         raise InputError(
-            f"{file} has another colour table than {first}, so that its numbers stand for other colours; save all "
+            f"{file} has another colour table than {first}, so that its numbers stand for other colours; "
+            "save all "
             "slices with one table, or as grey values"
         )
     if found._replace(palette=b"") != kind._replace(palette=b""):
@@ -156,9 +157,7 @@ def _images(folder: str) -> tuple[list[str], list[str]]:
             images.setdefault(family, []).append(entry.name)
     if not images:
         seen = f"only {', '.join(ignored[:5])}" if ignored else "no files at all"
-        raise InputError(
-            f"{folder} holds no slices ({seen}); {known_by_name(*ignored, folder) or NO_SLICES}"
-        )
+        raise InputError(f"{folder} holds no slices ({seen}); {known_by_name(*ignored, folder) or NO_SLICES}")
     if len(images) > 1:
         counts = ", ".join(f"{len(names)} {family} ({names[0]})" for family, names in images.items())
         raise InputError(f"{folder} mixes formats: {counts}; keep the slices of one volume alone in a folder")

@@ -111,9 +111,9 @@ def unsigned(attributes: Mapping[str, Any], dtype: str) -> str:
 def sizes(
     attributes: Mapping[str, Any], names: Sequence[str], shape: Sequence[int]
 ) -> tuple[float | None, ...]:
-    """Voxel sizes along the stored axes, which ImageJ's, Paintera's and funlib's attributes list in their order.
+    """Voxel sizes along the stored axes, which ImageJ's, Paintera's and funlib's attributes list in order.
 
-    Three sizes of more axes are those of the axes called x, y and z, or of the last three longer than one voxel.
+    Three sizes of more axes are those of the axes called x, y and z, or of those longer than one voxel.
     """
     values: Any = None
     units: Any = None
@@ -239,7 +239,8 @@ def linked_data(xml: str) -> str:
     found = Path(xml).parent / name
     if not name or not found.exists():
         raise InputError(
-            f"{xml} is no BigDataViewer file whose HDF5 or N5 data lie beside it (it names {name!r}); give the "
+            f"{xml} is no BigDataViewer file whose HDF5 or N5 data lie beside it (it names {name!r}); give "
+            "the "
             "file with the voxels"
         )
     return str(found)

@@ -141,11 +141,15 @@ def _opened(root: Path, driver: Driver, scale: int, asked: Asked) -> Meant:
             raise InputError(f"{where} has {shape[-1]} channels; save one of them alone")
         entry = read_json(root / "info")["scales"][scale]
         packed = _is_packed(root, entry)
-        said = Statement(("x", "y", "z", "c"), starts=(*map(float, entry.get("voxel_offset", (0, 0, 0))), 0.0))
+        said = Statement(
+            ("x", "y", "z", "c"), starts=(*map(float, entry.get("voxel_offset", (0, 0, 0))), 0.0)
+        )
     else:
         said = of_array(root, driver, shape)
     if any(u is not None for u in whole.dimension_units) and not any(said.sizes):
-        units = tuple(None if u is None else length_nm(u.multiplier, u.base_unit) for u in whole.dimension_units)
+        units = tuple(
+            None if u is None else length_nm(u.multiplier, u.base_unit) for u in whole.dimension_units
+        )
         said = replace(said, sizes=units)
     if driver in ("zarr", "zarr3"):
         said = of_image(root, len(shape)).over(said)
@@ -208,7 +212,9 @@ def _unpacked(path: str, number: int, where: tuple[slice, ...], allow_gaps: bool
     memory.write("info", info).result()
     grid = (range(s.start // c, -(-s.stop // c)) for s, c in zip(where[:3], side, strict=True))
     for cell in itertools.product(*grid):
-        ends = [(o + i * c, o + min((i + 1) * c, n)) for i, c, n, o in zip(cell, side, size, offset, strict=True)]
+        ends = [
+            (o + i * c, o + min((i + 1) * c, n)) for i, c, n, o in zip(cell, side, size, offset, strict=True)
+        ]
         name = "_".join(f"{a}-{b}" for a, b in ends)
         data = _chunk(Path(os.path.normpath(Path(path) / key)), name)
         if data is not None:

@@ -24,7 +24,7 @@ _DIMENSIONS = ("z", "y", "x")
 
 
 def open_tiff(path: str, asked: Asked) -> Meant:
-    """The stack in a TIFF file, or in several that OME-XML puts together; `dataset` is the number of a series.
+    """The stack in a TIFF file, or in several that OME-XML puts together; `dataset`: number of a series.
 
     Notes
     -----
@@ -80,7 +80,8 @@ def calibration(tif: tifffile.TiffFile, path: str) -> Values:
         return AS_STORED
     if function != _STRAIGHT_LINE:
         raise InputError(
-            f"{path} has a calibration of its values by ImageJ that is no straight line (function {function}), "
+            f"{path} has a calibration of its values by ImageJ that is no straight line (function "
+            f"{function}), "
             "which is not applied here; take the numbers as stored with stored_values=True "
             "(--stored-values), or save the calibrated ones as 32-bit"
         )
@@ -122,8 +123,10 @@ def _planes(
         raise InputError(f"{path} has none of its {depth} slices: none of the files that it names is there")
     if len(absent) and not asked.allow_gaps:
         raise InputError(
-            f"{path} says that it has {depth} slices, but {_listed(absent)} (from 0) are in no page of it, nor of "
-            f"a file beside it that it names; add the files, or pass allow_gaps=True (--allow-gaps) for slices "
+            f"{path} says that it has {depth} slices, but {_listed(absent)} (from 0) are in no page of it, "
+            "nor of "
+            "a file beside it that it names; add the files, or pass allow_gaps=True (--allow-gaps) for "
+            "slices "
             "of zeros"
         )
     return tuple(numbers), places
@@ -160,7 +163,8 @@ def _stack_shape(series: tifffile.TiffPageSeries, path: str, asked: Asked) -> Zy
         if sizes.get(axis, 1) > 1 and asked.axes is None:
             raise InputError(
                 f"{path} has {sizes[axis]} {name} (axes {series.axes}, shape {series.shape}); one "
-                "volume is needed: save one of them, or, if they are z slices, say so with axes= (--axes zyx) "
+                "volume is needed: save one of them, or, if they are z slices, say so with axes= (--axes "
+                "zyx) "
                 "or in its metadata (Image > Properties in Fiji)"
             )
     depth = [n for axis, n in sizes.items() if axis not in "YX"]

@@ -73,12 +73,14 @@ class WholeNumbers:
             at = np.argwhere(wrong)[0]
             place = tuple(int(i) + s for i, s in zip(at, box.start, strict=True))
             raise InputError(
-                f"{found[tuple(at)]} at (z, y, x) = {place} is no label: whole numbers from 0 to {self.most} are "
-                f"({self.source.dtype} holds larger ones no longer exactly); convert it as an image, or set a "
+                f"{found[tuple(at)]} at (z, y, x) = {place} is no label: whole numbers from 0 to "
+                f"{self.most} are "
+                f"({self.source.dtype} holds larger ones no longer exactly); convert it as an image, or "
+                "set a "
                 "threshold or round it first; if the file scales its numbers, take them as stored with "
                 "stored_values=True (--stored-values)"
             )
-        return near.astype(self.dtype)
+        return np.asarray(near, self.dtype)
 
     def identity(self) -> str:
         return fingerprint("whole", self.source.identity())

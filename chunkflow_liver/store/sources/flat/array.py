@@ -134,7 +134,8 @@ def checked_length(source: FlatFile) -> FlatFile:
     if source.packing != "none":
         if need - source.offset > GZIP_LIMIT_BYTES:
             raise InputError(
-                f"{source.path} holds {(need - source.offset) / 1024**3:.1f} GiB of voxels in one {source.packing} "
+                f"{source.path} holds {(need - source.offset) / 1024**3:.1f} GiB of voxels in one "
+                f"{source.packing} "
                 f"stream, which can only be read from its start; "
                 + ("gunzip it" if source.path.endswith(".gz") else "save it without compression")
                 + f" (limit {GZIP_LIMIT_BYTES / 1024**3:.0f} GiB)"

@@ -30,8 +30,10 @@ _IMOD_HALF_BYTES = 16
 _KINDS = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 _PACKED_MODES = 1000
 """MRCZ adds 1000 times the number of its compressor to the mode."""
-_PACKERS = 6
+_PACKERS = 9
 _BLOSC_HEADER = 16
+_BLOSC_VERSION = b"\x02"
+"""Last one of frames of the first Blosc, in their first byte."""
 
 
 def is_packed_mrc(head: bytes) -> bool:
@@ -75,6 +77,12 @@ def open_mrc(path: str, asked: Asked) -> Meant:
     imod = struct.unpack_from(f"{order}2i", header, 152)
     packing, mode = divmod(mode, _PACKED_MODES) if is_packed_mrc(header) else (0, mode)
     kind, values = _numbers(path, mode, ends, imod)
+    if packing and not mode and ends[0] < 0:
+        raise InputError(
+            f"{path} holds bytes of which MRCZ does not say whether they are signed (int8 and uint8 are "
+            "written "
+            "alike); read it with mrcz.readMRC in Python, and numpy.save the array in the type that you know"
+        )
     if group >= _VOLUME_STACK:
         raise InputError(f"{path} is a stack of several MRC volumes; save one volume per file")
     if min(nx, ny, nz) < 1 or extended < 0:
@@ -114,7 +122,8 @@ def _numbers(path: str, mode: int, ends: tuple[float, ...], imod: tuple[int, ...
         known = {3: "complex int16 voxels", 4: "complex64 voxels"}.get(mode, "an unknown type")
         raise InputError(
             f"{path} is no MRC file with plain numbers: its mode {mode} is {known}; supported are "
-            f"0 (bytes), {', '.join(str(m) for m in _KINDS if m)}; convert it, e.g. with IMOD's newstack -mode"
+            f"0 (bytes), {', '.join(str(m) for m in _KINDS if m)}; convert it, e.g. with IMOD's newstack "
+            "-mode"
         )
     if mode:
         return _KINDS[mode], AS_STORED
@@ -177,7 +186,9 @@ class PackedPlanes:
                 at, length = self.frames[z]
                 file.seek(at)
                 try:
-                    data = imagecodecs.blosc_decode(file.read(length))
+                    data = file.read(length)
+                    newer = data[:1] > _BLOSC_VERSION
+                    data = imagecodecs.blosc2_decode(data) if newer else imagecodecs.blosc_decode(data)
                     plane = np.frombuffer(data, self.dtype).reshape(self.shape[1:])
                 except (RuntimeError, ValueError) as err:
                     raise ChunkError(

@@ -112,7 +112,8 @@ def straight(
     if sorted(main) != [0, 1, 2] or off > OBLIQUE:
         raise InputError(
             f"{where} is oblique: its axes lie across those of space (the directions of its stored axes are "
-            f"{np.round(directions / lengths, 4).T.tolist()}), and voxels are not interpolated here; resample it to a "
+            f"{np.round(directions / lengths, 4).T.tolist()}), and voxels are not interpolated here; "
+            "resample it to a "
             "straight grid (nibabel.processing.resample_to_output, or Resample Scalar Volume in 3D Slicer), "
             "or take the voxels as stored with axes= (--axes zyx)"
         )
@@ -122,5 +123,5 @@ def straight(
     for k, (i, step) in enumerate(zip(main, steps, strict=True)):
         n = shape[k] if k < len(shape) else 1
         lowest = min(float(origin[i]), float(origin[i]) + step * (n - 1))
-        starts.append(float(f"{lowest / abs(step):.6g}"))
+        starts.append(float(f"{lowest / abs(step):.9g}"))
     return [world[i] for i in main], [s < 0 for s in steps], sizes, starts

@@ -94,15 +94,15 @@ def open_nrrd(path: str, asked: Asked) -> Meant:
             directions, np.array(origin), tuple(shape[i] for i in spatial), "xyz", path
         )
         units = unit if len(unit) == 3 else unit * 3
-        told = [f"({i})" for i in range(n)]
-        turned, nm, at = [False] * n, [None] * n, [0.0] * n
+        told, turned, at = [f"({i})" for i in range(n)], [False] * n, [0.0] * n
+        nm: list[float | None] = [None] * n
         for k, i in enumerate(spatial):
             told[i], turned[i], at[i] = names[k], flips[k], starts[k]
-            nm[i] = length_nm(sizes[k], units["xyz".index(names[k])])  # type: ignore[call-overload]
+            nm[i] = length_nm(sizes[k], units["xyz".index(names[k])])
         return meant(
             flat, asked, names=told[::-1], flips=turned[::-1], sizes=nm[::-1], starts=at[::-1]
         )  # fmt: skip
-    steps = fields.get("spacings", "").split() or [_length(v) for v in spaced]
+    steps: list[Any] = fields.get("spacings", "").split() or [_length(v) for v in spaced]
     own = re.findall(r'"([^"]*)"', fields.get("units", "")) or [unit[0]] * n
     found = [length_nm(v, u) for v, u in zip(steps, own, strict=False)]
     return meant(flat, asked, sizes=found[::-1] if len(found) == n else None)
@@ -122,7 +122,8 @@ def open_metaimage(path: str, asked: Asked) -> Meant:
     kind, data = _META_TYPES.get(fields.get("ElementType", "")), fields.get("ElementDataFile", "")
     if kind is None or fields.get("ElementNumberOfChannels", "1") != "1" or _no(fields, "BinaryData", "True"):
         raise InputError(
-            f"{path} holds {fields.get('ElementType')} voxels of {fields.get('ElementNumberOfChannels', '1')} "
+            f"{path} holds {fields.get('ElementType')} voxels of "
+            f"{fields.get('ElementNumberOfChannels', '1')} "
             f"channel(s); one plain binary number per voxel is read: save it so, e.g. with SimpleITK"
         )
     if data.upper().startswith("LIST") or "%" in data or not data:
@@ -179,7 +180,9 @@ def _header(path: str, end: re.Pattern[bytes]) -> tuple[list[str], int]:
         head = file.read(_HEADER_LIMIT)
     found = end.search(head)
     if found is None and len(head) == _HEADER_LIMIT:
-        raise InputError(f"{path} has no end of its header in the first {_HEADER_LIMIT} bytes; fetch it again")
+        raise InputError(
+            f"{path} has no end of its header in the first {_HEADER_LIMIT} bytes; fetch it again"
+        )
     stop = len(head) if found is None else found.end()
     return head[:stop].decode("latin-1").splitlines(), stop
 
@@ -220,14 +223,14 @@ def _beside(path: str, name: str) -> str:
     return str(file)
 
 
-def _flat(
-    path: str, file: str, shape: Any, stored: str, packing: Packing, first: int, skip: int
-) -> FlatFile:
+def _flat(path: str, file: str, shape: Any, stored: str, packing: Packing, first: int, skip: int) -> FlatFile:
     header = "" if file == path else path
     shape = tuple(reversed(shape))
     if packing != "none":
         return checked_length(FlatFile(file, shape, stored, max(0, skip), packing, first, header))
     if skip < 0:  # the array ends the file
         size = int(np.prod(shape)) * np.dtype(stored).itemsize
-        return checked_length(FlatFile(file, shape, stored, max(0, file_size(file) - size), "none", 0, header))
+        return checked_length(
+            FlatFile(file, shape, stored, max(0, file_size(file) - size), "none", 0, header)
+        )
     return checked_length(FlatFile(file, shape, stored, first + skip, "none", 0, header))
