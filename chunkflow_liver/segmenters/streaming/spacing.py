@@ -14,6 +14,8 @@ from chunkflow_liver.segmenters.resampling import NNUNET_FUNCTION, Resampling, c
 SAME_RATIO = 1.01
 MOST_RATIO = 1.5
 DIGITS = 9
+UNIT_DIGITS = 12
+"""Digits of a size that count when its unit changes: 16.5 nm are 0.0165 um, not 0.016500000000000001."""
 
 
 @dataclass(frozen=True)
@@ -177,9 +179,15 @@ def resamplings(fit: Fit, crop: Zyx, model: Model, factor: Zyx = (1, 1, 1)) -> t
     model : Model
     factor : Zyx
         How much finer the voxels are, along the network's axes, to which scores come back.
+
+    Notes
+    -----
+    nnU-Net decides by sizes in the unit of its plans whether an axis is coarse (more than 3 times longer) and
+    how many voxels there will be. So it is done here: 16.5 / 5.5 is 3, but 0.0165 / 0.0055 is more.
     """
-    there = tuple(fit.voxel_nm[axis] for axis in model.transpose_forward)
-    wanted = tuple(fit.network_nm[axis] for axis in model.transpose_forward)
+    here, network = _in_plans(fit, model)
+    there = tuple(here[axis] for axis in model.transpose_forward)
+    wanted = tuple(network[axis] for axis in model.transpose_forward)
     seen = resampled_shape(crop, there, wanted) if fit.resamples else crop
     fine = zyx([n * f for n, f in zip(crop, factor, strict=True)])
     written = tuple(v / f for v, f in zip(there, factor, strict=True))
@@ -197,6 +205,16 @@ def plane_axis(fit: Fit, model: Model) -> int | None:
     wanted = [fit.network_nm[axis] for axis in model.transpose_forward]
     axis = coarse_axis(there, wanted, model.raw_spline.force_separate_z)
     return None if axis is None else model.transpose_forward[axis]
+
+
+def _in_plans(fit: Fit, model: Model) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Voxel sizes of the level and of the network, in the unit of the plans and as decimals state them."""
+    per = NM_PER.get(fit.unit, 1.0)
+    here = tuple(float(f"{v / per:.{UNIT_DIGITS}g}") for v in fit.voxel_nm)
+    if fit.wanted_nm is None or not fit.resamples:
+        return here, here
+    network = (v if w is None else w for v, w in zip(here, model.spacing_zyx, strict=True))
+    return here, tuple(network)
 
 
 def _in_nm(model: Model, unit: str) -> tuple[float | None, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from model_folders import write_model_folder
@@ -11,7 +12,7 @@ from model_folders import write_model_folder
 from chunkflow_liver.errors import ConfigError, InputError, SegmenterError
 from chunkflow_liver.segmenters.nnunet.folder import import_model, read_model
 from chunkflow_liver.segmenters.resampling import Spline
-from chunkflow_liver.segmenters.streaming.spacing import nearest, resamplings
+from chunkflow_liver.segmenters.streaming.spacing import nearest, plane_axis, resamplings
 
 PYRAMID = {0: (40.0, 4.0, 4.0), 1: (40.0, 8.0, 8.0), 2: (40.0, 16.0, 16.0), 3: (80.0, 32.0, 32.0)}
 
@@ -133,3 +134,30 @@ def test_another_resampling_than_the_default_is_refused_only_where_it_is_needed(
     (folder / "plans.json").write_text(json.dumps(plans))
     with pytest.raises(SegmenterError, match=r"resampling_fn_data_kwargs is .* wanted splines of order"):
         read_model(folder)
+
+
+@pytest.mark.parametrize("unit", ["nm", "um", "mm"])
+def test_an_axis_of_exactly_three_times_the_others_is_coarse_where_it_is_for_nnunet(unit, anisotropic):
+    """0.0165 / 0.0055 is 3.0000000000000004, while 16.5 / 5.5 is 3: nnU-Net sees what its plans say."""
+    from nnunetv2.preprocessing.resampling.default_resampling import (
+        compute_new_shape,
+        determine_do_sep_z_and_axis,
+    )
+
+    places = {"nm": 0, "um": 3, "mm": 6}[unit]
+    coarse, wrong = 0, []
+    for tenths in range(11, 410):
+        fine, image = Decimal(tenths) / 10, Decimal(tenths) * 11 / 100
+        wanted_nm, voxel_nm = (3 * fine, fine, fine), (3 * image, image, image)
+        wanted, there = ([float(v.scaleb(-places)) for v in sizes] for sizes in (wanted_nm, voxel_nm))
+        model = replace(anisotropic, spacing=tuple(wanted))
+        fit = nearest({0: tuple(float(v) for v in voxel_nm)}, model, image="raw", units=unit)
+        assert fit.resamples
+        raw, _ = resamplings(fit, (31, 57, 85), model)
+        _, axis = determine_do_sep_z_and_axis(None, there, wanted)
+        if raw.separate != axis or raw.target_shape != tuple(compute_new_shape((31, 57, 85), there, wanted)):
+            wrong.append((tenths, raw.separate, axis))
+        assert plane_axis(fit, model) == axis
+        coarse += axis is not None
+    assert wrong == []
+    assert coarse > 0 or unit == "nm"
