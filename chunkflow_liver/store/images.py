@@ -14,7 +14,15 @@ import zarr
 
 from chunkflow_liver.errors import ChunkError, InputError
 from chunkflow_liver.geometry import Box, Nm, Zyx
-from chunkflow_liver.store.location import absolute, holds_more, is_local, join, open_store, store_errors
+from chunkflow_liver.store.location import (
+    METADATA_KEYS,
+    absolute,
+    holds_more,
+    is_local,
+    join,
+    open_store,
+    store_errors,
+)
 from chunkflow_liver.store.ngff import SPACE, ImageMetadata, array_problems, read_image
 from chunkflow_liver.store.ngff.read import extent_problems
 from chunkflow_liver.store.ngff.systems import axis_problems
@@ -173,6 +181,11 @@ def _refuse_other_files(url: str) -> None:
     if os.path.isfile(url):
         raise InputError(
             f"{url} is a file, not an OME-Zarr folder; run 'chunkflow-liver convert' on it first"
+        )
+    if not any(os.path.exists(join(url, key)) for key in METADATA_KEYS) and os.listdir(url):
+        raise InputError(
+            f"{url} is not a zarr group: it has neither zarr.json nor .zgroup; if it holds slices, or is "
+            "an N5 or precomputed volume, run 'chunkflow-liver convert' on it first"
         )
 
 

@@ -103,9 +103,10 @@ FORMATS = (
 def known(path: str, head: bytes = b"") -> str:
     """What a file that is not read is, and what to do with it; nothing of one that nobody here knows."""
     name = Path(path).name
-    by_magic = (f for f in FORMATS if f.magic and head.startswith(f.magic))
-    by_name = (f for f in FORMATS if name.lower().endswith(f.endings))
-    found = next(by_magic, None) or next(by_name, None)
+    alike = [f for f in FORMATS if head.startswith(f.magic) and name.lower().endswith(f.endings)]
+    by_magic = [f for f in FORMATS if f.magic and head.startswith(f.magic)]
+    by_name = [f for f in FORMATS if name.lower().endswith(f.endings)]
+    found = next(iter((*alike, *by_magic, *by_name)), None)
     return "" if found is None else f"it is {found.name}: {found.way.format(name=name)}"
 
 
