@@ -104,7 +104,7 @@ def _open_file(where: str, asked: Asked) -> Meant:
     if head[:4] in _TIFF_MAGIC:
         return open_tiff(where, asked)
     if any(head[at:].startswith(_HDF5_MAGIC) for at in _HDF5_OFFSETS):
-        return library.open_velox(where, asked) if library.is_velox(where) else open_hdf5(where, asked)
+        return open_hdf5(where, asked)
     if name.endswith(".xml") and spim_data(Path(where)) is not None:
         linked = linked_data(where)
         return _open_folder(linked, asked) if os.path.isdir(linked) else open_hdf5(linked, asked)

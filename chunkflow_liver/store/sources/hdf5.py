@@ -1,4 +1,4 @@
-"""One dataset of an HDF5 file, whoever wrote it: ilastik, ImageJ, BigDataViewer, EMD, netCDF, MATLAB."""
+"""One dataset of an HDF5 file, whoever wrote it: ilastik, ImageJ, BigDataViewer, netCDF, MATLAB, EMD."""
 
 from __future__ import annotations
 
@@ -80,7 +80,8 @@ def open_hdf5(path: str, asked: Asked) -> Meant:
 
     Notes
     -----
-    Axes are those that `axistags`, dimension scales or labels, or the dims of an EMD group name. MATLAB
+    Axes are those that `axistags`, dimension scales or labels, or the dims of an EMD group name; of an
+    image of Velox, frames are slices. MATLAB
     orders the axes of an image y, x, z, of which its files hold the reverse: z, x, y.
     """
     h5py = optional("h5py", "HDF5")
@@ -135,6 +136,8 @@ def _said(found: Any, file: Any, path: str, h5py: Any) -> Statement:
         setup, level = levels
         bits = "uint16" if found.dtype == np.int16 else ""
         return replace(statements.big_data_viewer(path, setup, level), values=Values(bits=bits))
+    if (velox := statements.velox(found)) is not None:
+        return velox
     if not own.names and _MATLAB in attributes and found.ndim == 3:
         return replace(own, names=("z", "x", "y"))
     return own

@@ -1,8 +1,11 @@
-"""Formats of microscopes that the package rosettasciio reads: DM3, DM4 and Velox EMD."""
+"""Formats of microscopes that the package rosettasciio reads: DM3 and DM4."""
 
 from __future__ import annotations
 
+import functools
 import importlib
+import inspect
+import struct
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,12 +18,11 @@ from chunkflow_liver.store.sources.source import (
     file_marks,
     fingerprint,
     length_nm,
-    optional,
     voxel_type,
 )
 
 _DM_VERSIONS = (3, 4)
-_DIGITAL_MICROGRAPH, _VELOX = "rsciio.digitalmicrograph", "rsciio.emd"
+_DIGITAL_MICROGRAPH = "rsciio.digitalmicrograph"
 _DAMAGE = (
     OSError,
     ValueError,
@@ -31,8 +33,8 @@ _DAMAGE = (
     AssertionError,
     EOFError,
     ArithmeticError,
+    struct.error,
 )
-"""What rosettasciio raises on damaged files."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class LibraryImage:
             image = _images(self.module, self.path)[self.number]["data"]
             # one thread: a cluster has its own
             return np.asarray(image[where].compute(scheduler="synchronous"))
-        except _DAMAGE as err:
+        except _damage() as err:
             raise ChunkError(
                 f"{self.path} cannot be read in {where}: {err}; the file is damaged: fetch it again"
             ) from err
@@ -83,24 +85,9 @@ def is_digital_micrograph(head: bytes, name: str) -> bool:
     return known and len(head) > 16 and int.from_bytes(head[:4], "big") in _DM_VERSIONS
 
 
-def is_velox(path: str) -> bool:
-    """Whether an HDF5 file was written by Velox (Thermo Fisher): images under Data/Image."""
-    h5py = optional("h5py", "HDF5")
-    try:
-        with h5py.File(path, "r", locking="best-effort") as file:
-            return "Version" in file and isinstance(file.get("Data/Image"), h5py.Group)
-    except (OSError, RuntimeError, KeyError):
-        return False  # the reader of HDF5 says what is wrong with it
-
-
 def open_digital_micrograph(path: str, asked: Asked) -> Meant:
     """The image, or image number `dataset`, of a DM3 or DM4 file."""
     return _open(_DIGITAL_MICROGRAPH, path, "DM3 and DM4", asked)
-
-
-def open_velox(path: str, asked: Asked) -> Meant:
-    """The image, or image number `dataset`, of an EMD file that Velox wrote."""
-    return _open(_VELOX, path, "Velox EMD", asked)
 
 
 def _open(module: str, path: str, what: str, asked: Asked) -> Meant:
@@ -108,7 +95,7 @@ def _open(module: str, path: str, what: str, asked: Asked) -> Meant:
     try:
         images = _images(module, path)
         found = [(i, image) for i, image in enumerate(images) if 2 <= image["data"].ndim <= 4]
-    except _DAMAGE as err:
+    except _damage() as err:
         raise InputError(f"{path} is no readable {what} file: {err}") from err
     listed = ", ".join(f"{i}: {image['data'].shape} {image['data'].dtype}" for i, image in found[:8])
     if asked.dataset is not None:
@@ -143,6 +130,13 @@ def _module(module: str, what: str) -> Any:
             "file in Fiji and "
             "save it as TIFF"
         ) from err
+
+
+@functools.cache
+def _damage() -> tuple[type[Exception], ...]:
+    """What rosettasciio raises on damaged files, errors of its own among it."""
+    own = vars(importlib.import_module("rsciio.exceptions")).values()
+    return *_DAMAGE, *(e for e in own if inspect.isclass(e) and issubclass(e, Exception))
 
 
 def _images(module: str, path: str) -> list[dict[str, Any]]:

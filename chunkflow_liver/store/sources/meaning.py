@@ -201,8 +201,8 @@ def meant(
     voxel_nm = None
     if sizes is not None:
         found = [None if axis == ABSENT else sizes[axis] for axis in take]
-        if take[0] == ABSENT:  # a single plane has no thickness of its own
-            found[0] = found[2]
+        if found[0] is None and (take[0] == ABSENT or shape[take[0]] == 1):
+            found[0] = found[2]  # a single plane has no thickness of its own
         if all(v is not None and math.isfinite(v) and v > 0 for v in found):
             voxel_nm = cast(Nm, tuple(found))
     origin = tuple(float(starts[a]) if starts and a != ABSENT else 0.0 for a in take)

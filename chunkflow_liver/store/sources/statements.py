@@ -163,6 +163,28 @@ def scale_of(values: Any, unit: str, n: int) -> tuple[float | None, float, bool]
     return length_nm(abs(step), unit), float(f"{lowest / abs(step):.9g}"), step < 0
 
 
+def velox(found: Any) -> Statement | None:
+    """What Velox (Thermo Fisher) says of an image of its EMD files; None of any other dataset.
+
+    Rows, columns and frames of an image lie in Data/Image/<id>/Data, and the size of a pixel in the JSON text
+    beside it, one column of bytes per frame.
+    """
+    parts = str(found.name).strip("/").split("/")
+    if len(parts) != 4 or parts[:2] != ["Data", "Image"] or parts[3] != "Data" or found.ndim != 3:
+        return None
+    told = found.parent.get("Metadata")
+    sizes: tuple[float | None, ...] = ()
+    if told is not None and told.ndim == 2 and told.dtype == np.uint8 and told.shape[1]:
+        try:
+            result = json.loads(bytes(told[:, 0]).rstrip(b"\0"))["BinaryResult"]
+            pixel = result["PixelSize"]
+            across = (("height", "PixelUnitY"), ("width", "PixelUnitX"))
+            sizes = (*(length_nm(pixel[side], result[unit]) for side, unit in across), None)
+        except (ValueError, KeyError, TypeError):
+            sizes = ()
+    return Statement(("y", "x", "z"), sizes)
+
+
 def viewer_place(name: str) -> tuple[int, int, int] | None:
     """Time point, setup and level that the path of a BigDataViewer array states."""
     parts = name.strip("/").split("/")
