@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,6 +17,9 @@ OUTLIER = 6.0
 """Deviations, in robust standard deviations, beyond which a slice is unlike the others."""
 SURE, BETTER = 0.3, 0.1
 """Correlation of shifted windows that tells a shift, and how much more it is than unshifted."""
+INDEPENDENT = 0.02
+"""Voxels of a window, faded and smoothed as in `_shift`, that say something of their own: the share is
+(sum of squared fades)^2 / (sum of their fourth powers) along y and x, over 4 pi sigma^2."""
 JUMP = 0.5
 """Least jump of the mean, in standard deviations of gray values."""
 SPREAD = 1.5
@@ -127,7 +131,9 @@ def _shift(a: Array, b: Array) -> tuple[float, float]:
     at = flat.argmax(1)
     offsets = np.stack([at // width, at % width], 1).astype(float)
     offsets -= np.where(offsets > np.array([height, width]) / 2, [height, width], 0)
-    sure = (flat.max(1) >= SURE) & (flat.max(1) >= flat[:, 0] + BETTER)
+    # Of noise, the best of all places correlates by a few of these deviations: small windows tell nothing.
+    chance = OUTLIER / math.sqrt(INDEPENDENT * height * width)
+    sure = (flat.max(1) >= max(SURE, chance)) & (flat.max(1) >= flat[:, 0] + BETTER)
     if sure.sum() * 2 <= len(a):
         return 0.0, 0.0
     middle = np.median(offsets[sure], axis=0)

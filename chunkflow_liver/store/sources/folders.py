@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from chunkflow_liver.errors import InputError
+from chunkflow_liver.store.ngff import ImageMetadata, read_image
 from chunkflow_liver.store.sources import statements
 from chunkflow_liver.store.sources.source import length_nm
 from chunkflow_liver.store.sources.statements import Statement
@@ -89,14 +90,17 @@ def listed(root: Path) -> str:
 
 
 def only_array(root: Path) -> Path:
-    """The one array below a folder.
+    """The one array below a folder, or the finest level of an OME-Zarr image.
 
     Raises
     ------
     InputError
-        If there are more or none, or they are levels of an OME-Zarr image.
+        If there are more or none.
     """
     found = arrays(root)
+    image = _image(root)
+    if image is not None and image.levels and is_array(root / image.levels[0].path):
+        return root / image.levels[0].path
     if _multiscales(root):
         raise InputError(
             f"{root} is an OME-Zarr image already: use it as it is; to convert one of its arrays, "
@@ -133,36 +137,29 @@ def _multiscales(folder: Path) -> list[Any]:
 def of_image(array: Path, ndim: int) -> Statement:
     """What the OME-Zarr image says of which `array` is a level; nothing if it is none."""
     for up in list(array.parents)[:_PARENTS]:
+        image = _image(up)
         inner = array.relative_to(up).as_posix()
-        for image in _multiscales(up) if driver_of(up) in ("zarr", "zarr3") else []:
-            levels = image.get("datasets") if isinstance(image, dict) else None
-            for level in levels if isinstance(levels, list) else []:
-                if isinstance(level, dict) and level.get("path") == inner:
-                    return _level(image, level, ndim)
+        for level in image.levels if image is not None else ():
+            if image is None or level.path.strip("/") != inner or len(image.axes) != ndim:
+                continue
+            if image.problems:
+                return Statement(image.axes)
+            size = dict(zip("zyx", level.voxel_nm, strict=True))
+            start = dict(zip("zyx", level.origin_nm, strict=True))
+            sizes = tuple(size.get(axis) for axis in image.axes)
+            starts = tuple(start[axis] / size[axis] if axis in size else 0.0 for axis in image.axes)
+            return Statement(image.axes, sizes, starts)
     return Statement()
 
 
-def _level(image: Mapping[str, Any], level: Mapping[str, Any], ndim: int) -> Statement:
-    axes = [a if isinstance(a, dict) else {"name": a} for a in image.get("axes") or ()]
-    names = tuple(str(a.get("name", "")).lower() for a in axes)
-    if len(names) != ndim:
-        return Statement()
-    scale, shift = [1.0] * ndim, [0.0] * ndim
-    given = [level.get("coordinateTransformations"), image.get("coordinateTransformations")]
-    for step in (s for steps in given for s in (steps or ())):
-        kind = step.get("type") if isinstance(step, dict) else None
-        values = step.get(kind) if kind in ("scale", "translation") else None
-        if not isinstance(values, list) or len(values) != ndim:
-            return Statement(names)
-        numbers = [float(v) for v in values]
-        if kind == "scale":
-            scale = [a * b for a, b in zip(scale, numbers, strict=True)]
-            shift = [a * b for a, b in zip(shift, numbers, strict=True)]
-        else:
-            shift = [a + b for a, b in zip(shift, numbers, strict=True)]
-    sizes = tuple(length_nm(s, a.get("unit")) for s, a in zip(scale, axes, strict=True))
-    starts = tuple(b / a if a else 0.0 for a, b in zip(scale, shift, strict=True))
-    return Statement(names, sizes if any(given) else (), starts)
+def _image(folder: Path) -> ImageMetadata | None:
+    """The OME-Zarr metadata of a folder; None where it is no image of a version that is known."""
+    if driver_of(folder) not in ("zarr", "zarr3"):
+        return None
+    try:
+        return read_image(str(folder))
+    except InputError:
+        return None
 
 
 def of_array(array: Path, driver: Driver, shape: Sequence[int]) -> Statement:

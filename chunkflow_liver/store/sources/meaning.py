@@ -234,10 +234,11 @@ def _take(names: Sequence[str], shape: Sequence[int], where: str) -> Zyx:
     for name, n in zip(names, shape, strict=True):
         if name not in SPACE and n > 1:
             what = _NAMES.get(name, f"voxels along its axis {name!r}")
+            order = "".join("z" if v == name else v[-1] for v in names)
+            slices = f", or, if they are z slices, say so with axes= (--axes), as in --axes {order}"
             raise InputError(
                 f"{where} has {n} {what} (axes {', '.join(names)}, shape {tuple(shape)}); one volume is "
-                "needed: save one of them alone, or, if they are z slices, say so with axes= (--axes), as in "
-                f"--axes {''.join('z' if i == names.index(name) else v[-1] for i, v in enumerate(names))}"
+                f"needed: save one of them alone{'' if 'z' in names else slices}"
             )
     z, y, x = (list(names).index(axis) if axis in names else ABSENT for axis in SPACE)
     return z, y, x

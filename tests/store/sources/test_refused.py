@@ -217,7 +217,7 @@ REFUSALS = [
     Refusal(
         "zarr-json", lambda p: _written(p / "a.zarr/zarr.json", b"{").parent, "zarr.json is no readable JSON"
     ),
-    Refusal("ome-zarr", lambda p: _ome_zarr(p / "a.zarr"), "holds 0 arrays.*no array at all"),
+    Refusal("ome-zarr", lambda p: _ome_zarr(p / "a.zarr"), "is an OME-Zarr image already.*no array at all"),
     Refusal(
         "n5-empty",
         lambda p: _written(p / "a.n5/attributes.json", b'{"n5": "2.0.0"}').parent,

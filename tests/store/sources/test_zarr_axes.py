@@ -74,14 +74,8 @@ def test_an_array_that_names_its_own_axes_is_turned(tmp_path, axes):
 def test_channels_of_a_level_are_refused(tmp_path):
     array = {"shape": (2, 4, 6, 8), "chunks": (1, 4, 6, 8), "dtype": "u1"}
     url = build(tmp_path / "a", ome("czyx"), _0=array)
-    with pytest.raises(InputError, match=r"has axes \['c', 'z', 'y', 'x'\], and c \(2\) with more than one"):
-        open_source(url / "0")
-
-
-def test_names_for_another_number_of_axes_are_refused(tmp_path):
-    array = {"shape": (1, 4, 6, 8), "chunks": (1, 4, 6, 8), "dtype": "u1"}
-    url = build(tmp_path / "a", ome("zyx"), _0=array)
-    with pytest.raises(InputError, match=r"has 4 axes, its metadata name"):
+    zarr.open_array(url / "0", mode="r+")[:] = 1
+    with pytest.raises(InputError, match=r"has 2 channels .*; one volume is needed: save one of them alone$"):
         open_source(url / "0")
 
 
@@ -102,7 +96,7 @@ def test_an_array_without_a_single_chunk_is_an_error_even_with_gaps_allowed(tmp_
         assert not voxels[2:].any()
         assert open_volume(url, missing_chunks="fill").read()[0, 0, 0] == 7
         return
-    with pytest.raises(InputError, match=r"has metadata but not one chunk, so nothing of it is there"):
+    with pytest.raises(InputError, match=r"has none of its chunks in .* would be the fill value"):
         open_source(url / "0", allow_gaps=True)
     with pytest.raises(InputError, match=r"not one chunk of .* is there"):
         open_volume(url, missing_chunks="fill")
