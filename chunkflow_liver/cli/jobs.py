@@ -189,10 +189,20 @@ def _tell(problems: Sequence[str]) -> None:
 
 
 @app.command()
-def plan(run_file: RunFilePath, memory_gib: MemoryGib = None, cluster: Cluster = None) -> None:
-    """Print stages, blocks, bytes, memory, disk and device of a run, and bad slices seen at a glance."""
+def plan(
+    run_file: RunFilePath,
+    memory_gib: MemoryGib = None,
+    cluster: Cluster = None,
+    workers: Annotated[int, typer.Option(min=1, help="How many workers the time is told for.")] = 1,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Try every stage on a small part first, to tell the time.")
+    ] = False,
+) -> None:
+    """Print stages, blocks, bytes, memory, disk, device and time of a run, and bad slices seen at a glance."""
     from chunkflow_liver.engine.devices import check_devices
     from chunkflow_liver.engine.run import worker_memory
+    from chunkflow_liver.engine.watch.estimate import estimate_text
+    from chunkflow_liver.engine.watch.progress import working
     from chunkflow_liver.validation import glances
 
     made = _plan(run_file)
@@ -202,8 +212,14 @@ def plan(run_file: RunFilePath, memory_gib: MemoryGib = None, cluster: Cluster =
     if cluster is None:
         # A login node has no GPU; the nodes of the cluster are asked when the run begins.
         check_devices(made)
-
     made.check(memory_gib * 2**30 if memory_gib else worker_memory(None))
+    if probe:
+        from chunkflow_liver.probing import probed
+
+        with working("the probe"), probed(run_file) as folder:
+            typer.echo(estimate_text(made, workers, [folder]))
+    else:
+        typer.echo(estimate_text(made, workers))
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shutil
@@ -17,7 +18,6 @@ import yaml
 from strategies import command, semantic, write
 
 import chunkflow_liver as cf
-import chunkflow_liver.engine.cluster
 
 CALL = (sys.executable, "-c", "from chunkflow_liver.cli import main; main()")
 
@@ -45,7 +45,7 @@ def test_a_second_run_with_nothing_to_do_starts_no_cluster(run_file, monkeypatch
         started.append(kinds)
         raise cf.errors.ClusterError("no cluster here")
 
-    monkeypatch.setattr(sys.modules["chunkflow_liver.engine.cluster"], "cluster", cluster)
+    monkeypatch.setattr(importlib.import_module("chunkflow_liver.engine.cluster"), "cluster", cluster)
     work = run_file.parent / "work"
     before = {p: p.stat().st_mtime_ns for p in work.rglob("*")}
     code, _, told = command("run", run_file, "--workers", "2")
@@ -69,7 +69,9 @@ def test_what_is_damaged_is_something_to_do(what, run_file, monkeypatch):
         case "status":
             text = (image / "zarr.json").read_text()
             (image / "zarr.json").write_text(text.replace('"complete"', '"in-progress"'))
-    monkeypatch.setattr(sys.modules["chunkflow_liver.engine.cluster"], "cluster", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(
+        importlib.import_module("chunkflow_liver.engine.cluster"), "cluster", lambda *_, **__: 1 / 0
+    )
     with pytest.raises(ZeroDivisionError):
         command("run", run_file, "--workers", "2")
 
