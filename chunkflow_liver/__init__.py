@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from chunkflow_liver.ops.segment import segment
     from chunkflow_liver.ops.split import split
     from chunkflow_liver.ops.stitch import stitch
+    from chunkflow_liver.ops.train import train
     from chunkflow_liver.ops.verify import verify
     from chunkflow_liver.pipeline import plan_run
     from chunkflow_liver.reports import report
@@ -75,6 +76,7 @@ _PUBLIC = {
     "segment": "ops.segment",
     "split": "ops.split",
     "stitch": "ops.stitch",
+    "train": "ops.train",
     "validate": "store.images",
     "verify": "ops.verify",
     "write_properties": "store.properties",
@@ -115,6 +117,7 @@ __all__ = [
     "segment",
     "split",
     "stitch",
+    "train",
     "validate",
     "verify",
     "write_properties",

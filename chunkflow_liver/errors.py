@@ -71,6 +71,10 @@ class DiskBudgetError(ChunkflowLiverError, OSError):
     """The outputs of a plan do not fit the free disk space."""
 
 
+class TrainingError(ChunkflowLiverError, ArithmeticError):
+    """A training has lost its way: its loss or its weights are not numbers any more."""
+
+
 class DeviceLostError(ChunkflowLiverError, RuntimeError):
     """A GPU is in a state that this process cannot leave; another process can."""
 

@@ -60,9 +60,9 @@ def _on_a_part(run_file: RunFile, place: Path, work: Path, voxels: int) -> RunFi
         cut = part("raw", given.pop("path"), **given)
         changed["input"] = type(run_file.input)(**cut)
     if run_file.semantic is not None:
-        given = run_file.semantic
-        cut = part("semantic", given.path, level=level if given.level is None else given.level)
-        changed["semantic"] = given.model_copy(update={**cut, "level": None, "missing_chunks": "error"})
+        there = run_file.semantic
+        cut = part("semantic", there.path, level=level if there.level is None else there.level)
+        changed["semantic"] = there.model_copy(update={**cut, "level": None, "missing_chunks": "error"})
     if run_file.segment is not None and run_file.segment.mask is not None:
         cut = part("mask", run_file.segment.mask)
         changed["segment"] = run_file.segment.model_copy(update={"mask": cut["path"]})

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from train_nnunet import Recipe, dice, train
 
 import chunkflow_liver as cf
 
@@ -69,8 +68,11 @@ def main() -> None:
     parser.add_argument("work", type=Path, help="folder for images, model, results and reports")
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--model", type=Path, help="use this trained folder instead of training")
-    parser.add_argument("--minutes", type=float, default=35, help="training time")
-    parser.add_argument("--threads", type=int, default=1, help="of torch, while training")
+    parser.add_argument("--steps", type=int, default=1000, help="of the training")
+    parser.add_argument(
+        "--slices", type=int, nargs="+", help="train on these painted slices only; on 10 to 25 by default"
+    )
+    parser.add_argument("--flat", action="store_true", help="a network that sees single planes")
     given = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     logging.getLogger("chunkflow_liver").setLevel(logging.INFO)
@@ -80,11 +82,13 @@ def main() -> None:
 
     model = given.model or work / "model"
     if not (model / "plans.json").exists():
-        start = time.monotonic()
-        raw = converted(given.data, work, LABELLED, TRAIN).read()
-        truth = converted(given.data, work, LABELLED, TRAIN, "mito").read()
-        train({"train": (raw, truth)}, recipe(given.minutes, given.threads), to=model)
-        log.info("trained in %.1f min", (time.monotonic() - start) / 60)
+        start, cpu = time.monotonic(), time.process_time()
+        plan = training(given.data, work, model, given.steps, given.slices, flat=given.flat)
+        cf.run(plan)
+        minutes = [
+            (end - begin) / 60 for begin, end in ((start, time.monotonic()), (cpu, time.process_time()))
+        ]
+        log.info("trained in %.1f min, %.1f of CPU", *minutes)
 
     results: dict[str, Any] = {}
     for stack, slices in ((LABELLED, HELD_OUT), (UNLABELLED, NEW)):
@@ -105,19 +109,32 @@ def main() -> None:
         log.info("%s: %s", name, result)
 
 
-def recipe(minutes: float, threads: int) -> Recipe:
-    """The network and its training."""
-    return Recipe(
-        classes=("mitochondrion",),
+def training(
+    data: Path, work: Path, model: Path, steps: int, slices: list[int] | None, *, flat: bool
+) -> cf.Plan:
+    """The network and its training; nothing is held out: the slices to be found are the test."""
+    raw = converted(data, work, LABELLED, TRAIN)
+    truth = converted(data, work, LABELLED, TRAIN, "mito")
+    source: dict[str, Any] = {"image": raw.url, "labels": truth.url}
+    if slices:
+        source["slices"] = [z - TRAIN[0] for z in slices]
+    return cf.train(
+        [source],
+        name="mitochondria",
+        work=work / "training",
+        to=model,
         voxel_nm=LEVEL1_NM,
-        patch=(4, 192, 192),
+        window=(192, 192) if flat else (4, 192, 192),
         features=(16, 32, 64, 128, 192),
-        iterations=10**6,
-        minutes=minutes,
-        rate=1e-3,
-        noise=0.3,
-        threads=threads,
+        batch=8 if flat else 2,
+        steps=steps,
+        split={"by": "none"},
     )
+
+
+def dice(got: np.ndarray[Any, Any], truth: np.ndarray[Any, Any]) -> float:
+    """Overlap of two masks of one shape, 2 |A and B| / (|A| + |B|)."""
+    return float(2 * np.sum(got & truth) / max(1, np.sum(got) + np.sum(truth)))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chunkflow_liver.cli import jobs, results
+from chunkflow_liver.cli import images, jobs, results, training
 from chunkflow_liver.cli.app import main
 
-__all__ = ["jobs", "main", "results"]
+__all__ = ["images", "jobs", "main", "results", "training"]

@@ -4,5 +4,17 @@ from __future__ import annotations
 
 from chunkflow_liver.config.reading import parse, problems_of, read_parts, read_run_file
 from chunkflow_liver.config.run_file import INSTANCES, LISTS, Place, RunFile
+from chunkflow_liver.config.training_file import TrainingFile, read_training_file
 
-__all__ = ["INSTANCES", "LISTS", "Place", "RunFile", "parse", "problems_of", "read_parts", "read_run_file"]
+__all__ = [
+    "INSTANCES",
+    "LISTS",
+    "Place",
+    "RunFile",
+    "TrainingFile",
+    "parse",
+    "problems_of",
+    "read_parts",
+    "read_run_file",
+    "read_training_file",
+]

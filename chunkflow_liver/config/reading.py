@@ -59,6 +59,18 @@ def read_parts(path: str | Path) -> tuple[RunFile | None, list[str]]:
     ConfigError
         If it holds no keys and values.
     """
+    content, lines = read_content(path)
+    return _parts(content, Path(path).parent, str(path), lines)
+
+
+def read_content(path: str | Path) -> tuple[dict[str, Any], dict[Place, int]]:
+    """Keys and values of a YAML file, and the line of each.
+
+    Raises
+    ------
+    ConfigError
+        If it holds none.
+    """
     file = Path(path)
     if not file.is_file():
         raise ConfigError(f"no run file at {file}")
@@ -74,7 +86,7 @@ def read_parts(path: str | Path) -> tuple[RunFile | None, list[str]]:
         raise ConfigError(f"{file} is nested too deeply to be a run file") from err
     if not isinstance(content, dict):
         raise ConfigError(f"{file} must hold keys and values, got {type(content).__name__}")
-    return _parts(content, file.parent, str(file), dict(_lines(node)))
+    return content, dict(_lines(node))
 
 
 def parse(
@@ -98,7 +110,7 @@ def _parts(
     try:
         found = RunFile.model_validate(content)
     except ValidationError as err:
-        problems += [placed(*_problem(dict(e)), lines) for e in err.errors()]
+        problems += [placed(*problem(dict(e), RunFile), lines) for e in err.errors()]
         left = mended(content, [e["loc"] for e in err.errors()])
         try:
             found = RunFile.model_validate(None if left is None else left.content)
@@ -133,7 +145,7 @@ def _with_paths(section: S, folder: Path) -> S:
     for key in type(section).model_fields:
         value = getattr(section, key)
         if isinstance(value, str) and key in files:
-            changed[key] = _from(folder, value)
+            changed[key] = from_folder(folder, value)
         elif isinstance(value, Section):
             changed[key] = _with_paths(value, folder)
         elif isinstance(value, tuple):
@@ -158,17 +170,18 @@ def _lines(node: Any, place: Place = ()) -> Iterator[tuple[Place, int]]:
         yield from _lines(value, (*place, key))
 
 
-def _from(folder: Path, path: str) -> str:
+def from_folder(folder: Path, path: str) -> str:
+    """A path or URL of a file, relative ones taken from the file's folder."""
     if not is_local(path) or Path(path).is_absolute():
         return absolute(path)
     return absolute(folder / path)
 
 
-def _problem(error: dict[str, Any]) -> tuple[Place, str]:
-    """Place and text of one of pydantic's errors."""
+def problem(error: dict[str, Any], whole: type[BaseModel]) -> tuple[Place, str]:
+    """Place and text of one of pydantic's errors; `whole` is what the file was to be."""
     place: Place = error["loc"]
     if error["type"] == "extra_forbidden":
-        model: Any = RunFile
+        model: Any = whole
         for part in place[:-1]:
             field = getattr(model, "model_fields", {}).get(part)
             if field is not None:

@@ -23,7 +23,14 @@ import numpy as np
 from chunkflow_liver.engine.journal import record_folder
 from chunkflow_liver.engine.stage import Map, Piece, Readable, Result, volumes
 from chunkflow_liver.engine.watch.marks import Marker
-from chunkflow_liver.errors import BlockError, ConfigError, DeviceLostError, GridError, InputError
+from chunkflow_liver.errors import (
+    BlockError,
+    ConfigError,
+    DeviceLostError,
+    GridError,
+    InputError,
+    TrainingError,
+)
 from chunkflow_liver.geometry import Block, BlockGrid, Box
 from chunkflow_liver.store.volume import Volume, forget_handles
 from chunkflow_liver.xp import Array, on_host
@@ -34,7 +41,7 @@ KEPT_BYTES, GLIBC_BYTES = 1 << 30, 128 << 10
 """Below what size freed memory is kept: while blocks run here, and glibc's default."""
 MOST_WAITING = 2
 """Pieces that wait to be written while the next one is made."""
-PERMANENT = (InputError, ConfigError, GridError)
+PERMANENT = (InputError, ConfigError, GridError, TrainingError)
 """Faults of the data or of what was asked for: the same block fails again in the same way."""
 DEVICE_LOST = 70
 """Exit status of a worker whose device is lost."""

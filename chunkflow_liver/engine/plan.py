@@ -59,6 +59,7 @@ Kind = Literal[
     "id table",
     "edit log",
     "seam table",
+    "training",
 ]
 """What a product is, for reports and viewers."""
 

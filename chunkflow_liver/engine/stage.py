@@ -17,7 +17,7 @@ import numpy as np
 from chunkflow_liver.engine.devices import Library
 from chunkflow_liver.errors import GridError, StageError
 from chunkflow_liver.geometry import BlockGrid, Box, Zyx, zyx
-from chunkflow_liver.store.table import Arrays, Columns, Table
+from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.store.write_units import is_whole
 from chunkflow_liver.xp import Array
@@ -38,6 +38,17 @@ class Readable(Protocol):
     def read(self, box: Box) -> np.ndarray[Any, Any]: ...
 
     def identity(self) -> str: ...
+
+
+class Kept(Protocol):
+    """Where a fold's columns go: a `Table`, `Arrays`, or what an operation makes of them."""
+
+    @property
+    def path(self) -> str: ...
+
+    def exists(self) -> bool: ...
+
+    def write(self, columns: Columns, provenance: Mapping[str, Any] | None = None) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -195,7 +206,7 @@ class Fold:
         (block index, record) in the order of blocks. The columns of a table may come part by part.
     over : str
         Name of the map whose records are read.
-    output : Arrays or Table
+    output : Arrays, Table or other Kept
         Where the columns go.
     params, artefacts : mapping
         As for `Map`.
@@ -211,7 +222,7 @@ class Fold:
     name: str
     function: Callable[..., Any]
     over: str
-    output: Arrays | Table
+    output: Kept
     params: Mapping[str, Any] = field(default_factory=dict)
     artefacts: Mapping[str, Arrays] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -305,7 +316,7 @@ def _identity(readable: Readable, made: Mapping[str, str]) -> str:
     return f"{readable.identity()} {volume.voxel_nm} {volume.origin_nm}{region}"
 
 
-def handle_key(handle: Volume | Table | Arrays) -> str:
+def handle_key(handle: Volume | Kept) -> str:
     """What tells one array, table or folder of arrays from all others."""
     return f"{handle.url}/{handle.path}" if isinstance(handle, Volume) else handle.path
 

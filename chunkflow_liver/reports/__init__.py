@@ -60,7 +60,7 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
     files = {name: svg for n in narrow for name, svg in n.files.items()}
     joined = seams(work, found.missing)
     made = provenance(work)
-    page = _template("page.html.j2").render(
+    page = page_template("page.html.j2").render(
         title=f"Report of {work.path.name}",
         drawn=drawn,
         record=remembered(work.path, files).text,
@@ -77,9 +77,9 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
         ),
         gradient=gradient(),
         score_gradient=score_gradient(),
-        script=_source("page.js"),
-        script_hash=_hash(_source("page.js")),
-        style=_source("page.css"),
+        script=page_source("page.js"),
+        script_hash=_hash(page_source("page.js")),
+        style=page_source("page.css"),
         by=by,
         length=length,
         one=one,
@@ -100,7 +100,8 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
     return target
 
 
-def _template(name: str) -> Template:
+def page_template(name: str) -> Template:
+    """A template of this folder; what is put into it is escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     loader = FileSystemLoader(Path(__file__).parent)
@@ -110,7 +111,8 @@ def _template(name: str) -> Template:
     return made.get_template(name)
 
 
-def _source(name: str) -> str:
+def page_source(name: str) -> str:
+    """The text of a file of this folder."""
     return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 

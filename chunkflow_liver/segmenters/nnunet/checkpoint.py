@@ -62,6 +62,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
+def read_weights(path: Path) -> dict[str, Any]:
+    """The weights in a checkpoint file by the names that the network has for them; errors as above."""
+    return _plain_names(read_checkpoint(path)["network_weights"])
+
+
 def load_networks(model: NnunetModel, device: str) -> list[Any]:
     """One network per fold, with its weights, in eval mode on `device`.
 
@@ -73,7 +78,7 @@ def load_networks(model: NnunetModel, device: str) -> list[Any]:
     networks = []
     for path in model.weights:
         network = build_network(model.network, model.options, len(model.channels), model.heads)
-        weights = _plain_names(read_checkpoint(path)["network_weights"])
+        weights = read_weights(path)
         _check_weights(path, weights, network.state_dict())
         network.load_state_dict(weights)
         networks.append(network.to(device).eval())

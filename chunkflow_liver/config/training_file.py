@@ -1,0 +1,133 @@
+"""The run file of a training: sources, network, steps, and what is held out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from chunkflow_liver.config.declaring import Name, Section
+from chunkflow_liver.config.images import Index, Nm
+from chunkflow_liver.config.reading import from_folder, problem, problems_of, read_content
+from chunkflow_liver.config.run_file import placed
+
+Corner = tuple[float, float, float]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Source(Section):
+    """An image, its labels, and what of them is painted."""
+
+    image: str
+    labels: str
+    slices: tuple[Index, ...] | None = None
+    boxes_nm: tuple[tuple[Corner, Corner], ...] | None = None
+    ignore: Index | None = None
+    instances_of: str | None = None
+    channel: Index | None = None
+    timepoint: Index | None = None
+
+
+class Network(Section):
+    """The network: one that nnU-Net's planner chooses (`preset`), or by its name and sizes."""
+
+    preset: str | None = None
+    dimensions: Literal[2, 3] | None = None
+    memory_gb: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    network: str | None = None
+    window: tuple[Count, ...] | None = None
+    features: tuple[Count, ...] | None = None
+    convolutions: Count | None = None
+
+
+class Steps(Section):
+    """How it is trained; what is not said is as in `Recipe`."""
+
+    batch: Count | None = None
+    steps: Count | None = None
+    epoch: Count | None = None
+    validation_windows: Count | None = None
+    rate: Annotated[float, Field(gt=0, le=1)] | None = None
+    optimizer: str | None = None
+    schedule: str | None = None
+    loss: str | None = None
+    augment: str | None = None
+    balance: bool | None = None
+    edges: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    foreground: Annotated[float, Field(ge=0, le=1)] | None = None
+    deep: bool | None = None
+    patience: Index | None = None
+    keep: str | None = None
+    precision: str | None = None
+    device: str | None = None
+    threads: Count | None = None
+    seed: Index | None = None
+    checkpoint_seconds: Count | None = None
+
+
+class Division(Section):
+    """What is held out."""
+
+    by: str | None = None
+    folds: Annotated[int, Field(ge=2)] | None = None
+    train: tuple[Index, ...] | Literal["all"] | None = None
+    axis: str | None = None
+    gap_nm: Nm | None = None
+
+
+class TrainingFile(Section):
+    """A whole training."""
+
+    name: Name
+    work: str
+    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+    classes: dict[str, Count] | tuple[str, ...] | None = None
+    voxel_nm: tuple[Nm, Nm, Nm] | None = None
+    network: Network = Network()
+    training: Steps = Steps()
+    split: Division = Division()
+    fine_tune: str | None = None
+    freeze: Literal["encoder"] | None = None
+    to: str | None = None
+    report: bool = True
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of `train`, what was not said left out."""
+        found: dict[str, Any] = {
+            "sources": [source.model_dump(exclude_none=True) for source in self.sources],
+            **self.model_dump(include={"name", "work", "fine_tune", "freeze", "to"}, exclude_none=True),
+            **self.network.model_dump(exclude_none=True),
+            **self.training.model_dump(exclude_none=True),
+        }
+        if self.classes is not None:
+            found["classes"] = dict(self.classes) if isinstance(self.classes, dict) else list(self.classes)
+        if self.voxel_nm is not None:
+            found["voxel_nm"] = self.voxel_nm
+        return found | {"split": self.split.model_dump(exclude_none=True)}
+
+
+def read_training_file(path: str | Path) -> TrainingFile:
+    """The training file at `path`, with relative paths taken from its folder.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read; lists every problem with its place in the file.
+    """
+    content, lines = read_content(path)
+    try:
+        found = TrainingFile.model_validate(content)
+    except ValidationError as err:
+        texts = [placed(*problem(dict(e), TrainingFile), lines) for e in err.errors()]
+        raise problems_of(str(path), texts) from err
+    folder = Path(path).parent
+    sources = tuple(
+        s.model_copy(update={"image": from_folder(folder, s.image), "labels": from_folder(folder, s.labels)})
+        for s in found.sources
+    )
+    update: dict[str, Any] = {"sources": sources, "work": from_folder(folder, found.work)}
+    for key in ("fine_tune", "to"):
+        if (given := getattr(found, key)) is not None:
+            update[key] = from_folder(folder, given)
+    return found.model_copy(update=update)

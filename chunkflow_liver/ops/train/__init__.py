@@ -1,0 +1,365 @@
+"""Training: from images with a few painted slices to a model that `segment` takes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chunkflow_liver.engine.plan import Plan, Product
+from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage, plain
+from chunkflow_liver.errors import InputError
+from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, zyx
+from chunkflow_liver.kernels.images.statistics import block_statistics, merge_statistics, summarise
+from chunkflow_liver.ops.steps.operation import operation
+from chunkflow_liver.ops.steps.place import PathLike, arrays_at, table_at, work_folder
+from chunkflow_liver.ops.train.designs import Design, design
+from chunkflow_liver.ops.train.model import PICTURES, WEIGHTS, TrainedModel, fold_folder
+from chunkflow_liver.ops.train.sources import Given, called, opened
+from chunkflow_liver.ops.train.splits import Part, Split, divided
+from chunkflow_liver.ops.train.stored import Stored
+from chunkflow_liver.store.location import checked_name
+from chunkflow_liver.store.table import Arrays, Columns
+from chunkflow_liver.training import checkpoints
+from chunkflow_liver.training.export import refuse_foreign
+from chunkflow_liver.training.fit import Data, Fit, Outcome
+from chunkflow_liver.training.recipe import Recipe
+from chunkflow_liver.xp import Array, checked_device
+
+__all__ = ["train"]
+
+FEWEST = 50
+"""Painted voxels of a class below which the plan says that they are few."""
+MOST_PICTURES = 6
+
+
+@operation
+def train(
+    sources: Sequence[Given | Mapping[str, Any]],
+    *,
+    name: str,
+    work: PathLike,
+    classes: Mapping[str, int] | Sequence[str] | None = None,
+    voxel_nm: Sequence[float] | None = None,
+    split: Split | Mapping[str, Any] | None = None,
+    fine_tune: PathLike | None = None,
+    to: PathLike | None = None,
+    **settings: Any,
+) -> Plan:
+    """Plan a model that is trained on painted labels.
+
+    Parameters
+    ----------
+    sources : sequence of mapping
+        Each with `image` and `labels` (OME-Zarr), and if wanted what is painted: `slices` (their numbers),
+        `boxes_nm` (corners), `ignore` (number of voxels that nobody painted), `instances_of` (the class of
+        all ids), `channel`, `timepoint`; see `Given`. What nobody painted never counts as background.
+    name : str
+        Name of the model.
+    work : path
+        Work folder; checkpoints lie in its `training` folder.
+    classes : mapping or sequence of str, optional
+        Class names, with their numbers in the labels where those do not state them.
+    voxel_nm : sequence of float, optional
+        Size that the network sees, in nm (z, y, x); that of the first image if not given.
+    split : Split or mapping, optional
+        What is held out: `by` ('slab', 'box', 'volume', 'none'), `folds`, `train` (which), `axis`, `gap_nm`.
+    fine_tune : path, optional
+        nnU-Net folder to begin with; its classes may be others.
+    to : path, optional
+        Model folder; `models/<name>` in the work folder by default.
+    **settings
+        Fields of `Recipe` (`window`, `network`, `features`, `batch`, `steps`, `epoch`, `rate`, `loss`,
+        `augment`, `patience`, `precision`, `device`, `seed`, ...), or `preset` ('cpu', 'plain', 'm', 'l',
+        'xl': what nnU-Net's planner chooses) with `dimensions` (2 or 3) and `memory_gb`.
+
+    Returns
+    -------
+    Plan
+        Its `output.model` is what `segment` takes. Planning reads every painted voxel once.
+
+    Raises
+    ------
+    ConfigError, InputError, SegmenterError
+        If sources, split or settings cannot be used.
+    OutputError
+        If the model's folder holds something else.
+    """
+    checked_name(name)
+    given = [Given.of(entry, i) for i, entry in enumerate(sources)]
+    divide = Split.of(split)
+    wanted: Design = design(settings, fine_tune)
+    stored, names, size = opened(given, classes, voxel_nm or wanted.voxel_nm, flat=wanted.is_2d)
+    heads = len(names) + 1
+    rows = [source.index(heads) for source in stored]
+    _check_classes(rows, names)
+    painted = sum(sum(counts) for mine in rows for _, _, counts in mine)
+    recipe, architecture, start = wanted.recipe(names, size, [source.shape for source in stored], painted)
+    checked_device(recipe.device)
+    parts = divided(stored, rows, divide, heads)
+    _check_parts(parts, names)
+    runs = str(work_folder(work) / "training" / name)
+    volumes = tuple(dict.fromkeys(v for s in stored for v in (s.raw, s.truth)))
+    about = {
+        "sources": [_about(g, s, mine) for g, s, mine in zip(given, stored, rows, strict=True)],
+        "split": asdict(divide) | {"held_out": {p.name: p.boxes for p in parts}},
+        "fine_tune": None if start is None else start.fingerprint,
+        "voxel_nm": size,
+    }
+    target = work_folder(work) / "models" / name if to is None else Path(to).absolute()
+    refuse_foreign(target)
+    model = TrainedModel(
+        str(target),
+        recipe,
+        architecture,
+        runs,
+        tuple(part.name for part in parts),
+        stored[0].shape,
+        about,
+        volumes,
+    )
+    scans, artefacts = _scans(name, work, stored)
+    identity = {
+        "recipe": recipe,
+        "architecture": architecture,
+        "start": None if start is None else start.fingerprint,
+        "parts": _digest(parts),
+        "sources": about["sources"],
+    }
+    fit = Map(
+        f"{name}/fit",
+        _fit,
+        BlockGrid(Box.of((len(parts), 1, 1)), (1, 1, 1)),
+        volumes,
+        params={
+            "parts": parts,
+            "recipe": recipe,
+            "architecture": architecture,
+            "start": start,
+            "runs": runs,
+            "name": name,
+            "identity": plain(identity),
+        },
+        identity=identity,
+        artefacts=artefacts,
+        resident=wanted.host_bytes(recipe, architecture),
+        device_bytes=wanted.device_bytes(recipe, architecture),
+        streams=True,
+        device=recipe.device,
+        notes=_notes(recipe, parts, names, wanted),
+    )
+    history = table_at(work, f"{name}-history")
+    columns = {"folds": [part.name for part in parts], "classes": names}
+    stages: tuple[Stage, ...] = (
+        *scans,
+        fit,
+        Fold(f"{name}/history", _history, fit.name, history, params=columns),
+        Fold(f"{name}/model", _history, fit.name, model, params=columns),
+    )
+    shown = {"model": str(target), "runs": runs, "classes": names, "folds": columns["folds"]}
+    return Plan(stages, work_folder(work), model, (Product("training", name, history, tuple(shown.items())),))
+
+
+def _check_classes(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> None:
+    """Refuse a class that nobody painted."""
+    total = sum((np.array(counts) for mine in rows for _, _, counts in mine), np.zeros(len(names) + 1, int))
+    if not total.sum():
+        raise InputError("nothing is painted in the slices and boxes of any source")
+    missing = [name for name, n in zip(names, total[1:], strict=True) if not n]
+    if missing:
+        there = {name: int(n) for name, n in zip(("background", *names), total, strict=True) if n}
+        raise InputError(
+            f"no painted voxel of any source is of {missing}; painted are {there} voxels. Leave the class "
+            "out, "
+            "or mend its number, the slices or the boxes"
+        )
+
+
+def _check_parts(parts: Sequence[Part], names: Sequence[str]) -> None:
+    for part in parts:
+        missing = [name for name, n in zip(names, part.train.painted.total[1:], strict=True) if not n]
+        if missing:
+            raise InputError(
+                f"fold {part.name}: all painted voxels of {missing} are held out or lie in the gap, so it "
+                "could "
+                "not be learned; take another split, fewer folds or a smaller gap_nm"
+            )
+
+
+def _about(given: Given, source: Stored, rows: Sequence[Any]) -> dict[str, Any]:
+    """A source as training.json states it: without the folders that it lies in."""
+    counts = np.sum([counts for _, _, counts in rows], 0) if rows else []
+    return {
+        "image": called(given.image),
+        "labels": called(given.labels),
+        "levels": [source.raw.level, source.truth.level],
+        "shape": source.shape,
+        "voxel_nm": source.voxel_nm,
+        "slices": given.slices,
+        "boxes_nm": given.boxes_nm,
+        "ignore": given.ignore,
+        "instances_of": given.instances_of,
+        "numbers": source.numbers,
+        "painted_voxels": counts,
+    }
+
+
+def _digest(parts: Sequence[Part]) -> str:
+    """Of what is trained on and held out."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(repr((part.name, part.boxes)).encode())
+        for side in (part.train, part.held):
+            for values in (side.painted.source, side.painted.start, side.painted.stop, side.painted.counts):
+                digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
+def _notes(recipe: Recipe, parts: Sequence[Part], names: Sequence[str], wanted: Design) -> tuple[str, ...]:
+    """What the training will do, and what a person should know before."""
+    window = "x".join(map(str, recipe.window))
+    notes = [
+        f"network {recipe.network}, window {window} voxels of {_sizes(recipe.voxel_nm)} nm, features "
+        f"{list(recipe.features)}, {recipe.steps} steps of {recipe.batch} windows, validated every "
+        f"{recipe.epoch}",
+        *wanted.notes,
+    ]
+    for part in parts:
+        seen, kept = part.train.painted.total, part.held.painted.total
+        text = ", ".join(
+            f"{name} {a} / {b}" for name, a, b in zip(("background", *names), seen, kept, strict=True)
+        )
+        notes.append(f"fold {part.name}: painted voxels trained on / held out: {text}")
+        few = [name for name, n in zip(names, seen[1:], strict=True) if n < FEWEST]
+        if few:
+            notes.append(f"fold {part.name}: hardly anything is painted of {few}")
+        gone = [name for name, n in zip(names, kept[1:], strict=True) if not n]
+        if gone and sum(kept):
+            notes.append(
+                f"fold {part.name}: nothing held out is of {gone}, so nobody can say how well it is found"
+            )
+    return tuple(notes)
+
+
+def _sizes(values: Nm) -> str:
+    return "(" + ", ".join(f"{v:g}" for v in values) + ")"
+
+
+def _scans(name: str, work: PathLike, sources: Sequence[Stored]) -> tuple[list[Stage], dict[str, Arrays]]:
+    """Stages that find the statistics of every image; an image of several sources is read once."""
+    stages: list[Stage] = []
+    found: dict[str, Arrays] = {}
+    for i, raw in enumerate(dict.fromkeys(source.raw for source in sources)):
+        key = f"statistics_{i}"
+        found[key] = arrays_at(work, name, f"statistics-{i}")
+        grid = BlockGrid(raw.box, zyx(list(raw.write_unit)))
+        stages.append(Map(f"{name}/statistics-{i}", _statistics, grid, (raw,), working=14.0))
+        stages.append(Fold(f"{name}/normalisation-{i}", _merge, f"{name}/statistics-{i}", found[key]))
+    return stages, found
+
+
+def _statistics(block: Block, raw: Array) -> Result:
+    return Result(record=block_statistics(raw, block.write.start))
+
+
+def _merge(records: Records) -> Columns:
+    return merge_statistics(record for _, record in records)
+
+
+def _fit(
+    block: Block,
+    *volumes: Any,
+    parts: Sequence[Part],
+    recipe: Recipe,
+    architecture: Mapping[str, Any] | None,
+    start: Any,
+    runs: str,
+    name: str,
+    identity: Mapping[str, Any],
+    **statistics: Arrays,
+) -> Iterator[Result]:
+    """Train one fold, from its last checkpoint if there is one, and keep its weights."""
+    part = parts[block.index]
+    images = list(dict.fromkeys(source.raw for source in part.train.sources))
+    known = {}
+    for i, raw in enumerate(images):
+        found = statistics[f"statistics_{i}"]
+        known[raw] = summarise({key: found[key] for key in found.names()})
+    sides = [[s.normalised_by(known[s.raw]) for s in side.sources] for side in (part.train, part.held)]
+    folder = fold_folder(runs, part.name)
+    numbers = [[v.mean, v.sd] for v in known.values()]
+    text = json.dumps([identity, part.name, plain(numbers)], sort_keys=True)
+    fit = Fit(
+        recipe,
+        architecture,
+        Data(sides[0], part.train.painted, sides[1], part.held.painted),
+        folder=folder,
+        identity=hashlib.sha256(text.encode()).hexdigest(),
+        name=f"{name}, fold {part.name}",
+        start=None if start is None else start.weights(),
+    )
+    outcome = fit.run()
+    dice = next((row.get("dice") for row in outcome.history if row["step"] == outcome.step), None)
+    content = {
+        "network": dict(outcome.weights),
+        "step": outcome.step,
+        "precision": outcome.precision,
+        "dice": None if dice is None or math.isnan(dice) else dice,
+    }
+    _save_pictures(fit, outcome, folder / PICTURES)
+    checkpoints.save(content, folder / WEIGHTS)
+    keys = list(dict.fromkeys(key for row in outcome.history for key in row))
+    yield Result(record={key: np.array([row.get(key, np.nan) for row in outcome.history]) for key in keys})
+
+
+def _save_pictures(fit: Fit, outcome: Outcome, path: Path) -> None:
+    """Middle painted planes of held-out windows: grey values, painted and found classes, worst Dice first."""
+    found = []
+    network = fit.trained(outcome)
+    for _, image, labels, targets in fit.predicted(network, outcome.precision):
+        grey, got, true = (v.numpy().reshape(-1, *v.shape[-2:]) for v in (image, labels, targets))
+        planes = np.flatnonzero((true >= 0).any((1, 2)))
+        if not len(planes):
+            continue
+        z = int(planes[len(planes) // 2])
+        known = true[z] >= 0
+        wrong = float(((got[z] != true[z]) & known).sum() / known.sum())
+        found.append((wrong, grey[z], got[z], true[z]))
+    found.sort(key=lambda entry: -entry[0])
+    if len(found) > MOST_PICTURES:
+        # Half of them the worst, half spread over the others.
+        rest = np.linspace(MOST_PICTURES // 2, len(found) - 1, MOST_PICTURES - MOST_PICTURES // 2)
+        found = found[: MOST_PICTURES // 2] + [found[int(i)] for i in rest]
+    side = fit.recipe.window[-2:]
+    arrays: dict[str, Any] = {
+        "wrong": np.array([entry[0] for entry in found]),
+        "grey": np.array([entry[1] for entry in found], np.float32).reshape(-1, *side),
+        "found": np.array([entry[2] for entry in found], np.int16).reshape(-1, *side),
+        "true": np.array([entry[3] for entry in found], np.int16).reshape(-1, *side),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    partial.replace(path)
+
+
+def _history(records: Records, *, folds: Sequence[str], classes: Sequence[str]) -> Columns:
+    """One row per fold and epoch."""
+    rows: list[tuple[str, dict[str, Any]]] = []
+    for index, record in records:
+        count = len(record["step"])
+        rows += [(folds[index], {key: values[i] for key, values in record.items()}) for i in range(count)]
+    numbers = {f"dice_{i}": f"dice_{name}" for i, name in enumerate(classes, 1)}
+    keys = ("epoch", "step", "loss", "rate", "seconds", "cpu_seconds", "dice", *numbers)
+    made: dict[str, Any] = {"fold": np.array([fold for fold, _ in rows])}
+    for key in keys:
+        values = np.array([float(row.get(key, np.nan)) for _, row in rows])
+        made[numbers.get(key, key)] = values.astype(np.int64) if key in ("epoch", "step") else values
+    return made

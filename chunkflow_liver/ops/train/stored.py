@@ -1,0 +1,183 @@
+"""An image with painted labels in storage, read window by window at the voxel size that is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from chunkflow_liver.errors import InputError
+from chunkflow_liver.geometry import BlockGrid, Box, Nm, Zyx, zyx
+from chunkflow_liver.kernels.images.statistics import Statistics
+from chunkflow_liver.segmenters.resampling import Resampling
+from chunkflow_liver.store.volume import Volume
+from chunkflow_liver.training.drawing import Row, painted_rows
+from chunkflow_liver.training.losses import IGNORE
+
+Values = np.ndarray[Any, Any]
+INDEX_SIDE = (32, 128, 128)
+"""Largest boxes of the index: a window that is drawn reads the labels of one of them first."""
+MOST_STRANGE = 8
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An image and its labels as windows are read from them; plain data, which pickles.
+
+    Attributes
+    ----------
+    raw, truth : Volume
+        At the levels that are read.
+    shape : Zyx
+        Voxels at the size that is trained on.
+    voxel_nm : Nm
+        Of these.
+    there, labels_there : Resampling
+        From the levels to them; mostly nothing to do.
+    numbers : tuple of (int, int)
+        Number in the labels, and class. Other numbers are background.
+    instances : int
+        Class of every number above 0, where the labels are ids of objects; 0 where they are not.
+    ignore : int, optional
+        Number of voxels that nobody painted.
+    painted : tuple of Box
+        What was painted, in voxels of `shape`.
+    seen : tuple of Box, optional
+        Only labels in here are seen.
+    hidden : tuple of Box
+        Labels in here are not.
+    mean, sd, low, high : float
+        Of the whole image, its empty margins left out.
+    """
+
+    raw: Volume
+    truth: Volume
+    shape: Zyx
+    voxel_nm: Nm
+    there: Resampling
+    labels_there: Resampling
+    numbers: tuple[tuple[int, int], ...]
+    instances: int
+    ignore: int | None
+    painted: tuple[Box, ...]
+    seen: tuple[Box, ...] | None = None
+    hidden: tuple[Box, ...] = ()
+    mean: float = 0.0
+    sd: float = 1.0
+    low: float = 0.0
+    high: float = 0.0
+
+    def normalised_by(self, found: Statistics) -> Stored:
+        """The same, with the statistics of the image.
+
+        Raises
+        ------
+        InputError
+            If it holds values that are no numbers, or one value only.
+        """
+        if found.nonfinite:
+            raise InputError(
+                f"{self.raw.url} holds {found.nonfinite} voxels that are NaN or infinite, the first at "
+                f"{found.nonfinite_at} (z, y, x); replace them"
+            )
+        if not found.sd[0] > 0:
+            raise InputError(f"{self.raw.url} has the one value {found.mean[0]:g} everywhere: no image")
+        return replace(self, mean=found.mean[0], sd=found.sd[0], low=found.minimum[0], high=found.maximum[0])
+
+    def image(self, box: Box) -> Values:
+        """Normalised grey values of a box, (1, *box.shape), float32."""
+        need = self.there.need(box)
+        read = self.raw.read(need)[None]
+        if self.there.changes:
+            found = self.there.apply(read, need, box, low=np.array([self.low]), high=np.array([self.high]))
+        else:
+            found = read.astype(np.float32)
+        found -= np.float32(self.mean)
+        found /= np.float32(self.sd)
+        return found
+
+    def labels(self, box: Box) -> Values:
+        """Class numbers of a box, int16; `IGNORE` where nobody painted or nothing is to be seen."""
+        need = self.labels_there.need(box)
+        read = self.truth.read(need)
+        if self.labels_there.changes:
+            read = self._nearest(read, need, box)
+        found = self.numbered(read)
+        known = _inside(box, self.painted)
+        if self.seen is not None:
+            known &= _inside(box, self.seen)
+        if self.hidden:
+            known &= ~_inside(box, self.hidden)
+        found[~known] = IGNORE
+        return found
+
+    def numbered(self, read: Values) -> Values:
+        """Class numbers of what is stored."""
+        if self.instances:
+            found = (read > 0).astype(np.int16) * np.int16(self.instances)
+        else:
+            found = np.zeros(read.shape, np.int16)
+            for number, known in self.numbers:
+                found[read == number] = known
+        if self.ignore is not None:
+            found[read == self.ignore] = IGNORE
+        return found
+
+    def _nearest(self, read: Values, need: Box, box: Box) -> Values:
+        """Stored voxels nearest to those of a box; numbers are never computed with."""
+        for axis in range(3):
+            index, _ = self.labels_there.taps(axis, box.start[axis], box.stop[axis])
+            if self.labels_there.source_shape[axis] == self.labels_there.target_shape[axis]:
+                index = np.arange(box.start[axis], box.stop[axis])[:, None]
+            read = np.take(read, index[:, 0] - need.start[axis], axis)
+        return read
+
+    def index_blocks(self) -> Iterator[Box]:
+        """Boxes that tile what is painted, none larger than `INDEX_SIDE` or a chunk of the labels."""
+        sides = [min(a, b) for a, b in zip(INDEX_SIDE, self.truth.chunks, strict=True)]
+        for block in BlockGrid(Box.of(self.shape), zyx([max(8, n) for n in sides])):
+            if any(block.write.clip(box).size for box in self.painted):
+                yield block.write
+
+    def index(self, heads: int) -> list[Row]:
+        """Tight boxes of all that is painted and seen, with counts; one pass over it.
+
+        Raises
+        ------
+        InputError
+            If a painted voxel has a number that is no class.
+        """
+        rows: list[Row] = []
+        strange: set[int] = set()
+        known = {0, self.ignore, *(n for n, _ in self.numbers), *(n for _, n in self.truth.classes)}
+        for box in self.index_blocks():
+            labels = self.labels(box)
+            rows += painted_rows(labels, box.start, heads)
+            if not self.instances and not self.labels_there.changes:
+                there = np.unique(self.truth.read(box)[labels != IGNORE])
+                strange |= {int(n) for n in there[: 10 * MOST_STRANGE]} - known
+            if len(strange) > MOST_STRANGE:
+                break
+        if strange:
+            several = ", ".join(map(str, sorted(strange)[:MOST_STRANGE]))
+            raise InputError(
+                f"{self.truth.url} holds the numbers {several}"
+                f"{', ...' if len(strange) > MOST_STRANGE else ''} where it is painted, which are no "
+                "classes; "
+                "name them in 'classes', or, if they are ids of objects, say 'instances_of: <class>' for "
+                "this "
+                "source, or 'ignore: <number>' if nobody painted there"
+            )
+        return rows
+
+
+def _inside(box: Box, of: Sequence[Box]) -> Values:
+    """Which voxels of a box lie in one of some boxes."""
+    found = np.zeros(box.shape, bool)
+    for other in of:
+        part = box.clip(other)
+        if part.size:
+            found[part.relative_to(box).slices] = True
+    return found

@@ -1,0 +1,222 @@
+"""One self-contained HTML page of a training: curves, what was held out, and what was found there."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chunkflow_liver.errors import InputError, OutputError
+from chunkflow_liver.ops.train.model import PICTURES, fold_folder
+from chunkflow_liver.reports import page_source, page_template
+from chunkflow_liver.reports.pictures.figures import INK, bare, inline, sketch
+from chunkflow_liver.reports.words import by
+from chunkflow_liver.training.export import SETTINGS
+
+RIGHT, FALSE, MISSED, UNKNOWN = (52, 160, 90), (214, 74, 60), (58, 110, 214), (120, 120, 120)
+PALETTE = ("#1f6fb2", "#c8502f", "#3c8f4a", "#8a5cb4", "#b08a1e", "#4a9aa5", "#a34a78")
+Pixels = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Pictures of one held-out window: grey values, painted, found, and where these differ."""
+
+    fold: str
+    wrong: float
+    pictures: tuple[str, str, str, str]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a fold ended."""
+
+    name: str
+    step: int
+    dice: float | None
+    precision: str
+    by_class: tuple[tuple[str, float | None], ...]
+
+
+def training_report(model: str | Path, runs: str | Path, *, to: str | Path) -> Path:
+    """Write the page of a finished training, and return its path.
+
+    Parameters
+    ----------
+    model : path
+        The model's folder, with training.json.
+    runs : path
+        Folder of the checkpoints, with pictures of held-out windows.
+    to : path
+        HTML file; an older one is replaced.
+
+    Raises
+    ------
+    InputError
+        If there is no finished training.
+    OutputError
+        If the page cannot be written.
+    """
+    path = Path(model) / SETTINGS
+    try:
+        settings = json.loads(path.read_text())
+    except (OSError, ValueError) as err:
+        raise InputError(
+            f"there is no training to report in {model}: {err}; run it to its end first"
+        ) from err
+    classes = settings["recipe"]["classes"]
+    history = settings["history"]
+    windows = [w for fold in settings["folds"] for w in _windows(str(runs), fold, len(classes))]
+    page = page_template("training.html.j2").render(
+        title=f"Training of {Path(model).name}",
+        settings=settings,
+        classes=classes,
+        colours=dict(zip(classes, PALETTE * 9, strict=False)),
+        ended=[_ended(name, found, history, classes) for name, found in settings["folds"].items()],
+        curves=_curves(history, classes),
+        sources=[_source(s, classes) for s in settings["sources"]],
+        held=_held(settings),
+        windows=windows,
+        recipe=sorted(settings["recipe"].items()),
+        keys=[("right", RIGHT), ("found, not painted", FALSE), ("painted, not found", MISSED)],
+        style=page_source("page.css"),
+        by=by,
+    )
+    target = Path(to)
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(page, encoding="utf-8")
+        os.replace(partial, target)
+    except OSError as err:
+        raise OutputError(f"cannot write the report to {target}: {err}; choose another place") from err
+    return target
+
+
+def _ended(
+    name: str, found: Mapping[str, Any], history: Sequence[Mapping[str, Any]], classes: Sequence[str]
+) -> Ended:
+    row = next((r for r in history if r["fold"] == name and r["step"] == found["step"]), {})
+    dices = tuple((c, row.get(f"dice_{c}")) for c in classes)
+    return Ended(name, found["step"], found["dice"], found["precision"], dices)
+
+
+def _curves(history: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[tuple[str, str]]:
+    """Captions and figures of loss and Dice over the steps."""
+    folds = list(dict.fromkeys(row["fold"] for row in history))
+    curves: list[tuple[str, list[str], str]] = [
+        ("Loss of the windows that were trained on", ["loss"], "loss")
+    ]
+    if any(row.get("dice") is not None for row in history):
+        curves.append(("Dice of what was held out, by class", [f"dice_{c}" for c in classes], "Dice"))
+    made = []
+    for caption, keys, label in curves:
+
+        def draw(figure: Any, keys: list[str] = keys, label: str = label) -> None:
+            axes = figure.add_subplot()
+            for f, fold in enumerate(folds):
+                rows = [row for row in history if row["fold"] == fold]
+                for k, key in enumerate(keys):
+                    points = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
+                    if points:
+                        colour = PALETTE[(k if len(keys) > 1 else f) % len(PALETTE)]
+                        x, y = zip(*points, strict=True)
+                        axes.plot(x, y, color=colour, linewidth=1.8, marker="." if len(x) < 3 else "")
+            if label == "Dice":
+                axes.set_ylim(0, 1)
+            axes.set_xlabel("step", color=INK)
+            axes.set_ylabel(label, color=INK)
+            bare(axes)
+
+        made.append((caption, inline(sketch(draw, name=label.lower()))))
+    return made
+
+
+def _source(source: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """A source, and which share of what is painted each class covers."""
+    counts = source["painted_voxels"]
+    total = sum(counts)
+    what = (
+        f"slices {', '.join(map(str, source['slices']))}"
+        if source["slices"] is not None
+        else "boxes" if source["boxes_nm"] is not None else "everything"
+    )  # fmt: skip
+    return {
+        "image": source["image"],
+        "labels": source["labels"],
+        "what": what,
+        "shape": source["shape"],
+        "voxel_nm": source["voxel_nm"],
+        "painted": total,
+        "shares": [(c, n / total if total else 0.0) for c, n in zip(classes, counts[1:], strict=True)],
+    }
+
+
+def _held(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What every fold held out, in words."""
+    rows = []
+    for fold, boxes in settings["split"]["held_out"].items():
+        parts = [
+            f"{source['image']}: "
+            + "; ".join(
+                ", ".join(f"{a} {p}:{q}" for a, p, q in zip("zyx", b["start"], b["stop"], strict=True))
+                for b in mine
+            )
+            for source, mine in zip(settings["sources"], boxes, strict=True)
+            if mine
+        ]
+        rows.append((fold, " | ".join(parts) or "nothing"))
+    return rows
+
+
+def _windows(runs: str, fold: str, classes: int) -> list[Window]:
+    path = fold_folder(runs, fold) / PICTURES
+    if not path.exists():
+        return []
+    with np.load(path, allow_pickle=False) as found:
+        entries = zip(found["wrong"], found["grey"], found["found"], found["true"], strict=True)
+        return [
+            Window(fold, float(wrong), _pictures(grey, got, true, classes))
+            for wrong, grey, got, true in entries
+        ]
+
+
+def _pictures(grey: Pixels, found: Pixels, true: Pixels, classes: int) -> tuple[str, str, str, str]:
+    low, high = np.percentile(grey, [0.5, 99.5])
+    base = ((grey - low) / max(high - low, 1e-6) * 255).clip(0, 255)
+    base = np.repeat(base[..., None], 3, -1)
+    known = true >= 0
+    colours = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in PALETTE], float)
+
+    def over(labels: Pixels) -> Pixels:
+        made = base.copy()
+        for number in range(1, classes + 1):
+            where = labels == number
+            made[where] = 0.5 * base[where] + 0.5 * colours[(number - 1) % len(PALETTE)]
+        return made
+
+    error = base.copy()
+    kinds = (
+        (known & (found == true) & (true > 0), RIGHT),
+        (known & (found != true) & (found > 0), FALSE),
+        (known & (found != true) & (found == 0), MISSED),
+        (~known, UNKNOWN),
+    )
+    for where, colour in kinds:
+        error[where] = 0.5 * base[where] + 0.5 * np.array(colour, float)
+    return _png(base), _png(over(true)), _png(over(found)), _png(error)
+
+
+def _png(pixels: Pixels) -> str:
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(pixels.round().astype(np.uint8)).save(out, "PNG")
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()

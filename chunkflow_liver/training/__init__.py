@@ -1,0 +1,1 @@
+"""From windows of raw voxels and labels to the weights of a network; arrays only, no storage."""

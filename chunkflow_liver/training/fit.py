@@ -1,0 +1,368 @@
+"""The steps of a training: from windows to weights, with checkpoints that it goes on from."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chunkflow_liver.errors import MemoryBudgetError, TrainingError
+from chunkflow_liver.geometry import Box
+from chunkflow_liver.training import checkpoints
+from chunkflow_liver.training.batches import batches, collated
+from chunkflow_liver.training.drawing import Drawing, Painted, Source, read_window, validation_windows
+from chunkflow_liver.training.losses import Counts, Loss
+from chunkflow_liver.training.networks import fill, freeze_encoder, network_of
+from chunkflow_liver.training.numerics import chosen_precision, mixed, prepare
+from chunkflow_liver.training.recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+WARM_UP = 30
+"""Steps in which the learning rate rises: full steps from the start throw a fresh Adam off."""
+MOST_GRADIENT = 12.0
+POWER = 0.9
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+Row = dict[str, float]
+
+
+@dataclass
+class State:
+    """Where a training is."""
+
+    step: int = 0
+    best: float = -math.inf
+    best_step: int = 0
+    worse: int = 0
+    history: list[Row] = field(default_factory=list)
+    losses: float = 0.0
+    counted: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    precision: str = ""
+    stopped: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A training that has ended.
+
+    Attributes
+    ----------
+    weights : mapping of str to Tensor
+        Of the model: the best or the last, as the recipe says.
+    step : int
+        After how many steps these were.
+    history : list of dict
+        One row per epoch.
+    precision : str
+    """
+
+    weights: Mapping[str, Any]
+    step: int
+    history: list[Row]
+    precision: str
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is trained on, and what is held out; the same images, of which each side sees its labels only.
+
+    Attributes
+    ----------
+    sources, held : sequence of Source
+        Labels of the other side, and what lies near it, are `IGNORE`.
+    painted, held_painted : Painted
+        Where something is painted for each side.
+    """
+
+    sources: Sequence[Source]
+    painted: Painted
+    held: Sequence[Source]
+    held_painted: Painted
+
+
+class Fit:
+    """One training.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    architecture : mapping, optional
+        Of plans.json, for nnU-Net's networks.
+    data : Data
+    folder : Path
+        For checkpoints.
+    identity : str
+        Of all that the weights depend on; a checkpoint of another one is not gone on from.
+    name : str
+        For messages.
+    start : mapping, optional
+        Weights to begin with.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        architecture: Mapping[str, Any] | None,
+        data: Data,
+        *,
+        folder: Path,
+        identity: str,
+        name: str = "training",
+        start: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.recipe, self.architecture = recipe, architecture
+        self.drawing = Drawing(data.sources, data.painted, recipe)
+        self.held = data.held
+        self.windows = validation_windows(
+            data.held, data.held_painted, recipe.window_zyx, recipe.validation_windows
+        )
+        self.folder, self.identity, self.name, self.start = folder, identity, name, start
+        self.loss = Loss.of(recipe, data.painted.total)
+
+    def run(self) -> Outcome:
+        """Train to the end, from the last checkpoint if there is one.
+
+        Raises
+        ------
+        TrainingError
+            If the loss is not a number any more.
+        MemoryBudgetError
+            If a step does not fit the memory.
+        OutputError
+            If a checkpoint cannot be written.
+        """
+        with _threads(self.recipe.threads):
+            return self._run()
+
+    def _run(self) -> Outcome:
+        recipe = self.recipe
+        network = self._network()
+        optimizer = self._optimizer(network)
+        state = self._resumed(network, optimizer)
+        if not state.precision:
+            state.precision = chosen_precision(recipe, self.architecture)
+            log.info("%s: arithmetic in %s", self.name, state.precision)
+        prepare(network, state.precision, recipe.device)
+        clock, cpu, saved = time.monotonic(), time.process_time(), time.monotonic()
+        with batches(self.drawing, recipe, state.step) as coming:
+            while state.step < recipe.steps and not state.stopped:
+                images, targets = next(coming)
+                loss = self._step(network, optimizer, state, images, targets)
+                state.step += 1
+                state.losses, state.counted = state.losses + loss, state.counted + 1
+                ended = state.step % recipe.epoch == 0 or state.step == recipe.steps
+                late = time.monotonic() - saved > recipe.checkpoint_seconds
+                if ended or late:
+                    now, spent = time.monotonic(), time.process_time()
+                    state.seconds, state.cpu_seconds = (
+                        state.seconds + now - clock,
+                        state.cpu_seconds + spent - cpu,
+                    )
+                    clock, cpu = now, spent
+                    if ended:
+                        self._epoch(network, state)
+                    self._save(network, optimizer, state)
+                    saved = time.monotonic()
+        return self._outcome(network, state)
+
+    def _network(self) -> Any:
+        network = network_of(self.recipe, self.architecture)
+        if self.start is not None:
+            left = fill(network, self.start)
+            if left:
+                log.info(
+                    "%s: %d weights of the last layers begin anew: the classes differ", self.name, len(left)
+                )
+        if self.recipe.freeze:
+            freeze_encoder(network, self.recipe)
+        return network.to(self.recipe.device)
+
+    def _optimizer(self, network: Any) -> Any:
+        import torch
+
+        weights = [w for w in network.parameters() if w.requires_grad]
+        if self.recipe.optimizer == "sgd":
+            return torch.optim.SGD(weights, self.recipe.rate, momentum=0.99, nesterov=True, weight_decay=3e-5)
+        return torch.optim.AdamW(weights, self.recipe.rate, weight_decay=1e-2)
+
+    def _resumed(self, network: Any, optimizer: Any) -> State:
+        found = checkpoints.load(self.folder / checkpoints.LAST)
+        if found is None:
+            return State()
+        if found.get("identity") != self.identity:
+            log.warning(
+                "%s: the checkpoint in %s is of other settings or data; from the start",
+                self.name,
+                self.folder,
+            )
+            for name in (checkpoints.LAST, checkpoints.BEST):
+                (self.folder / name).unlink(missing_ok=True)
+            return State()
+        network.load_state_dict(found["network"])
+        optimizer.load_state_dict(found["optimizer"])
+        state = State(**found["state"])
+        log.info("%s: going on after step %d of %d", self.name, state.step, self.recipe.steps)
+        return state
+
+    def _step(self, network: Any, optimizer: Any, state: State, images: Any, targets: Any) -> float:
+        import torch
+
+        recipe = self.recipe
+        for group in optimizer.param_groups:
+            group["lr"] = rate(recipe, state.step)
+        optimizer.zero_grad(set_to_none=True)
+        try:
+            images, targets = images.to(recipe.device), targets.to(recipe.device)
+            with mixed(state.precision, recipe.device):
+                scores = network(images)
+            loss = self.loss(scores, targets)
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(network.parameters(), MOST_GRADIENT)
+            value, size = float(loss.detach()), float(norm)
+        except RuntimeError as err:
+            if not any(text in str(err) for text in OUT_OF_MEMORY):
+                raise
+            raise MemoryBudgetError(
+                f"{self.name}: a step with {recipe.batch} windows of {recipe.window} does not fit the memory "
+                f"of {recipe.device}; take a smaller batch, window or features"
+            ) from err
+        if not (math.isfinite(value) and math.isfinite(size)):
+            what = f"the loss is {value}" if not math.isfinite(value) else f"the gradient is {size}"
+            other = " or precision: float32" if state.precision != "float32" else ""
+            raise TrainingError(
+                f"{self.name}: at step {state.step} {what}, with a learning rate of "
+                f"{rate(recipe, state.step):.2g} in {state.precision}; take a smaller rate{other}. The last "
+                f"good weights are in {self.folder}"
+            )
+        optimizer.step()
+        return value
+
+    def _epoch(self, network: Any, state: State) -> None:
+        """Validate, note it, keep the best weights, and see whether to stop."""
+        recipe = self.recipe
+        row: Row = {
+            "epoch": float(math.ceil(state.step / recipe.epoch)),
+            "step": float(state.step),
+            "loss": state.losses / max(1, state.counted),
+            "rate": rate(recipe, state.step - 1),
+            "seconds": state.seconds,
+            "cpu_seconds": state.cpu_seconds,
+        }
+        state.losses, state.counted = 0.0, 0
+        text = f"step {state.step} of {recipe.steps}, loss {row['loss']:.3f}"
+        if self.windows:
+            dices = self.validate(network, state.precision)
+            known = [d for d in dices if not math.isnan(d)]
+            row["dice"] = sum(known) / len(known) if known else math.nan
+            row |= {f"dice_{i}": d for i, d in enumerate(dices, 1)}
+            parts = ", ".join(f"{c} {d:.3f}" for c, d in zip(recipe.classes, dices, strict=True))
+            text += f", held out: Dice {row['dice']:.3f} ({parts})"
+            if row["dice"] > state.best:
+                state.best, state.best_step, state.worse = row["dice"], state.step, 0
+                best = {"network": network.state_dict(), "step": state.step, "identity": self.identity}
+                checkpoints.save(best, self.folder / checkpoints.BEST)
+            else:
+                state.worse += 1
+        state.history.append(row)
+        left = (recipe.steps - state.step) * state.seconds / state.step
+        log.info("%s: %s, %s left", self.name, text, _span(left))
+        if recipe.patience and state.worse >= recipe.patience and state.step < recipe.steps:
+            state.stopped = True
+            log.info("%s: no better Dice in %d epochs: stopped", self.name, state.worse)
+
+    def validate(self, network: Any, precision: str) -> list[float]:
+        """Dice per class over all windows that are held out; the network is left in training mode."""
+        found = None
+        for _, _, labels, targets in self.predicted(network, precision):
+            counts = Counts.of(labels, targets, self.recipe.heads)
+            found = counts if found is None else found + counts
+        return [] if found is None else found.dice()
+
+    def predicted(self, network: Any, precision: str) -> Iterator[tuple[tuple[int, Box], Any, Any, Any]]:
+        """Every held-out window with its image, found labels and targets (numbers of classes)."""
+        import torch
+
+        with evaluating(network), torch.no_grad():
+            for source, box in self.windows:
+                image, labels = read_window(self.held[source], box)
+                images, targets = collated([(image, labels)], self.recipe)
+                with mixed(precision, self.recipe.device):
+                    scores = network(images.to(self.recipe.device))
+                yield (source, box), images[0], scores.float().argmax(1)[0].cpu(), targets[0]
+
+    def _save(self, network: Any, optimizer: Any, state: State) -> None:
+        content = {
+            "identity": self.identity,
+            "network": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "state": {k: v for k, v in vars(state).items()},
+        }
+        checkpoints.save(content, self.folder / checkpoints.LAST)
+
+    def _outcome(self, network: Any, state: State) -> Outcome:
+        if self.recipe.keep == "best" and self.windows:
+            best = checkpoints.load(self.folder / checkpoints.BEST)
+            if best is not None and best.get("identity") == self.identity:
+                network.load_state_dict(best["network"])
+                return Outcome(_on_host(network), int(best["step"]), state.history, state.precision)
+        return Outcome(_on_host(network), state.step, state.history, state.precision)
+
+    def trained(self, outcome: Outcome) -> Any:
+        """A network with the weights of an outcome."""
+        network = self._network()
+        network.load_state_dict(outcome.weights)
+        prepare(network, outcome.precision, self.recipe.device)
+        return network
+
+
+def rate(recipe: Recipe, step: int) -> float:
+    """Learning rate of a step."""
+    done = step / recipe.steps
+    fall = (1 - done) ** POWER if recipe.schedule == "poly" else 0.5 * (1 + math.cos(math.pi * done))
+    return recipe.rate * min(1.0, (step + 1) / min(WARM_UP, max(1, recipe.steps // 10))) * fall
+
+
+@contextmanager
+def evaluating(network: Any) -> Iterator[None]:
+    """The network in eval mode, with scores of the finest level only."""
+    decoder = getattr(network, "decoder", None)
+    deep = getattr(decoder, "deep_supervision", None)
+    network.eval()
+    if deep is not None:
+        decoder.deep_supervision = False  # type: ignore[union-attr]
+    try:
+        yield
+    finally:
+        network.train()
+        if deep is not None:
+            decoder.deep_supervision = deep  # type: ignore[union-attr]
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _on_host(network: Any) -> dict[str, Any]:
+    return {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
+
+
+def _span(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
