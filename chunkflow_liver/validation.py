@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from chunkflow_liver.config import Place, RunFile, read_parts
+from chunkflow_liver.config import Place, RunFile, is_training_file, read_parts, read_training_file
 from chunkflow_liver.config.declaring import Refers
 from chunkflow_liver.engine.devices import check_devices
 from chunkflow_liver.engine.plan import Plan
 from chunkflow_liver.engine.stage import volume_of
 from chunkflow_liver.errors import ChunkflowLiverError, ConfigError
+from chunkflow_liver.ops.train import train
 from chunkflow_liver.pipeline import plan_run
 from chunkflow_liver.store.images import numbers_absent, validate
 from chunkflow_liver.store.slice_faults import glance
@@ -28,7 +29,7 @@ class Validation:
 
 
 def validate_run(path: str | Path, *, deep: bool = False) -> Validation:
-    """Every problem of the run file at `path`; writes nothing.
+    """Every problem of the run file, or training file, at `path`; writes nothing.
 
     Parameters
     ----------
@@ -38,13 +39,17 @@ def validate_run(path: str | Path, *, deep: bool = False) -> Validation:
         Also read every chunk of the images that the run reads, and look for classes without a voxel.
     """
     problems: list[str] = []
+    run_file = plan = None
     try:
-        run_file, problems = read_parts(path)
-        plan = None if run_file is None else plan_run(run_file)
+        if is_training_file(path):
+            plan = train(**read_training_file(path).arguments())
+        else:
+            run_file, problems = read_parts(path)
+            plan = None if run_file is None else plan_run(run_file)
     except ChunkflowLiverError as err:
         several = err.problems if isinstance(err, ConfigError) else ()
         return Validation(0, (*problems, *(several or (str(err),))))
-    if run_file is None or plan is None or problems:
+    if plan is None or problems:
         return Validation(0, tuple(problems))
     checks: tuple[Callable[[Plan], None], ...] = (Plan.check, check_devices)
     for check in checks:
@@ -54,7 +59,7 @@ def validate_run(path: str | Path, *, deep: bool = False) -> Validation:
             problems.append(str(err))
     if deep:
         damaged = list(_damage(plan))
-        problems += damaged or _absent_classes(run_file, plan)
+        problems += damaged or ([] if run_file is None else _absent_classes(run_file, plan))
     return Validation(len(plan.stages), tuple(problems), plan.sources)
 
 

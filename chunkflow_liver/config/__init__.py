@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chunkflow_liver.config.reading import parse, problems_of, read_parts, read_run_file
 from chunkflow_liver.config.run_file import INSTANCES, LISTS, Place, RunFile
-from chunkflow_liver.config.training_file import TrainingFile, read_training_file
+from chunkflow_liver.config.training_file import TrainingFile, is_training_file, read_training_file
 
 __all__ = [
     "INSTANCES",
@@ -12,6 +12,7 @@ __all__ = [
     "Place",
     "RunFile",
     "TrainingFile",
+    "is_training_file",
     "parse",
     "problems_of",
     "read_parts",

@@ -117,7 +117,7 @@ def _parts(
         except ValidationError:
             return None, problems
     assert left is not None
-    found = _with_paths(found, folder)
+    found = with_paths(found, folder)
     found.remember(where, lines)
     found.stand_in(left.quiet, left.moved, complete=left.complete)
     problems += [found.at(p, text) for p, text in found.name_problems() if not found.is_quiet(p)]
@@ -138,7 +138,7 @@ def _listed(content: dict[str, Any], lines: Mapping[Place, int]) -> tuple[dict[s
     return {**content, **{key: [content[key]] for key in single}}, texts
 
 
-def _with_paths(section: S, folder: Path) -> S:
+def with_paths(section: S, folder: Path) -> S:
     """A section with relative paths taken from `folder`."""
     changed: dict[str, Any] = {}
     files = section.fields_that(Refers.FILE)
@@ -147,9 +147,9 @@ def _with_paths(section: S, folder: Path) -> S:
         if isinstance(value, str) and key in files:
             changed[key] = from_folder(folder, value)
         elif isinstance(value, Section):
-            changed[key] = _with_paths(value, folder)
+            changed[key] = with_paths(value, folder)
         elif isinstance(value, tuple):
-            changed[key] = tuple(_with_paths(v, folder) if isinstance(v, Section) else v for v in value)
+            changed[key] = tuple(with_paths(v, folder) if isinstance(v, Section) else v for v in value)
     return section.model_copy(update=changed)
 
 

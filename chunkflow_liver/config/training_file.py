@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from chunkflow_liver.config.declaring import Name, Section
+from chunkflow_liver.config.declaring import Name, Refers, Section
 from chunkflow_liver.config.images import Index, Nm
-from chunkflow_liver.config.reading import from_folder, problem, problems_of, read_content
+from chunkflow_liver.config.reading import problem, problems_of, read_content, with_paths
 from chunkflow_liver.config.run_file import placed
 
 Corner = tuple[float, float, float]
@@ -19,8 +19,8 @@ Count = Annotated[int, Field(ge=1)]
 class Source(Section):
     """An image, its labels, and what of them is painted."""
 
-    image: str
-    labels: str
+    image: Annotated[str, Refers.FILE]
+    labels: Annotated[str, Refers.FILE]
     slices: tuple[Index, ...] | None = None
     boxes_nm: tuple[tuple[Corner, Corner], ...] | None = None
     ignore: Index | None = None
@@ -80,16 +80,16 @@ class TrainingFile(Section):
     """A whole training."""
 
     name: Name
-    work: str
+    work: Annotated[str, Refers.FILE]
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
     classes: dict[str, Count] | tuple[str, ...] | None = None
     voxel_nm: tuple[Nm, Nm, Nm] | None = None
     network: Network = Network()
     training: Steps = Steps()
     split: Division = Division()
-    fine_tune: str | None = None
+    fine_tune: Annotated[str | None, Refers.FILE] = None
     freeze: Literal["encoder"] | None = None
-    to: str | None = None
+    to: Annotated[str | None, Refers.FILE] = None
     report: bool = True
 
     def arguments(self) -> dict[str, Any]:
@@ -121,13 +121,15 @@ def read_training_file(path: str | Path) -> TrainingFile:
     except ValidationError as err:
         texts = [placed(*problem(dict(e), TrainingFile), lines) for e in err.errors()]
         raise problems_of(str(path), texts) from err
-    folder = Path(path).parent
-    sources = tuple(
-        s.model_copy(update={"image": from_folder(folder, s.image), "labels": from_folder(folder, s.labels)})
-        for s in found.sources
-    )
-    update: dict[str, Any] = {"sources": sources, "work": from_folder(folder, found.work)}
-    for key in ("fine_tune", "to"):
-        if (given := getattr(found, key)) is not None:
-            update[key] = from_folder(folder, given)
-    return found.model_copy(update=update)
+    return with_paths(found, Path(path).parent)
+
+
+def is_training_file(path: str | Path) -> bool:
+    """Whether a YAML file describes a training, not a run: it has `sources`.
+
+    Raises
+    ------
+    ConfigError
+        If it holds no keys and values.
+    """
+    return "sources" in read_content(path)[0]
