@@ -189,7 +189,9 @@ class Journal:
             Also where work is to be redone: that is for new settings, not for new results.
         """
         for name, entry in self._planned().items():
-            same = entry.get("operation", "") == stage.operation and called(name) == called(stage.name)
+            # Release 0.1.0 did not note the operation: that such a folder is refused is for `changed` to say.
+            operation = entry.get("operation", stage.operation)
+            same = operation == stage.operation and called(name) == called(stage.name)
             if not same and key in map(self._expanded, entry.get("makes", ())):
                 raise OutputError(
                     f"{key} is a result of this run ({self.work}, stage {name!r}), and "
@@ -308,8 +310,8 @@ def record_folder(work: Path, stage: str) -> Path:
 
 def difference(was: Mapping[str, Any], now: Mapping[str, Any], at: str = "") -> str:
     """The first key in which two descriptions differ, as 'key: before, now'."""
-    # What a person chose comes first, what follows from it (blocks, inputs) later.
-    order = ["params", "outputs", "function", "voxel_nm", "shape", "dtype", "classes"]
+    # Of another release all may differ; then what a person chose, and what follows from it (blocks, inputs).
+    order = ["version", "params", "outputs", "function", "voxel_nm", "shape", "dtype", "classes"]
     for key in sorted(set(was) | set(now), key=lambda k: (order.index(k) if k in order else 9, k)):
         a, b = was.get(key), now.get(key)
         if a == b:
