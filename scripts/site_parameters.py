@@ -1,0 +1,18 @@
+"""For the site: docstrings as they are after import, with the text of shared parameters (a Griffe extension)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import griffe
+
+from chunkflow_liver.parameters import filled
+
+
+class SharedParameters(griffe.Extension):
+    """Fills docstrings of functions."""
+
+    def on_function(self, *, func: griffe.Function, **_: Any) -> None:
+        """Called for every function that was read."""
+        if func.docstring is not None:
+            func.docstring.value = filled(func.docstring.value) or ""

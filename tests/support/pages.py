@@ -1,0 +1,146 @@
+"""What the code blocks of each page find when they are run: files in the current folder, and names."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from block_functions import components
+from model_folders import write_model_folder
+from places import ROOT
+
+import chunkflow_liver as cf
+from chunkflow_liver.segmenters.nnunet.folder import import_model
+
+SHAPE = (32, 160, 160)
+AS_PAINTED, AS_TOLD = (40.0, 16.0, 16.0), (40.0, 5.9, 5.9)
+CLASSES = ("background", "mitochondrion", "er", "nucleus", "lipid_droplet", "cell_boundary")
+NNUNET = Path("nnUNet_results/.../nnUNetTrainer__plans__3d_fullres")
+Names = dict[str, Any]
+
+
+def small_tissue(folder: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Image and classes of a phantom."""
+    plan = cf.phantom(shape=SHAPE, voxel_nm=AS_PAINTED, seed=4, work=folder / "phantom")
+    cf.run(plan, progress=False)
+    raw = cf.open_volume(folder / "phantom/raw.ome.zarr")
+    return raw.read(), cf.open_volume(folder / "phantom/raw.ome.zarr/labels/truth").read()
+
+
+def trained(folder: Path) -> None:
+    """The model of the demonstration as nnU-Net would have left it, for the voxels that pages tell of."""
+    shutil.copytree(ROOT / "chunkflow_liver/models/phantom", folder)
+    plans = json.loads((folder / "plans.json").read_text())
+    plans["configurations"]["3d_fullres"]["spacing"] = list(AS_TOLD)
+    (folder / "plans.json").write_text(json.dumps(plans))
+
+
+def readme(folder: Path) -> Names:
+    """Slices, masks, a trained folder, run files, and a list of edits."""
+    raw, classes = small_tissue(folder)
+    (folder / "my_slices").mkdir()
+    for z, plane in enumerate(raw):
+        tifffile.imwrite(folder / f"my_slices/slice_{z}.tif", plane)
+    for name, number in (("mito", 1), ("er", 2)):
+        tifffile.imwrite(folder / f"{name}.tif", (classes == number).astype(np.uint8))
+    (folder / "data").mkdir()
+    trained(folder / NNUNET)
+    import_model(folder / NNUNET, folder / "models/organelles", units="nm")
+    shutil.copytree(ROOT / "configs", folder / "configs")
+    (folder / "edits.csv").write_text("action,label,other\nmerge,1,2\n")
+    return {}
+
+
+def before_readme(folder: Path, text: str) -> None:
+    """The model that the second block imports is not there yet."""
+    if "model import" in text:
+        shutil.rmtree(folder / "models")
+
+
+def python(folder: Path) -> Names:
+    """A volume, models, labels of blocks and of slices, and arrays."""
+    raw, classes = small_tissue(folder)
+    cf.write_volume(folder / "lobule.ome.zarr", raw, voxel_nm=AS_TOLD)
+    trained(folder / "models/organelles")
+    labels = {name: number for number, name in enumerate(CLASSES)}
+    write_model_folder(folder / "models/3d", labels=labels, spacing=AS_TOLD, scheme="ZScoreNormalization")
+    write_model_folder(folder / "models/2d", labels=labels, spacing=AS_TOLD[1:], window=(32, 32))
+    other_network(folder / "models")
+    tissue = (raw > 0).astype(np.uint8)
+    cf.write_volume(folder / "tissue.ome.zarr", tissue, voxel_nm=AS_TOLD, kind="label")
+    ids = components(classes == 1, voxel_nm=AS_TOLD).astype(np.uint32)
+    cf.write_volume(folder / "by-block.ome.zarr", ids, voxel_nm=AS_TOLD, kind="label")
+    planes = np.stack([components(p[None] == 1, voxel_nm=AS_TOLD)[0] for p in classes]).astype(np.uint32)
+    cf.write_volume(folder / "cells-2d.ome.zarr", planes, voxel_nm=AS_TOLD, kind="label")
+    wide = np.zeros((8, 16, 1024), np.uint32)
+    wide[2:6, 4:12, 100:1000] = 1
+    halves = {"one": wide[:, :, :576], "other": wide[:, :, 448:]}
+    images = {
+        name: cf.write_volume(folder / f"{name}.ome.zarr", half, voxel_nm=AS_TOLD, kind="label")
+        for name, half in halves.items()
+    }
+    return {
+        **images,
+        "find_cells": find_cells,
+        "array": raw,
+        "numbers": np.where(classes == 2, 2, 0).astype(np.uint8),
+        "mask": classes == 1,
+    }
+
+
+def find_cells(array: np.ndarray[Any, Any], *, voxel_nm: Any) -> np.ndarray[Any, Any]:
+    """A function of a user: what is dark, in pieces."""
+    return components(array < 80, voxel_nm=voxel_nm)
+
+
+def other_network(folder: Path) -> None:
+    """`other.yaml`: a TorchScript network of the same classes."""
+    import torch
+
+    network = torch.nn.Conv3d(1, len(CLASSES), 1)
+    torch.jit.script(network.eval()).save(str(folder / "other.pt"))
+    (folder / "other.yaml").write_text(
+        json.dumps(
+            {
+                "weights": "other.pt",
+                "classes": {name: i for i, name in enumerate(CLASSES)},
+                "window": [8, 32, 32],
+                "voxel_nm": list(AS_TOLD),
+                "width": len(CLASSES),
+            }
+        )
+    )
+
+
+def results(folder: Path) -> Names:
+    """Tables of a run as those of the demonstration."""
+    _, classes = small_tissue(folder)
+    named = [(name, number) for number, name in enumerate(CLASSES) if number]
+    seg = cf.write_volume(
+        folder / "classes.ome.zarr",
+        classes.astype(np.uint8),
+        voxel_nm=AS_PAINTED,
+        kind="label",
+        classes=named,
+    )
+    work = folder / "runs/demo"
+    mitos = cf.label(seg, classes=["mitochondrion"], name="mitos", work=work)
+    near = cf.Near(to="er", gap_nm=30, window_nm=150, permutations=99, draws=99)
+    necks = cf.narrowing(mitos.output, er=seg, near=near, name="mito-necks", work=work)
+    cf.run(mitos + necks + cf.measure(mitos.output, name="mito-table", work=work), progress=False)
+    return {}
+
+
+PREPARED: dict[str, Callable[[Path], Names]] = {
+    "README.md": readme,
+    "docs/python.md": python,
+    "docs/results.md": results,
+}
+"""By page: makes the files in a folder and gives the names that the blocks use."""
+BEFORE: dict[str, Callable[[Path, str], None]] = {"README.md": before_readme}
+"""By page: what else is done before a block."""
