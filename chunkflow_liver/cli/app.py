@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from chunkflow_liver.errors import ChunkflowLiverError, RunIncompleteError
+from chunkflow_liver.parameters import told
 
 REFUSED, INCOMPLETE, INTERRUPTED = 2, 6, 130
 GO_ON = "what is done is kept, run the same command again to go on"
@@ -43,7 +44,7 @@ Workers = Annotated[
         min=1, help="Worker processes; without it (and without --cluster) the run stays in this process."
     ),
 ]
-Scheduler = Annotated[str | None, typer.Option(help="Address or scheduler file of a running dask cluster.")]
+Scheduler = Annotated[str | None, typer.Option(help=told("scheduler"))]
 Cluster = Annotated[
     ClusterKind | None, typer.Option(help="Start a cluster: CPU processes, GPUs or SLURM jobs.")
 ]
@@ -69,7 +70,7 @@ Wait = Annotated[
 ]
 MemoryGib = Annotated[float | None, typer.Option(min=0.01, help="Memory of each worker in GiB.")]
 VoxelNm = Annotated[
-    tuple[float, float, float] | None, typer.Option("--voxel-nm", metavar="Z Y X", help="Voxel size in nm.")
+    tuple[float, float, float] | None, typer.Option("--voxel-nm", metavar="Z Y X", help=told("file_voxel_nm"))
 ]
 
 

@@ -25,6 +25,7 @@ from chunkflow_liver.cli.app import (
     models,
 )
 from chunkflow_liver.errors import ConfigError
+from chunkflow_liver.parameters import told
 
 log = logging.getLogger(__name__)
 
@@ -144,9 +145,7 @@ def status(work: Annotated[Path, typer.Argument(help="Work folder of a run.")]) 
 @app.command()
 def report(
     work: Annotated[Path, typer.Argument(help="Work folder of a run.")],
-    to: Annotated[
-        Path | None, typer.Option(help="HTML file; report.html in the work folder by default.")
-    ] = None,
+    to: Annotated[Path | None, typer.Option(help=told("page"))] = None,
 ) -> None:
     """Write the report of a run, finished or not, as one HTML file."""
     from chunkflow_liver.engine.watch.progress import working
@@ -162,9 +161,9 @@ def edit(
     image: Annotated[str, typer.Argument(help="Label image with the instances.")],
     edits: Annotated[Path, typer.Option(help="CSV file: action,label,other (merge, split, divide, delete).")],
     name: Annotated[str, typer.Option(help="Name of the corrected label image.")],
-    work: Annotated[Path, typer.Option(help="Work folder that gets the result and the log of edits.")],
-    pieces: Annotated[str | None, typer.Option(help="Label image with finer objects, for 'divide'.")] = None,
-    redo: Annotated[bool, typer.Option("--redo", help="Do it again after the list has changed.")] = False,
+    work: Annotated[Path, typer.Option(help=told("work"))],
+    pieces: Annotated[str | None, typer.Option(help=told("pieces"))] = None,
+    redo: Annotated[bool, typer.Option("--redo", help=told("redo"))] = False,
     workers: Workers = None,
 ) -> None:
     """Apply a proofreader's list of merges and splits to instances; goes on where it was interrupted."""

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from chunkflow_liver.cli.app import app
+from chunkflow_liver.parameters import told
 
 
 @app.command()
@@ -50,12 +51,10 @@ def export(
 @app.command()
 def mesh(
     labels: Annotated[str, typer.Argument(help="Label image of instances.")],
-    table: Annotated[Path, typer.Argument(help="Table of the same instances (.parquet).")],
-    to: Annotated[Path, typer.Argument(help="Folder for one file per instance.")],
-    label: Annotated[
-        list[int] | None, typer.Option(help="Instance to export; repeat. All of the table by default.")
-    ] = None,
-    ending: Annotated[str, typer.Option(help=".ply or .obj")] = ".ply",
+    table: Annotated[Path, typer.Argument(help=told("mesh_table"))],
+    to: Annotated[Path, typer.Argument(help=told("mesh_to"))],
+    label: Annotated[list[int] | None, typer.Option(help=told("ids") + " Repeat it for several.")] = None,
+    ending: Annotated[str, typer.Option(help=told("ending"))] = ".ply",
 ) -> None:
     """Write closed surface meshes of instances, in nm."""
     from chunkflow_liver.ops.meshes import export_mesh
@@ -67,9 +66,11 @@ def mesh(
 
 @app.command()
 def properties(
-    table: Annotated[Path, typer.Argument(help="Table of instances (.parquet).")],
+    table: Annotated[Path, typer.Argument(help=told("labelled"))],
     labels: Annotated[str, typer.Argument(help="Label image of the same instances.")],
-    column: Annotated[list[str] | None, typer.Option(help="Column to write; repeat. All by default.")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help=told("columns") + " Repeat it for several.")
+    ] = None,
 ) -> None:
     """Write measurements into the metadata of a label image, where viewers show them."""
     from chunkflow_liver.store.images import open_volume

@@ -41,6 +41,7 @@ CLOSE_SECONDS = 30
 
 
 @contextlib.contextmanager
+@documented
 def cluster(
     kind: str = "local",
     *,

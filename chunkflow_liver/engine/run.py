@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+@documented
 def run(
     plan: Plan,
     client: Client | None = None,
@@ -51,11 +52,8 @@ def run(
         What to do; its work folder holds the journal that a later run goes on from.
     client : distributed.Client, optional
         Where blocks run; in this process without one.
-    retries : int
-        How often a block that failed is tried again; not where its data or settings are at fault.
-    redo : bool
-        Do again the stages whose parameters or inputs differ from those of the work folder, instead
-        of refusing.
+    {retries}
+    {redo}
     progress : bool
         Show a bar on a terminal, elsewhere lines: in the log, or on stderr where no logging is set up.
     memory_gib : float, optional

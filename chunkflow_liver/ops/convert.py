@@ -88,8 +88,7 @@ def convert(
         so on, where its mask is not 0.
     to : path or URL
         Image group to make. The journal lies beside it in `<to>.convert`.
-    voxel_nm : sequence of 3 float, optional
-        Voxel size along (z, y, x), in nm; needed where the file does not state one.
+    {file_voxel_nm}
     kind : {'image', 'label'}
         Labels get a majority pyramid and image-label metadata.
     classes : sequence of (name, number)
@@ -247,6 +246,7 @@ def _seen(records: Records, *, source: str, kind: str) -> dict[str, np.ndarray[A
     return {"low": np.array([low]), "high": np.array([high])}
 
 
+@documented
 def export(source: Volume | Table, to: PathLike) -> Path:
     """Write a volume as one TIFF or NIfTI file, plane by plane, or a table for other programs.
 

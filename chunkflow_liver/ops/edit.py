@@ -69,8 +69,7 @@ def edit(
         own in `pieces` becomes an object. `delete`: `label` becomes background. The largest part of a
         split or divided object keeps its id (of equal ones the first), the others get new ids after the
         largest there is: in the order of ids and, of one object, of first voxels or ids of pieces.
-    pieces : Volume, optional
-        Finer objects on the same voxels, for `divide`: the instances before a merge, or supervoxels.
+    {pieces}
     name : str
         Name of the label image and, with '-edits', of the table that logs what was done.
     {work}

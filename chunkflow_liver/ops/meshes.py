@@ -11,6 +11,7 @@ from chunkflow_liver.errors import ConfigError, InputError, OutputError
 from chunkflow_liver.geometry import BlockGrid, Box, Zyx, zyx
 from chunkflow_liver.kernels.shape.triangles import box_triangles, join_triangles
 from chunkflow_liver.ops.steps.place import PathLike, checked_labels
+from chunkflow_liver.parameters import documented
 from chunkflow_liver.store.exports.meshes import ENDINGS, write_mesh
 from chunkflow_liver.store.table import Table, read_table
 from chunkflow_liver.store.volume import Volume
@@ -20,6 +21,7 @@ SIDE: Zyx = (128, 128, 128)
 """Cells of a box that is read at once."""
 
 
+@documented
 def export_mesh(
     instances: Volume,
     table: Table | PathLike,
@@ -34,14 +36,10 @@ def export_mesh(
     ----------
     instances : Volume
         Labels.
-    table : Table or path
-        Table of the same instances with the columns of 'basic': says where each one lies.
-    to : path
-        Folder for `<label>.ply`; made if it does not exist.
-    ids : sequence of int, optional
-        Which instances; all of the table by default.
-    ending : {'.ply', '.obj'}
-        Format: binary PLY or OBJ.
+    {mesh_table}
+    {mesh_to}
+    {ids}
+    {ending}
 
     Raises
     ------

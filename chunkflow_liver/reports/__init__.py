@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from chunkflow_liver.engine.plan import Plan
 from chunkflow_liver.errors import OutputError
+from chunkflow_liver.parameters import documented
 from chunkflow_liver.reports.pictures.slices import gradient, pictures, score_gradient
 from chunkflow_liver.reports.record import FOLDER, forget, is_current, remembered
 from chunkflow_liver.reports.sections.findings import findings
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["is_current", "report"]
 
 
+@documented
 def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | None = None) -> Path:
     """Write the report of a run, complete or not, and return its path.
 
@@ -33,9 +35,9 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
     ----------
     run : Plan or path
         A plan that was run, or its work folder; only the work folder and the images are read.
-    to : path, optional
-        HTML file to write; `report.html` in the work folder by default. An older report is replaced, and
-        the figures beside it that the new one does not have are removed, unless they were changed.
+    {page}
+        An older report is replaced, and the figures beside it that the new one does not have are removed,
+        unless they were changed.
 
     Raises
     ------

@@ -159,6 +159,7 @@ def is_complete(volume: Volume) -> bool:
     return isinstance(found, dict) and found.get("status") == "complete"
 
 
+@documented
 def write_volume(
     path: str | os.PathLike[str],
     array: np.ndarray[Any, Any],

@@ -28,6 +28,7 @@ LARGEST_CHECKED = 1 << 24
 """Voxels of the largest bounding box that is read for that."""
 
 
+@documented
 def write_properties(
     table: Table | str | os.PathLike[str], labels: Volume, *, columns: Sequence[str] | None = None
 ) -> Volume:
@@ -35,12 +36,10 @@ def write_properties(
 
     Parameters
     ----------
-    table : Table or path
-        With the column `label`.
+    {labelled}
     labels : Volume
         The instances; properties written before are replaced.
-    columns : sequence of str, optional
-        Which columns; all by default.
+    {columns}
 
     Returns
     -------

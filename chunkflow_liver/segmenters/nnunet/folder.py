@@ -136,6 +136,7 @@ def model_fingerprint(model: NnunetModel) -> str:
     return digest.hexdigest()
 
 
+@documented
 def import_model(
     folder: str | Path,
     to: str | Path,
@@ -153,9 +154,7 @@ def import_model(
         As in `read_model`, like the options that are not explained here.
     to : path
         Folder to make; must not exist.
-    units : str
-        What the spacing in plans.json is in: "nm", "um", "mm" or "m", or "voxel" for a model whose
-        spacing is not to be looked at. nnU-Net does not write it down.
+    {units}
 
     Returns
     -------

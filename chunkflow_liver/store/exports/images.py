@@ -18,6 +18,7 @@ import tifffile
 
 from chunkflow_liver.errors import ChunkflowLiverError, ConfigError, InputError, OutputError, install
 from chunkflow_liver.geometry import NM_PER_UM, Box, Nm, Zyx
+from chunkflow_liver.parameters import documented
 
 Read = Callable[[Box], np.ndarray[Any, Any]]
 
@@ -29,6 +30,7 @@ _STORED_AS = {"bool": "uint8", "float16": "float32"}
 _MICROMETRES, _SCANNER_FRAME = "micron", 1
 
 
+@documented
 def write_tiff(
     read: Read,
     shape: Zyx,
@@ -42,10 +44,8 @@ def write_tiff(
 
     Parameters
     ----------
-    read : callable
-        Voxels of a `Box`: an array of shape `box.shape` and type `dtype`.
-    shape : Zyx
-        Voxels along (z, y, x).
+    {read}
+    {shape}
     dtype : str
         NumPy name of the voxel type. bool is stored as uint8 and float16 as float32; int64 and
         uint64 do not exist in OME-TIFF.
@@ -53,8 +53,7 @@ def write_tiff(
         A name that ends in .tif or .tiff and does not exist yet.
     voxel_nm : Nm
         Voxel size along (z, y, x), in nm; written as OME PhysicalSize and as TIFF resolution.
-    slab : int
-        Slices that are read and held at once; the chunk depth of the source reads each chunk once.
+    {slab}
 
     Raises
     ------
@@ -92,6 +91,7 @@ def write_tiff(
     return target
 
 
+@documented
 def write_nifti(
     read: Read,
     shape: Zyx,
@@ -105,18 +105,15 @@ def write_nifti(
 
     Parameters
     ----------
-    read : callable
-        Voxels of a `Box`: an array of shape `box.shape` and type `dtype`.
-    shape : Zyx
-        Voxels along (z, y, x).
+    {read}
+    {shape}
     dtype : str
         NumPy name of the voxel type; bool is stored as uint8 and float16 as float32.
     path : path-like
         A name that ends in .nii or .nii.gz and does not exist yet.
     voxel_nm : Nm
         Voxel size along (z, y, x), in nm; stored in micrometres, as the header says.
-    slab : int
-        Slices that are read and held at once; the chunk depth of the source reads each chunk once.
+    {slab}
 
     Raises
     ------

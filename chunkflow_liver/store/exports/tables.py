@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from chunkflow_liver.errors import ConfigError, InputError, install
 from chunkflow_liver.geometry import NM_PER_UM
+from chunkflow_liver.parameters import documented
 from chunkflow_liver.store.exports.images import finished, free
 from chunkflow_liver.store.table import Table, read_table
 
@@ -27,15 +28,14 @@ PLACE = ("label", "bbox_", "centroid_")
 """Columns that say which object and where: no measurements."""
 
 
+@documented
 def write_anndata(table: Table | PathLike, to: PathLike) -> Path:
     """Write an instance table as AnnData (.h5ad) and return its path.
 
     Parameters
     ----------
-    table : Table or path
-        With the columns `label` and `centroid_*_nm` ('basic').
-    to : path
-        File to make.
+    {measured}
+    {table_to}
 
     Raises
     ------
@@ -58,16 +58,25 @@ def write_anndata(table: Table | PathLike, to: PathLike) -> Path:
     return Path(to)
 
 
+@documented
 def write_spatialdata(table: Table | PathLike, to: PathLike) -> Path:
     """Write an instance table as SpatialData (a zarr folder) and return its path.
 
-    Parameters, errors and the table itself are those of `write_anndata`.
+    Parameters
+    ----------
+    {measured}
+    {table_to}
+
+    Raises
+    ------
+    InputError, OutputError, ConfigError
+        As `write_anndata`.
 
     Notes
     -----
-    The table annotates the shapes `instances`: for each object a circle at its centroid in x and y with
-    the radius of a ball of its volume. Shapes are flat there, points are not: `centroids` has x, y, z, the
-    label and the radius of each object. All in nm.
+    The table itself is that of `write_anndata`. It annotates the shapes `instances`: for each object a
+    circle at its centroid in x and y with the radius of a ball of its volume. Shapes are flat there, points
+    are not: `centroids` has x, y, z, the label and the radius of each object. All in nm.
     """
     found = read_table(table)
     with _quiet():
@@ -92,15 +101,15 @@ def write_spatialdata(table: Table | PathLike, to: PathLike) -> Path:
     return Path(to)
 
 
+@documented
 def write_segment_properties(table: Table | PathLike, to: PathLike) -> Path:
     """Write a table as neuroglancer segment properties (a folder with `info`) and return its path.
 
     Parameters
     ----------
-    table : Table or path
-        With the column `label`.
-    to : path
-        Folder to make; its address after `precomputed://` is a further source of a segmentation layer.
+    {labelled}
+    {table_to}
+        The folder's address after `precomputed://` is a further source of a segmentation layer.
 
     Raises
     ------
