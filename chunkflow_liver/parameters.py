@@ -59,7 +59,9 @@ SHARED: Mapping[str, Shared] = {
         "sequence of 3 float, optional",
         "Voxel size along (z, y, x), in nm; needed where the file does not state one.",
     ),
-    "ome_version": Shared("ome_version", "{'0.5', '0.4'}", "0.5 is zarr v3 with shards, 0.4 is zarr v2."),
+    "ome_version": Shared(
+        "ome_version", "{'0.5', '0.6', '0.4'}", "0.5 and 0.6 are zarr v3 with shards, 0.4 is zarr v2."
+    ),
     "allow_gaps": Shared(
         "allow_gaps",
         "bool",
@@ -86,7 +88,7 @@ SHARED: Mapping[str, Shared] = {
     "worker_gib": Shared(
         "memory_gib",
         "float, optional",
-        "Memory of each worker in GiB; an equal share of the machine by default.",
+        "Memory of each worker in GiB; an equal share of the machine by default, in SLURM jobs 16.",
     ),
     "scheduler": Shared(
         "scheduler",
@@ -100,8 +102,8 @@ SHARED: Mapping[str, Shared] = {
     "export_to": Shared(
         "to",
         "path",
-        "File to make; its ending chooses the format: .tif, .tiff, .nii, .nii.gz; for a table .csv, .h5ad "
-        "(AnnData), .spatialdata.zarr (SpatialData) or .segment_properties (neuroglancer).",
+        "File to make; its ending chooses the format: .tif, .tiff, .nii, .nii.gz; for a table .csv, "
+        ".xlsx, .h5ad (AnnData), .spatialdata.zarr (SpatialData) or .segment_properties (neuroglancer).",
     ),
     "read": Shared("read", "callable", "Voxels of a `Box`: an array of shape `box.shape` and type `dtype`."),
     "shape": Shared("shape", "Zyx", "Voxels along (z, y, x)."),

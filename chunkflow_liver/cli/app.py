@@ -68,7 +68,7 @@ Wait = Annotated[
         help="Longest wait for the first SLURM job, or worker of --scheduler; else as long as it takes.",
     ),
 ]
-MemoryGib = Annotated[float | None, typer.Option(min=0.01, help="Memory of each worker in GiB.")]
+MemoryGib = Annotated[float | None, typer.Option(min=0.01, help=told("worker_gib"))]
 VoxelNm = Annotated[
     tuple[float, float, float] | None, typer.Option("--voxel-nm", metavar="Z Y X", help=told("file_voxel_nm"))
 ]

@@ -10,6 +10,7 @@ import typer
 
 from chunkflow_liver.cli.app import REFUSED, VoxelNm, Workers, app
 from chunkflow_liver.errors import ConfigError
+from chunkflow_liver.parameters import told
 
 if TYPE_CHECKING:
     from chunkflow_liver.store.volume import Volume
@@ -49,13 +50,9 @@ def convert(
             help="Class of a label image: its number in SOURCE, or a file with its mask; repeat.",
         ),
     ] = None,
-    ome_version: Annotated[str, typer.Option(help="0.5 (zarr v3, shards) or 0.4 (zarr v2).")] = "0.5",
-    allow_gaps: Annotated[
-        bool, typer.Option("--allow-gaps", help="Slice numbers and chunks that are missing become zeros.")
-    ] = False,
-    allow_overlaps: Annotated[
-        bool, typer.Option("--allow-overlaps", help="Voxels in several masks get the class named first.")
-    ] = False,
+    ome_version: Annotated[str, typer.Option(help=told("ome_version"))] = "0.5",
+    allow_gaps: Annotated[bool, typer.Option("--allow-gaps", help=told("allow_gaps"))] = False,
+    allow_overlaps: Annotated[bool, typer.Option("--allow-overlaps", help=told("allow_overlaps"))] = False,
     allow_constant: Annotated[
         bool,
         typer.Option("--allow-constant", help="One value only, or labels that are nowhere 0, are right."),
@@ -72,7 +69,7 @@ def convert(
     stored_values: Annotated[
         bool, typer.Option("--stored-values", help="Numbers as stored: no scale, offset or sign applied.")
     ] = False,
-    redo: Annotated[bool, typer.Option("--redo", help="Convert anew what was converted otherwise.")] = False,
+    redo: Annotated[bool, typer.Option("--redo", help=told("redo"))] = False,
     workers: Workers = None,
 ) -> None:
     """Turn slices or a volume file into OME-Zarr with a pyramid; goes on where it was interrupted."""

@@ -74,8 +74,8 @@ def run(
     scheduler: Scheduler = None,
     cluster: Cluster = None,
     memory_gib: MemoryGib = None,
-    retries: Annotated[int, typer.Option(min=0, help="How often a block that failed is tried again.")] = 2,
-    redo: Annotated[bool, typer.Option(help="Redo stages whose parameters or inputs changed.")] = False,
+    retries: Annotated[int, typer.Option(min=0, help=told("retries"))] = 2,
+    redo: Annotated[bool, typer.Option(help=told("redo"))] = False,
     cluster_option: ClusterOptions = None,
     gpus_per_job: GpusPerJob = None,
     wait: Wait = None,
@@ -183,9 +183,7 @@ def import_(
         typer.Argument(help="Folder of an nnU-Net v2 model, or description (.yaml) of another."),
     ],
     to: Annotated[Path, typer.Argument(help="Clean folder to make.")],
-    units: Annotated[
-        str, typer.Option(help="Unit of the spacing in plans.json: nm, um, mm, m, or voxel to ignore it.")
-    ] = "nm",
+    units: Annotated[str, typer.Option(help=told("units"))] = "nm",
     architecture: Annotated[
         Path | None,
         typer.Option(help="For a description: file with the 'architecture' of plans.json, a known network."),

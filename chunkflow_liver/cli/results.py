@@ -23,10 +23,7 @@ def export(
     ],
     to: Annotated[
         Path,
-        typer.Argument(
-            help="File to make: .tif, .nii or .nii.gz; of tables .csv, .xlsx, .h5ad, .spatialdata.zarr "
-            "or .segment_properties."
-        ),
+        typer.Argument(help=told("export_to")),
     ],
     level: Annotated[int, typer.Option(help="Level of the pyramid, 0 the finest.")] = 0,
     of: Annotated[

@@ -19,6 +19,7 @@ from chunkflow_liver.engine.slurm.jobs import Jobs
 from chunkflow_liver.engine.watch.starting import started
 from chunkflow_liver.engine.worker import ENVIRONMENT
 from chunkflow_liver.errors import ClusterError, install
+from chunkflow_liver.parameters import documented
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -61,10 +62,8 @@ def cluster(
         One process per CPU core, one per GPU (dask-cuda), or jobs of a SLURM queue (dask-jobqueue).
     workers : int, optional
         Number of processes or jobs; one per physical core or GPU by default.
-    memory_gib : float, optional
-        Memory of each worker process; an equal share of the machine by default, in SLURM jobs 16 GiB.
-    scheduler : str, optional
-        Address of a running dask scheduler, or the path of its scheduler file; then nothing is started.
+    {worker_gib}
+    {scheduler}
     wait_s : float, optional
         Longest time to wait for the first worker of a SLURM cluster or a running scheduler, in s; as long as
         it takes by default. Each minute a line of the log tells what is waited for.

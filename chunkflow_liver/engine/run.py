@@ -24,6 +24,7 @@ from chunkflow_liver.engine.watch.marks import clear_marks
 from chunkflow_liver.engine.watch.progress import Progress, tell, working
 from chunkflow_liver.engine.written import write_plan, write_products
 from chunkflow_liver.errors import ChunkError, OutputError, RunIncompleteError
+from chunkflow_liver.parameters import documented
 from chunkflow_liver.store.create import create, finish, is_complete
 from chunkflow_liver.store.table import Arrays
 from chunkflow_liver.store.volume import forget_handles

@@ -17,6 +17,7 @@ from chunkflow_liver.errors import ConfigError, InputError, OutputError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx
 from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import PathLike
+from chunkflow_liver.parameters import documented
 from chunkflow_liver.store.create import new_volume
 from chunkflow_liver.store.exports.images import write_nifti, write_tiff
 from chunkflow_liver.store.exports.sheets import write_xlsx
@@ -93,15 +94,11 @@ def convert(
         Labels get a majority pyramid and image-label metadata.
     classes : sequence of (name, number)
         Classes of a semantic label volume.
-    ome_version : {'0.5', '0.6', '0.4'}
-        0.5 and 0.6 are zarr v3 with shards, 0.4 is zarr v2.
+    {ome_version}
     block : Zyx, optional
         Voxels per block.
-    allow_gaps : bool
-        Whether slices missing in the numbers of a folder, and absent chunks, become zeros instead of an
-        error.
-    allow_overlaps : bool
-        Whether a voxel in several masks gets the class named first instead of being an error.
+    {allow_gaps}
+    {allow_overlaps}
     **reading
         How the file is to be taken: `axes`, `stored_values` and `allow_constant`, see `Reading`.
 
@@ -254,9 +251,7 @@ def export(source: Volume | Table, to: PathLike) -> Path:
     ----------
     source : Volume or Table
         What to write.
-    to : path
-        File to make; its ending chooses the format: .tif, .tiff, .nii, .nii.gz; for a table .csv, .xlsx,
-        .h5ad (AnnData), .spatialdata.zarr (SpatialData) or .segment_properties (neuroglancer).
+    {export_to}
 
     Raises
     ------

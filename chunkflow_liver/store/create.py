@@ -15,6 +15,7 @@ from zarr.codecs import ZstdCodec
 from chunkflow_liver.errors import InputError, OutputError
 from chunkflow_liver.geometry import Nm, Zyx, zyx
 from chunkflow_liver.kernels.images.downsample import mean, mode
+from chunkflow_liver.parameters import documented
 from chunkflow_liver.store.container import containers, list_label, stored_attributes, write_attributes
 from chunkflow_liver.store.location import (
     absolute,
@@ -186,8 +187,7 @@ def write_volume(
         Labels get a majority pyramid and image-label metadata.
     classes : mapping of name to number, or sequence of (name, number)
         Classes of a semantic label volume.
-    ome_version : {'0.5', '0.6', '0.4'}
-        0.5 and 0.6 are zarr v3 with shards, 0.4 is zarr v2.
+    {ome_version}
 
     Raises
     ------

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Box, zyx
+from chunkflow_liver.parameters import documented
 from chunkflow_liver.store.location import write_key
 from chunkflow_liver.store.ngff import MAX_METADATA_BYTES, load_json
 from chunkflow_liver.store.ngff.write import check_ome

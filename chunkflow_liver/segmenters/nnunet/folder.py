@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from chunkflow_liver.errors import OutputError, SegmenterError
+from chunkflow_liver.parameters import documented
 from chunkflow_liver.segmenters.architecture import check_architecture, modern_architecture
 from chunkflow_liver.segmenters.limits import MOST_WINDOW, NM_PER, VOXEL, finite, whole
 from chunkflow_liver.segmenters.nnunet.checkpoint import read_checkpoint, save_weights
