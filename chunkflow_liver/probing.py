@@ -56,8 +56,8 @@ def _on_a_part(run_file: RunFile, place: Path, work: Path, voxels: int) -> RunFi
         return {"path": _cut(open_volume(source, **how), voxels, place / f"{name}.ome.zarr")}
 
     if run_file.input is not None:
-        given = run_file.input.model_dump()
-        cut = part("raw", given.pop("path"), **given)
+        how = run_file.input.model_dump()
+        cut = part("raw", how.pop("path"), **how)
         changed["input"] = type(run_file.input)(**cut)
     if run_file.semantic is not None:
         there = run_file.semantic

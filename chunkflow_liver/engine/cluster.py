@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,7 +110,9 @@ def cluster(
         made, jobs = start_slurm(workers or 1, memory_gib or 16, gpus_per_job, place, options)
     else:
         with dask.config.set(WORKER_ENVIRONMENT):
-            made = started(_start, kind, workers, memory_gib, options)
+            # Others start no processes here.
+            start = started if kind == "local" else _called
+            made = start(_start, kind, workers, memory_gib, options)
     try:
         # Not the default of this process: a client that fails would leave dask without a scheduler.
         with dask.config.set(PATIENCE), Client(made, set_as_default=False) as client:
@@ -150,6 +152,10 @@ def _running(scheduler: str) -> Client:
         return Client(**{key: scheduler}, timeout=30, set_as_default=False)
     except (OSError, ValueError) as err:
         raise ClusterError(f"no dask scheduler answers at {scheduler!r} within 30 s: {err}") from err
+
+
+def _called(start: Callable[..., Any], *arguments: Any) -> Any:
+    return start(*arguments)
 
 
 def _start(kind: str, workers: int | None, memory_gib: float | None, options: dict[str, Any]) -> Any:

@@ -112,7 +112,7 @@ class Journal:
         stage = self.done.setdefault(entry["stage"], Done())
         if "rows" in entry:
             stage.rows += entry["rows"]
-            stage.records.update({row["block"]: entry["record"] for row in entry["rows"]})
+            stage.records.update({row["block"]: entry.get("record", "") for row in entry["rows"]})
             for row in entry["rows"]:
                 stage.set_aside.pop(row["block"], None)
         if "set_aside" in entry:

@@ -30,6 +30,8 @@ def dask_setup(worker: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A run that ends early cancels its tasks; dask warns of each that it cannot stop.
     logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
+    # A scheduler that is closed first leaves workers without an answer; they end in a moment.
+    logging.getLogger("distributed.worker").addFilter(lambda r: "during heartbeat" not in r.getMessage())
     if int(os.environ.get(GPUS_PER_JOB, 0)) > 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = own_gpu(str(worker.name), os.environ["CUDA_VISIBLE_DEVICES"])
 

@@ -42,6 +42,8 @@ STARTING_SECONDS = 30.0
 """A nanny without a process for so long is given up."""
 REFILL_SECONDS = 180.0
 """How long workers that are opened in place of others may take."""
+AGAIN_SECONDS = 90.0
+"""After so long a worker that did not end is told so again."""
 LINE_SECONDS = 30.0
 MOST_UNEXPLAINED = 20
 """Workers that die one after the other before they begin a block end the run."""
@@ -59,7 +61,7 @@ class Workforce:
     _any: float = field(default_factory=time.monotonic)
     _paused: dict[str, float] = field(default_factory=dict)
     _without: dict[Any, float] = field(default_factory=dict)
-    _ended: set[str] = field(default_factory=set)
+    _ended: dict[str, float] = field(default_factory=dict)
     _refill: Future[None] | None = None
     _why: str = ""
     _last: Mark | None = None
@@ -174,25 +176,36 @@ class Workforce:
     def _end_silent(self, workers: dict[str, Any]) -> None:
         for address, worker in workers.items():
             silent = time.time() - worker["last_seen"]
-            if silent > SILENT_SECONDS or (silent > STOPPED_SECONDS and self._is_stopped(address, worker)):
-                self._end(address, f"it has said nothing for {silent:.0f} s")
+            why = f"it has said nothing for {silent:.0f} s"
+            process = self._stopped(address, worker) if silent > STOPPED_SECONDS else None
+            if process is not None:
+                # At once, and without asking it: its nanny starts another.
+                log.warning("the worker at %s is ended and begun anew: %s, it is stopped", address, why)
+                self._ended[address] = time.monotonic()
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            elif silent > SILENT_SECONDS:
+                self._end(address, why)
 
-    def _is_stopped(self, address: str, worker: dict[str, Any]) -> bool:
-        """Whether the process of a worker on this machine is stopped, as a signal does it."""
+    def _stopped(self, address: str, worker: dict[str, Any]) -> psutil.Process | None:
+        """The process of a worker on this machine, if it is stopped, as a signal does it."""
         nanny = getattr(self.client.cluster, "workers", {}).get(worker["name"])
         here = socket.gethostname()
         pids = [m.pid for m in read_marks(self.work).values() if m.worker == address and m.host == here]
-        for pid in [getattr(nanny, "pid", None), *pids]:
+        for pid in [*pids, getattr(nanny, "pid", None)]:
             if isinstance(pid, int):
                 with contextlib.suppress(psutil.Error):
-                    return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
-        return False
+                    process = psutil.Process(pid)
+                    if process.status() == psutil.STATUS_STOPPED:
+                        return process
+        return None
 
     def _end(self, address: str, why: str) -> None:
         """End a worker and start another in its place, in a thread: a hanging one takes its time."""
-        if address in self._ended:
+        now = time.monotonic()
+        if now - self._ended.get(address, -AGAIN_SECONDS) < AGAIN_SECONDS:
             return
-        self._ended.add(address)
+        self._ended[address] = now
         log.warning("the worker at %s is ended and begun anew: %s", address, why)
 
         def restart() -> None:
