@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chunkflow_liver.cli import images, jobs, results, training
+from chunkflow_liver.cli import evaluation, images, jobs, results, training
 from chunkflow_liver.cli.app import main
 
-__all__ = ["images", "jobs", "main", "results", "training"]
+__all__ = ["evaluation", "images", "jobs", "main", "results", "training"]

@@ -33,13 +33,13 @@ def test_class_scores_do_not_depend_on_the_grid(shape, seed, block):
         ]
         got, _ = (table(p) for p in plans)
         assert Path(plans[0].output.path).read_bytes() == Path(plans[1].output.path).read_bytes()
-    assert got.pop("class") == ["er", "mitochondrion"]
+    # Classes that one of them does not know are compared with nothing.
+    assert got.pop("class") == ["er", "mitochondrion", "lipid", "golgi"]
     wanted = []
-    for n, m in ((1, 2), (2, 1)):
+    for n, m in ((1, 2), (2, 1), (3, -1), (-1, 3)):
         a, b, both = (found == n).sum(), (truth == m).sum(), ((found == n) & (truth == m)).sum()
-        wanted.append(
-            [ratio(2 * both, a + b), ratio(both, a + b - both), ratio(both, a), ratio(both, b), a, b]
-        )
+        shares = [ratio(2 * both, a + b), ratio(both, a + b - both), ratio(both, a), ratio(both, b)]
+        wanted.append([*shares, ratio(b - both, b), ratio(a - both, a), a, b])
     np.testing.assert_allclose(np.array(list(got.values()), float).T, wanted)
 
 
@@ -69,13 +69,18 @@ def test_hand_worked_scores(tmp_path):
     truth, found = np.zeros((2, 2, 4), np.uint8), np.zeros((2, 2, 4), np.uint8)
     truth[0, 0], found[0, 0, :3], found[1, 1, 3] = 1, 1, 1
     at = {"work": tmp_path / "work", "block": (2, 2, 3)}
-    a, b = write(tmp_path, found), write(tmp_path, truth, "truth", kind="label", classes=[("er", 1)])
+    a, b = (
+        write(tmp_path, v, n, kind="label", classes=[("er", 1)])
+        for v, n in ((found, "found"), (truth, "truth"))
+    )
     assert table(cf.evaluate(a, b, name="classes", **at)) == {
         "class": ["er"],
         "dice": [0.75],
         "iou": [0.6],
         "precision": [0.75],
         "recall": [0.75],
+        "under_segmentation": [0.25],
+        "over_segmentation": [0.25],
         "voxels_found": [4],
         "voxels_truth": [4],
     }

@@ -100,7 +100,9 @@ def majority(found: Overlap) -> dict[str, np.ndarray[Any, Any]]:
     return {"label": label, "most": b[order][first], "share": n[order][first] / total}
 
 
-def class_scores(found: Overlap, classes: Mapping[str, tuple[int, int]]) -> dict[str, np.ndarray[Any, Any]]:
+def class_scores(
+    found: Overlap, classes: Mapping[str, tuple[int | None, int | None]]
+) -> dict[str, np.ndarray[Any, Any]]:
     """Dice, IoU, precision and recall of classes.
 
     Parameters
@@ -108,17 +110,21 @@ def class_scores(found: Overlap, classes: Mapping[str, tuple[int, int]]) -> dict
     found : dict
         Overlap of predicted (a) and true (b) classes.
     classes : mapping of str to (int, int)
-        Number of each class in the prediction and in the truth.
+        Number of each class in the prediction and in the truth; None in one that does not know it.
 
     Returns
     -------
     dict of ndarray of shape (C,)
-        `class, dice, iou, precision, recall, voxels_found, voxels_truth`; NaN where a class is in
-        neither.
+        `class, dice, iou, precision, recall, under_segmentation` (share of the true voxels that are not
+        found), `over_segmentation` (share of the found ones that are not true), `voxels_found,
+        voxels_truth`; NaN where a class is in neither.
     """
     rows = []
     for name, (in_a, in_b) in classes.items():
-        is_a, is_b = found["a"] == in_a, found["b"] == in_b
+        is_a, is_b = (
+            np.zeros(len(found[side]), bool) if number is None else found[side] == number
+            for side, number in (("a", in_a), ("b", in_b))
+        )
         both = int(found["voxels"][is_a & is_b].sum())
         a, b = int(found["voxels"][is_a].sum()), int(found["voxels"][is_b].sum())
         rows.append(
@@ -128,11 +134,14 @@ def class_scores(found: Overlap, classes: Mapping[str, tuple[int, int]]) -> dict
                 _ratio(both, a + b - both),
                 _ratio(both, a),
                 _ratio(both, b),
+                _ratio(b - both, b),
+                _ratio(a - both, a),
                 a,
                 b,
             )
         )
-    names = ("class", "dice", "iou", "precision", "recall", "voxels_found", "voxels_truth")
+    shares = ("dice", "iou", "precision", "recall", "under_segmentation", "over_segmentation")
+    names = ("class", *shares, "voxels_found", "voxels_truth")
     return {n: np.array([row[i] for row in rows]) for i, n in enumerate(names)}
 
 
@@ -149,7 +158,8 @@ def instance_scores(found: Overlap, threshold: float) -> dict[str, np.ndarray[An
     Returns
     -------
     dict of ndarray of shape (1,)
-        `iou_threshold, matched, found, truth, precision, recall, f1, mean_iou` (of matched pairs).
+        `iou_threshold, matched, found, truth, precision, recall, f1, mean_iou` (of matched pairs), `pq`
+        (panoptic quality: the IoU of matched pairs, over matched ones and half of the others).
     """
     if not 0.5 <= threshold <= 1:
         raise InputError(f"an IoU threshold lies between 0.5 and 1, got {threshold}")
@@ -175,7 +185,65 @@ def instance_scores(found: Overlap, threshold: float) -> dict[str, np.ndarray[An
         "recall": np.array([_ratio(matched, n_b)]),
         "f1": np.array([_ratio(2 * matched, n_a + n_b)]),
         "mean_iou": np.array([float(iou[hit].mean()) if matched else float("nan")]),
+        "pq": np.array([2 * math.fsum(iou[hit].tolist()) / (n_a + n_b) if n_a + n_b else float("nan")]),
     }
+
+
+def partition_scores(found: Overlap) -> dict[str, np.ndarray[Any, Any]]:
+    """How well instances agree as a whole, whatever counts as a match.
+
+    Parameters
+    ----------
+    found : dict
+        Overlap of predicted (a) and true (b) instances; what is background in the truth is left out of all
+        but `false_merges` and `false_splits`, which know objects only.
+
+    Returns
+    -------
+    dict of ndarray of shape (1,)
+        `ari`: adjusted Rand index [1]_. `vi_split`, `vi_merge`: variation of information, in bits.
+        `false_merges`: found objects that hold more than half of two or more true ones. `false_splits`:
+        true objects that hold more than half of two or more found ones.
+
+    References
+    ----------
+    .. [1] Hubert and Arabie, Comparing partitions, 1985, doi:10.1007/BF01908075
+    """
+    inside = found["b"] > 0
+    a, b, n = (found[k][inside] for k in ("a", "b", "voxels"))
+    split, merge = variation_of_information(found)
+    merged, cut = (_holders(found, *sides) for sides in (("a", "b"), ("b", "a")))
+    values = {"ari": _adjusted_rand(a, b, n), "vi_split": split, "vi_merge": merge}
+    return {
+        **{name: np.array([value]) for name, value in values.items()},
+        "false_merges": np.array([merged]),
+        "false_splits": np.array([cut]),
+    }
+
+
+def _adjusted_rand(a: Array, b: Array, n: Array) -> float:
+    """From exact pair counts: voxels of a volume have more pairs than floats can count."""
+
+    def pairs(counts: Iterable[int]) -> int:
+        return sum(k * (k - 1) // 2 for k in counts)
+
+    total = int(n.sum())
+    both = pairs(n.tolist())
+    of_a, of_b = (pairs(_sizes(labels, n)[1].tolist()) for labels in (a, b))
+    every = pairs([total])
+    if not every:
+        return float("nan")
+    expected = of_a * of_b / every
+    most = (of_a + of_b) / 2
+    return 1.0 if most == expected else float((both - expected) / (most - expected))
+
+
+def _holders(found: Overlap, outer: str, inner: str) -> int:
+    """Objects of one side that hold more than half of two or more of the other."""
+    known, size = _sizes(found[inner], found["voxels"])
+    objects = (found[outer] > 0) & (found[inner] > 0)
+    half = 2 * found["voxels"] > size[np.searchsorted(known, found[inner])]
+    return int((np.unique(found[outer][objects & half], return_counts=True)[1] > 1).sum())
 
 
 def variation_of_information(found: Overlap) -> tuple[float, float]:
