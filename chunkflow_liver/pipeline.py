@@ -293,7 +293,8 @@ def _evaluate(entry: Evaluate, made: _Made) -> Plan:
         raise ConfigError(f"{entry.name!r} compares {entry.found!r}; this run makes {there}")
     truth = open_volume(entry.truth, level=made.frame.level if made.frame else None)
     made.opened.append(truth)
-    return evaluate(made.instances(entry.found), truth, iou=entry.iou, name=entry.name, **made.at)
+    options = entry.model_dump(exclude={"found", "truth"})
+    return evaluate(made.instances(entry.found), truth, **options, **made.at)
 
 
 PLANNERS: Mapping[str, Callable[[Any, _Made], Plan]] = {

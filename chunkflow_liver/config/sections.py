@@ -28,6 +28,7 @@ from chunkflow_liver.ops.steps.blockwise import Rules
 from chunkflow_liver.ops.stitch import stitch
 
 Class = str | int
+Threshold = Annotated[float, Field(ge=0.5, le=1)]
 IdType = Literal["uint32", "uint64"] | None
 
 
@@ -263,4 +264,11 @@ class Evaluate(Entry):
 
     found: str
     truth: Annotated[str, Refers.FILE]
-    iou: Annotated[float, Field(ge=0.5, le=1)] | None
+    iou: Threshold | tuple[Threshold, ...] | None
+    ignore: Index | None
+    surfaces_nm: tuple[Nm, Nm] | None
+    per_slice: bool
+
+    def makes(self) -> Makes:
+        kinds = [("", True), ("-surfaces", self.surfaces_nm), ("-slices", self.per_slice)]
+        return {Made.TABLES: tuple(end for end, wanted in kinds if wanted)}

@@ -50,6 +50,8 @@ Kind = Literal[
     "profile",
     "shells",
     "evaluation",
+    "surface evaluation",
+    "slice evaluation",
     "narrowing table",
     "narrowing objects",
     "narrowing lines",

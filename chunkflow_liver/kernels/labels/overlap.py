@@ -229,7 +229,7 @@ def _adjusted_rand(a: Array, b: Array, n: Array) -> float:
 
     total = int(n.sum())
     both = pairs(n.tolist())
-    of_a, of_b = (pairs(_sizes(labels, n)[1].tolist()) for labels in (a, b))
+    of_a, of_b = (pairs(totals(labels, n)[1].tolist()) for labels in (a, b))
     every = pairs([total])
     if not every:
         return float("nan")
@@ -240,7 +240,7 @@ def _adjusted_rand(a: Array, b: Array, n: Array) -> float:
 
 def _holders(found: Overlap, outer: str, inner: str) -> int:
     """Objects of one side that hold more than half of two or more of the other."""
-    known, size = _sizes(found[inner], found["voxels"])
+    known, size = totals(found[inner], found["voxels"])
     objects = (found[outer] > 0) & (found[inner] > 0)
     half = 2 * found["voxels"] > size[np.searchsorted(known, found[inner])]
     return int((np.unique(found[outer][objects & half], return_counts=True)[1] > 1).sum())
