@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from chunkflow_liver.config.declaring import Entry, Made, Makes, Refers, defaults_of
 from chunkflow_liver.config.images import Block, FromZero, Index, Nm, Share
@@ -28,6 +28,13 @@ from chunkflow_liver.ops.steps.blockwise import Rules
 from chunkflow_liver.ops.stitch import stitch
 
 Class = str | int
+
+
+def _several(given: Any) -> Any:
+    """Of several numbers, one may stand alone."""
+    return given if given is None or isinstance(given, list | tuple) else (given,)
+
+
 Threshold = Annotated[float, Field(ge=0.5, le=1)]
 IdType = Literal["uint32", "uint64"] | None
 
@@ -264,7 +271,7 @@ class Evaluate(Entry):
 
     found: str
     truth: Annotated[str, Refers.FILE]
-    iou: Threshold | tuple[Threshold, ...] | None
+    iou: Annotated[tuple[Threshold, ...] | None, BeforeValidator(_several)]
     ignore: Index | None
     surfaces_nm: tuple[Nm, Nm] | None
     per_slice: bool

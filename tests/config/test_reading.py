@@ -130,7 +130,7 @@ BAD = {
     "no partner": (("to: er, gap_nm", "gap_nm"), "contacts.0: give either 'to' .a class. or 'other'"),
     "two partners": (("to: er, gap", "to: er, other: mitos, gap"), "contacts.0: give either 'to'"),
     "no classes at all": (("semantic:", "#"), "give either 'segment' .a network. or 'semantic'"),
-    "an IoU that is no match": (("iou: 0.5", "iou: 0.3"), "evaluate.0.iou: .*greater than or equal to 0.5"),
+    "an IoU that is no match": (("iou: 0.5", "iou: 0.3"), "evaluate.0.iou.0: .*greater than or equal to 0.5"),
     "a network and classes": (
         ("label:", "segment: {model: m}\nlabel:"),
         "give either 'segment' .*'semantic' .*, not both",
