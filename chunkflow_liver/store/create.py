@@ -16,6 +16,7 @@ from chunkflow_liver.errors import InputError, OutputError
 from chunkflow_liver.geometry import Nm, Zyx, zyx
 from chunkflow_liver.kernels.images.downsample import mean, mode
 from chunkflow_liver.parameters import documented
+from chunkflow_liver.store.archive import ENDING
 from chunkflow_liver.store.container import containers, list_label, stored_attributes, write_attributes
 from chunkflow_liver.store.location import (
     absolute,
@@ -85,6 +86,11 @@ def _attributes(volume: Volume) -> dict[str, Any]:
 
 def _refuse_foreign(volume: Volume) -> None:
     """Making a group empties its folder, so only one of ours may lie there, in a container of its format."""
+    if is_local(volume.url) and ENDING.search(volume.url):
+        raise OutputError(
+            f"{volume.url} would be in a zip file, and those are only read; choose a name without .ozx or "
+            ".zip (labels: without into_source)"
+        )
     try:
         free = group_attributes(volume.url)[0].get(STATUS) is not None
     except InputError:

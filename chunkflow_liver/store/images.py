@@ -14,6 +14,7 @@ import zarr
 
 from chunkflow_liver.errors import ChunkError, InputError
 from chunkflow_liver.geometry import Box, Nm, Zyx
+from chunkflow_liver.store.archive import archive_of
 from chunkflow_liver.store.location import (
     METADATA_KEYS,
     absolute,
@@ -174,7 +175,7 @@ def inspect(
 
 
 def _refuse_other_files(url: str) -> None:
-    if not is_local(url):
+    if not is_local(url) or archive_of(url) is not None:
         return
     if not os.path.exists(url):
         raise InputError(f"no such file or folder: {url}")

@@ -15,6 +15,7 @@ from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, ObjectStore, WrapperStore
 
 from chunkflow_liver.errors import ChunkError, InputError, install
+from chunkflow_liver.store.archive import ArchiveStore, archive_of, entry_bytes, entry_mark
 
 SCHEMES = ("file", "memory", "s3", "gs", "az", "https")
 METADATA_KEYS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
@@ -86,6 +87,8 @@ def open_store(url: str, *, complete: bool = False) -> Store:
     """
     store: Store
     match scheme(url):
+        case "file" if (zipped := archive_of(url)) is not None:
+            store = ArchiveStore(*zipped)
         case "file":
             store = LocalStore(url)
         case "memory":
@@ -121,6 +124,8 @@ def read_key(url: str, key: str) -> bytes | None:
         If the location cannot be reached or read.
     """
     try:
+        if is_local(url) and (zipped := archive_of(url)) is not None:
+            return entry_bytes(zipped[0], join(zipped[1], key).strip("/"))
         if is_local(url):
             # Opening a local store would make its folder; looking must leave nothing behind.
             return Path(join(url, key)).read_bytes()
@@ -134,7 +139,7 @@ def read_key(url: str, key: str) -> bytes | None:
 
 def holds_more(url: str, path: str) -> bool:
     """Whether anything but metadata is stored below `path`, for example a chunk; looks until there is."""
-    if is_local(url):
+    if is_local(url) and archive_of(url) is None:
         found = (name for _, _, names in os.walk(join(url, path)) for name in names)
         return any(name not in METADATA_KEYS for name in found)
     return sync(_any_key(open_store(url), f"{path}/"))
@@ -165,6 +170,8 @@ def checked_name(name: str, what: str = "name") -> str:
 
 def file_mark(file: str) -> bytes:
     """Size and bytes of a local file, of a large one in nine places; nothing if it is not there."""
+    if (zipped := archive_of(file)) is not None:
+        return entry_mark(*zipped)
     try:
         with open(file, "rb") as opened:
             size = opened.seek(0, os.SEEK_END)

@@ -156,7 +156,9 @@ def _tiles(box: Box, side: Zyx) -> Iterator[tuple[Zyx, Box]]:
 
 
 def shards_of(stored: zarr.Array[Any], folder: str) -> Shards | None:
-    """The shards of an array in a local folder, or None if it has another form."""
+    """The shards of an array in a local folder, or None if it has another form, or lies in a zip file."""
+    if stored.store.read_only:
+        return None
     found: Any = stored.metadata.to_dict()
     if found["zarr_format"] != 3 or len(stored.shape) != 3 or len(found["codecs"]) != 1:
         return None

@@ -383,9 +383,10 @@ def _shards(url: str, path: str) -> Shards | None:
 
 @functools.lru_cache(maxsize=64)
 def _array(url: str, path: str, complete: bool) -> zarr.Array[Any]:
-    if is_local(url) and not os.path.exists(url):
+    store = open_store(url, complete=complete)
+    if is_local(url) and not (store.read_only or os.path.exists(url)):
         # Opening a local store would make its folder.
         raise FileNotFoundError(url)
-    found = zarr.open_array(open_store(url, complete=complete), path=path, mode="r+")
+    found = zarr.open_array(store, path=path, mode="r" if store.read_only else "r+")
     # Not a property of the stored array but of every handle: by default chunks of zeros are left out.
     return found.with_config({"write_empty_chunks": True})

@@ -175,7 +175,7 @@ def test_convert_validate_and_export(array, tmp_path):
         (["--class", "er=²"], "class 'er' needs a number from 1, got '²'"),
         (["--class", "er=1", "--class", "er=2"], "two classes have the name 'er'"),
         (["--class", "er=1", "--class", "mito=1"], "two classes have the number 1"),
-        (["--ome-version", "0.3"], "OME-Zarr '0.3' cannot be written"),
+        (["--ome-version", "0.9"], "OME-Zarr '0.9' cannot be written"),
         (["--workers", "0"], "--workers"),
     ],
     ids=str,

@@ -37,6 +37,7 @@ READABLE = (
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_ZIP_MAGIC = b"PK\x03\x04"
 _HDF5_OFFSETS = (0, 512, 1024, 2048)
 """Where an HDF5 file may begin: behind a block of the user's, as in MATLAB 7.3 files."""
 _IMAGE_MAGIC = (
@@ -128,6 +129,11 @@ def _open_file(where: str, asked: Asked) -> Meant:
         raise InputError(
             f"{where} is the header of a NIfTI pair, which is not read; save it as one file, "
             "e.g. nibabel.save(nibabel.load('a.hdr'), 'a.nii')"
+        )
+    if head.startswith(_ZIP_MAGIC):
+        raise InputError(
+            f"{where} is a zip file: a zipped OME-Zarr image (.ozx, .zip) is used as it is, without convert; "
+            "unpack any other, and what is to be converted"
         )
     what = known(where, head)
     raise InputError(
