@@ -262,15 +262,15 @@ def test_what_is_no_image_of_ours_says_convert_and_convert_takes_it(name, tmp_pa
     np.testing.assert_array_equal(attempt(path, tmp_path / "v.ome.zarr"), ARRAY)
 
 
-def test_an_image_is_used_as_it_is_or_one_of_its_arrays_is_named(tmp_path):
+def test_an_image_or_one_of_its_arrays_is_converted(tmp_path):
+    """An array alone is no image, and says what to do; the image is used as it is, or written anew."""
     path = cf.write_volume(tmp_path / "a.ome.zarr", ARRAY, voxel_nm=(40, 8, 8)).url
-    with pytest.raises(InputError, match="use it as it is; to convert one of its arrays, name it") as refused:
-        attempt(path, tmp_path / "v.ome.zarr")
     np.testing.assert_array_equal(cf.open_volume(path).read(), ARRAY)
-    inner = named(tmp_path, str(refused.value))
     with pytest.raises(InputError, match="run 'chunkflow-liver convert' on it"):
-        cf.open_volume(inner)
-    np.testing.assert_array_equal(attempt(inner, tmp_path / "v.ome.zarr"), ARRAY)
+        cf.open_volume(f"{path}/0")
+    for source, to in ((f"{path}/0", "v.ome.zarr"), (path, "w.ome.zarr")):
+        np.testing.assert_array_equal(attempt(source, tmp_path / to), ARRAY)
+        assert cf.open_volume(tmp_path / to).voxel_nm == (40, 8, 8)
 
 
 def test_a_filter_that_is_missing_is_taken_off_as_it_is_told(tmp_path, monkeypatch):

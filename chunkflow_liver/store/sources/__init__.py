@@ -130,12 +130,12 @@ def _open_file(where: str, asked: Asked) -> Meant:
             f"{where} is the header of a NIfTI pair, which is not read; save it as one file, "
             "e.g. nibabel.save(nibabel.load('a.hdr'), 'a.nii')"
         )
-    if head.startswith(_ZIP_MAGIC):
+    what = known(where, head)
+    if what is None and head.startswith(_ZIP_MAGIC):
         raise InputError(
             f"{where} is a zip file: a zipped OME-Zarr image (.ozx, .zip) is used as it is, without convert; "
             "unpack any other, and what is to be converted"
         )
-    what = known(where, head)
     raise InputError(
         f"{where} is in no format that can be converted (it has {os.path.getsize(where)} "
         f"bytes and starts with {head[:8]!r}); {what or f'give {READABLE}'}"
