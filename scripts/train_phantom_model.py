@@ -1,4 +1,7 @@
-"""Train the demonstration model on rendered phantoms and measure it on one it has not seen."""
+"""Train the demonstration model on generated phantoms and measure it on one that it has not seen.
+
+The folder it makes can replace `chunkflow_liver/models/phantom`, without its training.json.
+"""
 
 from __future__ import annotations
 
@@ -8,58 +11,64 @@ import os
 import time
 from pathlib import Path
 
-from train_nnunet import Case, Recipe, dice, predict, train
+import chunkflow_liver as cf
 
-from chunkflow_liver.geometry import Box
-from chunkflow_liver.kernels.phantom.volume import CLASSES, Phantom, render
-
-MODEL = Path(__file__).parents[1] / "chunkflow_liver" / "models" / "phantom"
 VOXEL_NM = (40.0, 16.0, 16.0)
 SHAPE = (48, 256, 256)
-TRAIN_SEEDS = range(101, 113)
-TEST_SEED = 999
+FIRST_SEED, TEST_SEED = 101, 999
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("chunkflow_liver.train_phantom_model")
 
 
-def case(seed: int) -> Case:
-    """Image and semantic labels of one phantom."""
-    phantom = Phantom(SHAPE, VOXEL_NM, seed)
-    rendered = render(phantom, Box.of(phantom.shape))
-    return rendered.raw, rendered.semantic
+def phantom(work: Path, seed: int) -> dict[str, str]:
+    """Image and true classes of one phantom."""
+    plan = cf.phantom(shape=SHAPE, voxel_nm=VOXEL_NM, seed=seed, work=work / f"phantom{seed}")
+    cf.run(plan, progress=False)
+    return {"image": plan.output.url, "labels": f"{plan.output.url}/labels/truth"}
 
 
 def main() -> None:
-    """Train, save and measure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--to", type=Path, default=MODEL, help="model folder to write")
-    parser.add_argument("--iterations", type=int, default=1300)
-    parser.add_argument("--minutes", type=float, default=30, help="limit, not reached by default")
+    """Generate, train and measure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("work", type=Path, help="folder for phantoms, checkpoints, model and tables")
+    parser.add_argument("--steps", type=int, default=1300)
+    parser.add_argument("--phantoms", type=int, default=12)
     given = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    logging.getLogger("chunkflow_liver").setLevel(logging.INFO)
 
     start = time.monotonic()
-    cases = {f"phantom{seed}": case(seed) for seed in TRAIN_SEEDS}
-    log.info("rendered %d phantoms in %.0f s", len(cases), time.monotonic() - start)
-    recipe = Recipe(
-        classes=tuple(name for name, number in CLASSES.items() if number),
-        voxel_nm=VOXEL_NM,
-        patch=(16, 128, 128),
+    sources = [phantom(given.work, FIRST_SEED + i) for i in range(given.phantoms)]
+    log.info("generated %d phantoms in %.0f s", len(sources), time.monotonic() - start)
+    plan = cf.train(
+        sources,
+        name="phantom",
+        work=given.work / "training",
+        window=(16, 128, 128),
         features=(8, 16, 24, 32, 48),
-        iterations=given.iterations,
-        minutes=given.minutes,
         convolutions=1,
+        steps=given.steps,
         rate=2e-3,
+        split={"by": "none"},
     )
-    train(cases, recipe, to=given.to)
+    cf.run(plan)
     log.info("trained in %.0f s", time.monotonic() - start)
 
-    raw, truth = case(TEST_SEED)
-    start = time.monotonic()
-    found = predict(given.to, raw, mirror=False)
-    log.info("predicted %.2f Mvoxel/s", raw.size / 1e6 / (time.monotonic() - start))
-    for name, number in CLASSES.items():
-        log.info("Dice of %s: %.3f", name, dice(found == number, truth == number))
+    test = phantom(given.work, TEST_SEED)
+    found = cf.segment(
+        cf.open_volume(test["image"]),
+        model=plan.output.model,
+        mirroring=False,
+        name="found",
+        work=given.work / "test",
+    )
+    checked = cf.evaluate(
+        found.output, cf.open_volume(test["labels"]), name="scores", work=given.work / "test"
+    )
+    cf.run(found + checked, progress=False)
+    for row in cf.read_table(checked.output).to_pylist():
+        log.info("Dice of %s: %.3f", row["class"], row["dice"])
+    log.info("model: %s", plan.output.model)
 
 
 if __name__ == "__main__":

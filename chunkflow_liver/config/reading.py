@@ -60,6 +60,8 @@ def read_parts(path: str | Path) -> tuple[RunFile | None, list[str]]:
         If it holds no keys and values.
     """
     content, lines = read_content(path)
+    if "sources" in content and "input" not in content:
+        raise ConfigError(f"{path} is a training, not a run: 'chunkflow-liver train {path}' is for it")
     return _parts(content, Path(path).parent, str(path), lines)
 
 

@@ -89,6 +89,14 @@ def test_a_training_from_a_file(data, tmp_path):
     assert command("train", path, "--redo")[0] == 0
 
 
+def test_a_training_file_is_no_run_file():
+    path = Path(__file__).parents[2] / "configs/train_mitochondria.yaml"
+    for verb in ("run", "plan", "validate"):
+        code, _, told = command(verb, path)
+        assert code == 2
+        assert "is a training, not a run: 'chunkflow-liver train" in told
+
+
 def test_the_example_is_a_training_file():
     from chunkflow_liver.config import read_training_file
 
