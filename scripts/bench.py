@@ -1,4 +1,8 @@
-"""`uv run scripts/bench.py NAME [--json FILE]`: run the measurements of `bench_NAME.py` and print a table."""
+"""`uv run scripts/bench.py NAME [--json FILE]`: run the measurements of `bench_NAME.py` and print a table.
+
+`uv run scripts/bench.py compare A B`: what has become slower from A to B, each a file or folder of rows,
+`COMMIT:path`, or a commit with its `scripts/measured`; fails where a small case takes 1.3 times the CPU.
+"""
 
 from __future__ import annotations
 
@@ -99,9 +103,23 @@ def report(rows: Iterable[dict[str, Any]], to: Path | None) -> bool:
     return agreed
 
 
+def compared(words: list[str], root: Path) -> int:
+    """Two measurements side by side; the status is 1 if something has become too slow."""
+    from compare_rows import compare
+
+    parser = argparse.ArgumentParser(prog="bench.py compare", description=__doc__)
+    parser.add_argument("before", help="file or folder of rows, COMMIT:path, or a commit")
+    parser.add_argument("now", help="the same")
+    chosen = parser.parse_args(words)
+    return compare(chosen.before, chosen.now, root)
+
+
 def main() -> int:
-    """Run one benchmark; the status is 1 if answers did not agree."""
+    """Run one benchmark or compare two; the status is 1 if answers differ, or a case became slower."""
     here = Path(__file__).resolve().parent
+    sys.path.insert(0, str(here))
+    if sys.argv[1:2] == ["compare"]:
+        return compared(sys.argv[2:], here.parent)
     known = sorted(p.stem.removeprefix("bench_") for p in here.glob("bench_*.py"))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=known)
@@ -110,7 +128,6 @@ def main() -> int:
     chosen = parser.parse_args()
     # Several threads per library on shared cores measure each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    sys.path.insert(0, str(here))
     bench = importlib.import_module(f"bench_{chosen.name}").bench
     with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
         rows = (row for part in ([machine(chosen.name)], bench(Path(folder))) for row in part)
