@@ -1,4 +1,4 @@
-"""For the site: docstrings as after import, with the text of shared parameters (a Griffe extension)."""
+"""For the site: docstrings as they are after import, shared parameters filled in (a Griffe extension)."""
 
 from __future__ import annotations
 
