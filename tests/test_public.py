@@ -17,8 +17,9 @@ RELEASED = {
     "Neck": "min_prominence_nm max_ratio slices end_fraction crop_voxels",
     "Plan": "stages work output products",
     "Shapes": "smooth_nm open_nm close_nm fill_holes",
-    "Volume": "url path shape dtype voxel_nm chunks shards kind origin_nm classes axes at level levels reduction source "
-    "zarr_format complete quantum_nm region ids called",
+    # The version of OME-Zarr, which fixes the zarr format, took the place of `zarr_format` in 0.2.0.
+    "Volume": "url path shape dtype voxel_nm chunks shards kind origin_nm classes axes at level levels "
+    "reduction source ome_version complete quantum_nm region ids called",
     "cluster": "kind workers memory_gib scheduler **options",
     "contacts": "instances other of to gap_nm name work block sites",
     "convert": "source to voxel_nm kind classes ome_version block allow_gaps allow_overlaps",

@@ -25,7 +25,7 @@ from chunkflow_liver.engine.watch.progress import Progress, tell, working
 from chunkflow_liver.engine.written import write_plan, write_products
 from chunkflow_liver.errors import ChunkError, OutputError, RunIncompleteError
 from chunkflow_liver.parameters import documented
-from chunkflow_liver.store.create import create, finish, is_complete
+from chunkflow_liver.store.create import create, finish, is_complete, sweep
 from chunkflow_liver.store.table import Arrays
 from chunkflow_liver.store.volume import forget_handles
 
@@ -258,8 +258,14 @@ def _run_pass(
     forget_handles()
     workers = 1 if client is None else max(1, sum(client.nthreads().values()))
     failed: list[dict[str, Any]] = []
+    torn = any(journal.stage(stage.name).records for stage in stages)
     for lacking, blocks, count in _portions(stages, journal):
-        failed += _run_blocks(lacking, Tasks(blocks, workers, retries, count), journal, client, progress)
+        tasks = Tasks(blocks, workers, retries, count)
+        failed += _run_blocks(lacking, tasks, journal, client, progress)
+        torn |= bool(tasks.attempts or tasks.deaths or tasks.suspicions)
+    if torn:
+        for output in {o for stage in stages for o in stage.outputs}:
+            sweep(output)
     for stage in stages:
         missing = len(stage.grid) - len(journal.stage(stage.name).records)
         if missing and not failed:

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -279,3 +280,10 @@ def new_volume(
         levels=len(pyramid_factors(full, voxel, None)),
         ome_version=ome_version,
     )
+
+
+def sweep(volume: Volume) -> None:
+    """Remove what killed writers left of chunks: zarr writes under another name, and then renames."""
+    if is_local(volume.url):
+        for left in Path(volume.url, volume.path).rglob("*.partial"):
+            left.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from chunkflow_liver.errors import ChunkError, GridError, InputError
 from chunkflow_liver.geometry import Box, Nm, Zyx
 from chunkflow_liver.store.ids import refuse_negative
 from chunkflow_liver.store.location import file_mark, is_local, join, open_store, read_key, store_errors
-from chunkflow_liver.store.ngff.versions import DEFAULT, SPACE, VERSIONS, Version
+from chunkflow_liver.store.ngff.versions import DEFAULT, SPACE, VERSIONS, Version, ZarrFormat
 from chunkflow_liver.store.ngff.write import pyramid_factors
 from chunkflow_liver.store.shards import Shards, shards_of
 from chunkflow_liver.store.write_units import is_whole, units
@@ -110,6 +110,11 @@ class Volume:
     def version(self) -> Version:
         """What its version of OME-Zarr fixes."""
         return VERSIONS[self.ome_version]
+
+    @property
+    def zarr_format(self) -> ZarrFormat:
+        """Format of the arrays, 2 or 3."""
+        return self.version.zarr_format
 
     @property
     def box(self) -> Box:

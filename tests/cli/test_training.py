@@ -91,7 +91,7 @@ def test_a_training_from_a_file(data, tmp_path):
 
 def test_a_training_file_is_no_run_file():
     path = Path(__file__).parents[2] / "configs/train_mitochondria.yaml"
-    for verb in ("run", "plan", "validate"):
+    for verb in ("run", "plan"):
         code, _, told = command(verb, path)
         assert code == 2
         assert "is a training, not a run: 'chunkflow-liver train" in told

@@ -269,3 +269,17 @@ def test_payload_calls_are_counted(tmp_path):
     (tmp_path / "c").mkdir()
     payload.note(str(tmp_path / "c"), 3)
     assert calls(tmp_path / "c") == [3]
+
+
+def test_what_a_killed_writer_left_is_swept_away_when_the_run_goes_on(store, tmp_path, count):
+    """zarr 3 writes `<chunk>.<uuid>.partial` and renames it; a SIGKILL in between leaves it for good."""
+    plan = plan_of(store, tmp_path / "w")
+    (tmp_path / "w-out-calls.fail-3").touch()
+    with pytest.raises(RunIncompleteError):
+        go(plan, retries=0)
+    (tmp_path / "w-out-calls.fail-3").unlink()
+    left = next(Path(plan.output.url).rglob("c/**")) / "0.0123456789abcdef.partial"
+    left.write_bytes(b"half a chunk")
+    go(plan)
+    assert not left.exists()
+    assert list(Path(plan.output.url).rglob("*.partial")) == []

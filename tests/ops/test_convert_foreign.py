@@ -36,6 +36,7 @@ RIGHT = [
     ("ometiff/multi/s_z03.ome.tif", "ometiff/a.npy", {}, (40, 8, 8)),
     ("spatialdata/d.zarr/labels/mitos/0", "spatialdata/s.npy", LABELS, None),
     ("axes/ids.ome.zarr/0", "axes/a.npy", {"kind": "label"}, (40, 5.9, 5.9)),
+    ("axes/ids.ome.zarr", "axes/a.npy", {"kind": "label"}, (40, 5.9, 5.9)),
     ("axes/ids.ome.zarr::0", "axes/a.npy", {"kind": "label"}, (40, 5.9, 5.9)),
     ("precomputed/cv", "precomputed/s.npy", {"kind": "label", "allow_gaps": True}, (40, 8, 8)),
     ("precomputed/plain", "precomputed/s.npy", {"kind": "label"}, (40, 8, 8)),
@@ -100,7 +101,6 @@ def test_filters_of_hdf5plugin_are_read_where_it_is(tmp_path):
     ("name", "options", "says"),
     [
         ("ometiff/gap.ome.tif", {}, r"6 slices, but 3 \(from 0\) are in no page.*--allow-gaps"),
-        ("axes/ids.ome.zarr", {}, r"name it \('0'\), as in .*ids\.ome\.zarr/0"),
         ("axes/ids.ome.zarr/0", {}, r"holds uint64 voxels.*say kind='label' \(--labels\)"),
         ("others/v.mrcz", SIZE, r"whether they are signed.*mrcz\.readMRC.*numpy\.save"),
         ("others/webp", SIZE, "colour or alpha .* save it as greyscale PNG, as WebP has no grey values"),

@@ -121,7 +121,7 @@ def test_where_the_box_cuts_an_object_there_is_no_surface(pair, tmp_path):
     np.testing.assert_array_equal(image, alone_image)
     assert image.any()
     names = dict(alone)
-    assert len(names) == 15
+    assert len(names) == 16
     assert any(names["n-objects"]["touches_border"])
     for (name, got), (_, wanted) in zip(here, alone, strict=True):
         assert list(got) == list(wanted)

@@ -197,11 +197,16 @@ def _around(width: Array, i: int, level: float) -> tuple[int, int]:
 
 def _parabola(at: Array, width: Array, i: int, part: slice) -> tuple[float, float]:
     """Place and second derivative of the parabola through the bottom of a narrowing."""
-    a, b, _ = np.polyfit(at[part] - at[i], width[part], 2).tolist()
+    place = at[part] - at[i]
+    reach = float(np.abs(place).max())
+    if len(np.unique(place)) < 3:
+        return float(at[i]), 0.0
+    # Of places between -1 and 1, so that the fit is well conditioned.
+    a, b, _ = np.polyfit(place / reach, width[part], 2).tolist()
     if a <= 0:
         return float(at[i]), 0.0
-    shift = float(np.clip(-b / (2 * a), at[part][0] - at[i], at[part][-1] - at[i]))
-    return float(at[i]) + shift, 2 * a
+    shift = float(np.clip(-b / (2 * a) * reach, place[0], place[-1]))
+    return float(at[i]) + shift, 2 * a / reach**2
 
 
 def _bend(branch: Branch) -> Array:

@@ -201,8 +201,9 @@ def plane_axis(fit: Fit, model: Model) -> int | None:
     """Stored axis whose planes are resampled one by one, each clipped to its own range; mostly None."""
     if not fit.resamples:
         return None
-    there = [fit.voxel_nm[axis] for axis in model.transpose_forward]
-    wanted = [fit.network_nm[axis] for axis in model.transpose_forward]
+    here, network = _in_plans(fit, model)
+    there = [here[axis] for axis in model.transpose_forward]
+    wanted = [network[axis] for axis in model.transpose_forward]
     axis = coarse_axis(there, wanted, model.raw_spline.force_separate_z)
     return None if axis is None else model.transpose_forward[axis]
 
