@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import re
 import shlex
 from pathlib import Path
 
 import click
+import pyarrow.parquet as pq
 import pytest
 import typer
 import yaml
@@ -27,6 +29,9 @@ QUOTED = "# chunkflow_liver/"
 """How a block begins that quotes the code; test_architecture.py looks its lines up."""
 PROGRAMS = {"pip", "git", "pytest", "ruff", "mypy", "lint-imports", "mkdocs"}
 """What a command may call beside ours."""
+
+
+INDEX = (ROOT / "docs/definitions.md").read_text(encoding="utf-8")
 
 
 def of(language):
@@ -100,6 +105,17 @@ def test_python_that_no_page_prepares_is_quoted_or_says_why(block):
     assert name_of(block.page) in PREPARED or block.text.startswith(QUOTED) or block.why_not
 
 
+def is_told(column: str, pages: str) -> bool:
+    """Whether the definitions name a column, by its name or by a pattern such as `shape_*`."""
+    names = set(re.findall(r"`([\w*]+)`", pages))
+    return any(fnmatch.fnmatchcase(column, name) for name in names if len(name) > 1 or name == column)
+
+
+def columns_of(folder: Path) -> set[str]:
+    """Columns of all tables of the runs below a folder."""
+    return {name for file in folder.rglob("tables/*.parquet") for name in pq.read_schema(file).names}
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 @pytest.mark.parametrize("page", PREPARED)
@@ -121,3 +137,6 @@ def test_the_blocks_of_a_page_run_one_after_the_other(page, tmp_path, monkeypatc
                 assert code == 0, f"{block}: {shlex.join(words)}\n{told}"
             ran += 1
     assert ran
+    seen = columns_of(tmp_path)
+    assert len(seen) > 15
+    assert [name for name in sorted(seen) if not is_told(name, INDEX)] == []

@@ -15,6 +15,7 @@ from model_folders import write_model_folder
 from places import ROOT
 
 import chunkflow_liver as cf
+from chunkflow_liver.geometry import Zyx
 from chunkflow_liver.segmenters.nnunet.folder import import_model
 
 SHAPE = (32, 160, 160)
@@ -24,9 +25,9 @@ NNUNET = Path("nnUNet_results/.../nnUNetTrainer__plans__3d_fullres")
 Names = dict[str, Any]
 
 
-def small_tissue(folder: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def small_tissue(folder: Path, shape: Zyx = SHAPE) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Image and classes of a phantom."""
-    plan = cf.phantom(shape=SHAPE, voxel_nm=AS_PAINTED, seed=4, work=folder / "phantom")
+    plan = cf.phantom(shape=shape, voxel_nm=AS_PAINTED, seed=4, work=folder / "phantom")
     cf.run(plan, progress=False)
     raw = cf.open_volume(folder / "phantom/raw.ome.zarr")
     return raw.read(), cf.open_volume(folder / "phantom/raw.ome.zarr/labels/truth").read()
@@ -64,7 +65,7 @@ def before_readme(folder: Path, text: str) -> None:
 
 def python(folder: Path) -> Names:
     """A volume, models, labels of blocks and of slices, and arrays."""
-    raw, classes = small_tissue(folder)
+    raw, classes = small_tissue(folder, (24, 128, 128))
     cf.write_volume(folder / "lobule.ome.zarr", raw, voxel_nm=AS_TOLD)
     trained(folder / "models/organelles")
     labels = {name: number for number, name in enumerate(CLASSES)}
