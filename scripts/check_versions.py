@@ -1,0 +1,96 @@
+"""The fast tests with each Python that is to be had, and with the lowest stated dependencies.
+
+`uv run scripts/check_versions.py [VERSION ...] [--lowest]`: for every version (or path of an interpreter) an
+environment of its own in a temporary folder; versions that cannot be had are named at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+VERSIONS = ("3.11", "3.12", "3.13")
+TESTS = ("tests/kernels", "tests/store", "tests/engine", "tests/config", "tests/test_public.py")
+NEEDED = ("pytest>=8.3", "pytest-timeout>=2.3", "hypothesis>=6.120")
+REFEREES = (
+    "boto3",
+    "moto[s3,server]",
+    "mrcfile",
+    "ngff-zarr",
+    "ome-zarr",
+    "ome-zarr-models",
+    "polars",
+    "fastremap",
+)
+"""Packages that the tests of files compare with; without them those tests cannot be collected."""
+EXTRAS = "formats,s3,tables,slurm"
+
+
+def interpreter(version: str) -> str | None:
+    """Path of an interpreter of a version, as uv or pyenv have it; a path is what it is."""
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if version == here or Path(version).is_file():
+        return sys.executable if version == here else version
+    asked = ["uv", "python", "find", "--no-python-downloads", version]
+    found = subprocess.run(asked, capture_output=True, text=True, check=False)
+    if found.returncode == 0:
+        return found.stdout.strip()
+    kept = sorted(
+        Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(f"versions/{version}.*/bin/python")
+    )
+    return str(kept[-1]) if kept else None
+
+
+def done(*words: str | Path, **environment: str) -> bool:
+    """Whether a command succeeds; its words are told."""
+    print("+", *words, flush=True)
+    at = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run([*map(str, words)], cwd=ROOT, env=at, check=False).returncode == 0
+
+
+def tested(version: str, folder: Path, *, lowest: bool, tests: list[str]) -> str:
+    """'passed', 'failed', 'not to be had' or 'not installable'."""
+    found = interpreter(version)
+    venv = folder / f"{version.replace('/', '-')}{'-lowest' if lowest else ''}"
+    if found is None or not done("uv", "venv", "--quiet", "--python", found, venv):
+        return "not to be had"
+    python = venv / "bin" / "python"
+    install = ("uv", "pip", "install", "--quiet", "--python", python)
+    package = ROOT if lowest else f"{ROOT}[{EXTRAS}]"
+    if not done(*install, *(["--resolution", "lowest-direct"] if lowest else []), package):
+        return "not installable"
+    if not done(*install, *NEEDED, *(() if lowest else REFEREES)):
+        return "not installable"
+    fast = ("-m", "not gpu and not slow", "-q", "-p", "no:cacheprovider", "--continue-on-collection-errors")
+    # Options of their own: warnings of old packages are no errors here, and no benchmark plug-in is needed.
+    options = ("-o", "addopts=--import-mode=importlib", "-o", "filterwarnings=default")
+    return "passed" if done(python, "-m", "pytest", *options, *fast, *tests) else "failed"
+
+
+def main() -> int:
+    """Test what is asked for; the status is 1 if something that could be had failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("versions", nargs="*", default=VERSIONS)
+    parser.add_argument("--lowest", action="store_true", help="only the lowest stated dependencies")
+    parser.add_argument("--tests", nargs="*", default=list(TESTS))
+    chosen = parser.parse_args()
+    jobs = [(v, False) for v in chosen.versions] if not chosen.lowest else []
+    if chosen.lowest or chosen.versions == VERSIONS:
+        jobs.append((f"{sys.version_info.major}.{sys.version_info.minor}", True))
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for version, lowest in jobs:
+            name = f"Python {version}{', lowest dependencies' if lowest else ''}"
+            found[name] = tested(version, Path(folder), lowest=lowest, tests=chosen.tests)
+    for name, result in found.items():
+        print(f"{name}: {result}")
+    return int(any(result in ("failed", "not installable") for result in found.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
