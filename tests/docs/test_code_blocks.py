@@ -19,7 +19,7 @@ from places import ROOT
 from strategies import command
 
 from chunkflow_liver.cli.app import app
-from chunkflow_liver.config import LISTS, RunFile, parse
+from chunkflow_liver.config import INSTANCES, LISTS, RunFile, parse
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 BLOCKS = [block for page in PAGES for block in blocks(page)]
@@ -94,8 +94,9 @@ def test_every_piece_of_a_run_file_is_right(block, tmp_path):
     about = {"input": {"path": "raw"}, "semantic": {"path": "classes"}, "work": "work"}
     if "segment" in content:
         del about["semantic"]
-    named = {"label": [{"name": "mitos"}, {"name": "cells"}]} if "label" not in content else {}
-    found = parse(about | named | content, tmp_path, str(block))
+    made = {entry["name"] for key in INSTANCES for entry in content.get(key, ())}
+    others = [{"name": name, "path": "other"} for name in ("mitos", "cells") if name not in made]
+    found = parse(about | {"existing": others} | content, tmp_path, str(block))
     assert [len(getattr(found, key)) for key in LISTS if key in content]
 
 
