@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from chunkflow_liver.ops.narrowing import narrowing
     from chunkflow_liver.ops.phantom import phantom
     from chunkflow_liver.ops.profiles import profiles
+    from chunkflow_liver.ops.propagate import propagate
     from chunkflow_liver.ops.refine import refine
     from chunkflow_liver.ops.refine.choosing import Keep
     from chunkflow_liver.ops.segment import segment
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from chunkflow_liver.reports import report
     from chunkflow_liver.store.create import write_volume
     from chunkflow_liver.store.images import open_volume, validate
+    from chunkflow_liver.store.prompts import Prompt, read_prompts, write_prompts
     from chunkflow_liver.store.properties import write_properties
     from chunkflow_liver.store.table import read_table
     from chunkflow_liver.store.volume import Volume
@@ -68,6 +70,10 @@ _PUBLIC = {
     "phantom": "ops.phantom",
     "plan_run": "pipeline",
     "profiles": "ops.profiles",
+    "propagate": "ops.propagate",
+    "Prompt": "store.prompts",
+    "read_prompts": "store.prompts",
+    "write_prompts": "store.prompts",
     "read_run_file": "config",
     "read_table": "store.table",
     "refine": "ops.refine",
@@ -91,6 +97,7 @@ __all__ = [
     "Near",
     "Neck",
     "Plan",
+    "Prompt",
     "Shapes",
     "Volume",
     "cluster",
@@ -109,6 +116,8 @@ __all__ = [
     "phantom",
     "plan_run",
     "profiles",
+    "propagate",
+    "read_prompts",
     "read_run_file",
     "read_table",
     "refine",
@@ -120,6 +129,7 @@ __all__ = [
     "train",
     "validate",
     "verify",
+    "write_prompts",
     "write_properties",
     "write_volume",
 ]

@@ -62,6 +62,7 @@ Kind = Literal[
     "edit log",
     "seam table",
     "training",
+    "propagation",
 ]
 """What a product is, for reports and viewers."""
 

@@ -198,9 +198,9 @@ class SessionTrack:
         """Drop what no later step looks at."""
         prompted, others = self.outputs
         near = (z, *prompted)
-        for output in (prompted.get(z), others.get(z)):
-            for key in [k for k in output or () if k not in KEPT]:
-                del output[key]  # type: ignore[index]
+        for output in (prompted.get(z, {}), others.get(z, {})):
+            for key in [k for k in output if k not in KEPT]:
+                del output[key]
         for at in list(others):
             distance = min(abs(at - a) for a in near)
             if distance > self.pointers:

@@ -250,9 +250,11 @@ class _Scaled:
             found if math.isfinite(found) else self._wrong(f"{name!r} is {value!r}; wanted a finite number")
         )
 
-    def _wrong(self, text: str) -> None:
+    def _wrong(self, text: str) -> float | None:
+        """Tell of the row; what is wrong is no number."""
         self.faults.add(self.line, text)
         self.bad = True
+        return None
 
 
 def _of_liver(lines: Sequence[tuple[int, list[str]]], voxel_nm: Nm | None, faults: Faults) -> Iterator[Row]:

@@ -1,0 +1,78 @@
+"""The operation with SAM2 itself, of small random weights: the same bits however a run is cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sam2_models import model_folder, need_transformers, planes
+
+import chunkflow_liver as cf
+from chunkflow_liver.store.prompts import Prompt
+
+need_transformers()
+VOXEL_NM = (40.0, 8.0, 8.0)
+SHAPE = (26, 96, 96)
+Array = np.ndarray[Any, Any]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return model_folder(tmp_path_factory.mktemp("models") / "small")
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Any:
+    grey = planes(SHAPE[0], SHAPE[1])
+    return cf.write_volume(tmp_path / "raw.ome.zarr", grey, voxel_nm=VOXEL_NM, chunks=(16, 32, 32))
+
+
+def prompts() -> list[Prompt]:
+    boxes = {"a": (9, 20, 20, 44, 44), "b": (4, 50, 50, 80, 70), "c": (12, 10, 60, 30, 90)}
+    return [
+        Prompt(name, (z + 0.5) * 40, box_nm=(8.0 * y0, 8.0 * x0, 8.0 * y1, 8.0 * x1))
+        for name, (z, y0, x0, y1, x1) in boxes.items()
+    ]
+
+
+def carried(raw: Any, work: Path, model: Path, **options: Any) -> Array:
+    kind = {"chunk": 6} | options
+    plan = cf.propagate(raw, prompts(), model=model, name="cells", work=work, **kind)
+    cf.run(plan, progress=False)
+    return plan.output.read()
+
+
+def test_no_bit_depends_on_chunks_and_groups_nor_on_a_kill(
+    raw: Any, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from chunkflow_liver.segmenters.sam2.tracker import SessionTrack
+
+    wanted = carried(raw, tmp_path / "whole", model, chunk=100)
+    assert wanted.any()
+    np.testing.assert_array_equal(carried(raw, tmp_path / "alone", model, group=1), wanted)
+
+    class Killed(BaseException):
+        pass
+
+    step, left = SessionTrack.step, iter(range(40))
+
+    def stops(self: Any, z: int, seen: Any, *, reverse: bool = False) -> Any:
+        if next(left, None) is None:
+            raise Killed
+        return step(self, z, seen, reverse=reverse)
+
+    monkeypatch.setattr(SessionTrack, "step", stops)
+    with pytest.raises(Killed):
+        carried(raw, tmp_path / "cut", model)
+    monkeypatch.setattr(SessionTrack, "step", step)
+    np.testing.assert_array_equal(carried(raw, tmp_path / "cut", model), wanted)
+
+
+def test_a_changed_model_is_not_gone_on_with(raw: Any, tmp_path: Path) -> None:
+    from chunkflow_liver.errors import JournalError
+
+    carried(raw, tmp_path / "w", model_folder(tmp_path / "one"))
+    with pytest.raises(JournalError, match="model"):
+        carried(raw, tmp_path / "w", model_folder(tmp_path / "two", seed=5))
