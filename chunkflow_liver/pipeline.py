@@ -22,6 +22,7 @@ from chunkflow_liver.config.sections import (
     Measure,
     Narrowing,
     Profiles,
+    Propagate,
     Refine,
     Split,
     Stitch,
@@ -39,6 +40,7 @@ from chunkflow_liver.ops.link import link
 from chunkflow_liver.ops.measure import measure
 from chunkflow_liver.ops.narrowing import narrowing
 from chunkflow_liver.ops.profiles import profiles
+from chunkflow_liver.ops.propagate import propagate
 from chunkflow_liver.ops.refine import refine
 from chunkflow_liver.ops.refine.choosing import Keep
 from chunkflow_liver.ops.segment import segment
@@ -242,6 +244,14 @@ def _function(place: str) -> Any:
         ) from err
 
 
+def _propagate(entry: Propagate, made: _Made) -> Plan:
+    options = entry.model_dump(exclude={"masks", "block"})
+    masks = None if entry.masks is None else _on_voxels(made, entry.masks, None, entry.name)
+    source = made.raw if entry.guide is None else made.semantic
+    at = made.at | {"block": entry.block or made.run_file.block}
+    return propagate(source, masks=masks, into=made.into, **options, **at)
+
+
 def _refine(entry: Refine, made: _Made) -> Plan:
     shapes, keep = _options(entry, Shapes), _options(entry, Keep)
     source = made.instances(entry.instances)
@@ -303,6 +313,7 @@ PLANNERS: Mapping[str, Callable[[Any, _Made], Plan]] = {
     "split": _split,
     "link": _link,
     "stitch": _stitch,
+    "propagate": _propagate,
     "refine": _refine,
     "distance": _distance,
     "contacts": _contacts,

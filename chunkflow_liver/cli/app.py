@@ -29,6 +29,8 @@ app = typer.Typer(
 )
 models = typer.Typer(help="Model folders.", no_args_is_help=True)
 app.add_typer(models, name="model")
+prompts = typer.Typer(help="Prompts of objects, for propagate.", no_args_is_help=True)
+app.add_typer(prompts, name="prompts")
 
 
 class ClusterKind(StrEnum):

@@ -23,6 +23,7 @@ from chunkflow_liver.cli.app import (
     Workers,
     app,
     models,
+    prompts,
 )
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.parameters import told
@@ -180,13 +181,20 @@ def edit(
 def import_(
     source: Annotated[
         Path,
-        typer.Argument(help="Folder of an nnU-Net v2 model, or description (.yaml) of another."),
+        typer.Argument(
+            help="Folder of an nnU-Net v2 model or of a SAM2 model, Meta's file .pt, or description (.yaml) of "
+            "another network."
+        ),
     ],
     to: Annotated[Path, typer.Argument(help="Clean folder to make.")],
     units: Annotated[str, typer.Option(help=told("units"))] = "nm",
     architecture: Annotated[
         Path | None,
         typer.Option(help="For a description: file with the 'architecture' of plans.json, a known network."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="config.json of a SAM2 checkpoint that is none of the published sizes."),
     ] = None,
 ) -> None:
     """Copy what is needed of a model, checked: weights without pickled code, plans without foreign names."""
@@ -195,12 +203,46 @@ def import_(
 
         typer.echo(import_described(source, to, architecture=architecture))
         return
+    if source.is_file() or (source / "config.json").is_file():
+        from chunkflow_liver.segmenters.sam2 import import_sam2
+
+        found = import_sam2(source, to, config=config)
+        typer.echo(f"{to}: SAM2, windows of {found.size} pixels")
+        return
     from chunkflow_liver.segmenters.nnunet.folder import import_model
 
     model = import_model(source, to, units=units)
     typer.echo(
         f"{to}: {model.configuration}, classes {model.classes}, window {model.window}, folds {model.folds}"
     )
+
+
+@prompts.command("from-skeletons")
+def from_skeletons(
+    skeletons: Annotated[list[Path], typer.Argument(help="SWC files, or folders of them.")],
+    to: Annotated[Path, typer.Argument(help="Table to make: .tsv, .csv or .parquet, in nm.")],
+    image: Annotated[str, typer.Option(help="OME-Zarr image that the skeletons are of.")],
+    unit: Annotated[str, typer.Option(help="Of the coordinates: nm, um or mm.")] = "um",
+    scale: Annotated[float, typer.Option(help="What coordinates are multiplied with.")] = 1.0,
+    slices: Annotated[int, typer.Option(help="On how many slices each object is prompted.")] = 1,
+    kind: Annotated[str, typer.Option(help="What the objects are, such as 'bile duct'.")] = "",
+) -> None:
+    """Prompts of skeletons: the nodes on slices in the middle of each as points, its ends as limits."""
+    from chunkflow_liver.store.images import open_volume
+    from chunkflow_liver.store.prompts import prompts_from_skeletons, write_prompts
+
+    volume = open_volume(image)
+    found = prompts_from_skeletons(
+        skeletons,
+        voxel_nm=volume.voxel_nm,
+        shape=volume.shape,
+        unit=unit,
+        scale=scale,
+        slices=slices,
+        kind=kind,
+    )
+    objects = len({prompt.object for prompt in found})
+    typer.echo(f"{write_prompts(found, to)}: {len(found)} prompts of {objects} objects")
 
 
 def _plan(run_file: Path) -> Plan:

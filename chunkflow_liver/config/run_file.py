@@ -18,6 +18,7 @@ from chunkflow_liver.config.sections import (
     Measure,
     Narrowing,
     Profiles,
+    Propagate,
     Refine,
     Split,
     Stitch,
@@ -44,6 +45,7 @@ class RunFile(Section):
     split: tuple[Split, ...] = ()
     link: tuple[Link, ...] = ()
     stitch: tuple[Stitch, ...] = ()
+    propagate: tuple[Propagate, ...] = ()
     refine: tuple[Refine, ...] = ()
     distance: tuple[Distance, ...] = ()
     contacts: tuple[Contacts, ...] = ()

@@ -21,6 +21,8 @@ from chunkflow_liver.ops.measure import measure
 from chunkflow_liver.ops.narrowing import narrowing
 from chunkflow_liver.ops.narrowing.tables import PARTS
 from chunkflow_liver.ops.profiles import profiles
+from chunkflow_liver.ops.propagate import propagate
+from chunkflow_liver.ops.propagate.options import Carrying
 from chunkflow_liver.ops.refine import refine
 from chunkflow_liver.ops.refine.choosing import Keep
 from chunkflow_liver.ops.split import split
@@ -136,6 +138,32 @@ class Stitch(Entry):
 
     def needs_image(self) -> bool:
         return self.function is not None
+
+
+@defaults_of(propagate, Carrying)
+class Propagate(Entry):
+    """Instances that begin at prompts and are carried through the slices by SAM2."""
+
+    makes_instances: ClassVar[bool] = True
+
+    model: Annotated[str, Refers.FILE]
+    prompts: Annotated[str, Refers.FILE]
+    prompts_level: Index | None
+    masks: Annotated[str | None, Refers.FILE]
+    direction: Literal["both", "forward", "backward"] | None
+    patience: Annotated[int, Field(ge=1)]
+    group: Annotated[int, Field(ge=1)]
+    chunk: Annotated[int, Field(ge=1)]
+    limits: tuple[float, float] | None
+    guide: Annotated[Class | None, Refers.CLASS]
+    device: str
+    block: Block | None
+
+    def makes(self) -> Makes:
+        return {Made.LABELS: ("",), Made.TABLES: ("-slices", "-objects")}
+
+    def needs_image(self) -> bool:
+        return self.guide is None
 
 
 @defaults_of(refine, Shapes, Keep)
