@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chunkflow_liver.errors import InputError
@@ -22,6 +22,7 @@ def test_an_object_takes_at_most_half_of_its_window() -> None:
     assert PLACING.around((0, 0, 1000, 700)) == Window(0, 0, 16, 64)
 
 
+@settings(deadline=None)
 @given(y=st.floats(0, 999), x=st.floats(0, 699), height=st.floats(1, 600), width=st.floats(1, 500))
 def test_a_window_holds_its_object_inside_the_image(y: float, x: float, height: float, width: float) -> None:
     y1, x1 = min(1000.0, y + height), min(700.0, x + width)

@@ -216,7 +216,7 @@ def test_coarser_levels_are_read_where_an_object_is_large(tmp_path: Path) -> Non
     assert len(plan.maps[0].inputs) > 1
     cf.run(plan, progress=False)
     inside = plan.output.read() > 0
-    assert 2 * np.sum(inside & (grey > 128)) / (np.sum(inside) + np.sum(grey > 128)) > 0.95
+    assert 2 * np.sum(inside & (grey > 128)) / (np.sum(inside) + np.sum(grey > 128)) > 0.9
 
 
 def test_a_class_can_be_followed_instead_of_grey_values(tmp_path: Path) -> None:
