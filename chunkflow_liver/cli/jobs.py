@@ -182,7 +182,7 @@ def import_(
     source: Annotated[
         Path,
         typer.Argument(
-            help="Folder of an nnU-Net v2 model or of a SAM2 model, Meta's file .pt, or description (.yaml) of "
+            help="Folder of an nnU-Net v2 or SAM2 model, Meta's file .pt, or description (.yaml) of "
             "another network."
         ),
     ],
