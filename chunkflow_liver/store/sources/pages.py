@@ -17,6 +17,8 @@ import tifffile
 from chunkflow_liver.errors import ChunkError, InputError, install
 from chunkflow_liver.store.sources.source import file_marks, fingerprint
 
+_JPEG_2000 = (33003, 33004, 33005, 34712)
+"""Numbers of TIFF's compressions with JPEG 2000."""
 DAMAGE = (
     OSError,
     ValueError,
@@ -216,6 +218,12 @@ def check_page(page: Any, where: str, *, planes: bool = False) -> None:
         raise InputError(
             f"{where} is damaged: it has tiles of {page.tilelength} x {page.tilewidth} pixels, but "
             f"is {page.imagelength} x {page.imagewidth}; fetch it again"
+        )
+    if page.compression in _JPEG_2000 and page.dtype == np.uint32:
+        raise InputError(
+            f"{where} holds 32-bit unsigned numbers as JPEG 2000, which the decoder does not give back as "
+            "they were (an empty image becomes 1: findings/jpeg2000-flat-uint32.sh); write it "
+            "anew with another compression, from the program that made it"
         )
     try:
         tifffile.TIFF.DECOMPRESSORS[page.compression]

@@ -174,7 +174,17 @@ def _store(path: str, driver: Driver, scale: int, allow_gaps: bool) -> Any:
     }
     if driver == "neuroglancer_precomputed":
         spec["scale_index"] = scale
-    store = tensorstore.open(spec, read=True, open=True).result()
+    told = read_json(Path(path) / "attributes.json") if driver == "n5" else {}
+    packing = told.get("compression")
+    if isinstance(packing, dict) and "nthreads" in packing:
+        # z5py and the Java library write how many threads packed a chunk; tensorstore refuses to know it
+        # (0.1.86, findings/n5-blosc-nthreads.sh), so it is given the rest.
+        known = {k: told[k] for k in ("dimensions", "blockSize", "dataType") if k in told}
+        packing = {k: v for k, v in packing.items() if k != "nthreads"}
+        spec["metadata"] = {**known, "compression": packing}
+        store = tensorstore.open(spec, read=True, open=True, assume_metadata=True).result()
+    else:
+        store = tensorstore.open(spec, read=True, open=True).result()
     return store[tensorstore.d[:].translate_to[0]]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import struct
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import h5py
 import mrcfile
 import nibabel
+import numcodecs
 import numpy as np
 import pytest
 import tifffile
@@ -285,3 +287,34 @@ def test_slices_of_other_calibrations_are_named(tmp_path):
     )
     with pytest.raises(InputError, match=r"slice_3\.tif is 12 x 14 uint16, calibrated"):
         open_source(folder)
+
+
+def test_the_thickness_of_an_image_stack_is_not_taken_from_its_cell(tmp_path):
+    """mrcfile 1.5.4: set_image_stack() after the size makes 3 sections of 40 nm one of 120 nm."""
+    with mrcfile.new(tmp_path / "a.mrc") as file:
+        file.set_data(np.zeros((3, 4, 8), np.int16))
+        file.voxel_size = (59, 59, 400)
+        file.set_image_stack()
+    assert open_source(tmp_path / "a.mrc").voxel_nm is None
+
+
+def test_n5_that_says_how_many_threads_packed_it_is_read(tmp_path):
+    """tensorstore 0.1.86 refuses the member 'nthreads', which z5py 3.0 writes beside Blosc's settings."""
+    voxels = np.arange(96, dtype=">i2").reshape(3, 4, 8)
+    folder = tmp_path / "a.n5"
+    (folder / "0/0").mkdir(parents=True)
+    packing = {"type": "blosc", "cname": "lz4", "clevel": 5, "shuffle": 1, "blocksize": 0, "nthreads": 2}
+    told = {"dimensions": [8, 4, 3], "blockSize": [8, 4, 3], "dataType": "int16", "compression": packing}
+    (folder / "attributes.json").write_text(json.dumps(told))
+    block = struct.pack(">HHIII", 0, 3, 8, 4, 3) + numcodecs.Blosc("lz4", 5, 1).encode(voxels.tobytes())
+    (folder / "0/0/0").write_bytes(block)
+    source = open_source(folder)
+    np.testing.assert_array_equal(source.read(Box.of((3, 4, 8))), voxels)
+
+
+def test_labels_as_jpeg_2000_of_32_bits_are_refused(tmp_path):
+    """imagecodecs 2026.3 with OpenJPEG 2.5.4 gives 1 for 0 in a flat image of uint32."""
+    options = {"compression": "jpeg2000", "compressionargs": {"level": 0, "reversible": True}}
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((64, 64), np.uint32), **options)
+    with pytest.raises(InputError, match="as JPEG 2000, which the decoder does not give back"):
+        open_source(tmp_path / "a.tif")

@@ -99,6 +99,10 @@ def open_mrc(path: str, asked: Asked) -> Meant:
     names = ["xyz"[a - 1] for a in reversed(axes)] if sorted(axes) == [1, 2, 3] else ["z", "y", "x"]
     # six digits: the cell is float32; cell and samples are along x, y and z, not columns and rows
     lengths = [float(f"{c / n:.6g}") if n > 0 else 0.0 for c, n in zip(cell, samples, strict=True)]
+    if group == 0 and samples[2] == 1 and nz > 1:
+        # A stack of images (ISPG 0, MZ 1) has no cell along z: mrcfile's set_image_stack leaves there the
+        # length of all sections together, and readers take it for one (findings/mrcfile-stack-thickness.sh).
+        lengths[2] = 0.0
     # 1 angstrom is what writers put where they know no voxel size
     known = None if set(lengths) == {1.0} else dict(zip("xyz", lengths, strict=True))
     sizes = None if known is None else [length_nm(known[n], "angstrom") for n in names]
