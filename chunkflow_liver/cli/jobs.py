@@ -199,7 +199,7 @@ def import_(
 ) -> None:
     """Copy what is needed of a model, checked: weights without pickled code, plans without foreign names."""
     if source.suffix in (".yaml", ".yml"):
-        from chunkflow_liver.ops.segment.safe_form import import_described
+        from chunkflow_liver.ops.segment.importing import import_described
 
         typer.echo(import_described(source, to, architecture=architecture))
         return

@@ -32,7 +32,7 @@ from chunkflow_liver.ops.steps.place import (
     table_at,
     work_folder,
 )
-from chunkflow_liver.ops.steps.seams import Seams, seam_record
+from chunkflow_liver.ops.steps.shared_planes import Seams, seam_record
 from chunkflow_liver.store.table import Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array

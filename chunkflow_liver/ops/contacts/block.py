@@ -21,7 +21,7 @@ from chunkflow_liver.kernels.contacts.tallies import (
 )
 from chunkflow_liver.kernels.rows import Rows, merged
 from chunkflow_liver.ops.steps.rows import named
-from chunkflow_liver.ops.steps.seams import seam_record
+from chunkflow_liver.ops.steps.shared_planes import seam_record
 from chunkflow_liver.xp import Array
 
 

@@ -16,7 +16,7 @@ from chunkflow_liver.kernels.distance.squares import whole_unit
 from chunkflow_liver.kernels.rows import Rows, grouped
 from chunkflow_liver.ops.steps.nearest import nearest_columns
 from chunkflow_liver.ops.steps.rows import rows_of, summed
-from chunkflow_liver.ops.steps.seams import Seams
+from chunkflow_liver.ops.steps.shared_planes import Seams
 from chunkflow_liver.store.table import Columns
 from chunkflow_liver.xp import Array
 

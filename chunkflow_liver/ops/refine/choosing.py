@@ -16,7 +16,7 @@ from chunkflow_liver.geometry import NM_PER_UM, Box, Nm, Zyx, voxels
 from chunkflow_liver.kernels.instances.holes import enclosing
 from chunkflow_liver.kernels.instances.smoothing import check_not_negative
 from chunkflow_liver.ops.steps.numbering import Numbering, spilled_roots
-from chunkflow_liver.ops.steps.seams import Seams
+from chunkflow_liver.ops.steps.shared_planes import Seams
 from chunkflow_liver.store.scratch.sorting import sorted_rows
 from chunkflow_liver.store.scratch.spill import Spill, SpilledTable
 from chunkflow_liver.store.table import Arrays, Columns

@@ -24,7 +24,7 @@ from chunkflow_liver.engine.pyramid import pyramid
 from chunkflow_liver.engine.stage import Fold, Map, Readable, Records, Result, Stage
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import NM_PER_UM, Block, BlockGrid, Box, Nm, Zyx
-from chunkflow_liver.kernels.instances.seam_table import View
+from chunkflow_liver.kernels.instances.seam_matches import View
 from chunkflow_liver.kernels.instances.seams import BEFORE, owned_objects, shared_box, touching, views
 from chunkflow_liver.ops.steps.numbering import Numbering, id_dtype
 from chunkflow_liver.ops.steps.place import (

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from chunkflow_liver.geometry import Box, Zyx
-from chunkflow_liver.kernels.instances.seam_table import TENTHS, View, meet, seam_rows
+from chunkflow_liver.kernels.instances.seam_matches import TENTHS, View, meet, seam_rows
 from chunkflow_liver.ops.steps.vetoes import refused_links
 from chunkflow_liver.store.scratch.spill import Columns, SpilledTable
 from chunkflow_liver.xp import Array
@@ -37,8 +37,8 @@ class SeamLinks:
         `vetoes` needs.
     iou, iomin : float
     branches : bool
-        When objects are linked; see `kernels.seam_table.meet`. With `branches` only objects given to
-        `keep_apart` are kept apart, without it any two of one block.
+        When objects are linked; see `kernels.instances.seam_matches.meet`. With `branches` only objects
+        given to `keep_apart` are kept apart, without it any two of one block.
     """
 
     def __init__(self, scratch: Path, *, iou: float, iomin: float, branches: bool) -> None:

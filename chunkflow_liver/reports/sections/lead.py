@@ -1,4 +1,4 @@
-"""The first sentence of the page: contact at narrowings and elsewhere, how many objects say so, and p."""
+"""The first paragraph of the page: contact at narrowings and elsewhere, in how many objects, and p."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.store.sources import library
+from chunkflow_liver.store.sources.axes_and_values import Meant
 from chunkflow_liver.store.sources.flat import (
     is_packed_mrc,
     open_metaimage,
@@ -18,7 +19,6 @@ from chunkflow_liver.store.sources.flat import (
 )
 from chunkflow_liver.store.sources.hdf5 import open_hdf5
 from chunkflow_liver.store.sources.masks import combined
-from chunkflow_liver.store.sources.meaning import Meant
 from chunkflow_liver.store.sources.named import known
 from chunkflow_liver.store.sources.slices import open_image, open_slices
 from chunkflow_liver.store.sources.source import Asked, Source

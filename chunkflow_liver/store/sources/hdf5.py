@@ -12,7 +12,7 @@ import numpy as np
 
 from chunkflow_liver.errors import ChunkError, InputError
 from chunkflow_liver.store.sources import statements
-from chunkflow_liver.store.sources.meaning import Meant, Values, meant
+from chunkflow_liver.store.sources.axes_and_values import Meant, Values, meant
 from chunkflow_liver.store.sources.source import Asked, file_marks, fingerprint, optional, voxel_type
 from chunkflow_liver.store.sources.statements import Statement
 

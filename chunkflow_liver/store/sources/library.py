@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from chunkflow_liver.errors import ChunkError, InputError
-from chunkflow_liver.store.sources.meaning import Meant, meant
+from chunkflow_liver.store.sources.axes_and_values import Meant, meant
 from chunkflow_liver.store.sources.source import (
     Asked,
     file_marks,

@@ -12,7 +12,7 @@ from PIL import BmpImagePlugin, Image, Jpeg2KImagePlugin, JpegImagePlugin, PngIm
 from PIL import WebPImagePlugin as WebP
 
 from chunkflow_liver.errors import ChunkError, InputError
-from chunkflow_liver.store.sources.meaning import AS_STORED, Values
+from chunkflow_liver.store.sources.axes_and_values import AS_STORED, Values
 from chunkflow_liver.store.sources.pages import DAMAGE, check_page, read_page
 from chunkflow_liver.store.sources.source import optional, voxel_type
 from chunkflow_liver.store.sources.tiff import calibration

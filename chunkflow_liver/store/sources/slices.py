@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.errors import InputError
-from chunkflow_liver.store.sources.meaning import Meant, meant
+from chunkflow_liver.store.sources.axes_and_values import Meant, meant
 from chunkflow_liver.store.sources.named import known_by_name
 from chunkflow_liver.store.sources.pictures import FAMILIES, IMAGE_DAMAGE, Kind, header, read_slice
 from chunkflow_liver.store.sources.source import Asked, file_marks, fingerprint

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from chunkflow_liver.errors import InputError
-from chunkflow_liver.store.sources.meaning import AS_STORED, Values
+from chunkflow_liver.store.sources.axes_and_values import AS_STORED, Values
 from chunkflow_liver.store.sources.source import length_nm
 
 _EVEN = 1e-3

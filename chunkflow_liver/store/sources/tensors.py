@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.errors import ChunkError, InputError
+from chunkflow_liver.store.sources.axes_and_values import Meant, meant
 from chunkflow_liver.store.sources.folders import (
     METADATA,
     PACKED,
@@ -30,7 +31,6 @@ from chunkflow_liver.store.sources.folders import (
     only_array,
     read_json,
 )
-from chunkflow_liver.store.sources.meaning import Meant, meant
 from chunkflow_liver.store.sources.source import Asked, fingerprint, length_nm, optional, voxel_type
 from chunkflow_liver.store.sources.statements import Statement, unsigned
 

@@ -12,9 +12,9 @@ import tifffile
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Nm, Zyx
+from chunkflow_liver.store.sources.axes_and_values import AS_STORED, Meant, Values, meant
 from chunkflow_liver.store.sources.flat import FlatFile
 from chunkflow_liver.store.sources.flat.array import checked_length
-from chunkflow_liver.store.sources.meaning import AS_STORED, Meant, Values, meant
 from chunkflow_liver.store.sources.pages import DAMAGE, TiffPages, check_page, page_offsets
 from chunkflow_liver.store.sources.source import Asked, Stored, size_nm, voxel_type
 

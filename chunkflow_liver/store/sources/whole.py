@@ -9,7 +9,7 @@ import numpy as np
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Box, Nm, Zyx
-from chunkflow_liver.store.sources.meaning import Meant
+from chunkflow_liver.store.sources.axes_and_values import Meant
 from chunkflow_liver.store.sources.source import Source, fingerprint
 
 _EXACT = {"float16": 2**11, "float32": 2**24, "float64": 2**53}

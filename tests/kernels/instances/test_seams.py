@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import BlockGrid, Box
-from chunkflow_liver.kernels.instances.seam_table import View, meet, seam_rows
+from chunkflow_liver.kernels.instances.seam_matches import View, meet, seam_rows
 from chunkflow_liver.kernels.instances.seams import (
     AFTER,
     BEFORE,

@@ -18,7 +18,7 @@ from torch import nn
 
 import chunkflow_liver as cf
 from chunkflow_liver.errors import ModelSecurityError, SegmenterError
-from chunkflow_liver.ops.segment.safe_form import import_described
+from chunkflow_liver.ops.segment.importing import import_described
 from chunkflow_liver.segmenters.any_torch.files import load_torch
 from chunkflow_liver.segmenters.any_torch.kind import read_torch
 from chunkflow_liver.segmenters.any_torch.script import OPERATIONS, PRIM, check_script

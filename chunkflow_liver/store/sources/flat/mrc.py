@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 from chunkflow_liver.errors import ChunkError, InputError
+from chunkflow_liver.store.sources.axes_and_values import AS_STORED, Meant, Values, meant
 from chunkflow_liver.store.sources.flat.array import FlatFile, checked_length
-from chunkflow_liver.store.sources.meaning import AS_STORED, Meant, Values, meant
 from chunkflow_liver.store.sources.source import (
     Asked,
     Stored,

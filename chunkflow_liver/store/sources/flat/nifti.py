@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.errors import InputError
+from chunkflow_liver.store.sources.axes_and_values import Meant, Values, meant
 from chunkflow_liver.store.sources.flat.array import FlatFile, checked_length
-from chunkflow_liver.store.sources.meaning import Meant, Values, meant
 from chunkflow_liver.store.sources.source import Asked, length_nm, optional, voxel_type
 
 OBLIQUE = 1e-3

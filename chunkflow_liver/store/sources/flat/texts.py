@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 
 from chunkflow_liver.errors import InputError
+from chunkflow_liver.store.sources.axes_and_values import Meant, meant
 from chunkflow_liver.store.sources.flat.array import FlatFile, checked_length
 from chunkflow_liver.store.sources.flat.nifti import straight
-from chunkflow_liver.store.sources.meaning import Meant, meant
 from chunkflow_liver.store.sources.source import Asked, file_size, length_nm
 
 _HEADER_LIMIT = 1 << 20

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Box
 from chunkflow_liver.store.sources import combined, open_source, whole_numbers
-from chunkflow_liver.store.sources.meaning import Values
+from chunkflow_liver.store.sources.axes_and_values import Values
 
 WHOLE = Box.of(SHAPE)
 
