@@ -37,7 +37,6 @@ READABLE = (
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-_ZIP_MAGIC = b"PK\x03\x04"
 _HDF5_OFFSETS = (0, 512, 1024, 2048)
 """Where an HDF5 file may begin: behind a block of the user's, as in MATLAB 7.3 files."""
 _IMAGE_MAGIC = (
@@ -131,11 +130,6 @@ def _open_file(where: str, asked: Asked) -> Meant:
             "e.g. nibabel.save(nibabel.load('a.hdr'), 'a.nii')"
         )
     what = known(where, head)
-    if what is None and head.startswith(_ZIP_MAGIC):
-        raise InputError(
-            f"{where} is a zip file: a zipped OME-Zarr image (.ozx, .zip) is used as it is, without convert; "
-            "unpack any other, and what is to be converted"
-        )
     raise InputError(
         f"{where} is in no format that can be converted (it has {os.path.getsize(where)} "
         f"bytes and starts with {head[:8]!r}); {what or f'give {READABLE}'}"

@@ -91,7 +91,13 @@ FORMATS = (
         b"MATLAB 5.0",
         "save it anew in MATLAB with save(..., '-v7.3'), or with scipy.io.loadmat and numpy.save as .npy",
     ),
-    Named("a zip file", (".zip",), b"PK\x03\x04", "unpack it first, and give what was in it"),
+    Named(
+        "a zip file",
+        (".ozx", ".zip"),
+        b"PK\x03\x04",
+        "a zipped OME-Zarr image (.ozx, .zip) is used as it is, without convert; unpack any other, and give "
+        "what was in it",
+    ),
     Named("a tar file", (".tar", ".tgz", ".tar.gz"), b"", "unpack it first, and give what was in it"),
     Named("a file compressed with gzip", (".gz",), b"\x1f\x8b", "unpack it first: gunzip {name}"),
     Named("a file compressed with bzip2", (".bz2",), b"BZh", "unpack it first: bunzip2 {name}"),
