@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 
 import pytest
 from places import ROOT
@@ -54,6 +56,29 @@ KERNELS = """
 block_sums component_table describe distance_nm exact_nm find_runs flatten halo_voxels label_block link_slices
 mean merge_pairs merge_sums mode near_surface plane_pairs plane_runs relabel unite Rule Runs
 """
+
+HEAVY = "numpy zarr dask distributed torch pyarrow pandas scipy numba matplotlib pydantic".split()
+LOADED = "import sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+HELP = """
+import contextlib, io, sys
+from chunkflow_liver.cli import main
+sys.argv = ["chunkflow-liver", *{words}]
+with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit):
+    main()
+assert said.getvalue().startswith("Usage: ")
+"""
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import chunkflow_liver\n", HELP.format(words=["--help"]), HELP.format(words=["convert", "--help"])],
+    ids=["import", "help", "help of a verb"],
+)
+def test_importing_and_explaining_load_nothing_heavy(code):
+    call = [sys.executable, "-c", code + LOADED]
+    loaded = subprocess.run(call, capture_output=True, text=True, timeout=120, check=True).stdout.split()
+    assert "chunkflow_liver" in loaded
+    assert not set(loaded) & set(HEAVY)
 
 
 def parameters(name):
