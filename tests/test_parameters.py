@@ -8,7 +8,6 @@ import inspect
 import re
 from collections import defaultdict
 
-import click
 import pytest
 import typer
 from places import ROOT
@@ -66,9 +65,9 @@ def function(place):
 
 
 def option(verb, name):
-    command: click.Command = typer.main.get_command(app)
+    command = typer.main.get_command(app)
     for word in verb.split():
-        command = command.commands[word]  # type: ignore[attr-defined]
+        command = command.commands[word]
     return next(p for p in command.params if p.name == name)
 
 

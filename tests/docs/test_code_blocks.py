@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
 import re
 import shlex
 from pathlib import Path
 
-import click
 import pyarrow.parquet as pq
 import pytest
 import typer
@@ -68,23 +66,39 @@ def test_blocks_that_are_not_run_say_why():
     assert len(silent) == sum(NOT_RUN.values())
 
 
+def check(words):
+    """Refuse a command that does not exist, or does not take these options."""
+    if words[0] == "chunkflow-liver":
+        found, rest = typer.main.get_command(app), words[1:]
+        while verbs := getattr(found, "commands", {}):
+            assert rest[0] in verbs, f"no verb {rest[0]!r}"
+            found, rest = verbs[rest[0]], rest[1:]
+        found.make_context(found.name, rest)
+    elif words[0].endswith(".py"):
+        assert (ROOT / words[0]).is_file(), f"no script {words[0]}"
+    else:
+        assert words[0] in PROGRAMS, f"{words[0]!r} is not checked"
+
+
 @pytest.mark.parametrize("block", of("bash"), ids=str)
 def test_every_command_exists_with_its_options(block):
     for words in commands(block):
-        if words[0] == "chunkflow-liver":
-            context = click.Context(typer.main.get_command(app), info_name="chunkflow-liver")
-            found: click.Command = context.command
-            rest = words[1:]
-            while isinstance(found, click.Group):
-                verb = found.get_command(context, rest[0])
-                assert verb is not None, f"{block}: no verb {rest[0]!r}"
-                found, rest = verb, rest[1:]
-            with contextlib.suppress(click.exceptions.Exit):  # --help
-                found.make_context(found.name, rest)
-        elif words[0].endswith(".py"):
-            assert (ROOT / words[0]).is_file(), f"{block}: no script {words[0]}"
-        else:
-            assert words[0] in PROGRAMS, f"{block}: {words[0]!r} is not checked"
+        check(words)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "chunkflow-liver no-such",
+        "chunkflow-liver status",
+        "chunkflow-liver run a --no-such",
+        "scripts/no.py",
+        "rm x",
+    ],
+)
+def test_a_command_that_does_not_exist_is_seen(line):
+    with pytest.raises(Exception, match=r"no verb|Missing|[Nn]o such option|no script|not checked"):
+        check(line.split())
 
 
 @pytest.mark.parametrize("block", of("yaml"), ids=str)
