@@ -261,7 +261,9 @@ def test_parameters_that_a_function_does_not_take_are_refused_when_planned(store
     plan = payload.plan_of(store, tmp_path / "w")
     add, total = plan.stages
     says = {
-        r"'out/add': payload.add\(block.* a required argument: 'count'": replace(add, params={"by": 1}),
+        r"'out/add': payload.add\(block.* a required (keyword-only )?argument: 'count'": replace(
+            add, params={"by": 1}
+        ),
         "an unexpected keyword argument 'bye'": replace(add, params={**add.params, "bye": 1}),
         "too many positional arguments; give it 2 inputs": replace(add, inputs=(store, store)),
         "'out/total'.* an unexpected keyword argument 'scratch'": replace(total, spills=True),
