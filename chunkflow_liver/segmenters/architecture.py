@@ -122,6 +122,20 @@ def build_network(name: str, options: Mapping[str, Any], channels: int, heads: i
         ) from err
 
 
+def layers(axes: int) -> dict[str, Any]:
+    """Options of the layers of every U-Net that nnU-Net 2 plans, in 2 or 3 dimensions."""
+    return {
+        "conv_op": f"torch.nn.modules.conv.Conv{axes}d",
+        "conv_bias": True,
+        "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{axes}d",
+        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+        "dropout_op": None,
+        "dropout_op_kwargs": None,
+        "nonlin": "torch.nn.LeakyReLU",
+        "nonlin_kwargs": {"inplace": True},
+    }
+
+
 def modern_architecture(configuration: Mapping[str, Any], where: Path) -> dict[str, Any]:
     """The architecture section of a configuration, made from its old keys where it has none.
 
@@ -148,18 +162,11 @@ def modern_architecture(configuration: Mapping[str, Any], where: Path) -> dict[s
         options = {
             "n_stages": len(convolutions),
             "features_per_stage": [min(base * 2**i, most) for i in range(min(len(convolutions), 32))],
-            "conv_op": f"torch.nn.modules.conv.Conv{dimension}d",
             "kernel_sizes": configuration["conv_kernel_sizes"],
             "strides": configuration["pool_op_kernel_sizes"],
             per_stage: convolutions,
             "n_conv_per_stage_decoder": configuration["n_conv_per_stage_decoder"],
-            "conv_bias": True,
-            "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{dimension}d",
-            "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-            "dropout_op": None,
-            "dropout_op_kwargs": None,
-            "nonlin": "torch.nn.LeakyReLU",
-            "nonlin_kwargs": {"inplace": True},
+            **layers(dimension),
         }
     except (KeyError, TypeError) as err:
         raise SegmenterError(

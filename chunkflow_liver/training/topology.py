@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from chunkflow_liver.errors import ConfigError, SegmenterError
-from chunkflow_liver.segmenters.architecture import UNETS, build_network
+from chunkflow_liver.segmenters.architecture import UNETS, build_network, layers
 from chunkflow_liver.training.recipe import Recipe
 
 NO_LIMIT = 999_999
@@ -92,7 +92,6 @@ def architecture(
     options: dict[str, Any] = {
         "n_stages": stages,
         "features_per_stage": list(features),
-        "conv_op": f"torch.nn.modules.conv.Conv{axes}d",
         "kernel_sizes": [list(k) for k in topology.kernels],
         "strides": [list(s) for s in topology.strides],
     }
@@ -102,15 +101,7 @@ def architecture(
     else:
         options["n_blocks_per_stage"] = list(RESENC_BLOCKS[:stages])
         options["n_conv_per_stage_decoder"] = [1] * (stages - 1)
-    options |= {
-        "conv_bias": True,
-        "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{axes}d",
-        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-        "dropout_op": None,
-        "dropout_op_kwargs": None,
-        "nonlin": "torch.nn.LeakyReLU",
-        "nonlin_kwargs": {"inplace": True},
-    }
+    options |= layers(axes)
     kind = {"plain": "PlainConvUNet", "resenc": "ResidualEncoderUNet"}[network]
     return {
         "network_class_name": f"{UNETS}.{kind}",

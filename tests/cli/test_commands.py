@@ -344,8 +344,7 @@ def test_an_interrupted_process_goes_on_later(workers, tmp_path):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     journal = tmp_path / "work/journal.jsonl"
-    # Five minutes, for a machine on which loops are compiled first and others compute as well.
-    for _ in range(15_000):
+    for _ in range(15_000):  # Five minutes: loops may have to be compiled first.
         if running.poll() is not None or (journal.exists() and journal.stat().st_size):
             break
         time.sleep(0.02)

@@ -89,7 +89,7 @@ def test_surfaces_do_not_depend_on_the_grid(shape, seed, block):
             a, b, ignore=9, surfaces_nm=(tolerance, cap), name="e", work=f"{folder}/work", block=block
         )
         done(plan)
-        got = cf.read_table(f"{folder}/work/tables/e-surfaces.parquet").to_pydict()
+        got = cf.read_table(plan.work / "tables" / "e-surfaces.parquet").to_pydict()
     known = truth != 9
     cross = ndimage.generate_binary_structure(3, 1)
     sides = []

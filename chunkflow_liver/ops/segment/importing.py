@@ -82,9 +82,9 @@ def _write_weights(model: TorchModel, known: Any, folder: Path) -> list[str]:
     """One file for every network of the model, each tried against the network it comes from."""
     import torch
 
-    from chunkflow_liver.segmenters.any_torch.files import fill, load_torch
-    from chunkflow_liver.segmenters.any_torch.tensors import SAFE, write_tensors
+    from chunkflow_liver.segmenters.any_torch.files import load_torch
     from chunkflow_liver.segmenters.architecture import build_network, check_architecture
+    from chunkflow_liver.segmenters.weights import SAFE, fill, read_tensors, write_tensors
 
     name, options = check_architecture(known, model.folder)
     names = []
@@ -94,7 +94,13 @@ def _write_weights(model: TorchModel, known: Any, folder: Path) -> list[str]:
         path = folder / f"weights-{i}{SAFE}"
         write_tensors(network.state_dict(), path)
         made = build_network(name, options, len(model.channels), model.heads)
-        fill(made, path, name)
+        fill(
+            made,
+            read_tensors(path),
+            model.folder,
+            of=f"the architecture {name}",
+            remedy="describe the one it was trained with",
+        )
         with torch.inference_mode():
             wanted, found = network(values), made(values)
         reach = float(wanted.max() - wanted.min())

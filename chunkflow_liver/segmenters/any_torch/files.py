@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import pickle
 import warnings
 import zipfile
@@ -10,15 +9,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from chunkflow_liver.errors import ModelSecurityError, SegmenterError
+from chunkflow_liver.errors import SegmenterError
 from chunkflow_liver.segmenters.any_torch.model import TorchModel
 from chunkflow_liver.segmenters.any_torch.script import check_script
-from chunkflow_liver.segmenters.any_torch.tensors import SAFE, read_tensors
 from chunkflow_liver.segmenters.architecture import build_network
-from chunkflow_liver.segmenters.archives import check_archive
+from chunkflow_liver.segmenters.weights import (
+    SAFE,
+    UNREADABLE,
+    check_archive,
+    fill,
+    first_line,
+    read_saved,
+    read_tensors,
+)
 
-# What torch raises for a file of another kind, or a damaged one, depending on where the damage lies.
-_UNREADABLE = (EOFError, RuntimeError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError)
+AGAIN = "save it anew from the network that was trained"
 
 
 def load_torch(model: TorchModel, device: str) -> list[Any]:
@@ -48,7 +53,7 @@ def load_torch(model: TorchModel, device: str) -> list[Any]:
     networks = []
     for path in model.weights:
         network = model.entry.build()
-        fill(network, path, model.entry.name)
+        fill(network, read_weights(path), path, of=f"the network of {model.entry.name}", remedy=AGAIN)
         networks.append(network.to(device).eval())
     return networks
 
@@ -67,7 +72,7 @@ def _known(path: Path, architecture: tuple[str, Mapping[str, Any]], model: Torch
     """A network of a known architecture, with the state dict of a file."""
     name, options = architecture
     network = build_network(name, options, len(model.channels), model.heads)
-    fill(network, path, name)
+    fill(network, read_weights(path), path, of=f"the network of {name}", remedy=AGAIN)
     return network
 
 
@@ -79,10 +84,10 @@ def _scripted(path: Path, device: str) -> Any:
         warnings.filterwarnings("ignore", r".*torch\.jit\.load.*", DeprecationWarning)
         try:
             network = torch.jit.load(path, map_location=device)
-        except _UNREADABLE as err:
+        except UNREADABLE as err:
             raise SegmenterError(
-                f"{path} is not a readable TorchScript file: {_first(err)}; write it by torch.jit.save (a "
-                "state dict needs 'network: module:function' beside it)"
+                f"{path} is not a readable TorchScript file: {first_line(err)}; write it by torch.jit.save "
+                "(a state dict needs 'network: module:function' beside it)"
             ) from err
     return network.eval()
 
@@ -95,10 +100,10 @@ def _exported(path: Path, device: str) -> Any:
             # torch reads constants from bytes of its own, which nobody writes to.
             warnings.filterwarnings("ignore", "The given buffer is not writable", UserWarning)
             program = torch.export.load(path)
-    except (*_UNREADABLE, pickle.UnpicklingError, zipfile.BadZipFile) as err:
+    except (*UNREADABLE, pickle.UnpicklingError, zipfile.BadZipFile) as err:
         raise SegmenterError(
-            f"{path} is not a torch.export file that torch {torch.__version__} reads: {_first(err)}; write "
-            "it by torch.export.save with this version"
+            f"{path} is not a torch.export file that torch {torch.__version__} reads: {first_line(err)}; "
+            "write it by torch.export.save with this version"
         ) from err
     if device != "cpu":
         from torch.export.passes import move_to_device_pass
@@ -107,67 +112,22 @@ def _exported(path: Path, device: str) -> Any:
     return program.module()
 
 
-def fill(network: Any, path: Path, of: str) -> None:
-    """Give a network the state dict of a file.
+def read_weights(path: Path) -> dict[str, Any]:
+    """A state dict from a file of torch.save, or of safetensors.
 
     Raises
     ------
     SegmenterError
-        If the file is not readable, does not fit the network `of`, or holds numbers that are not finite.
+        If the file is not readable, or holds something else.
     ModelSecurityError
         If it asks for code.
     """
     import torch
 
-    weights = read_tensors(path) if path.suffix == SAFE else _state_dict(path)
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as err:
-        raise SegmenterError(f"{path} does not fit the network of {of}: {err}") from err
-    broken = [name for name, value in weights.items() if not bool(torch.isfinite(value).all())]
-    if broken:
-        raise SegmenterError(f"{path}: weight {broken[0]!r} is not finite, so every score would be NaN")
-
-
-def _state_dict(path: Path) -> dict[str, Any]:
-    """What torch.save wrote of a network's weights."""
-    import torch
-
-    if zipfile.is_zipfile(path):
-        check_archive(path)
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as err:
-        if not _is_pickled(path):
-            raise SegmenterError(f"{path} is not a file that torch.save wrote") from err
-        raise ModelSecurityError(
-            f"{path} asks for {_asked(path)}, which is code and not weights. It was not run; save the "
-            "network's state_dict() alone"
-        ) from err
-    except _UNREADABLE as err:
-        raise SegmenterError(f"{path} is not a readable state dict: {_first(err)}") from err
+    if path.suffix == SAFE:
+        return read_tensors(path)
+    weights = read_saved(path, again=AGAIN, instead="save the network's state_dict() alone", bare=True)
     if not isinstance(weights, dict) or not all(isinstance(v, torch.Tensor) for v in weights.values()):
         found = sorted(map(str, weights))[:5] if isinstance(weights, dict) else type(weights).__name__
         raise SegmenterError(f"{path} holds {found}; wanted names and tensors, as network.state_dict() gives")
     return weights
-
-
-def _is_pickled(path: Path) -> bool:
-    with path.open("rb") as file:
-        return zipfile.is_zipfile(path) or file.read(1) == b"\x80"
-
-
-def _asked(path: Path) -> str:
-    """What a file would have run."""
-    import torch
-
-    with contextlib.suppress(ValueError, RuntimeError, OSError, KeyError, pickle.UnpicklingError):
-        names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-        if names:
-            return ", ".join(map(repr, names[:3]))
-    return "something that is not a tensor"
-
-
-def _first(err: BaseException) -> str:
-    """The first line of a message of torch, which can be pages long."""
-    return (str(err).strip().splitlines() or [type(err).__name__])[0][:200]

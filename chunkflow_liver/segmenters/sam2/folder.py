@@ -14,6 +14,7 @@ from chunkflow_liver.errors import OutputError, SegmenterError
 from chunkflow_liver.segmenters.limits import whole
 from chunkflow_liver.segmenters.sam2.names import published
 from chunkflow_liver.segmenters.sam2.weights import converted, read_meta
+from chunkflow_liver.segmenters.weights import write_tensors
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 KINDS = ("sam2_video",)
@@ -124,7 +125,7 @@ def import_sam2(source: str | Path, to: str | Path, *, config: str | Path | None
         tensors = converted(weights)
         build(Sam2Model(source, _size(found, where), found), tensors)
         partial = _begun(to, found)
-        _save(tensors, partial / WEIGHTS)
+        write_tensors(tensors, partial / WEIGHTS)
     partial.rename(to)
     return read_sam2(to)
 
@@ -135,12 +136,6 @@ def _begun(to: Path, config: Mapping[str, Any]) -> Path:
     partial.mkdir(parents=True)
     (partial / CONFIG).write_text(json.dumps(dict(config), indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return partial
-
-
-def _save(tensors: Mapping[str, Any], to: Path) -> None:
-    from safetensors.torch import save_file
-
-    save_file({name: value.contiguous().clone() for name, value in tensors.items()}, to)
 
 
 def _config(path: Path) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from chunkflow_liver.errors import SegmenterError, install
 from chunkflow_liver.segmenters.sam2.backends import Backend
 from chunkflow_liver.segmenters.sam2.folder import Sam2Model, read_sam2, sam2_fingerprint
 from chunkflow_liver.segmenters.sam2.propagator import Found, Hint, Propagator
-from chunkflow_liver.segmenters.sam2.weights import fill, read_tensors
+from chunkflow_liver.segmenters.sam2.weights import AGAIN, with_twins
+from chunkflow_liver.segmenters.weights import fill, first_line, read_tensors
 from chunkflow_liver.xp import Array
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -79,9 +80,11 @@ def build(model: Sam2Model, weights: Mapping[str, Any] | None = None) -> Any:
     try:
         network = Sam2VideoModel(Sam2VideoConfig.from_dict(sized(dict(model.config), model.size)))
     except (StrictDataclassError, TypeError, ValueError, KeyError, ZeroDivisionError, RuntimeError) as err:
-        text = (str(err).strip().splitlines() or [type(err).__name__])[0][:200]
-        raise SegmenterError(f"{model.folder}: no network can be built of its configuration: {text}") from err
-    fill(network, read_tensors(model.weights) if weights is None else weights, model.folder)
+        raise SegmenterError(
+            f"{model.folder}: no network can be built of its configuration: {first_line(err)}"
+        ) from err
+    known = with_twins(read_tensors(model.weights)) if weights is None else weights
+    fill(network, known, model.folder, of="its configuration", remedy=AGAIN)
     return network.eval().requires_grad_(False)
 
 

@@ -22,9 +22,8 @@ from chunkflow_liver.ops.segment.importing import import_described
 from chunkflow_liver.segmenters.any_torch.files import load_torch
 from chunkflow_liver.segmenters.any_torch.kind import read_torch
 from chunkflow_liver.segmenters.any_torch.script import OPERATIONS, PRIM, check_script
-from chunkflow_liver.segmenters.any_torch.tensors import read_tensors, write_tensors
-from chunkflow_liver.segmenters.archives import check_archive
 from chunkflow_liver.segmenters.nnunet.checkpoint import read_checkpoint
+from chunkflow_liver.segmenters.weights import check_archive, read_tensors, write_tensors
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 NOWHERE = "/nowhere/at/all"

@@ -179,7 +179,7 @@ class Evil:
     ("content", "error", "says"),
     [
         (None, SegmenterError, "there is no checkpoint"),
-        (b"hello", SegmenterError, "not a checkpoint that torch.save wrote"),
+        (b"hello", SegmenterError, "not a file that torch.save wrote"),
         (pickle.dumps(Evil()), ModelSecurityError, "a bare pickle"),
         ({"model": Evil()}, ModelSecurityError, r"system.*code and not weights"),
         ({"weights": {}}, SegmenterError, "with the weights as 'model'"),
@@ -200,3 +200,16 @@ def test_bad_checkpoints_are_refused(tmp_path: Path, content: Any, error: type[E
         import_sam2(path, tmp_path / "made")
     assert not (tmp_path / "stolen").exists()
     assert not os.path.exists("stolen")
+
+
+def test_a_flipped_weight_of_a_checkpoint_is_seen(tmp_path: Path) -> None:
+    import torch
+
+    path = tmp_path / "model.pt"
+    torch.save({"model": {"a": torch.arange(1000.0)}}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(np.float32(500).tobytes())] ^= 16
+    path.write_bytes(bytes(content))
+    with pytest.raises(SegmenterError, match=r"model\.pt is damaged: Bad CRC-32"):
+        import_sam2(path, tmp_path / "made")
+    assert not (tmp_path / "made").exists()
