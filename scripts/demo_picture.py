@@ -14,7 +14,7 @@ from matplotlib.figure import Figure, SubFigure
 from PIL import Image
 
 import chunkflow_liver as cf
-from chunkflow_liver.reports.pictures.examples import Example, examples
+from chunkflow_liver.reports.pictures.narrowing_examples import Example, examples
 from chunkflow_liver.reports.pictures.renderings import CONTACT, NECK
 from chunkflow_liver.reports.pictures.slices import Pictures, css, pictures
 from chunkflow_liver.reports.work import Work, read_work

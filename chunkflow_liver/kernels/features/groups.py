@@ -192,6 +192,8 @@ class Group:
         voxel size.
     image : bool
         Whether it needs `raw`.
+    bins : bool
+        Whether columns take gray values in the bins of the settings.
     working : float, or callable
         Bytes per voxel of the read box that `sums` needs, what it returns included; as a callable, of
         settings and the image's dtype ('' without one).
@@ -214,6 +216,7 @@ class Group:
     describe: Callable[[Sums, Rows, Nm, Settings], Rows]
     reach: tuple[Zyx, Zyx] | Callable[[Settings, Nm], tuple[Zyx, Zyx]] = ((0, 0, 0), (0, 0, 0))
     image: bool = False
+    bins: bool = False
     working: float | Callable[[Settings, str], float] = 12.0
     fixed: int = 0
     units: Mapping[str, str] = field(default_factory=dict)
@@ -272,6 +275,8 @@ class WholeGroup:
         Name and dtype of every column, in order; as a callable, of settings.
     image : bool
         Whether it needs `raw`.
+    bins : bool
+        Whether columns take gray values in the bins of the settings.
     working : float
         Bytes per voxel of the crop that `describe` needs beside mask and image.
     fixed : int
@@ -287,6 +292,7 @@ class WholeGroup:
     describe: Callable[[Crop], Mapping[str, float | str]] | None
     columns: Mapping[str, str] | Callable[[Settings], Mapping[str, str]]
     image: bool = False
+    bins: bool = False
     working: float = 12.0
     fixed: int = 0
     check: Callable[[Rows, Settings], None] | None = None

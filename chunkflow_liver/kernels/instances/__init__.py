@@ -2,6 +2,7 @@
 
 Connected components by block, objects joined over seams by overlap or touch (with vetoes), touching objects
 cut, slices linked, holes filled, surfaces smoothed. Takes masks, classes or labels, gives local ids and
-pairs of ids that are one. Begin with `components.label_block`, `seams.compare` (what two blocks say of the
-same voxels) and `union.unite` (pairs become groups); `watershed.split_mask` cuts.
+pairs of ids that are one. Begin with `components.label_block`, `seam_matches.meet` (which objects of two
+blocks are one; `seams.compare` says how well they fit) and `union.unite` (pairs become groups);
+`watershed.split_mask` cuts.
 """

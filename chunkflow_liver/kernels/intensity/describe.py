@@ -109,7 +109,14 @@ def tone_columns(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Settings) ->
     return {f"ngtdm_{name}": values for name, values in found.items()}
 
 
-_COUNTED: Any = {"reach": halo, "image": True, "working": working, "check": check_levels, "device": _DEVICE}
+_COUNTED: Any = {
+    "reach": halo,
+    "image": True,
+    "bins": True,
+    "working": working,
+    "check": check_levels,
+    "device": _DEVICE,
+}
 GLCM = Group(pair_sums, merge, pair_columns, fixed=4 << 2 * BITS, **_COUNTED)
 GLDM = Group(dependence_sums, merge, dependence_columns, **_COUNTED)
 NGTDM = Group(tone_sums, merge, tone_columns, **_COUNTED)

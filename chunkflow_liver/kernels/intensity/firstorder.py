@@ -185,6 +185,7 @@ FIRSTORDER = Group(
     merge_firstorder,
     describe_firstorder,
     image=True,
+    bins=True,
     working=_working,
     units=UNITS,
     check=functools.partial(check_levels, most=MOST_BINS),

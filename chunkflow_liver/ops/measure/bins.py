@@ -8,9 +8,8 @@ import numpy as np
 
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.kernels.features.groups import Settings
+from chunkflow_liver.ops.measure.groups import GROUPS, WHOLE
 
-BINNED = ("firstorder", "glcm", "gldm", "ngtdm", "glrlm", "glszm")
-"""Groups with columns that take gray values in bins."""
 SMALL = 1.0
 """An image of floats may lie between 0 and 1: a bin of this width or more holds all of it."""
 
@@ -23,7 +22,8 @@ def bins_told(features: Sequence[str], dtype: str | None, settings: Settings) ->
     ConfigError
         If every gray value that the image can hold lies in one bin.
     """
-    wanted = [f for f in features if f in BINNED]
+    groups = GROUPS | WHOLE
+    wanted = [f for f in features if f in groups and groups[f].bins]
     if not wanted or dtype is None:
         return ()
     width = settings.bin_width

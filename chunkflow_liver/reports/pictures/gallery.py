@@ -46,7 +46,7 @@ EXTREME_COLUMNS = (
     "centroid_x_nm",
     "touches_border",
 )
-GROUPS = {
+TITLES = {
     "shape": "Shape",
     "firstorder": "Grey values, first order",
     "glcm": "Texture: co-occurrence (GLCM)",
@@ -252,7 +252,7 @@ def group_of(name: str) -> str:
     """The title of the group that a column belongs to; PyRadiomics' names are `group_Name`."""
     named = re.fullmatch(r"(.+)_[A-Z0-9][A-Za-z0-9]*", name)
     if named:
-        return GROUPS.get(named[1], named[1])
+        return TITLES.get(named[1], named[1])
     return "Basics" if name.startswith(BASICS) else "Form and surroundings"
 
 

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from chunkflow_liver.engine.plan import Product
 from chunkflow_liver.errors import ChunkflowLiverError, InputError
-from chunkflow_liver.reports.pictures.examples import Columns, Example, enrichment, examples
 from chunkflow_liver.reports.pictures.figures import INK, bare, even_edges, inline, sketch
+from chunkflow_liver.reports.pictures.narrowing_examples import Columns, Example, enrichment, examples
 from chunkflow_liver.reports.pictures.renderings import CONTACT, NECK
 from chunkflow_liver.reports.pictures.slices import Pictures, css
 from chunkflow_liver.reports.sections.findings import Figure

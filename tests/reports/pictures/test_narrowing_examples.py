@@ -18,8 +18,8 @@ from strategies import done, write
 import chunkflow_liver as cf
 from chunkflow_liver.engine.plan import Product
 from chunkflow_liver.kernels.centreline.sections import signed_nm
-from chunkflow_liver.reports.pictures import examples as pictured
-from chunkflow_liver.reports.pictures.examples import chosen, side_plane
+from chunkflow_liver.reports.pictures import narrowing_examples as pictured
+from chunkflow_liver.reports.pictures.narrowing_examples import chosen, side_plane
 from chunkflow_liver.reports.pictures.renderings import BODY, CONTACT, NECK, rendering
 from chunkflow_liver.reports.pictures.slices import pictures
 from chunkflow_liver.reports.sections.narrowings import narrowings
