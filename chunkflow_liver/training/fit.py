@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,6 +105,8 @@ class Fit:
         For messages.
     start : mapping, optional
         Weights to begin with.
+    advance : callable, optional
+        Is told after every step which further share of all steps is done.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class Fit:
         identity: str,
         name: str = "training",
         start: Mapping[str, Any] | None = None,
+        advance: Callable[[float], None] = lambda share: None,
     ) -> None:
         self.recipe, self.architecture = recipe, architecture
         self.drawing = Drawing(data.sources, data.painted, recipe)
@@ -125,6 +128,7 @@ class Fit:
             data.held, data.held_painted, recipe.window_zyx, recipe.validation_windows
         )
         self.folder, self.identity, self.name, self.start = folder, identity, name, start
+        self.advance = advance
         self.loss = Loss.of(recipe, data.painted.total)
 
     def run(self) -> Outcome:
@@ -151,12 +155,14 @@ class Fit:
             state.precision = chosen_precision(recipe, self.architecture)
             log.info("%s: arithmetic in %s", self.name, state.precision)
         prepare(network, state.precision, recipe.device)
+        self.advance(state.step / recipe.steps)
         clock, cpu, saved = time.monotonic(), time.process_time(), time.monotonic()
         with batches(self.drawing, recipe, state.step) as coming:
             while state.step < recipe.steps and not state.stopped:
                 images, targets = next(coming)
                 loss = self._step(network, optimizer, state, images, targets)
                 state.step += 1
+                self.advance(1 / recipe.steps)
                 state.losses, state.counted = state.losses + loss, state.counted + 1
                 ended = state.step % recipe.epoch == 0 or state.step == recipe.steps
                 late = time.monotonic() - saved > recipe.checkpoint_seconds

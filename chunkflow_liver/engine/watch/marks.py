@@ -51,6 +51,9 @@ class Mark:
     pid: int = 0
 
 
+_OF_THREAD = threading.local()
+
+
 class Marker:
     """Says, while it is open as a context manager, which block this thread is at."""
 
@@ -61,6 +64,7 @@ class Marker:
         self._now = Mark("", -1, 0.0)
 
     def __enter__(self) -> Marker:
+        _OF_THREAD.marker = self
         # A mark is worth no block: where none can be written, the work goes on without.
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(exist_ok=True)
@@ -87,10 +91,17 @@ class Marker:
                 os.pwrite(self._file, text.ljust(BYTES), 0)
 
     def __exit__(self, *_: object) -> None:
+        del _OF_THREAD.marker
         if self._file is not None:
             with contextlib.suppress(OSError):
                 os.close(self._file)
             self._path.unlink(missing_ok=True)
+
+
+def advance(share: float) -> None:
+    """A further share of the block that this thread is at is done."""
+    if (marker := getattr(_OF_THREAD, "marker", None)) is not None:
+        marker.add(share)
 
 
 def read_marks(work: Path) -> dict[Path, Mark]:

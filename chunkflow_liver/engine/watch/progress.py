@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from chunkflow_liver.engine.watch.marks import read_marks, told
+from chunkflow_liver.engine.watch.marks import Mark, read_marks, told
 
 log = logging.getLogger(__name__)
 
 LINE_SECONDS = 30.0
 """Nothing that takes long is silent for longer."""
 BEAT_SECONDS = 0.5
+BAR_SECONDS = 1.0
 
 
 def tell(text: str, *values: object) -> None:
@@ -33,10 +34,11 @@ def tell(text: str, *values: object) -> None:
 
 
 class Beat:
-    """Calls `line` in the background whenever `LINE_SECONDS` went by in which nobody called `said`."""
+    """Calls `line` in the background whenever `every` seconds went by in which nobody called `said`."""
 
-    def __init__(self, line: Callable[[], None]) -> None:
+    def __init__(self, line: Callable[[], None], every: float | None = None) -> None:
         self._line = line
+        self._every = LINE_SECONDS if every is None else every
         self._last = time.monotonic()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="chunkflow-liver-progress", daemon=True)
@@ -48,7 +50,7 @@ class Beat:
     @property
     def due(self) -> bool:
         """Whether it is time for a line."""
-        return time.monotonic() - self._last > LINE_SECONDS
+        return time.monotonic() - self._last > self._every
 
     def _run(self) -> None:
         while not self._ended.wait(BEAT_SECONDS):
@@ -102,15 +104,19 @@ class Progress:
             self.bar = Bar(
                 TextColumn("{task.description}"),
                 BarColumn(),
-                TextColumn("{task.completed}/{task.total} blocks {task.fields[rate]}"),
+                TextColumn("{task.fields[done]}/{task.total} blocks {task.fields[rate]}"),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
             )
             self.bar.start()
-            self.task = self.bar.add_task(self.name, total=self.total, completed=self.done, rate="")
+            self.task = self.bar.add_task(
+                self.name, total=self.total, completed=self.done, done=self.done, rate=""
+            )
+            self.beat = Beat(self._move, BAR_SECONDS)
         elif self.shown:
             self.beat = Beat(self._line)
+        if self.beat is not None:
             self.beat.__enter__()
         return self
 
@@ -126,29 +132,31 @@ class Progress:
         self.done += blocks
         self.voxels += voxels
         self.failed += failed
+        self._move()
+
+    def _move(self) -> None:
+        """Bring the bar up to date, shares of blocks under way included."""
         if self.bar is not None:
-            self.bar.update(self.task, completed=self.done, rate=f"{self.rate / 1e6:.2f} Mvoxel/s")
+            shares = sum(mark.share for mark in self._marks())
+            self.bar.update(self.task, completed=self.done + shares, done=self.done, rate=self.rate)
+
+    def _marks(self) -> list[Mark]:
+        return [] if self.work is None else list(read_marks(self.work).values())
 
     @property
-    def rate(self) -> float:
-        """Voxels per second since this run began."""
-        return self.voxels / max(1e-9, time.monotonic() - self.start)
+    def rate(self) -> str:
+        """Voxels per second since this run began; nothing before the first block."""
+        spent = max(1e-9, time.monotonic() - self.start)
+        return f"{self.voxels / spent / 1e6:.2f} Mvoxel/s" if self.voxels else ""
 
     def _line(self) -> None:
         spent = time.monotonic() - self.start
         here = self.done - self.resumed
         more = f", {self.failed} failed attempts" if self.failed else ""
         more += f", {self.resumed} from an earlier run" if self.resumed else ""
-        if self.work is not None and (marks := list(read_marks(self.work).values())):
+        if marks := self._marks():
             more += f", under way: {told(marks)}"
         if here and self.done < self.total:
             more += f", about {spent / here * (self.total - self.done):.0f} s left"
-        tell(
-            "%s: %d of %d blocks in %.1f s, %.2f Mvoxel/s%s",
-            self.name,
-            self.done,
-            self.total,
-            spent,
-            self.rate / 1e6,
-            more,
-        )
+        more = f", {self.rate}{more}" if self.voxels else more
+        tell("%s: %d of %d blocks in %.1f s%s", self.name, self.done, self.total, spent, more)

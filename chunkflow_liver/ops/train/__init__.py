@@ -14,6 +14,7 @@ import numpy as np
 
 from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage, plain
+from chunkflow_liver.engine.watch.marks import advance
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, zyx
 from chunkflow_liver.kernels.images.statistics import block_statistics, merge_statistics, summarise
@@ -303,6 +304,7 @@ def _fit(
         identity=hashlib.sha256(text.encode()).hexdigest(),
         name=f"{name}, fold {part.name}",
         start=None if start is None else start.weights(),
+        advance=advance,
     )
     outcome = fit.run()
     dice = next((row.get("dice") for row in outcome.history if row["step"] == outcome.step), None)
