@@ -263,7 +263,7 @@ def tools(source: Path, folder: Path, large: bool) -> Iterator[tuple[str, list[s
         output = work / "results.ome.zarr/labels/found/0"
         yield f"chunkflow_liver, {how}", [*ours, str(work), str(BLOCK), str(workers), levels], str(output)
     out = str(folder / "cc3d.zarr")
-    yield "cc3d in memory", [sys.executable, str(folder / "run_cc3d.py"), str(source), out], out
+    yield "cc3d, the whole array", [sys.executable, str(folder / "run_cc3d.py"), str(source), out], out
     if uv is None:
         return
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
