@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from chunkflow_liver.config import read_run_file
     from chunkflow_liver.engine.cluster import cluster
     from chunkflow_liver.engine.plan import Plan
+    from chunkflow_liver.engine.repair import damage, repair
     from chunkflow_liver.engine.run import run
     from chunkflow_liver.geometry import Box
     from chunkflow_liver.kernels.centreline.necks import Neck
@@ -57,6 +58,7 @@ _PUBLIC = {
     "cluster": "engine.cluster",
     "contacts": "ops.contacts",
     "convert": "ops.convert",
+    "damage": "engine.repair",
     "distance": "ops.distance",
     "edit": "ops.edit",
     "evaluate": "ops.evaluate",
@@ -77,6 +79,7 @@ _PUBLIC = {
     "read_run_file": "config",
     "read_table": "store.table",
     "refine": "ops.refine",
+    "repair": "engine.repair",
     "report": "reports",
     "run": "engine.run",
     "segment": "ops.segment",
@@ -103,6 +106,7 @@ __all__ = [
     "cluster",
     "contacts",
     "convert",
+    "damage",
     "distance",
     "edit",
     "evaluate",
@@ -121,6 +125,7 @@ __all__ = [
     "read_run_file",
     "read_table",
     "refine",
+    "repair",
     "report",
     "run",
     "segment",

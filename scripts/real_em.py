@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("work", type=Path, help="folder for images, model, results and reports")
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--model", type=Path, help="use this trained folder instead of training")
-    parser.add_argument("--steps", type=int, default=1000, help="of the training")
+    parser.add_argument("--steps", type=int, default=900, help="of the training")
     parser.add_argument(
         "--slices", type=int, nargs="+", help="train on these painted slices only; on 10 to 25 by default"
     )

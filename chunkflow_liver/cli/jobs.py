@@ -25,7 +25,7 @@ from chunkflow_liver.cli.app import (
     models,
     prompts,
 )
-from chunkflow_liver.errors import ConfigError
+from chunkflow_liver.errors import ConfigError, OutputError
 from chunkflow_liver.parameters import told
 
 log = logging.getLogger(__name__)
@@ -133,6 +133,45 @@ def verify(
     z0, z1, y0, y1, x0, x1 = box
     for key, value in check(_plan(run_file), Box((z0, y0, x0), (z1, y1, x1)), name=name).items():
         typer.echo(f"{key:18} {value:.6g}" if isinstance(value, float) else f"{key:18} {value}")
+
+
+@app.command()
+def check(run_file: RunFilePath) -> None:
+    """Read all that a run wrote, and name what is damaged or missing; writes nothing."""
+    from chunkflow_liver.engine.repair import damage
+
+    made = _plan(run_file)
+    if found := damage(made):
+        for entry in found:
+            typer.echo(str(entry))
+        raise OutputError(
+            f"damaged results in {made.work}: {len(found)}; 'repair {run_file}' makes them anew"
+        )
+    typer.echo(f"{made.work}: all that was written is as it was written")
+
+
+@app.command()
+def repair(
+    run_file: RunFilePath,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    cluster: Cluster = None,
+    memory_gib: MemoryGib = None,
+    cluster_option: ClusterOptions = None,
+) -> None:
+    """Do what is damaged or missing of a run again, and nothing else; then go on if it was not finished."""
+    from chunkflow_liver.engine.repair import damage, forget
+
+    options = _cluster_options(cluster, workers, scheduler, cluster_option)
+    made = _plan(run_file)
+    found = damage(made)
+    for entry in found:
+        typer.echo(str(entry))
+    forget(made, found)
+    carry_out(
+        made, workers=workers, scheduler=scheduler, kind=cluster, memory_gib=memory_gib, options=options
+    )
+    typer.echo(f"{made.work}: results that were damaged, and are made anew: {len(found)}")
 
 
 @app.command()

@@ -154,15 +154,19 @@ class Journal:
                 yield block, {}
                 continue
             if loaded[0] != file:
-                try:
-                    with (folder / file).open("rb") as raw, np.load(raw, allow_pickle=False) as archive:
-                        loaded = (file, _by_block(dict(archive)))
-                except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as err:
-                    raise JournalError(
-                        f"the records of stage {name!r} in {folder / file} cannot be read: {err}; remove "
-                        "this file and run again: the blocks that left it are done anew"
-                    ) from err
+                loaded = (file, _loaded(folder / file, name))
             yield block, loaded[1].get(block, {})
+
+    def unreadable_records(self, name: str) -> dict[int, str]:
+        """What is wrong with the records of the blocks of a stage, by block, where something is."""
+        folder, known = record_folder(self.work, name), self.stage(name)
+        found: dict[int, str] = {}
+        for file in sorted(set(known.records.values()) - {""}):
+            try:
+                _loaded(folder / file, name)
+            except JournalError as err:
+                found |= {block: str(err) for block, of in known.records.items() if of == file}
+        return found
 
     def made(self) -> dict[str, str]:
         """Fingerprint of the stage that made each handle of this folder, for stages that are done."""
@@ -324,6 +328,18 @@ def difference(was: Mapping[str, Any], now: Mapping[str, Any], at: str = "") -> 
             return difference(a, b, f"{at}{key}.")
         return f"{at}{key} = {a!r} there and {b!r} in this plan"
     return "no difference"
+
+
+def _loaded(path: Path, stage: str) -> dict[int, dict[str, Any]]:
+    """What a file of records holds, by block."""
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as archive:
+            return _by_block(dict(archive))
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as err:
+        raise JournalError(
+            f"the records of stage {stage!r} in {path} cannot be read: {err}; 'repair' does the blocks that "
+            "left them again"
+        ) from err
 
 
 def _by_block(archive: Mapping[str, np.ndarray[Any, Any]]) -> dict[int, dict[str, Any]]:

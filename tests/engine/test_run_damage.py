@@ -97,7 +97,7 @@ def test_records_that_are_damaged_cost_their_blocks_only(store, tmp_path, count)
     path = sorted(folder.iterdir())[-1]
     lost = {int(key.partition(".")[0]) for key in np.load(path).files}
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(JournalError, match=rf"{path.name} cannot be read: .*remove this file and run again"):
+    with pytest.raises(JournalError, match=rf"{path.name} cannot be read: .*'repair' does the blocks"):
         go(plan)
     path.unlink()
     go(plan)
