@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import functools
 import itertools
 import logging
@@ -59,7 +60,7 @@ def execute(stages: Sequence[Map], indices: Sequence[int], work: Path) -> dict[s
         'done' (blocks that all stages finished), 'entries' (one per stage: its name as 'stage', 'record',
         a file name in its folder of records, '' if no block left one, and 'rows', per block: seconds, CPU
         seconds, peak MiB of the process, bytes read and written) and 'failed' (block, stage, error text,
-        traceback, and whether it is 'permanent': a second try cannot mend it).
+        traceback, whether it is 'permanent': a second try cannot mend it, and whether the disk is 'full').
     """
     with Marker(work) as marker:
         return _execute(stages, indices, work, marker)
@@ -89,7 +90,7 @@ def _execute(stages: Sequence[Map], indices: Sequence[int], work: Path, marker: 
                     os._exit(DEVICE_LOST)
                 trace = traceback.format_exc()
                 failure = {"block": index, "stage": stage.name, "error": text, "traceback": trace}
-                failed.append(failure | {"permanent": _is_permanent(err)})
+                failed.append(failure | {"permanent": _is_permanent(err), "full": is_full(err)})
                 break
         else:
             done.append(index)
@@ -119,6 +120,15 @@ def _is_permanent(err: BaseException | None) -> bool:
         permanent = not isinstance(err, OSError)
         err = err.__cause__
     return permanent
+
+
+def is_full(err: BaseException | None) -> bool:
+    """Whether a full disk, or a quota that is used up, stands behind an error."""
+    while err is not None:
+        if isinstance(err, OSError) and err.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        err = err.__cause__ or err.__context__
+    return False
 
 
 def _timed(stage: Map, block: Block, reads: Reads, marker: Marker) -> tuple[dict[str, Any], Any]:

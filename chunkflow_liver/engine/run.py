@@ -14,6 +14,7 @@ import psutil
 
 from chunkflow_liver.engine.cluster import first_worker
 from chunkflow_liver.engine.devices import check_devices
+from chunkflow_liver.engine.execute import is_full
 from chunkflow_liver.engine.journal import OUTDATED, Journal, read_journal, read_made
 from chunkflow_liver.engine.passes import passes
 from chunkflow_liver.engine.plan import Plan
@@ -23,7 +24,7 @@ from chunkflow_liver.engine.watch.lacking import Lacking
 from chunkflow_liver.engine.watch.marks import clear_marks
 from chunkflow_liver.engine.watch.progress import Progress, tell, working
 from chunkflow_liver.engine.written import write_plan, write_products
-from chunkflow_liver.errors import ChunkError, OutputError, RunIncompleteError
+from chunkflow_liver.errors import ChunkError, DiskBudgetError, OutputError, RunIncompleteError
 from chunkflow_liver.parameters import documented
 from chunkflow_liver.store.create import create, finish, is_complete, sweep
 from chunkflow_liver.store.table import Arrays
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
 log = logging.getLogger(__name__)
+
+MAKE_ROOM = "what is done is kept: make room and run again"
 
 
 @documented
@@ -62,8 +65,10 @@ def run(
 
     Raises
     ------
-    MemoryBudgetError, DiskBudgetError
+    MemoryBudgetError
         Before anything is written.
+    DiskBudgetError
+        Before anything is written if the outputs do not fit the disk; later if something else filled it.
     JournalError, OutputError
         If the work folder belongs to another plan or is in use.
     RunIncompleteError
@@ -78,7 +83,7 @@ def run(
     work = Path(plan.work)
     with working("looking at the inputs", shown=progress):
         described = _described(plan)
-    with Journal(work) as journal:
+    with _full_disk_told(work), Journal(work) as journal:
         _refuse_foreign(plan, journal)
         journal.adopt(described, plan.stages, redo=redo)
         _forget_lost(plan, journal)
@@ -101,6 +106,17 @@ def run(
             finish(output)
         (work / "failed.json").unlink(missing_ok=True)
     return plan
+
+
+@contextlib.contextmanager
+def _full_disk_told(work: Path) -> Iterator[None]:
+    """A full disk as an error that says so, whatever could not be written."""
+    try:
+        yield
+    except (OSError, OutputError) as err:
+        if isinstance(err, DiskBudgetError) or not is_full(err):
+            raise
+        raise DiskBudgetError(f"a disk is full: {err} (work folder {work}); {MAKE_ROOM}") from err
 
 
 def check_folder(plan: Plan, *, redo: bool = False) -> None:
@@ -297,10 +313,16 @@ def _run_blocks(
 ) -> list[dict[str, Any]]:
     grid, name = stages[0].grid, " + ".join(stage.name for stage in stages)
     total = len(grid)
-    with Progress(name, total, total - tasks.remaining, shown=progress, work=journal.work) as shown:
-        for found in hand_out(stages, tasks, journal.work, client):
+    with (
+        Progress(name, total, total - tasks.remaining, shown=progress, work=journal.work) as shown,
+        contextlib.closing(hand_out(stages, tasks, journal.work, client)) as finds,
+    ):
+        for found in finds:
             for entry in found["entries"]:
                 journal.append(entry)
+            if full := [failure["error"] for failure in found["failed"] if failure.get("full")]:
+                # Every other block would fail as well.
+                raise DiskBudgetError(f"a disk is full: {full[0]}; {MAKE_ROOM}")
             done = found["done"]
             seconds = sum(row["seconds"] for entry in found["entries"] for row in entry["rows"])
             tasks.finish(len(done), seconds, found["failed"])

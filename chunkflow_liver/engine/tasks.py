@@ -6,7 +6,7 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,7 +126,7 @@ class Tasks:
 
 def hand_out(
     stages: Sequence[Map], tasks: Tasks, work: Path, client: Client | None
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     """What `execute` finds for every batch: in this process, or on the workers of `client`."""
     if client is not None:
         yield from _there(stages, tasks, work, client)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -13,11 +15,12 @@ from payload import calls, go, plan_of, sums
 from strategies import contents, semantic, write
 
 import chunkflow_liver as cf
+from chunkflow_liver.engine.journal import Journal
 from chunkflow_liver.engine.plan import Plan
 from chunkflow_liver.engine.stage import Fold
-from chunkflow_liver.errors import ChunkError, JournalError, RunIncompleteError
+from chunkflow_liver.errors import ChunkError, DiskBudgetError, JournalError, RunIncompleteError
 from chunkflow_liver.reports.work import exists, read_work
-from chunkflow_liver.store.table import Arrays, read_table
+from chunkflow_liver.store.table import Arrays, Table, read_table
 
 MADE = ("results.ome.zarr", "tables")
 
@@ -152,3 +155,31 @@ def test_a_report_leaves_out_what_is_not_finished(project, monkeypatch):
         "&#39;", "'"
     )
     assert json.loads((project / "half/products.json").read_text())
+
+
+@pytest.mark.parametrize("place", ["a block", "the table", "the journal"])
+def test_a_full_disk_ends_the_run_at_once_and_keeps_what_is_done(store, tmp_path, count, monkeypatch, place):
+    plan = plan_of(store, tmp_path / "w")
+    kind, name = {
+        "a block": (cf.Volume, "write"),
+        "the table": (Table, "write"),
+        "the journal": (Journal, "append"),
+    }[place]
+    right, written = getattr(kind, name), []
+
+    def full(*arguments):
+        written.append(1)
+        if len(written) > (5 if place == "a block" else 0):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return right(*arguments)
+
+    monkeypatch.setattr(kind, name, full)
+    with pytest.raises(DiskBudgetError, match=r"a disk is full: .*No space left.*make room and run again"):
+        go(plan)
+    monkeypatch.undo()
+    # No block was tried a second time.
+    begun = calls(count)
+    assert len(begun) == len(set(begun))
+    go(plan)
+    assert read_table(tmp_path / "w/out.parquet")["sum"].to_pylist() == sums(store)
+    assert not (tmp_path / "w/failed.json").exists()
