@@ -110,6 +110,30 @@ def _ranks(column: Array) -> Array:
     return np.unique(column, return_inverse=True)[1].astype(np.uint64)
 
 
+def distinct(labels: Array) -> tuple[Array, Array, Array]:
+    """Every value of an array of objects once, and which of them each run has: runs are sorted, not voxels.
+
+    Parameters
+    ----------
+    labels : ndarray, integer or bool, on the host
+
+    Returns
+    -------
+    values : ndarray of shape (N,)
+        Sorted; of the type of `labels`.
+    rank : ndarray of shape (R,), int64
+        Number in `values` of what each run of equal voxels, in C order, has.
+    length : ndarray of shape (R,), int64
+        Voxels of the runs: `np.repeat(rank, length)` has the rank of every voxel.
+    """
+    flat = np.ascontiguousarray(labels).reshape(-1)
+    fresh = np.ones(flat.shape, bool)
+    np.not_equal(flat[1:], flat[:-1], out=fresh[1:])
+    start = np.flatnonzero(fresh)
+    values, rank = np.unique(flat[start], return_inverse=True)
+    return values, rank, np.diff(start, append=flat.size)
+
+
 def totals(key: Array, values: Array) -> tuple[Array, Array]:
     """The keys (N,), each once and sorted, and the sum of the values of each."""
     found = grouped({"key": key, "sum": values}, ("key",))

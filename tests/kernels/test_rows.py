@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chunkflow_liver.kernels import rows as module
-from chunkflow_liver.kernels.rows import added, grouped, joined, merged, packed, starts, totals
+from chunkflow_liver.kernels.rows import added, distinct, grouped, joined, merged, packed, starts, totals
 
 BIG = 2**64 - 1
 
@@ -105,3 +105,17 @@ def test_tables_without_rows_have_their_columns():
     }
     with pytest.raises(IndexError):
         joined([])
+
+
+@given(
+    values=st.lists(st.sampled_from([0, 1, 7, BIG, BIG - 1]), max_size=60),
+    kind=st.sampled_from(["u8", "u1", "i4"]),
+)
+def test_values_and_ranks_of_runs_are_those_of_all_voxels(values, kind):
+    labels = np.array([v % 2**7 if kind != "u8" else v for v in values], kind).reshape(1, -1)
+    found, rank, length = distinct(labels)
+    wanted, inverse = np.unique(labels, return_inverse=True)
+    assert found.dtype == labels.dtype
+    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(np.repeat(rank, length), inverse.ravel())
+    assert len(length) == np.count_nonzero(np.diff(labels.ravel().astype("u8"))) + bool(values)

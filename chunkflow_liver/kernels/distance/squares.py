@@ -12,6 +12,7 @@ import numpy as np
 
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import Nm, Zyx, zyx
+from chunkflow_liver.kernels.rows import distinct
 from chunkflow_liver.xp import Array, namespace
 
 Trim = tuple[slice, slice, slice]
@@ -202,7 +203,11 @@ def nearest_of(labels: Array, unit: Unit, limit: int, trim: Trim) -> tuple[Array
     whatever the order of work.
     """
     xp = namespace(labels)
-    values, rank = xp.unique(labels, return_inverse=True)
+    if xp is np:
+        values, rank, length = distinct(labels)
+        rank = np.repeat(rank, length)
+    else:
+        values, rank = xp.unique(labels, return_inverse=True)
     if len(values) and values[0] == 0:
         values, rank = values[1:], rank - 1
     count = max(1, len(values))

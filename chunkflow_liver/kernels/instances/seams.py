@@ -13,7 +13,7 @@ from chunkflow_liver.geometry import Block, Box, Zyx
 from chunkflow_liver.kernels.labels.overlap import overlap_runs
 from chunkflow_liver.kernels.labels.planes import PlaneRuns, plane_runs
 from chunkflow_liver.kernels.labels.runs import find_runs
-from chunkflow_liver.kernels.rows import totals
+from chunkflow_liver.kernels.rows import distinct, totals
 from chunkflow_liver.xp import Array
 
 AFTER: tuple[Zyx, ...] = tuple(cast(Zyx, d) for d in itertools.product((-1, 0, 1), repeat=3) if d > (0, 0, 0))
@@ -77,15 +77,13 @@ def owned_objects(labels: Array, trim: tuple[slice, slice, slice]) -> Owned:
 
 def _numbered(labels: Array, known: Array, number: Array) -> Array:
     """`labels` with `known` replaced by `number` + 1 and all others numbered on from there, uint32."""
-    flat = np.ascontiguousarray(labels).reshape(-1)
-    start = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
-    values, member = np.unique(flat[start], return_inverse=True)
+    values, member, length = distinct(labels)
     ids = np.zeros(len(values), np.uint32)
     owned = np.isin(values, known)
     ids[owned] = number + 1
     others = ~owned & (values > 0)
     ids[others] = np.arange(len(known) + 1, len(known) + 1 + others.sum())
-    return np.repeat(ids[member], np.diff(start, append=flat.size)).reshape(labels.shape)
+    return np.repeat(ids[member], length).reshape(labels.shape)
 
 
 def touching(ids: Array) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from chunkflow_liver.kernels.rows import distinct
 from chunkflow_liver.xp import Array
 
 
@@ -31,11 +32,7 @@ def relabel(labels: Array, old: Array, new: Array, *, keep: bool = False) -> Arr
     Every id of the block is looked up once, then written run by run: the table may be much larger than
     the block.
     """
-    flat = np.ascontiguousarray(labels).reshape(-1)
-    first = np.ones(flat.shape, bool)
-    np.not_equal(flat[1:], flat[:-1], out=first[1:])
-    start = np.flatnonzero(first)
-    ids, place = np.unique(flat[start], return_inverse=True)
+    ids, place, lengths = distinct(labels)
     # Between int64 and uint64 NumPy would compare as floats, which merges ids above 2**53.
     wanted = ids.astype(old.dtype)
     at = np.minimum(np.searchsorted(old, wanted), max(0, len(old) - 1))
@@ -45,5 +42,4 @@ def relabel(labels: Array, old: Array, new: Array, *, keep: bool = False) -> Arr
     found[known] = new[at[known]]
     if keep:
         found[~known] = ids[~known].astype(new.dtype)
-    lengths = np.diff(start, append=flat.size)
     return np.repeat(found[place], lengths).reshape(labels.shape)
