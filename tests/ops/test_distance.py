@@ -12,7 +12,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.morphology import ball
-from strategies import VOXEL_NM, blocks, done, resumed_equals_whole, seeds, semantic, shapes, write
+from strategies import (
+    VOXEL_NM,
+    blocks,
+    done,
+    resumed_equals_whole,
+    seeds,
+    semantic,
+    shapes,
+    voxel_sizes,
+    write,
+)
 
 import chunkflow_liver as cf
 from chunkflow_liver import DistanceOptions as Options
@@ -24,9 +34,6 @@ def whole(mask, cap_nm):
         return np.full(mask.shape, np.inf)
     found = ndimage.distance_transform_edt(~mask, sampling=VOXEL_NM)
     return np.where(found <= cap_nm, found, np.inf)
-
-
-SIZES = st.sampled_from([VOXEL_NM, (40.0, 5.9, 5.9), (8.0, 8.0, 8.0)])
 
 
 def certain(distance, cap_nm, voxel_nm=VOXEL_NM):
@@ -58,7 +65,7 @@ def test_distances_do_not_depend_on_the_grid(shape, seed, block, cap_nm):
 
 def test_uncapped_distances_are_those_of_scipy(tmp_path_factory):
     @settings(max_examples=8, deadline=None)
-    @given(shape=st.tuples(*[st.integers(1, 40)] * 3), seed=seeds, voxel_nm=SIZES)
+    @given(shape=st.tuples(*[st.integers(1, 40)] * 3), seed=seeds, voxel_nm=voxel_sizes)
     @example(shape=(9, 33, 36), seed=1, voxel_nm=VOXEL_NM)
     def check(shape, seed, voxel_nm):
         mask = np.random.default_rng(seed).random(shape) > 0.999

@@ -7,14 +7,9 @@ import json
 import numpy as np
 import pytest
 from run_files import SHAPE, planned
-from strategies import components, done, semantic, write
+from strategies import components, done, write
 
 import chunkflow_liver as cf
-
-
-@pytest.fixture
-def array():
-    return semantic(SHAPE, 3)
 
 
 @pytest.fixture

@@ -4,20 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from run_files import SHAPE, planned, project_in
-from strategies import semantic, write
+from run_files import planned
+from strategies import write
 
 from chunkflow_liver.errors import ConfigError, InputError
-
-
-@pytest.fixture
-def array():
-    return semantic(SHAPE, 3)
-
-
-@pytest.fixture
-def project(tmp_path, array):
-    return project_in(tmp_path, array)
 
 
 def refusals():

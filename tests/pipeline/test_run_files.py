@@ -5,22 +5,12 @@ from __future__ import annotations
 import block_functions as functions
 import numpy as np
 import pytest
-from run_files import SHAPE, planned, project_in
-from strategies import VOXEL_NM, components, contents, done, semantic, write
+from run_files import planned
+from strategies import VOXEL_NM, components, contents, done, write
 
 import chunkflow_liver as cf
 from chunkflow_liver.config import parse
 from chunkflow_liver.errors import ConfigError, InputError
-
-
-@pytest.fixture
-def array():
-    return semantic(SHAPE, 3)
-
-
-@pytest.fixture
-def project(tmp_path, array):
-    return project_in(tmp_path, array)
 
 
 def test_features_settings_and_parents_reach_the_table(project, tmp_path):

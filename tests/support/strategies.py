@@ -30,6 +30,7 @@ CLASSES = (("er", 1), ("mitochondrion", 2), ("lipid", 3))
 shapes = st.tuples(*[st.integers(1, 9)] * 3)
 blocks = st.tuples(*[st.integers(3, 9)] * 3)
 seeds = st.integers(0, 2**20)
+voxel_sizes = st.sampled_from([VOXEL_NM, (40.0, 5.9, 5.9), (8.0, 8.0, 8.0), (3.0, 0.7, 1.1)])
 
 
 def semantic(shape: tuple[int, ...], seed: int, classes: int = 3) -> np.ndarray[Any, Any]:

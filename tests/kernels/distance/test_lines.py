@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt
+from strategies import voxel_sizes
 
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.kernels.distance.lines import (
@@ -18,14 +19,12 @@ from chunkflow_liver.kernels.distance.lines import (
 )
 from chunkflow_liver.kernels.distance.squares import whole_unit
 
-SIZES = st.sampled_from([(4.0, 8.0, 16.0), (40.0, 5.9, 5.9), (8.0, 8.0, 8.0), (3.0, 0.7, 1.1)])
-
 
 @settings(max_examples=30, deadline=None)
 @given(
     shape=st.tuples(*[st.integers(1, 20)] * 3),
     seed=st.integers(0, 2**20),
-    voxel_nm=SIZES,
+    voxel_nm=voxel_sizes,
     axes=st.permutations(range(3)),
     dtype=st.sampled_from([np.dtype("u4"), np.dtype("u8")]),
 )
