@@ -75,7 +75,7 @@ def test_a_cluster_without_workers_has_no_device(on_device):
 
 
 def test_devices_are_told_by_their_memory(monkeypatch):
-    import torch
+    torch = pytest.importorskip("torch")
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

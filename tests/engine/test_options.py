@@ -6,10 +6,12 @@ import inspect
 
 import pytest
 import yaml
-from dask_jobqueue import core, slurm
 
 from chunkflow_liver.engine.options import INSTEAD, SLURM, check_names, check_options, read_options
 from chunkflow_liver.errors import ClusterError
+
+core = pytest.importorskip("dask_jobqueue.core")
+slurm = pytest.importorskip("dask_jobqueue.slurm")
 
 
 @pytest.mark.parametrize(

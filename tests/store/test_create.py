@@ -49,8 +49,7 @@ def test_yaozarrs_accepts_it(image, part):
     ],
 )
 def test_ome_zarr_models_accepts_it(image, part, name):
-    import ome_zarr_models
-
+    ome_zarr_models = pytest.importorskip("ome_zarr_models")
     found = ome_zarr_models.open_ome_zarr(zarr.open_group(image[0] + part, mode="r"))
     assert type(found).__name__ == name
     assert f"v{image[1].replace('.', '')}" in type(found).__module__
@@ -59,8 +58,7 @@ def test_ome_zarr_models_accepts_it(image, part, name):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("part", ["", "/labels/organelles", "/labels/mitos"])
 def test_ngff_zarr_accepts_it(image, part):
-    import ngff_zarr
-
+    ngff_zarr = pytest.importorskip("ngff_zarr")
     found = ngff_zarr.from_ngff_zarr(image[0] + part, validate=True)
     _, volumes, _ = inspect(image[0] + part)
     assert [tuple(i.scale[a] for a in "zyx") for i in found.images] == [v.voxel_nm for v in volumes]
@@ -69,6 +67,7 @@ def test_ngff_zarr_accepts_it(image, part):
 
 @pytest.mark.filterwarnings("ignore")
 def test_ome_zarr_py_shows_the_image_and_its_labels(image):
+    pytest.importorskip("ome_zarr")
     from ome_zarr.io import parse_url
     from ome_zarr.reader import Reader
 

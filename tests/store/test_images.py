@@ -7,7 +7,6 @@ import socket
 import sys
 from collections.abc import Iterator
 
-import boto3
 import numpy as np
 import pytest
 from zarr.core.sync import sync
@@ -78,6 +77,8 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """An S3 server on this machine with one empty bucket, found through the environment."""
+    boto3 = pytest.importorskip("boto3")
+    pytest.importorskip("moto")
     from moto.server import ThreadedMotoServer
 
     kept = dict(os.environ)

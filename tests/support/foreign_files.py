@@ -6,13 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
-import mrcfile
-import nibabel
 import numpy as np
-import tensorstore
+import pytest
 import tifffile
 from PIL import Image
+
+h5py = pytest.importorskip("h5py")
+mrcfile = pytest.importorskip("mrcfile")
+nibabel = pytest.importorskip("nibabel")
+tensorstore = pytest.importorskip("tensorstore")
 
 SHAPE = (5, 12, 14)
 

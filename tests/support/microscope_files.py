@@ -7,8 +7,10 @@ import struct
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
+import pytest
+
+h5py = pytest.importorskip("h5py")
 
 DATA_TYPES = {"int16": 1, "float32": 2, "uint8": 6, "int32": 7, "uint16": 10, "uint32": 11}
 ELEMENTS = {"int16": 2, "float32": 6, "uint8": 10, "int32": 3, "uint16": 4, "uint32": 5}

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import nibabel
 import numpy as np
 import pytest
 import tifffile
@@ -20,6 +19,8 @@ from chunkflow_liver.geometry import Box, Zyx
 from chunkflow_liver.store.exports import images as exports
 from chunkflow_liver.store.exports.images import write_nifti, write_tiff
 from chunkflow_liver.store.sources import open_source
+
+nibabel = pytest.importorskip("nibabel")
 
 VOXEL_NM = (40.0, 5.9, 5.9)
 SHAPE = (7, 9, 11)

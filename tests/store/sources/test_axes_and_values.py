@@ -8,9 +8,6 @@ import struct
 from pathlib import Path
 from typing import Any
 
-import h5py
-import mrcfile
-import nibabel
 import numcodecs
 import numpy as np
 import pytest
@@ -23,6 +20,10 @@ from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Box
 from chunkflow_liver.store.sources import combined, open_source, whole_numbers
 from chunkflow_liver.store.sources.axes_and_values import Values
+
+h5py = pytest.importorskip("h5py")
+mrcfile = pytest.importorskip("mrcfile")
+nibabel = pytest.importorskip("nibabel")
 
 WHOLE = Box.of(SHAPE)
 

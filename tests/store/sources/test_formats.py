@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tensorstore
 import tifffile
 from foreign_files import (
     FORMATS,
@@ -30,6 +29,8 @@ from places import DATA
 from chunkflow_liver.errors import ChunkError, InputError
 from chunkflow_liver.geometry import Box
 from chunkflow_liver.store.sources import Source, open_source
+
+tensorstore = pytest.importorskip("tensorstore")
 
 
 @pytest.mark.parametrize("case", FORMATS, ids=str)

@@ -7,7 +7,6 @@ import struct
 from pathlib import Path
 from typing import Any
 
-import mrcfile
 import numpy as np
 import pytest
 import tifffile
@@ -29,6 +28,8 @@ from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Box
 from chunkflow_liver.store.sources import open_source
 from chunkflow_liver.store.sources.source import size_nm
+
+mrcfile = pytest.importorskip("mrcfile")
 
 
 def test_imod_bytes_are_unsigned_where_it_says_so(tmp_path: Path) -> None:

@@ -78,9 +78,7 @@ def test_rosettasciio_that_is_absent_is_named_with_the_extra_and_a_way_around(tm
 
     for module in ("rsciio", "rsciio.digitalmicrograph"):
         monkeypatch.setitem(sys.modules, module, None)
-    says = (
-        r"needs 'rosettasciio'; pip install 'chunkflow-liver\[formats\]'; or open .* Fiji and save it as TIFF"
-    )
+    says = r"needs 'rosettasciio'; pip install 'chunkflow-liver\[dm\]'; or open .* Fiji and save it as TIFF"
     with pytest.raises(InputError, match=says):
         open_source(digital_micrograph(tmp_path / "a.dm3", volume(), SIZE))
 
@@ -99,7 +97,7 @@ def mrcz(path, array, encode):
 @pytest.mark.parametrize("codec", ["blosc_encode", "blosc2_encode"])
 @pytest.mark.parametrize("dtype", ["int16", "uint16", "float32"])
 def test_the_planes_of_mrcz_are_read_one_by_one(codec, dtype, tmp_path):
-    import imagecodecs
+    imagecodecs = pytest.importorskip("imagecodecs")
 
     array = volume(dtype)
     path = mrcz(tmp_path / "a.mrcz", array, getattr(imagecodecs, codec))

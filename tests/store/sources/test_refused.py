@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
-import mrcfile
 import numpy as np
 import pytest
 import tifffile
@@ -34,6 +32,9 @@ from chunkflow_liver.geometry import Box
 from chunkflow_liver.store.sources import open_source
 from chunkflow_liver.store.sources.flat import array as flat
 from chunkflow_liver.store.sources.source import voxel_type
+
+h5py = pytest.importorskip("h5py")
+mrcfile = pytest.importorskip("mrcfile")
 
 
 @pytest.mark.parametrize("part", [0.2, 0.5, 0.8, 0.97])

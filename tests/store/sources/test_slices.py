@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import pytest
 import tifffile
@@ -25,6 +24,8 @@ from PIL import Image
 from chunkflow_liver.errors import ChunkError, InputError
 from chunkflow_liver.geometry import Box
 from chunkflow_liver.store.sources import open_source
+
+nibabel = pytest.importorskip("nibabel")
 
 
 def test_slices_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:

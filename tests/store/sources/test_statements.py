@@ -8,8 +8,6 @@ import lzma
 from pathlib import Path
 from typing import Any
 
-import h5py
-import imagecodecs
 import numpy as np
 import pytest
 from foreign_files import SHAPE, VOXEL_NM, hdf5, n5, precomputed, volume, zarr2, zarr3
@@ -18,6 +16,9 @@ from chunkflow_liver.errors import ChunkError, InputError
 from chunkflow_liver.geometry import Box
 from chunkflow_liver.store.sources import hdf5 as hdf5_module
 from chunkflow_liver.store.sources import open_source
+
+h5py = pytest.importorskip("h5py")
+imagecodecs = pytest.importorskip("imagecodecs")
 
 WHOLE = Box.of(SHAPE)
 
