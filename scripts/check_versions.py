@@ -1,17 +1,20 @@
 """The fast tests with each Python that is to be had, and with the lowest stated dependencies.
 
-`uv run scripts/check_versions.py [VERSION ...] [--lowest]`: for every version (or path of an interpreter) an
-environment of its own in a temporary folder; versions that cannot be had are named at the end.
+`uv run scripts/check_versions.py [VERSION ...] [--lowest] [--keep FOLDER] [--tests PATH ...]`: for every
+version (or path of an interpreter) an environment of its own, in a temporary folder, or in one that is kept
+and used again. At the end stand the numbers of tests, versions of packages, and what could not be had.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[1]
 VERSIONS = ("3.11", "3.12", "3.13")
@@ -27,8 +30,10 @@ REFEREES = (
     "polars",
     "fastremap",
 )
-"""Packages that the tests of files compare with; without them those tests cannot be collected."""
-EXTRAS = "formats,s3,tables,slurm"
+"""Packages that the tests of files compare with; without them those tests are skipped."""
+EXTRAS = "formats,dm,s3,tables,slurm"
+TOLD = ("numpy", "numba", "scipy", "zarr", "fsspec", "dask", "pandas", "pyarrow", "pydantic", "typer")
+"""Packages whose versions stand beside a result."""
 
 
 def interpreter(version: str) -> str | None:
@@ -54,22 +59,41 @@ def done(*words: str | Path, **environment: str) -> bool:
 
 
 def tested(version: str, folder: Path, *, lowest: bool, tests: list[str]) -> str:
-    """'passed', 'failed', 'not to be had' or 'not installable'."""
+    """'passed' or 'failed' with numbers and versions, 'not to be had' or 'not installable'."""
     found = interpreter(version)
     venv = folder / f"{version.replace('/', '-')}{'-lowest' if lowest else ''}"
-    if found is None or not done("uv", "venv", "--quiet", "--python", found, venv):
+    python, counted = venv / "bin" / "python", venv / "tests.xml"
+    if found is None or not (python.exists() or done("uv", "venv", "--quiet", "--python", found, venv)):
         return "not to be had"
-    python = venv / "bin" / "python"
     install = ("uv", "pip", "install", "--quiet", "--python", python)
     package = ROOT if lowest else f"{ROOT}[{EXTRAS}]"
     if not done(*install, *(["--resolution", "lowest-direct"] if lowest else []), package):
         return "not installable"
     if not done(*install, *NEEDED, *(() if lowest else REFEREES)):
         return "not installable"
-    fast = ("-m", "not gpu and not slow", "-q", "-p", "no:cacheprovider", "--continue-on-collection-errors")
+    fast = ("-m", "not gpu and not slow", "-q", "-p", "no:cacheprovider", f"--junit-xml={counted}")
     # Options of their own: warnings of old packages are no errors here, and no benchmark plug-in is needed.
-    options = ("-o", "addopts=--import-mode=importlib", "-o", "filterwarnings=default")
-    return "passed" if done(python, "-m", "pytest", *options, *fast, *tests) else "failed"
+    options = ("-o", "addopts=-rs --import-mode=importlib", "-o", "filterwarnings=default")
+    passed = done(python, "-m", "pytest", *options, *fast, "--continue-on-collection-errors", *tests)
+    return f"{'passed' if passed else 'failed'}: {numbers(counted)}; {packages(python)}"
+
+
+def numbers(counted: Path) -> str:
+    """How many tests passed, failed and were skipped, as pytest wrote it."""
+    suite = ElementTree.parse(counted).getroot()[0]
+    total, failed, broken, skipped = (
+        int(suite.attrib[name]) for name in ("tests", "failures", "errors", "skipped")
+    )
+    bad = failed + broken
+    return f"{total - bad - skipped:,} passed, {bad} failed, {skipped} skipped"
+
+
+def packages(python: Path) -> str:
+    """The versions of the packages that matter most."""
+    asked = ["uv", "pip", "list", "--quiet", "--python", str(python), "--format", "json"]
+    listed = json.loads(subprocess.run(asked, capture_output=True, text=True, check=True).stdout)
+    have = {package["name"]: package["version"] for package in listed}
+    return ", ".join(f"{name} {have[name]}" for name in TOLD)
 
 
 def main() -> int:
@@ -77,6 +101,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("versions", nargs="*", default=VERSIONS)
     parser.add_argument("--lowest", action="store_true", help="only the lowest stated dependencies")
+    parser.add_argument("--keep", type=Path, help="folder of environments, which are used again")
     parser.add_argument("--tests", nargs="*", default=list(TESTS))
     chosen = parser.parse_args()
     jobs = [(v, False) for v in chosen.versions] if not chosen.lowest else []
@@ -86,7 +111,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for version, lowest in jobs:
             name = f"Python {version}{', lowest dependencies' if lowest else ''}"
-            found[name] = tested(version, Path(folder), lowest=lowest, tests=chosen.tests)
+            found[name] = tested(version, chosen.keep or Path(folder), lowest=lowest, tests=chosen.tests)
     for name, result in found.items():
         print(f"{name}: {result}")
     return int(any(result in ("failed", "not installable") for result in found.values()))
