@@ -126,7 +126,7 @@ def _module(module: str, what: str) -> Any:
         return importlib.import_module(module)
     except ImportError as err:
         raise InputError(
-            f"reading {what} needs 'rosettasciio'; pip install 'chunkflow-liver[formats]'; or open the "
+            f"reading {what} needs 'rosettasciio'; pip install 'chunkflow-liver[dm]'; or open the "
             "file in Fiji and "
             "save it as TIFF"
         ) from err
