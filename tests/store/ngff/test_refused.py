@@ -172,7 +172,11 @@ BAD_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "unknown dtype": ({"data_type": "uint13"}, "cannot be opened"),
     "complex voxels": (
-        {"data_type": "complex64", "fill_value": [0, 0]},
+        {
+            "data_type": "complex64",
+            "fill_value": [0, 0],
+            "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
+        },
         "an image must be one of bool, uint8",
     ),
     "other names": (
