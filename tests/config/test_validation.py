@@ -232,6 +232,7 @@ def test_mistakes_of_form_do_not_hide_those_of_names_and_files(run_file):
 
 
 def test_a_model_that_is_not_there_is_told_beside_an_image_that_is_not(run_file):
+    pytest.importorskip("torch")
     run_file.write_text("input: {path: nowhere.ome.zarr}\nwork: w\nsegment: {model: no-model}\n")
     image, model = validate_run(run_file).problems
     assert "nowhere.ome.zarr" in image

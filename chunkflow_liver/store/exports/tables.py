@@ -79,11 +79,11 @@ def write_spatialdata(table: Table | PathLike, to: PathLike) -> Path:
     are not: `centroids` has x, y, z, the label and the radius of each object. All in nm.
     """
     found = read_table(table)
-    with _quiet():
+    with finished(free(Path(to))) as partial, _quiet():
         spatialdata = _package("spatialdata")
         import pandas as pd
         from spatialdata.models import PointsModel, ShapesModel, TableModel
-    with finished(free(Path(to))) as partial, _quiet():
+
         data = _annotated(found)
         data.obs["region"] = "instances"
         data.obs["region"] = data.obs["region"].astype("category")

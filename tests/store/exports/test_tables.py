@@ -149,9 +149,7 @@ def test_segment_properties_are_what_the_format_asks_for(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.h5ad", "a.spatialdata.zarr", "a.segment_properties", "a.csv"])
-def test_what_exists_is_not_replaced_and_nothing_half_written_stays(
-    name, table, tmp_path, listing, monkeypatch
-):
+def test_what_exists_is_not_replaced_and_nothing_half_written_stays(name, table, tmp_path, listing):
     (tmp_path / name).write_text("mine")
     before = listing()
     with pytest.raises(OutputError, match=r"exists"):

@@ -208,6 +208,7 @@ def test_labels_that_join_an_image_of_0_6_are_of_0_6(image, tmp_path):
 
 @pytest.mark.parametrize("version", ["0.4", "0.5", "0.6"])
 def test_an_image_of_any_version_is_converted_to_0_6(tmp_path, voxels, version):
+    pytest.importorskip("tensorstore")
     made = write_volume(tmp_path / "a.ome.zarr", voxels, voxel_nm=NM, ome_version=version)
     plan = cf.convert(made.url, tmp_path / "b.ome.zarr", ome_version="0.6")
     cf.run(plan, progress=False)
