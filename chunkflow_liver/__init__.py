@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from chunkflow_liver.ops.segment import segment
     from chunkflow_liver.ops.split import split
     from chunkflow_liver.ops.stitch import stitch
+    from chunkflow_liver.ops.suggest import suggest
+    from chunkflow_liver.ops.suggest.evidence import Evidence
     from chunkflow_liver.ops.train import train
     from chunkflow_liver.ops.verify import verify
     from chunkflow_liver.pipeline import plan_run
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "Box": "geometry",
     "DistanceOptions": "ops.distance",
+    "Evidence": "ops.suggest.evidence",
     "Keep": "ops.refine.choosing",
     "Near": "kernels.centreline.windows",
     "Neck": "kernels.centreline.necks",
@@ -85,6 +88,7 @@ _PUBLIC = {
     "segment": "ops.segment",
     "split": "ops.split",
     "stitch": "ops.stitch",
+    "suggest": "ops.suggest",
     "train": "ops.train",
     "validate": "store.images",
     "verify": "ops.verify",
@@ -96,6 +100,7 @@ __version__ = version("chunkflow-liver")
 __all__ = [
     "Box",
     "DistanceOptions",
+    "Evidence",
     "Keep",
     "Near",
     "Neck",
@@ -131,6 +136,7 @@ __all__ = [
     "segment",
     "split",
     "stitch",
+    "suggest",
     "train",
     "validate",
     "verify",

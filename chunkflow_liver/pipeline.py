@@ -10,7 +10,7 @@ from functools import reduce
 from operator import add
 from typing import Any, TypeVar
 
-from chunkflow_liver.config import INSTANCES, LISTS, Place, RunFile, problems_of
+from chunkflow_liver.config import INSTANCES, LISTS, Place, RunFile, problems_of, read_training_file
 from chunkflow_liver.config.declaring import Entry
 from chunkflow_liver.config.images import Existing
 from chunkflow_liver.config.sections import (
@@ -26,6 +26,7 @@ from chunkflow_liver.config.sections import (
     Refine,
     Split,
     Stitch,
+    Suggest,
 )
 from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.errors import ChunkflowLiverError, ConfigError
@@ -48,6 +49,7 @@ from chunkflow_liver.ops.segment.models import check_models
 from chunkflow_liver.ops.split import split
 from chunkflow_liver.ops.steps.place import work_folder
 from chunkflow_liver.ops.stitch import stitch
+from chunkflow_liver.ops.suggest import Evidence, suggest
 from chunkflow_liver.store.images import open_volume
 from chunkflow_liver.store.volume import Volume
 
@@ -67,10 +69,12 @@ def plan_run(run_file: RunFile) -> Plan:
     """
     found = _Problems(run_file)
     plans, made = _begin(run_file, found)
+    made.products += [product for plan in plans for product in plan.products]
     for place, entry in run_file.entries():
         with found.at(*place):
             plan = PLANNERS[str(place[0])](entry, made)
             plans.append(plan)
+            made.products += plan.products
             if entry.makes_instances:
                 made.volumes[entry.name] = plan.output
     found.tell()
@@ -126,6 +130,7 @@ class _Made:
     images: dict[str, Volume] = field(default_factory=dict)
     volumes: dict[str, Volume] = field(default_factory=dict)
     opened: list[Volume] = field(default_factory=list)
+    products: list[Product] = field(default_factory=list)
 
     @property
     def raw(self) -> Volume:
@@ -307,6 +312,18 @@ def _evaluate(entry: Evaluate, made: _Made) -> Plan:
     return evaluate(made.instances(entry.found), truth, **options, **made.at)
 
 
+def _suggest(entry: Suggest, made: _Made) -> Plan:
+    training = None if entry.training is None else read_training_file(entry.training)
+    box_nm = entry.box_nm if training is None else entry.box_nm or training.window_nm()
+    evidence = Evidence.of_products(
+        (Product("raw", made.raw.name, made.raw), *made.products),
+        labels=[_on_voxels(made, path, None, entry.name) for path in entry.labels],
+        painted=() if training is None else training.arguments()["sources"],
+    )
+    options = entry.model_dump(exclude={"training", "labels", "box_nm"})
+    return suggest(evidence, box_nm=box_nm, **options, **made.at)
+
+
 PLANNERS: Mapping[str, Callable[[Any, _Made], Plan]] = {
     "existing": _existing,
     "label": _label,
@@ -321,6 +338,7 @@ PLANNERS: Mapping[str, Callable[[Any, _Made], Plan]] = {
     "measure": _measure,
     "narrowing": _narrowing,
     "evaluate": _evaluate,
+    "suggest": _suggest,
 }
 """What plans an entry, by the key that it stands under."""
 

@@ -151,7 +151,14 @@ def with_paths(section: S, folder: Path) -> S:
         elif isinstance(value, Section):
             changed[key] = with_paths(value, folder)
         elif isinstance(value, tuple):
-            changed[key] = tuple(with_paths(v, folder) if isinstance(v, Section) else v for v in value)
+            changed[key] = tuple(
+                with_paths(v, folder)
+                if isinstance(v, Section)
+                else from_folder(folder, v)
+                if isinstance(v, str) and key in files
+                else v
+                for v in value
+            )
     return section.model_copy(update=changed)
 
 

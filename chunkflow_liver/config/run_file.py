@@ -22,6 +22,7 @@ from chunkflow_liver.config.sections import (
     Refine,
     Split,
     Stitch,
+    Suggest,
 )
 
 OWN = "; bring your own by an entry {name: ..., path: ...} under 'existing'"
@@ -53,6 +54,7 @@ class RunFile(Section):
     measure: tuple[Measure, ...] = ()
     narrowing: tuple[Narrowing, ...] = ()
     evaluate: tuple[Evaluate, ...] = ()
+    suggest: tuple[Suggest, ...] = ()
     report: bool = True
 
     _file: str = PrivateAttr(default="the run file")

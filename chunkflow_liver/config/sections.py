@@ -28,6 +28,7 @@ from chunkflow_liver.ops.refine.choosing import Keep
 from chunkflow_liver.ops.split import split
 from chunkflow_liver.ops.steps.blockwise import Rules
 from chunkflow_liver.ops.stitch import stitch
+from chunkflow_liver.ops.suggest import suggest
 
 Class = str | int
 
@@ -307,3 +308,21 @@ class Evaluate(Entry):
     def makes(self) -> Makes:
         kinds = [("", True), ("-surfaces", self.surfaces_nm), ("-slices", self.per_slice)]
         return {Made.TABLES: tuple(end for end, wanted in kinds if wanted)}
+
+
+@defaults_of(suggest)
+class Suggest(Entry):
+    """Boxes in which painting helps most, by what the entries before have found; `training` is a file."""
+
+    boxes: Annotated[int, Field(ge=1)]
+    training: Annotated[str | None, Refers.FILE] = None
+    labels: Annotated[tuple[str, ...], Refers.FILE] = ()
+    box_nm: tuple[Nm, Nm, Nm] | None
+    apart_nm: FromZero | None
+    weights: dict[Literal["uncertainty", "disagreement", "seams", "distance"], FromZero] | None
+
+    def makes(self) -> Makes:
+        return {Made.LABELS: ("",), Made.TABLES: ("",)}
+
+    def needs_image(self) -> bool:
+        return True

@@ -106,6 +106,13 @@ class TrainingFile(Section):
             found["voxel_nm"] = self.voxel_nm
         return found | {"split": self.split.model_dump(exclude_none=True)}
 
+    def window_nm(self) -> tuple[float, ...] | None:
+        """What the network sees at once, in nm along (z, y, x), where the file says it; of planes, one."""
+        window = self.network.window
+        if window is None or self.voxel_nm is None or len(window) not in (2, 3):
+            return None
+        return tuple(n * v for n, v in zip((1, *window)[-3:], self.voxel_nm, strict=True))
+
 
 def read_training_file(path: str | Path) -> TrainingFile:
     """The training file at `path`, with relative paths taken from its folder.

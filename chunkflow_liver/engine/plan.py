@@ -63,6 +63,8 @@ Kind = Literal[
     "seam table",
     "training",
     "propagation",
+    "suggestions",
+    "empty labels",
 ]
 """What a product is, for reports and viewers."""
 

@@ -1,4 +1,4 @@
-"""What a run writes of itself beside its journal: `plan.json`, `products.json`, `failed.json`."""
+"""What a run writes of itself beside its journal: `plan.json`, `products.json`, `failed.json`; reading it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -14,8 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from chunkflow_liver.engine.plan import Plan
+from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.stage import plain
+from chunkflow_liver.errors import InputError
+from chunkflow_liver.store.location import is_local
+from chunkflow_liver.store.table import Table
+from chunkflow_liver.store.volume import Volume
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -76,3 +81,62 @@ def write_products(plan: Plan) -> None:
 def write_failed(work: Path, failed: Sequence[Mapping[str, Any]]) -> None:
     """`failed.json`: blocks that failed in every attempt, or were set aside."""
     _replace(work / "failed.json", {"stage": failed[0]["stage"], "blocks": list(failed)})
+
+
+def read_products(work: Path) -> tuple[Product, ...]:
+    """What `products.json` of a work folder lists; a handle may not exist yet.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    return tuple(_product(work, entry) for entry in read_json(work / "products.json", []))
+
+
+def read_json(path: Path, absent: Any) -> Any:
+    """Content of a file of a work folder, of the type of `absent`, which stands for a file that is not there.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    if not path.exists():
+        return absent
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as err:
+        raise InputError(f"{path} cannot be read: {err}; restore it or run the plan again") from err
+    if not isinstance(found, type(absent)):
+        raise InputError(
+            f"{path} holds a {type(found).__name__}, wanted a {type(absent).__name__}; run the plan again"
+        )
+    return found
+
+
+def _product(path: Path, entry: Mapping[str, Any]) -> Product:
+    try:
+        kind, place = (Volume, "url") if entry["type"] == "Volume" else (Table, "path")
+        handle = {k: _tuples(v) for k, v in entry["handle"].items()}
+        handle[place] = _moved(handle[place], path)
+        known = {f.name for f in fields(kind)}
+        made = kind(**{k: v for k, v in handle.items() if k in known})
+        return Product(entry["kind"], entry["name"], made, tuple(entry["about"].items()))
+    except (KeyError, TypeError, AttributeError) as err:
+        raise InputError(
+            f"{path / 'products.json'} has an entry that is no product: {err!r}; run the plan again"
+        ) from err
+
+
+def _moved(url: str, work: Path) -> str:
+    """`url`, or what lies at the same place in `work` if the work folder was moved since the run."""
+    if not is_local(url) or Path(url).exists():
+        return url
+    parts = Path(url).parts
+    inside = (work.joinpath(*parts[-n:]) for n in range(len(parts) - 1, 0, -1))
+    return str(next((p for p in inside if p.exists()), url))
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

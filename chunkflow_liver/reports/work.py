@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import heapq
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from chunkflow_liver.engine.journal import read_entries, read_journal
 from chunkflow_liver.engine.plan import Product
+from chunkflow_liver.engine.written import read_json, read_products
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import BlockGrid, Box, zyx
-from chunkflow_liver.store.location import is_local
 from chunkflow_liver.store.table import Table
-from chunkflow_liver.store.volume import Volume
 
 SLOWEST = 5
 PENDING = ("pending", True)
@@ -114,14 +112,14 @@ def read_work(path: Path) -> Work:
             f"{path} is no work folder: it has neither run.json nor products.json; give the folder "
             "that a plan was run in"
         )
-    plan = _json(path / "plan.json", {})
-    products = (_product(path, entry) for entry in _json(path / "products.json", []))
+    plan = read_json(path / "plan.json", {})
+    products = read_products(path)
     pending = _pending(path)
     return Work(
         path,
         tuple(replace(p, about=(*p.about, PENDING)) if _place(p) in pending else p for p in products),
         tuple(_stages(path, plan)),
-        _json(path / "failed.json", {}),
+        read_json(path / "failed.json", {}),
         plan,
     )
 
@@ -158,49 +156,8 @@ def exists(product: Product) -> bool:
         return False
 
 
-def _json(path: Path, absent: Any) -> Any:
-    if not path.exists():
-        return absent
-    try:
-        found = json.loads(path.read_text())
-    except ValueError as err:
-        raise InputError(f"{path} cannot be read: {err}; restore it or run the plan again") from err
-    if not isinstance(found, type(absent)):
-        raise InputError(
-            f"{path} holds a {type(found).__name__}, wanted a {type(absent).__name__}; run the plan again"
-        )
-    return found
-
-
-def _product(path: Path, entry: Mapping[str, Any]) -> Product:
-    try:
-        kind, place = (Volume, "url") if entry["type"] == "Volume" else (Table, "path")
-        handle = {k: _tuples(v) for k, v in entry["handle"].items()}
-        handle[place] = _moved(handle[place], path)
-        known = {f.name for f in fields(kind)}
-        made = kind(**{k: v for k, v in handle.items() if k in known})
-        return Product(entry["kind"], entry["name"], made, tuple(entry["about"].items()))
-    except (KeyError, TypeError, AttributeError) as err:
-        raise InputError(
-            f"{path / 'products.json'} has an entry that is no product: {err!r}; run the plan again"
-        ) from err
-
-
-def _moved(url: str, work: Path) -> str:
-    """`url`, or what lies at the same place in `work` if the work folder was moved since the run."""
-    if not is_local(url) or Path(url).exists():
-        return url
-    parts = Path(url).parts
-    inside = (work.joinpath(*parts[-n:]) for n in range(len(parts) - 1, 0, -1))
-    return str(next((p for p in inside if p.exists()), url))
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
-
-
 def _stages(path: Path, plan: Mapping[str, Any]) -> list[Stage]:
-    described = _json(path / "run.json", {}).get("stages", {})
+    described = read_json(path / "run.json", {}).get("stages", {})
     planned = {entry.get("stage"): entry for entry in plan.get("stages", ())}
     found: dict[str, Stage] = {}
 
