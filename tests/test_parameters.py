@@ -43,6 +43,7 @@ BESIDE = {
     ("edit", "work"): ("ops.edit:edit", "work"),
     ("edit", "pieces"): ("ops.edit:edit", "pieces"),
     ("edit", "redo"): ("engine.run:run", "redo"),
+    ("suggest", "redo"): ("engine.run:run", "redo"),
     ("model import", "units"): ("segmenters.nnunet.folder:import_model", "units"),
     ("export", "to"): ("ops.convert:export", "export_to"),
     ("mesh", "table"): ("ops.meshes:export_mesh", "mesh_table"),

@@ -116,9 +116,9 @@ def suggest(
     for row in read_table(plan.output).to_pylist():
         corners = (", ".join(f"{row[f'{a}_{end}_nm']:g}" for a in "zyx") for end in ("start", "stop"))
         typer.echo(f"{row['rank']:3}  ({') to ('.join(corners)}) nm: {row['why']}")
-    sheet = Path(plan.output.path).with_suffix(".yaml")
+    sheet = Path(plan.output.path).with_suffix(".tsv")
     page = suggestions_report(plan.work, name, to=plan.work / f"{name}.html")
-    for path in (plan.output.path, sheet.with_suffix(".tsv"), sheet, page):
+    for path in (plan.output.path, sheet, plan.work / f"{name}.yaml", page):
         typer.echo(path)
 
 

@@ -104,8 +104,9 @@ def most_apart(lattice: Lattice, voxel_nm: Nm, boxes: int) -> float:
     for spacing in (*sorted(spacings, reverse=True), 0.0):
         pitch = [max(k, math.ceil(round(spacing / s, 9))) for k, s in zip(lattice.steps, step, strict=True)]
         if math.prod((n - 1) // p + 1 for n, p in zip(lattice.counts, pitch, strict=True)) >= boxes:
-            side = math.hypot(*(n * v for n, v in zip(lattice.side, voxel_nm, strict=True)))
-            return spacing / 2 if spacing / 2 >= side else 0.0
+            # A box that overlaps another is at most half a box away along each axis.
+            over = math.hypot(*((k - 1) * n for k, n in zip(lattice.steps, step, strict=True)))
+            return spacing / 2 if spacing / 2 > over else 0.0
     return -1.0
 
 
@@ -141,9 +142,9 @@ def spread_out(
     Notes
     -----
     Greedy, as in suggestive annotation [1]_: first what is uncertain, then of that what is not alike, which
-    in one piece of tissue means near. If `boxes` of the lattice can stand twice `apart_nm` apart and
-    `apart_nm` is at least a box's diagonal, all are found: whatever a choice rules out holds one of those at
-    most, by which the farthest-first rule is known to reach half of the best spacing [2]_.
+    in one piece of tissue means near. If as many boxes can stand twice `apart_nm` apart, and farther than
+    their diagonal, all are found: what a choice rules out lies so near that it holds one of those at most,
+    by which the farthest-first rule is known to reach half of the best spacing [2]_.
 
     References
     ----------

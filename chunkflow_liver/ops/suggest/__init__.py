@@ -77,7 +77,7 @@ def suggest(
     Plan
         Its `output` is a `Table`, the best box first: `rank, score`, the box in voxels (half-open) and in
         nm, each criterion, and `why` in words. The same rows are `tables/<name>.tsv`, and
-        `tables/<name>.yaml` is the entry of a training file. The label image holds 0 in the boxes, and
+        `<name>.yaml` is the entry of a training file. The label image holds 0 in the boxes, and
         elsewhere 255 (65535 where a class has that number), which `ignore` states there.
 
     Raises
@@ -152,7 +152,7 @@ def suggest(
         "apart_nm": limit,
     }
     chosen, output = arrays_at(work, name, "boxes"), table_at(work, name)
-    sheets = Sheets(output.path.removesuffix(".parquet"), given.raw, labels, ignore)
+    sheets = Sheets(str(work_folder(work) / f"{name}.yaml"), given.raw, labels, ignore)
     about = {"operation": "suggest", "weights": criteria, "apart_nm": limit}
     scan = f"{name}/look"
     # Without images, what is known of places is known of all at once.

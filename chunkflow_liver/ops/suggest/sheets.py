@@ -20,12 +20,12 @@ from chunkflow_liver.store.volume import Volume
 
 @dataclass(frozen=True)
 class Sheets:
-    """A handle to the files `<path>.tsv` and `<path>.yaml`, which may not exist yet.
+    """A handle to `<name>.yaml` of a work folder and `tables/<name>.tsv`, which may not exist yet.
 
     Attributes
     ----------
     path : str
-        Without an ending.
+        Of the YAML file. It names images by their whole paths, the other by nothing.
     raw, labels : Volume
         The image, and the empty labels that are to be painted.
     ignore : int
@@ -39,11 +39,12 @@ class Sheets:
 
     @property
     def rows(self) -> Path:
-        return Path(f"{self.path}.tsv")
+        sources = Path(self.path)
+        return sources.parent / "tables" / f"{sources.stem}.tsv"
 
     @property
     def sources(self) -> Path:
-        return Path(f"{self.path}.yaml")
+        return Path(self.path)
 
     def exists(self) -> bool:
         return self.rows.is_file() and self.sources.is_file()
