@@ -17,8 +17,8 @@ from chunkflow_liver.geometry import Nm
 from chunkflow_liver.reports import page_source, page_template
 from chunkflow_liver.reports.pictures.planes import Pixels, View, corner_nm, extent_nm, read_plane
 from chunkflow_liver.reports.pictures.samples import levels_of
-from chunkflow_liver.reports.pictures.slices import css, label_colours, score_colours
-from chunkflow_liver.reports.words import by, length
+from chunkflow_liver.reports.pictures.slices import css, label_colours, score_colours, score_gradient
+from chunkflow_liver.reports.words import by, length, one
 from chunkflow_liver.reports.work import Work, exists, read_work
 from chunkflow_liver.store.ngff.write import PALETTE
 from chunkflow_liver.store.table import Table, read_table
@@ -87,7 +87,8 @@ def suggestions_report(run: str | os.PathLike[str], name: str, *, to: str | os.P
         box=by(about["box_nm"], "nm"),
         boxes=[_suggested(row, levels, layers) for row in rows[:MOST]],
         total=len(rows),
-        layers=[layer.name for layer in layers],
+        scores=[layer.name for layer in layers if layer.is_score],
+        gradient=score_gradient(),
         legend=_legend(layers),
         style=page_source("page.css"),
     )
@@ -114,7 +115,7 @@ def _layers(work: Work) -> list[Layer]:
 def _legend(layers: Sequence[Layer]) -> list[tuple[str, str]]:
     """Names and colours of the classes."""
     classes = next((layer.levels[0].classes for layer in layers if not layer.is_score), ())
-    return [(name, css(PALETTE[i % len(PALETTE)])) for i, (name, _) in enumerate(classes)]
+    return [(one(name), css(PALETTE[i % len(PALETTE)])) for i, (name, _) in enumerate(classes)]
 
 
 def _suggested(row: Mapping[str, Any], raw: Sequence[Volume], layers: Sequence[Layer]) -> Suggested:

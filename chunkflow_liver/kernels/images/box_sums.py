@@ -99,11 +99,11 @@ def cell_sums(values: Array, box: Box, lattice: Lattice) -> Array:
     if not met.size:
         return np.zeros((0, 0, 0), np.int64)
     found = values[box.clip(Box(lattice.known.start, lattice.start(lattice.cells))).relative_to(box).slices]
-    for axis in (2, 1, 0):
+    for axis in (a for a in (2, 1, 0) if lattice.cell[a] > 1):
         first = max(box.start[axis], lattice.known.start[axis])
         edges = lattice.known.start[axis] + np.arange(met.start[axis], met.stop[axis]) * lattice.cell[axis]
         found = np.add.reduceat(found, np.maximum(edges - first, 0), axis=axis, dtype=np.int64)
-    return found
+    return found.astype(np.int64, copy=False)
 
 
 def over_boxes(cells: Array, lattice: Lattice, combine: np.ufunc = np.add) -> Array:

@@ -161,7 +161,15 @@ def suggest(
     made: dict[str, Any] = {"params": {"criteria": list(criteria)}, "artefacts": {"chosen": chosen}}
     notes = _notes(lattice, frame.voxel_nm, limit, given, sources)
     stages: tuple[Stage, ...] = (
-        Map(scan, look, grid, inputs, params=seen, working=24.0 if inputs else 0.0, notes=notes),
+        Map(
+            scan,
+            look,
+            grid,
+            inputs,
+            params=seen,
+            working=30.0 + 2 * len(given.compared) if inputs else 0.0,
+            notes=notes,
+        ),
         Fold(f"{name}/choose", choose, scan, chosen, params=decide, artefacts=joined),
         Fold(f"{name}/table", rows_of, scan, output, provenance=about, **made),
         # Before the labels are made: it refuses to empty what someone has painted.

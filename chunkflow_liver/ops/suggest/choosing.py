@@ -123,9 +123,11 @@ def rows_of(records: Records, *, criteria: Sequence[str], chosen: Arrays) -> Col
 def _why(criterion: str, columns: Columns, i: int) -> str:
     """One criterion of a box in words."""
     value, share = float(columns[_column(criterion)][i]), float(columns[f"rank_{criterion}"][i])
+    # Rounded down: only the first is above all others.
+    others = "all others" if share == 1 else f"{math.floor(100 * share)} % of all boxes"
     if criterion == "distance":
-        return f"{value:.0f} nm from what is painted, farther than {share:.0%} of all boxes"
+        return f"{value:.0f} nm from what is painted, farther than {others}"
     if criterion == "seams":
         return f"the worst seam here has a score of {1 - value:.2f}" if value else "no seam disagrees here"
     what = "uncertainty" if criterion == "uncertainty" else "results that differ:"
-    return f"{what} {value:.3f}, more than in {share:.0%} of all boxes"
+    return f"{what} {value:.3f}, more than in {others}"

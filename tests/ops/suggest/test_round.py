@@ -10,6 +10,7 @@ import pytest
 import yaml
 import zarr
 from painted_images import SMALL
+from places import ROOT
 from strategies import command, done
 
 import chunkflow_liver as cf
@@ -18,27 +19,57 @@ from chunkflow_liver.kernels.images.box_sums import Lattice, cell_sums, over_box
 
 SHAPE, NM, BOX = (24, 128, 128), (40.0, 16.0, 16.0), (4, 24, 24)
 CLASSES = ["mitochondrion", "nucleus"]
-TRAINING = SMALL | {"window": (4, 24, 24), "features": (8, 16), "steps": 150, "epoch": 75, "seed": 3}
+TRAINING = SMALL | {"window": (4, 24, 24), "features": (8, 16), "steps": 30, "epoch": 30, "seed": 3}
+
+
+def mean_share(mask, rows, box):
+    """Share of a mask in suggested boxes, and that in boxes drawn by chance, on average."""
+    found = [mask[voxels(row)].mean() for row in rows]
+    lattice = Lattice.of(Box.of(mask.shape), box)
+    every = over_boxes(cell_sums(mask, Box.of(mask.shape), lattice), lattice) / np.prod(box)
+    return np.mean(found), every.mean()
+
+
+def voxels(row):
+    return tuple(slice(row[f"{a}_start"], row[f"{a}_stop"]) for a in "zyx")
+
+
+@pytest.mark.slow
+def test_uncertain_boxes_hold_several_times_the_errors_of_boxes_by_chance(tmp_path):
+    """A trained network on tissue that it knows, with noise that it does not know in five places."""
+    shape, box = (32, 192, 192), (4, 32, 32)
+    made = done(cf.phantom(shape=shape, voxel_nm=NM, seed=4, work=tmp_path / "phantom"))
+    truth = cf.open_volume(f"{made.url}/labels/truth").read()
+    rng, grey, planted = np.random.default_rng(0), made.read().astype(float), np.zeros(shape, bool)
+    for _ in range(5):
+        at = [int(rng.integers(0, n - s)) for n, s in zip(shape, (6, 40, 40), strict=True)]
+        planted[tuple(slice(a, a + s) for a, s in zip(at, (6, 40, 40), strict=True))] = True
+    grey[planted] += rng.normal(0, 40, shape)[planted]
+    raw = cf.write_volume(tmp_path / "raw.ome.zarr", grey.round().clip(0, 255).astype(np.uint8), voxel_nm=NM)
+    model = ROOT / "chunkflow_liver/models/phantom"
+    at = {"mirroring": False, "uncertainty": "entropy", "work": tmp_path / "run"}
+    wrong = done(cf.segment(raw, model=model, name="s", **at)).read() != truth
+    plan = cf.suggest(
+        tmp_path / "run", boxes=5, box_nm=np.multiply(NM, box), name="next", work=tmp_path / "run"
+    )
+    rows = cf.read_table(done(plan)).to_pylist()
+    (found, chance), (hit, hit_chance) = (mean_share(mask, rows, box) for mask in (wrong, planted))
+    # Seen: 0.32 of the voxels wrong where chance gives 0.08, and 0.66 planted where chance gives 0.05.
+    assert found > 3 * chance
+    assert hit > 8 * hit_chance
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A phantom with five places where the contrast faded, a model of three slices, and what it finds."""
+    """A phantom, a model of three of its slices, and what that finds."""
     folder = tmp_path_factory.mktemp("round")
-    done(cf.phantom(shape=SHAPE, voxel_nm=NM, seed=4, work=folder / "phantom"))
-    made = cf.open_volume(folder / "phantom/raw.ome.zarr")
-    truth = cf.open_volume(f"{made.url}/labels/truth")
-    rng, grey = np.random.default_rng(0), made.read().astype(float)
-    for _ in range(5):
-        at = [int(rng.integers(0, n - s)) for n, s in zip(SHAPE, (6, 32, 32), strict=True)]
-        part = tuple(slice(a, a + s) for a, s in zip(at, (6, 32, 32), strict=True))
-        grey[part] = grey.mean() + 0.3 * (grey[part] - grey.mean())
-    raw = cf.write_volume(folder / "raw.ome.zarr", grey.round().astype(np.uint8), voxel_nm=NM)
+    raw = done(cf.phantom(shape=SHAPE, voxel_nm=NM, seed=4, work=folder / "phantom"))
+    truth = cf.open_volume(f"{raw.url}/labels/truth")
     source = {"image": raw.url, "labels": truth.url, "slices": [2, 12, 21]}
     training = {"split": {"by": "none"}, "name": "m", "classes": CLASSES}
     model = done(cf.train([source], work=folder / "train", **training, **TRAINING)).model
     work = folder / "runs"
-    found = done(cf.segment(raw, model=model, name="s", work=work, mirroring=False, uncertainty="entropy"))
+    done(cf.segment(raw, model=model, name="s", work=work, mirroring=False, uncertainty="entropy"))
     numbers = [dict(truth.classes)[c] for c in CLASSES]
     right = sum((i * (truth.read() == n) for i, n in enumerate(numbers, 1)), np.zeros(SHAPE, int))
     file = {
@@ -50,26 +81,12 @@ def run(tmp_path_factory):
         "network": {"window": list(BOX), "features": [8, 16]},
     }
     (folder / "train.yaml").write_text(yaml.safe_dump(file))
-    return folder, work, source, right, found.read() != right
-
-
-@pytest.mark.slow
-def test_uncertain_boxes_hold_more_errors_than_others(run):
-    _, work, _, _, wrong = run
-    plan = cf.suggest(work, boxes=5, box_nm=np.multiply(NM, BOX), name="errors", work=work)
-    rows = cf.read_table(done(plan)).to_pylist()
-    boxes = [Box(*(tuple(r[f"{a}_{e}"] for a in "zyx") for e in ("start", "stop"))) for r in rows]
-    found = np.mean([wrong[box.slices].mean() for box in boxes])
-    lattice = Lattice.of(Box.of(SHAPE), BOX)
-    # Boxes drawn by chance hold this share on average.
-    every = over_boxes(cell_sums(wrong, Box.of(SHAPE), lattice), lattice) / np.prod(BOX)
-    print(f"share of wrong voxels in suggested boxes {found:.4f}, by chance {every.mean():.4f}")
-    assert found > 1.5 * every.mean()
+    return folder, work, source, right
 
 
 @pytest.mark.slow
 def test_what_is_painted_in_the_boxes_is_trained_on(run, tmp_path):
-    folder, work, source, right, _ = run
+    folder, work, source, right = run
     code, said, told = command(
         "suggest", work, "--training", folder / "train.yaml", "--boxes", 4, "--name", "next"
     )
@@ -86,18 +103,11 @@ def test_what_is_painted_in_the_boxes_is_trained_on(run, tmp_path):
     assert [rows[0][f"{a}_stop"] - rows[0][f"{a}_start"] for a in "zyx"] == list(BOX)
     labels = zarr.open_array(f"{entry['labels']}/0", mode="r+")
     for row in rows:
-        at = tuple(slice(row[f"{a}_start"], row[f"{a}_stop"]) for a in "zyx")
-        labels[at] = right[at]
+        labels[voxels(row)] = right[voxels(row)]
     both = {"name": "m", "work": tmp_path, "classes": CLASSES, "split": {"by": "none"}}
     plan = cf.train([source, entry], **both, **TRAINING | {"steps": 2, "epoch": 2})
     output = done(plan)
-    counts = [
-        sum(
-            int((right[tuple(slice(r[f"{a}_start"], r[f"{a}_stop"]) for a in "zyx")] == c).sum())
-            for r in rows
-        )
-        for c in range(3)
-    ]
+    counts = [sum(int((right[voxels(row)] == c).sum()) for row in rows) for c in range(3)]
     assert output.settings()["sources"][1]["painted_voxels"] == counts
     # The next boxes are elsewhere.
     evidence = cf.Evidence.of_run(work, painted=[source, entry])
