@@ -113,8 +113,9 @@ def run(
             typer.echo(f"{made.work / 'report.html'} (nothing is new since; 'report' would draw it again)")
         else:
             with working("the report"):
-                written = write(made)
-            typer.echo(written)
+                written = [write(made), *_pages(made)]
+            for page in written:
+                typer.echo(page)
 
 
 @app.command()
@@ -282,6 +283,14 @@ def from_skeletons(
     )
     objects = len({prompt.object for prompt in found})
     typer.echo(f"{write_prompts(found, to)}: {len(found)} prompts of {objects} objects")
+
+
+def _pages(made: Plan) -> list[Path]:
+    """Pages of suggested boxes, written."""
+    from chunkflow_liver.reports.suggestions import suggestions_report
+
+    names = [p.name for p in made.products if p.kind == "suggestions"]
+    return [suggestions_report(made.work, name, to=made.work / f"{name}.html") for name in names]
 
 
 def _plan(run_file: Path) -> Plan:

@@ -97,6 +97,7 @@ def suggest(
     from chunkflow_liver.store.images import open_volume
     from chunkflow_liver.store.table import read_table
 
+    weights = dict(map(_weight, weight or ())) or None
     given = None if training is None else read_training_file(training)
     evidence = Evidence.of_run(
         run,
@@ -108,7 +109,7 @@ def suggest(
         boxes=boxes,
         box_nm=box_nm if given is None else box_nm or given.window_nm(),
         apart_nm=apart_nm,
-        weights=dict(map(_weight, weight or ())) or None,
+        weights=weights,
         name=name,
         work=run,
     )

@@ -18,6 +18,7 @@ import psutil
 from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.stage import plain
 from chunkflow_liver.errors import InputError
+from chunkflow_liver.geometry import Box
 from chunkflow_liver.store.location import is_local
 from chunkflow_liver.store.table import Table
 from chunkflow_liver.store.volume import Volume
@@ -120,6 +121,8 @@ def _product(path: Path, entry: Mapping[str, Any]) -> Product:
         kind, place = (Volume, "url") if entry["type"] == "Volume" else (Table, "path")
         handle = {k: _tuples(v) for k, v in entry["handle"].items()}
         handle[place] = _moved(handle[place], path)
+        if (region := handle.get("region")) is not None:
+            handle["region"] = Box(_tuples(region["start"]), _tuples(region["stop"]))
         known = {f.name for f in fields(kind)}
         made = kind(**{k: v for k, v in handle.items() if k in known})
         return Product(entry["kind"], entry["name"], made, tuple(entry["about"].items()))

@@ -186,7 +186,10 @@ def test_a_segmentation_that_is_not_finished_is_none(data, tmp_path):
     [
         ((), "is no work folder of a run"),
         (("--training", "gone.yaml"), "no run file at"),
-        (("--labels", "gone.ome.zarr"), "gone.ome.zarr"),
+        (
+            ("--weight", "uncertainty"),
+            "a weight is 'criterion=number', as 'uncertainty=2'; got 'uncertainty'",
+        ),
     ],
 )
 def test_the_command_refuses_with_status_2_and_writes_nothing(options, says, tmp_path, monkeypatch):

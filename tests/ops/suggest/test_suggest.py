@@ -6,6 +6,7 @@ import csv
 import itertools
 import math
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +32,12 @@ from strategies import (
 from strategies import table as rows_of
 
 import chunkflow_liver as cf
+from chunkflow_liver.engine.plan import Plan, Product
+from chunkflow_liver.engine.written import write_products
 from chunkflow_liver.errors import InputError, OutputError
 from chunkflow_liver.geometry import Box
 from chunkflow_liver.kernels.images.box_sums import Lattice
+from chunkflow_liver.ops.suggest import Evidence
 
 NM = np.array(VOXEL_NM)
 shapes = st.tuples(st.integers(4, 12), st.integers(6, 14), st.integers(6, 14))
@@ -203,6 +207,25 @@ def test_labels_with_a_number_that_nobody_painted_are_painted_elsewhere(tmp_path
         assert [got[f"{a}_start"][0] for a in "zyx"] == [0, 12, 12]
         # From voxel (1, 4, 6) to (2, 12, 12): 7 rows of 8 nm and 5 columns of 16 nm between them.
         assert got["distance_nm"] == [pytest.approx(np.hypot(7 * 8, 5 * 16))]
+
+
+def test_boxes_lie_where_a_run_looked(tmp_path):
+    """A run that segmented a part of the volume: what lies outside is 0 and means nothing."""
+    region = Box((1, 2, 4), (4, 12, 14))
+    unsure = write(tmp_path, grey((5, 16, 16), 0), "s-uncertainty")
+    classes = replace(write(tmp_path, semantic((5, 16, 16), 0), "s"), region=region)
+    raw = write(tmp_path, grey((5, 16, 16), 1), "raw")
+    kept = [("raw", raw), ("semantic", classes), ("score", replace(unsure, region=region))]
+    listed = Plan((), tmp_path, raw, tuple(Product(kind, v.name, v) for kind, v in kept))
+    write_products(listed)
+    at = {"box_nm": NM * (1, 4, 4), "boxes": 6, "apart_nm": 0, "name": "next", "work": tmp_path / "work"}
+    plan = cf.suggest(Evidence.of_run(tmp_path), **at)
+    got = rows_of(plan)
+    for a, axis in enumerate("zyx"):
+        assert min(got[f"{axis}_start"]) >= region.start[a]
+        assert max(got[f"{axis}_stop"]) <= region.stop[a]
+    empty = cf.open_volume(tmp_path / "work/results.ome.zarr/labels/next").read()
+    assert (empty == 0).sum() == 6 * 16
 
 
 def seams_in(folder, work):
