@@ -148,6 +148,8 @@ def with_paths(section: S, folder: Path) -> S:
         value = getattr(section, key)
         if isinstance(value, str) and key in files:
             changed[key] = from_folder(folder, value)
+        elif isinstance(value, dict) and key in files:
+            changed[key] = {name: from_folder(folder, path) for name, path in value.items()}
         elif isinstance(value, Section):
             changed[key] = with_paths(value, folder)
         elif isinstance(value, tuple):

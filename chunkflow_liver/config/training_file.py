@@ -19,8 +19,10 @@ Count = Annotated[int, Field(ge=1)]
 class Source(Section):
     """An image, its labels, and what of them is painted."""
 
-    image: Annotated[str, Refers.FILE]
-    labels: Annotated[str, Refers.FILE]
+    image: Annotated[str | tuple[str, ...], Refers.FILE]
+    labels: Annotated[str | None, Refers.FILE] = None
+    masks: Annotated[dict[str, str] | None, Refers.FILE] = None
+    voxel_nm: tuple[Nm, Nm, Nm] | None = None
     slices: tuple[Index, ...] | None = None
     boxes_nm: tuple[tuple[Corner, Corner], ...] | None = None
     ignore: Index | None = None
@@ -82,7 +84,8 @@ class TrainingFile(Section):
     name: Name
     work: Annotated[str, Refers.FILE]
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
-    classes: dict[str, Count] | tuple[str, ...] | None = None
+    classes: dict[str, Count | tuple[Count, ...]] | tuple[str, ...] | None = None
+    regions: bool = False
     voxel_nm: tuple[Nm, Nm, Nm] | None = None
     network: Network = Network()
     training: Steps = Steps()
@@ -96,7 +99,9 @@ class TrainingFile(Section):
         """Keyword arguments of `train`, what was not said left out."""
         found: dict[str, Any] = {
             "sources": [source.model_dump(exclude_none=True) for source in self.sources],
-            **self.model_dump(include={"name", "work", "fine_tune", "freeze", "to"}, exclude_none=True),
+            **self.model_dump(
+                include={"name", "work", "regions", "fine_tune", "freeze", "to"}, exclude_none=True
+            ),
             **self.network.model_dump(exclude_none=True),
             **self.training.model_dump(exclude_none=True),
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast
 
@@ -15,6 +15,7 @@ from chunkflow_liver.engine.pyramid import pyramid
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result
 from chunkflow_liver.errors import ConfigError, InputError, OutputError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx
+from chunkflow_liver.ops.steps.foreign import Foreign
 from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import PathLike
 from chunkflow_liver.parameters import documented
@@ -161,7 +162,9 @@ def convert(
     output = replace(made, url=url, classes=tuple(classes), origin_nm=cast(Nm, place))
     grid = BlockGrid(output.box, block or output.write_unit)
     name = output.name
-    first = Map(f"{name}/convert", _block, grid, (Foreign(found),), (output,))
+    first = Map(
+        f"{name}/convert", _block, grid, (Foreign(found, os.fspath(url), made.voxel_nm, kind),), (output,)
+    )
     seen = Arrays(str(work / "seen"))
     params = {"source": str(source), "kind": kind}
     fold = Fold(f"{name}/seen", _seen, first.name, seen, params)
@@ -178,27 +181,6 @@ def _opened(source: PathLike | Mapping[str, PathLike], asked: Asked, *, first_wi
     path, sign, dataset = os.fspath(source).partition("::")
     found = open_source(path, replace(asked, dataset=dataset if sign else None))
     return whole_numbers(found) if asked.labels else found
-
-
-@dataclass(frozen=True)
-class Foreign:
-    """A source as the engine reads it."""
-
-    source: Source
-
-    @property
-    def shape(self) -> Zyx:
-        return self.source.shape
-
-    @property
-    def itemsize(self) -> int:
-        return np.dtype(self.source.dtype).itemsize
-
-    def read(self, box: Box) -> np.ndarray[Any, Any]:
-        return self.source.read(box)
-
-    def identity(self) -> str:
-        return self.source.identity()
 
 
 def _slabs(source: Source, voxel_nm: Nm) -> Zyx | None:

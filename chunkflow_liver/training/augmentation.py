@@ -52,7 +52,8 @@ def augmented(
     image, labels = _flipped(image, labels, rng)
     if kind == "em":
         image, labels = _slices(np.array(image, order="C"), labels, rng)
-        image = _intensities(image, rng)
+        # Channels are images of their own, as nnU-Net has it.
+        image = np.concatenate([_intensities(image[c : c + 1], rng) for c in range(len(image))])
     return np.ascontiguousarray(image), np.ascontiguousarray(labels)
 
 

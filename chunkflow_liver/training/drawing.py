@@ -13,6 +13,7 @@ from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Box, Zyx, zyx
 from chunkflow_liver.training.losses import IGNORE
 from chunkflow_liver.training.recipe import Recipe
+from chunkflow_liver.training.regions import class_counts, of_class
 
 Values = np.ndarray[Any, Any]
 TRIES = 16
@@ -39,7 +40,7 @@ class Source(Protocol):
 Row = tuple[Zyx, Zyx, list[int]]
 
 
-def painted_rows(labels: Values, start: Zyx, heads: int) -> list[Row]:
+def painted_rows(labels: Values, start: Zyx, heads: int, regions: bool = False) -> list[Row]:
     """Corners and counts of the tight boxes around what is painted, one per run of painted planes.
 
     Parameters
@@ -50,6 +51,8 @@ def painted_rows(labels: Values, start: Zyx, heads: int) -> list[Row]:
         Its first voxel.
     heads : int
         Classes with the background.
+    regions : bool
+        Whether classes may overlap.
     """
     known = labels != IGNORE
     planes = np.flatnonzero(known.any((1, 2)))
@@ -61,9 +64,9 @@ def painted_rows(labels: Values, start: Zyx, heads: int) -> list[Row]:
             where = np.flatnonzero(part.any(tuple(a for a in range(3) if a != axis)))
             spans.append((int(where[0]), int(where[-1]) + 1))
         inside = labels[run[0] : run[-1] + 1]
-        counts = np.bincount(inside[part].astype(np.int64), minlength=heads)
+        counts = class_counts(inside[part], heads, regions)
         first = zyx([a + s for (a, _), s in zip(spans, start, strict=True)])
-        rows.append((first, zyx([b + s for (_, b), s in zip(spans, start, strict=True)]), counts.tolist()))
+        rows.append((first, zyx([b + s for (_, b), s in zip(spans, start, strict=True)]), counts))
     return rows
 
 
@@ -151,7 +154,8 @@ class Drawing:
     def _voxel(self, source: int, box: Box, wanted: int | None, rng: np.random.Generator) -> Zyx:
         """A painted voxel of the wanted class in a box."""
         labels = self.sources[source].labels(box)
-        at = np.flatnonzero(labels != IGNORE if wanted is None else labels == wanted)
+        regions = bool(self.recipe.regions)
+        at = np.flatnonzero(labels != IGNORE if wanted is None else of_class(labels, wanted, regions))
         if not len(at):
             raise InputError(
                 f"the labels in {box} of source {source} are no longer those that were painted when the "

@@ -16,7 +16,6 @@ from chunkflow_liver.segmenters.nnunet.folder import OURS
 from chunkflow_liver.segmenters.resampling import NNUNET_FUNCTION
 from chunkflow_liver.training.recipe import Recipe
 
-CHANNEL = "EM"
 CHECKPOINT = "checkpoint_final.pth"
 SETTINGS = "training.json"
 DESCRIPTION = "model.yaml"
@@ -51,8 +50,8 @@ def plans_of(recipe: Recipe, architecture: Mapping[str, Any], shape: Zyx) -> dic
         "patch_size": list(recipe.window),
         "median_image_size_in_voxels": [float(n) for n in shape[3 - axes :]],
         "spacing": [float(v) for v in recipe.voxel_nm[3 - axes :]],
-        "normalization_schemes": ["ZScoreNormalization"],
-        "use_mask_for_norm": [False],
+        "normalization_schemes": ["ZScoreNormalization"] * len(recipe.channels),
+        "use_mask_for_norm": [False] * len(recipe.channels),
         "architecture": dict(architecture),
         "batch_dice": True,
     }
@@ -75,7 +74,7 @@ def plans_of(recipe: Recipe, architecture: Mapping[str, Any], shape: Zyx) -> dic
         "configurations": {name: section},
         "experiment_planner_used": "ExperimentPlanner",
         "label_manager": "LabelManager",
-        "foreground_intensity_properties_per_channel": {"0": {}},
+        "foreground_intensity_properties_per_channel": {str(i): {} for i in range(len(recipe.channels))},
         OURS: {"configuration": name, "mirror_axes": list(mirror_axes(recipe)), "units": "nm"},
     }
 
@@ -161,11 +160,14 @@ def _nnunet(
 ) -> None:
     _json(folder / "plans.json", plans_of(recipe, architecture, shape))
     dataset = {
-        "channel_names": {"0": CHANNEL},
-        "labels": {"background": 0} | {name: i for i, name in enumerate(recipe.classes, 1)},
+        "channel_names": {str(i): name for i, name in enumerate(recipe.channels)},
+        "labels": {"background": 0}
+        | dict(zip(recipe.classes, recipe.regions or recipe.written, strict=True)),
         "numTraining": 1,
         "file_ending": ".nii.gz",
     }
+    if recipe.regions:
+        dataset["regions_class_order"] = recipe.written
     _json(folder / "dataset.json", dataset)
     for name, weights in folds.items():
         (folder / f"fold_{name}").mkdir()
@@ -189,16 +191,16 @@ def _described(folder: Path, recipe: Recipe, folds: Mapping[str, Mapping[str, An
         "network": "chunkflow_liver.training.seed_networks:build",
         "arguments": {
             "kind": recipe.network,
-            "channels": 1,
+            "channels": len(recipe.channels),
             "heads": recipe.heads,
             "features": list(recipe.features),
         },
         "allow_code": True,
         "window": list(recipe.window),
         "voxel_nm": [float(v) for v in recipe.voxel_nm[3 - len(recipe.window) :]],
-        "channels": [CHANNEL],
-        "classes": {"background": 0} | {name: i for i, name in enumerate(recipe.classes, 1)},
-        "activation": "softmax",
+        "channels": list(recipe.channels),
+        "classes": {"background": 0} | dict(zip(recipe.classes, recipe.written, strict=True)),
+        "activation": "sigmoid" if recipe.regions else "softmax",
         "normalisation": "zscore",
         "mirror_axes": list(mirror_axes(recipe)),
         "width": recipe.features[0],

@@ -20,6 +20,7 @@ from chunkflow_liver.training.losses import Counts, Loss
 from chunkflow_liver.training.networks import fill, freeze_encoder, network_of
 from chunkflow_liver.training.numerics import chosen_precision, mixed, prepare
 from chunkflow_liver.training.recipe import Recipe
+from chunkflow_liver.training.regions import bit
 
 log = logging.getLogger(__name__)
 
@@ -288,7 +289,7 @@ class Fit:
         """Dice per class over all windows that are held out; the network is left in training mode."""
         found = None
         for _, _, labels, targets in self.predicted(network, precision):
-            counts = Counts.of(labels, targets, self.recipe.heads)
+            counts = Counts.of(labels, targets, len(self.recipe.classes) + 1, bool(self.recipe.regions))
             found = counts if found is None else found + counts
         return [] if found is None else found.dice()
 
@@ -302,7 +303,13 @@ class Fit:
                 images, targets = collated([(image, labels)], self.recipe)
                 with mixed(precision, self.recipe.device):
                     scores = network(images.to(self.recipe.device))
-                yield (source, box), images[0], scores.float().argmax(1)[0].cpu(), targets[0]
+                yield (source, box), images[0], self._numbers(scores)[0].cpu(), targets[0]
+
+    def _numbers(self, scores: Any) -> Any:
+        """Found numbers of classes, or bits of regions, (B, *window)."""
+        if not self.recipe.regions:
+            return scores.float().argmax(1)
+        return sum((scores[:, i] > 0).long() * bit(i + 1) for i in range(scores.shape[1]))
 
     def _save(self, network: Any, optimizer: Any, state: State) -> None:
         content = {

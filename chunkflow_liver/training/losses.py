@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from chunkflow_liver.training.recipe import Recipe
+from chunkflow_liver.training.regions import of_class
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +35,8 @@ class Loss:
         Of the cross entropy, the background first.
     edges : float
         Largest extra weight of the cross entropy near other classes.
+    regions : bool
+        Whether classes may overlap: every head is then one of its own, with a sigmoid.
     auxiliary : float
         Weight of all scores after the first; 0: they are those of coarser and coarser levels, and get
         half the weight of the level before, the last one none.
@@ -41,12 +46,14 @@ class Loss:
     class_weights: tuple[float, ...] | None = None
     edges: float = 0.0
     auxiliary: float = 0.0
+    regions: bool = False
 
     @classmethod
     def of(cls, recipe: Recipe, painted: Sequence[int]) -> Loss:
         """The loss of a recipe, where `painted` counts the painted voxels of background and classes."""
         weights = balanced(painted) if recipe.balance else None
-        return cls(recipe.loss, weights, recipe.edges, AUXILIARY if recipe.network == "pyramid" else 0.0)
+        auxiliary = AUXILIARY if recipe.network == "pyramid" else 0.0
+        return cls(recipe.loss, weights, recipe.edges, auxiliary, bool(recipe.regions))
 
     def __call__(self, scores: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
         """The loss of a batch.
@@ -54,9 +61,9 @@ class Loss:
         Parameters
         ----------
         scores : Tensor of shape (B, heads, *window), or sequence of Tensor
-            Before softmax.
+            Before softmax, or sigmoid of regions.
         target : Tensor of shape (B, *window), int64
-            Class numbers, or `IGNORE`.
+            Class numbers, or bits of regions, or `IGNORE`.
         """
         import torch
 
@@ -72,12 +79,20 @@ class Loss:
         return total
 
     def _one(self, scores: Tensor, target: Tensor) -> Tensor:
+        if self.regions:
+            return self._of_regions(scores, target)
         if self.kind == "dice":
             return 1 - soft_dice(scores, target)
         if self.kind == "dual_dice":
             return 1 - soft_dice(scores, target, background=True)
         entropy = cross_entropy(scores, target, self.class_weights, self.edges)
         return entropy if self.kind == "ce" else entropy - soft_dice(scores, target)
+
+    def _of_regions(self, scores: Tensor, target: Tensor) -> Tensor:
+        if self.kind == "ce":
+            return region_entropy(scores, target)
+        dice = soft_dice(scores, target, regions=True)
+        return 1 - dice if self.kind == "dice" else region_entropy(scores, target) - dice
 
 
 def deep_shares(count: int) -> list[float]:
@@ -104,19 +119,22 @@ def at_scale(target: Tensor, shape: Sequence[int]) -> Tensor:
     return target
 
 
-def soft_dice(scores: Tensor, target: Tensor, *, background: bool = False) -> Tensor:
-    """Mean Dice of softmax probabilities over the classes, of all windows of a batch together."""
+def soft_dice(scores: Tensor, target: Tensor, *, background: bool = False, regions: bool = False) -> Tensor:
+    """Mean Dice of probabilities over the classes, of all windows of a batch together."""
     import torch
 
     known = target != IGNORE
-    probability = torch.softmax(scores, 1)
-    true = torch.nn.functional.one_hot(target.clamp(min=0), scores.shape[1]).movedim(-1, 1)
+    if regions:
+        probability, true = torch.sigmoid(scores), heads_of(target, scores.shape[1])
+    else:
+        probability = torch.softmax(scores, 1)
+        true = torch.nn.functional.one_hot(target.clamp(min=0), scores.shape[1]).movedim(-1, 1)
     true = true * known[:, None]
     probability = probability * known[:, None]
     axes = (0, *range(2, scores.ndim))
     both = (probability * true).sum(axes)
     either = probability.sum(axes) + true.sum(axes)
-    first = 0 if background else 1
+    first = 0 if background or regions else 1
     return ((2 * both + SMOOTH) / (either + SMOOTH).clamp(min=1e-8))[first:].mean()
 
 
@@ -135,6 +153,23 @@ def cross_entropy(
     if edges:
         weight = weight * (1 + edge_weights(target, scores.shape[1], edges))
     return (found * weight).sum() / count
+
+
+def region_entropy(scores: Tensor, target: Tensor) -> Tensor:
+    """Mean binary cross entropy of every head over the painted voxels; 0 if there are none."""
+    import torch
+
+    true = heads_of(target, scores.shape[1]).to(scores.dtype)
+    found = torch.nn.functional.binary_cross_entropy_with_logits(scores, true, reduction="none")
+    known = (target != IGNORE)[:, None]
+    return (found * known).sum() / (known.sum() * scores.shape[1]).clamp(min=1)
+
+
+def heads_of(target: Tensor, heads: int) -> Tensor:
+    """Where every region is, (B, heads, *window), bool, from its bit in the target."""
+    import torch
+
+    return torch.stack([of_class(target, number, True) for number in range(1, heads + 1)], 1)
 
 
 def balanced(painted: Sequence[int]) -> tuple[float, ...]:
@@ -204,11 +239,16 @@ class Counts:
     true: Any
 
     @classmethod
-    def of(cls, labels: Tensor, target: Tensor, heads: int) -> Counts:
+    def of(cls, labels: Tensor, target: Tensor, heads: int, regions: bool = False) -> Counts:
+        """Counts of found and true numbers; `heads` are the classes with the background."""
         import torch
 
         known = target != IGNORE
         a, b = labels[known], target[known]
+        if regions:
+            sides = [[of_class(side, n, True) for n in range(heads)] for side in (a, b)]
+            both = [int((p & q).sum()) for p, q in zip(*sides, strict=True)]
+            return cls(np.array(both), *(np.array([int(m.sum()) for m in side]) for side in sides))
         pairs = torch.bincount(a * heads + b, minlength=heads * heads).reshape(heads, heads).cpu().numpy()
         return cls(pairs.diagonal().copy(), pairs.sum(1), pairs.sum(0))
 

@@ -14,7 +14,7 @@ HEADS = "decoder.seg_layers."
 """Weights of nnU-Net's last layers, one per level, which depend on the classes."""
 
 
-def network_of(recipe: Recipe, architecture: Mapping[str, Any] | None, channels: int = 1) -> Any:
+def network_of(recipe: Recipe, architecture: Mapping[str, Any] | None) -> Any:
     """An untrained torch module in training mode, on the CPU; its weights depend on the seed only.
 
     Parameters
@@ -22,11 +22,10 @@ def network_of(recipe: Recipe, architecture: Mapping[str, Any] | None, channels:
     recipe : Recipe
     architecture : mapping, optional
         Of plans.json, for nnU-Net's networks.
-    channels : int
-        Of the input.
     """
     import torch
 
+    channels = len(recipe.channels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         if not recipe.is_nnunet:

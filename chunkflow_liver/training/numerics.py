@@ -168,7 +168,7 @@ def _step(network: Any, recipe: Recipe) -> None:
     import torch
 
     generator = torch.Generator().manual_seed(recipe.seed)
-    images = torch.randn((recipe.batch, 1, *recipe.window), generator=generator)
+    images = torch.randn((recipe.batch, len(recipe.channels), *recipe.window), generator=generator)
     network.zero_grad(set_to_none=True)
     loss = Loss.of(replace(recipe, balance=False, edges=0.0), [1] * recipe.heads)
     loss(network(images), (images[:, 0] > 0.5).long()).backward()

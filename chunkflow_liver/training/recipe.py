@@ -8,6 +8,7 @@ from typing import Literal
 
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import Nm
+from chunkflow_liver.training.regions import MOST_REGIONS
 
 NNUNETS = ("plain", "resenc")
 """Networks that an nnU-Net folder holds."""
@@ -35,6 +36,11 @@ class Recipe:
         Names of the classes 1, 2, ...; 0 is the background.
     voxel_nm : Nm
         Voxel size that the network sees.
+    channels : tuple of str
+        Names of what the network sees of every voxel.
+    regions : tuple of tuple of int
+        Where classes may overlap: for each the numbers that its voxels may have in labels, as in
+        nnU-Net's dataset.json; empty where every voxel is of one class.
     window : tuple of int
         What the network sees at once, in voxels: (z, y, x), or (y, x) for one that sees single planes.
     network : str
@@ -109,6 +115,8 @@ class Recipe:
     threads: int = 1
     seed: int = 0
     checkpoint_seconds: int = 60
+    channels: tuple[str, ...] = ("EM",)
+    regions: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -150,6 +158,20 @@ class Recipe:
             raise ConfigError(f"the network 'resunet' sees windows of (y, x) voxels, got {self.window}")
         if (self.edges or self.balance) and self.loss not in ("ce", "dice_ce"):
             raise ConfigError(f"balance and edges weigh a cross entropy, which the loss {self.loss!r} lacks")
+        if self.regions:
+            self._check_regions()
+
+    def _check_regions(self) -> None:
+        if len(self.regions) != len(self.classes) or not 2 <= len(self.classes) <= MOST_REGIONS:
+            raise ConfigError(
+                f"classes that overlap are 2 to {MOST_REGIONS}, each with its numbers; got "
+                f"{list(self.classes)} and {list(self.regions)}"
+            )
+        if self.edges or self.balance or self.loss == "dual_dice":
+            raise ConfigError(
+                "balance, edges and the loss 'dual_dice' are for classes of which every voxel has one; leave "
+                "them out where classes overlap"
+            )
 
     @property
     def is_2d(self) -> bool:
@@ -164,8 +186,18 @@ class Recipe:
 
     @property
     def heads(self) -> int:
-        """Channels that the network puts out: the classes and the background."""
-        return len(self.classes) + 1
+        """Channels that the network puts out: the classes, and the background if they do not overlap."""
+        return len(self.classes) + (not self.regions)
+
+    @property
+    def written(self) -> tuple[int, ...]:
+        """Number that `segment` writes for every class: of regions, one that no later class has too."""
+        if not self.regions:
+            return tuple(range(1, len(self.classes) + 1))
+        return tuple(
+            next(n for n in mine if not any(n in later for later in self.regions[i + 1 :]))
+            for i, mine in enumerate(self.regions)
+        )
 
     @property
     def is_nnunet(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
@@ -123,3 +124,22 @@ def test_counts_are_those_of_painted_voxels():
         assert dice == pytest.approx(2 * (a & b).sum() / (a.sum() + b.sum()))
     empty = Counts.of(torch.zeros(3, dtype=int), torch.zeros(3, dtype=int), 2)
     assert np.isnan(empty.dice()).all()
+
+
+def test_regions_are_sigmoids_of_their_own():
+    """By hand: scores of 0 are probabilities of a half, and an unknown voxel counts nowhere."""
+    scores = torch.zeros(1, 2, 1, 4)
+    target = torch.tensor([[[1, 3, 0, IGNORE]]])
+    dice = [2 * 1.0 / (1.5 + 2), 2 * 0.5 / (1.5 + 1)]
+    loss = Loss("dice", regions=True)
+    assert float(loss(scores, target)) == pytest.approx(1 - sum(dice) / 2, abs=1e-4)
+    assert float(Loss("ce", regions=True)(scores, target)) == pytest.approx(math.log(2), abs=1e-6)
+    both = float(Loss("dice_ce", regions=True)(scores, target))
+    assert both == pytest.approx(math.log(2) - sum(dice) / 2, abs=1e-4)
+    counts = Counts.of(torch.tensor([[[3, 3, 0, 3]]]), target, 3, regions=True)
+    assert (counts.both.tolist(), counts.found.tolist(), counts.true.tolist()) == (
+        [1, 2, 1],
+        [1, 2, 2],
+        [1, 2, 1],
+    )
+    assert counts.dice() == [1.0, pytest.approx(2 / 3)]

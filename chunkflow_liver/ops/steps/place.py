@@ -6,11 +6,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from chunkflow_liver.errors import InputError
-from chunkflow_liver.geometry import Box
+from chunkflow_liver.geometry import Box, Nm, Zyx
 from chunkflow_liver.store.location import absolute, checked_name, join
 from chunkflow_liver.store.ngff.read import version_beside
 from chunkflow_liver.store.ngff.versions import DEFAULT
@@ -75,7 +76,20 @@ def checked_labels(volume: Volume, what: str) -> Volume:
     return replace(volume, ids=True)
 
 
-def same_voxels(first: Volume, second: Volume, need: str) -> None:
+class Placed(Protocol):
+    """What lies somewhere in space."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def shape(self) -> Zyx: ...
+    @property
+    def voxel_nm(self) -> Nm: ...
+    @property
+    def origin_nm(self) -> Nm: ...
+
+
+def same_voxels(first: Placed, second: Placed, need: str) -> None:
     """Refuse two volumes whose voxels are not the same ones; `need` says who needs it.
 
     Raises

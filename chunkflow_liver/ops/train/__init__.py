@@ -16,21 +16,24 @@ from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage, plain
 from chunkflow_liver.engine.watch.marks import advance
 from chunkflow_liver.errors import InputError
-from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, zyx
+from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm
 from chunkflow_liver.kernels.images.statistics import block_statistics, merge_statistics, summarise
 from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import PathLike, arrays_at, table_at, work_folder
 from chunkflow_liver.ops.train.designs import Design, design
 from chunkflow_liver.ops.train.model import PICTURES, WEIGHTS, TrainedModel, fold_folder
-from chunkflow_liver.ops.train.sources import Given, called, opened
+from chunkflow_liver.ops.train.opening import called
+from chunkflow_liver.ops.train.sources import Given, opened
 from chunkflow_liver.ops.train.splits import Part, Split, divided
 from chunkflow_liver.ops.train.stored import Stored
+from chunkflow_liver.ops.train.targets import Classes
 from chunkflow_liver.store.location import checked_name
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.training import checkpoints
 from chunkflow_liver.training.export import refuse_foreign
 from chunkflow_liver.training.fit import Data, Fit, Outcome
 from chunkflow_liver.training.recipe import Recipe
+from chunkflow_liver.training.regions import topmost
 from chunkflow_liver.xp import Array, checked_device
 
 __all__ = ["train"]
@@ -46,7 +49,8 @@ def train(
     *,
     name: str,
     work: PathLike,
-    classes: Mapping[str, int] | Sequence[str] | None = None,
+    classes: Classes | None = None,
+    regions: bool = False,
     voxel_nm: Sequence[float] | None = None,
     split: Split | Mapping[str, Any] | None = None,
     fine_tune: PathLike | None = None,
@@ -58,15 +62,21 @@ def train(
     Parameters
     ----------
     sources : sequence of mapping
-        Each with `image` and `labels` (OME-Zarr), and if wanted what is painted: `slices` (their numbers),
-        `boxes_nm` (corners), `ignore` (number of voxels that nobody painted), `instances_of` (the class of
-        all ids), `channel`, `timepoint`; see `Given`. What nobody painted never counts as background.
+        Each with `image` and `labels` (OME-Zarr, or files that `convert` reads) or `masks` (one per class),
+        and if wanted what is painted: `slices` (their numbers), `boxes_nm` (corners), `ignore` (number of
+        voxels that nobody painted), `instances_of` (the class of all ids), `voxel_nm` (of files), `channel`,
+        `timepoint`; see `Given`. What nobody painted never counts as background. Several images are the
+        channels of one.
     name : str
         Name of the model.
     work : path
         Work folder; checkpoints lie in its `training` folder.
     classes : mapping or sequence of str, optional
-        Class names, with their numbers in the labels where those do not state them.
+        Class names, with their numbers in the labels where those do not state them; several numbers of a
+        class where classes overlap, the larger ones first.
+    regions : bool
+        Whether classes may overlap (nnU-Net's regions): each is learned for itself, and where several are
+        found `segment` writes the one named last.
     voxel_nm : sequence of float, optional
         Size that the network sees, in nm (z, y, x); that of the first image if not given.
     split : Split or mapping, optional
@@ -96,17 +106,18 @@ def train(
     given = [Given.of(entry, i) for i, entry in enumerate(sources)]
     divide = Split.of(split)
     wanted: Design = design(settings, fine_tune)
-    stored, names, size = opened(given, classes, voxel_nm or wanted.voxel_nm, flat=wanted.is_2d)
+    data = opened(given, classes, voxel_nm or wanted.voxel_nm, flat=wanted.is_2d, regions=regions)
+    stored, names, size = data.sources, data.names, data.voxel_nm
     heads = len(names) + 1
     rows = [source.index(heads) for source in stored]
     _check_classes(rows, names)
     painted = sum(sum(counts) for mine in rows for _, _, counts in mine)
-    recipe, architecture, start = wanted.recipe(names, size, [source.shape for source in stored], painted)
+    recipe, architecture, start = wanted.recipe(data, painted)
     checked_device(recipe.device)
     parts = divided(stored, rows, divide, heads)
     _check_parts(parts, names)
     runs = str(work_folder(work) / "training" / name)
-    volumes = tuple(dict.fromkeys(v for s in stored for v in (s.raw, s.truth)))
+    volumes = tuple(dict.fromkeys(v for s in stored for v in (*s.raws, s.truth)))
     about = {
         "sources": [_about(g, s, mine) for g, s, mine in zip(given, stored, rows, strict=True)],
         "split": asdict(divide) | {"held_out": {p.name: p.boxes for p in parts}},
@@ -197,9 +208,9 @@ def _about(given: Given, source: Stored, rows: Sequence[Any]) -> dict[str, Any]:
     """A source as training.json states it: without the folders that it lies in."""
     counts = np.sum([counts for _, _, counts in rows], 0) if rows else []
     return {
-        "image": called(given.image),
-        "labels": called(given.labels),
-        "levels": [source.raw.level, source.truth.level],
+        "image": ", ".join(map(called, given.images)),
+        "labels": ", ".join(map(called, [given.labels] if given.labels else (given.masks or {}).values())),
+        "levels": [source.raws[0].level, source.truth.level],
         "shape": source.shape,
         "voxel_nm": source.voxel_nm,
         "slices": given.slices,
@@ -256,17 +267,17 @@ def _scans(name: str, work: PathLike, sources: Sequence[Stored]) -> tuple[list[S
     """Stages that find the statistics of every image; an image of several sources is read once."""
     stages: list[Stage] = []
     found: dict[str, Arrays] = {}
-    for i, raw in enumerate(dict.fromkeys(source.raw for source in sources)):
+    for i, raws in enumerate(dict.fromkeys(source.raws for source in sources)):
         key = f"statistics_{i}"
         found[key] = arrays_at(work, name, f"statistics-{i}")
-        grid = BlockGrid(raw.box, zyx(list(raw.write_unit)))
-        stages.append(Map(f"{name}/statistics-{i}", _statistics, grid, (raw,), working=14.0))
+        grid = BlockGrid(raws[0].box, raws[0].write_unit)
+        stages.append(Map(f"{name}/statistics-{i}", _statistics, grid, raws, working=14.0))
         stages.append(Fold(f"{name}/normalisation-{i}", _merge, f"{name}/statistics-{i}", found[key]))
     return stages, found
 
 
-def _statistics(block: Block, raw: Array) -> Result:
-    return Result(record=block_statistics(raw, block.write.start))
+def _statistics(block: Block, *raws: Array) -> Result:
+    return Result(record=block_statistics(np.stack(raws), block.write.start))
 
 
 def _merge(records: Records) -> Columns:
@@ -287,12 +298,12 @@ def _fit(
 ) -> Iterator[Result]:
     """Train one fold, from its last checkpoint if there is one, and keep its weights."""
     part = parts[block.index]
-    images = list(dict.fromkeys(source.raw for source in part.train.sources))
+    images = list(dict.fromkeys(source.raws for source in part.train.sources))
     known = {}
-    for i, raw in enumerate(images):
+    for i, raws in enumerate(images):
         found = statistics[f"statistics_{i}"]
-        known[raw] = summarise({key: found[key] for key in found.names()})
-    sides = [[s.normalised_by(known[s.raw]) for s in side.sources] for side in (part.train, part.held)]
+        known[raws] = summarise({key: found[key] for key in found.names()})
+    sides = [[s.normalised_by(known[s.raws]) for s in side.sources] for side in (part.train, part.held)]
     folder = fold_folder(runs, part.name)
     numbers = [[v.mean, v.sd] for v in known.values()]
     text = json.dumps([identity, part.name, plain(numbers)], sort_keys=True)
@@ -325,13 +336,16 @@ def _save_pictures(fit: Fit, outcome: Outcome, path: Path) -> None:
     found = []
     network = fit.trained(outcome)
     for _, image, labels, targets in fit.predicted(network, outcome.precision):
-        grey, got, true = (v.numpy().reshape(-1, *v.shape[-2:]) for v in (image, labels, targets))
+        # The first channel is what a person knows the tissue by.
+        grey, got, true = (v.numpy().reshape(-1, *v.shape[-2:]) for v in (image[:1], labels, targets))
         planes = np.flatnonzero((true >= 0).any((1, 2)))
         if not len(planes):
             continue
         z = int(planes[len(planes) // 2])
         known = true[z] >= 0
         wrong = float(((got[z] != true[z]) & known).sum() / known.sum())
+        if fit.recipe.regions:
+            got, true = (topmost(v, len(fit.recipe.classes) + 1) for v in (got, true))
         found.append((wrong, grey[z], got[z], true[z]))
     found.sort(key=lambda entry: -entry[0])
     if len(found) > MOST_PICTURES:

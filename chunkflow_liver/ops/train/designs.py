@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from chunkflow_liver.errors import ConfigError, SegmenterError
-from chunkflow_liver.geometry import Nm, Zyx
+from chunkflow_liver.geometry import Nm
 from chunkflow_liver.ops.steps.place import PathLike
+from chunkflow_liver.ops.train.sources import Opened
 from chunkflow_liver.segmenters.limits import NM_PER, VOXEL
 from chunkflow_liver.segmenters.nnunet.checkpoint import read_weights
 from chunkflow_liver.segmenters.nnunet.folder import model_fingerprint, read_model
@@ -23,7 +24,9 @@ TORCH_BYTES = 900 << 20
 CPU = "cpu"
 CPU_GB, CPU_FEATURES, CPU_MOST, CPU_STAGES = 0.5, 16, 192, 5
 """What the preset 'cpu' asks of nnU-Net's planner, and how wide and deep its network is."""
-SETTINGS = tuple(f.name for f in fields(Recipe) if f.name not in ("classes", "voxel_nm"))
+SETTINGS = tuple(
+    f.name for f in fields(Recipe) if f.name not in ("classes", "voxel_nm", "channels", "regions")
+)
 EXTRA = ("preset", "dimensions", "memory_gb")
 KINDS = {"PlainConvUNet": "plain", "ResidualEncoderUNet": "resenc"}
 OPTIMIZER_BYTES = 16
@@ -76,25 +79,31 @@ class Design:
     def is_2d(self) -> bool:
         return self.dimensions == 2
 
-    def recipe(
-        self, names: tuple[str, ...], size: Nm, shapes: Sequence[Zyx], painted: int
-    ) -> tuple[Recipe, dict[str, Any] | None, Start | None]:
+    def recipe(self, data: Opened, painted: int) -> tuple[Recipe, dict[str, Any] | None, Start | None]:
         """The whole recipe, and the architecture of an nnU-Net.
 
         Parameters
         ----------
-        names : tuple of str
-            Classes.
-        size : Nm
-            Of the voxels that are trained on.
-        shapes : sequence of Zyx
-            Of the sources.
+        data : Opened
+            The sources.
         painted : int
             Painted voxels.
+
+        Raises
+        ------
+        ConfigError
+            If the network does not fit the sources.
         """
-        given = dict(self.given)
+        given = dict(self.given) | {"channels": data.channels, "regions": data.regions}
+        names, size = data.names, data.voxel_nm
         if self.start is not None:
             model = self.start.model
+            if len(model.channels) != len(data.channels):
+                raise ConfigError(
+                    f"the model in {model.folder} sees {len(model.channels)} channels "
+                    f"{list(model.channels)}, and the sources have {len(data.channels)}: give one image per "
+                    "channel"
+                )
             made = {
                 "network_class_name": model.network,
                 "arch_kwargs": model.options,
@@ -106,7 +115,7 @@ class Design:
             }
             return Recipe(names, size, **given), made, self.start
         if self.preset:
-            given = self._planned(given, names, size, shapes, painted)
+            given = self._planned(given, data, painted)
         recipe = Recipe(names, size, **given)
         if not recipe.is_nnunet:
             check_window(recipe)
@@ -114,22 +123,16 @@ class Design:
         recipe, made = fitted(recipe)
         return recipe, made, None
 
-    def _planned(
-        self,
-        given: dict[str, Any],
-        names: tuple[str, ...],
-        size: Nm,
-        shapes: Sequence[Zyx],
-        painted: int,
-    ) -> dict[str, Any]:
-        median = [round(statistics.median(shape[a] for shape in shapes)) for a in range(3)]
+    def _planned(self, given: dict[str, Any], data: Opened, painted: int) -> dict[str, Any]:
+        median = [round(statistics.median(source.shape[a] for source in data.sources)) for a in range(3)]
         axes = self.dimensions
-        spacing = size[3 - axes :]
+        spacing = data.voxel_nm[3 - axes :]
         found = planned(
             "plain" if self.preset == CPU else self.preset,
             spacing=spacing,
             shape=median[3 - axes :],
-            heads=len(names) + 1,
+            heads=len(data.names) + (not data.regions),
+            channels=len(data.channels),
             dataset_voxels=max(painted, 1),
             memory_gb=self.memory_gb or (CPU_GB if self.preset == CPU else None),
         )
@@ -147,7 +150,7 @@ class Design:
 
     def host_bytes(self, recipe: Recipe, made: Mapping[str, Any] | None) -> int:
         """Memory of the host that a training needs."""
-        windows = 16 * recipe.batch * _product(recipe.window) * 24
+        windows = 16 * recipe.batch * _product(recipe.window) * 12 * (1 + len(recipe.channels))
         return TORCH_BYTES + windows + (_step_bytes(recipe, made) if recipe.device == "cpu" else 1 << 30)
 
     def device_bytes(self, recipe: Recipe, made: Mapping[str, Any] | None) -> int:
@@ -216,8 +219,7 @@ def _continued(given: dict[str, Any], extra: Mapping[str, Any], folder: PathLike
     model = read_model(Path(folder))
     kind = KINDS.get(model.network.rsplit(".", 1)[-1])
     wrong = (
-        f"has {len(model.channels)} input channels" if len(model.channels) != 1
-        else "has overlapping regions" if model.region_order is not None
+        "has overlapping regions" if model.region_order is not None
         else f"turns its axes ({model.transpose_forward})" if model.transpose_forward != (0, 1, 2)
         else f"is a {model.network.rsplit('.', 1)[-1]}" if kind is None
         else ""
@@ -225,8 +227,7 @@ def _continued(given: dict[str, Any], extra: Mapping[str, Any], folder: PathLike
     if wrong:
         raise SegmenterError(
             f"the model in {model.folder} {wrong}, which cannot be fine-tuned here; wanted a PlainConvUNet "
-            "or "
-            "ResidualEncoderUNet of one channel and classes that do not overlap, its axes in their order"
+            "or ResidualEncoderUNet of classes that do not overlap, its axes in their order"
         )
     widths = model.options["features_per_stage"]
     stages = int(model.options["n_stages"])
@@ -241,8 +242,9 @@ def _continued(given: dict[str, Any], extra: Mapping[str, Any], folder: PathLike
         z, y, x = (known[1] if v is None else v for v in known)
         size = (float(z or 1), float(y or 1), float(x or 1))
     notes = [f"begins with fold {model.folds[0]} of {model.folder.name}, classes {sorted(model.classes)}"]
-    if model.schemes[0] != "ZScoreNormalization":
-        notes.append(f"that model normalises by {model.schemes[0]}, the new one by ZScoreNormalization")
+    for scheme in dict.fromkeys(model.schemes):
+        if scheme != "ZScoreNormalization":
+            notes.append(f"that model normalises by {scheme}, the new one by ZScoreNormalization")
     Recipe(("class",), (1.0, 1.0, 1.0), **given)
     return Design(
         given, "", len(model.window), None, Start(model, model_fingerprint(model)), size, tuple(notes)

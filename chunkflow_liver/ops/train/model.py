@@ -12,8 +12,9 @@ from typing import Any
 from chunkflow_liver.engine.stage import plain
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Zyx
+from chunkflow_liver.ops.steps.foreign import Image
+from chunkflow_liver.ops.train.masks import Masks
 from chunkflow_liver.store.table import Columns
-from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.training import checkpoints
 from chunkflow_liver.training.export import SETTINGS, model_path, write_model
 from chunkflow_liver.training.recipe import Recipe
@@ -45,7 +46,7 @@ class TrainedModel:
         Of the first image.
     about : mapping
         Of sources and split, for training.json.
-    volumes : tuple of Volume
+    volumes : tuple of Image or Masks
         What was read.
     """
 
@@ -56,7 +57,7 @@ class TrainedModel:
     folds: tuple[str, ...]
     shape: Zyx
     about: Mapping[str, Any]
-    volumes: tuple[Volume, ...]
+    volumes: tuple[Image | Masks, ...]
 
     @property
     def model(self) -> Path:

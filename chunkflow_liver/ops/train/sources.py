@@ -5,18 +5,27 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, cast
 
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Box, Nm, Zyx, zyx
-from chunkflow_liver.ops.steps.place import PathLike, checked_labels
+from chunkflow_liver.ops.steps.foreign import Image
+from chunkflow_liver.ops.steps.place import PathLike
+from chunkflow_liver.ops.train.masks import Masks, masks_of
+from chunkflow_liver.ops.train.opening import (
+    SAME_RATIO,
+    channel_levels,
+    channel_names,
+    label_levels,
+    mask_images,
+    same_place,
+)
 from chunkflow_liver.ops.train.stored import Stored
+from chunkflow_liver.ops.train.targets import Classes, Targets, named
 from chunkflow_liver.segmenters.resampling import Resampling, Spline, resampled_shape
-from chunkflow_liver.store.images import inspect, open_volume
-from chunkflow_liver.store.volume import Volume
 
-SAME_RATIO, MOST_RATIO = 1.01, 1.5
+MOST_RATIO = 1.5
 Corners = tuple[Sequence[float], Sequence[float]]
 
 
@@ -26,8 +35,15 @@ class Given:
 
     Attributes
     ----------
-    image, labels : path
-        OME-Zarr images over the same piece of tissue; their levels may differ.
+    image : path or sequence of path
+        OME-Zarr, or any file or folder that `convert` reads; several, on the same voxels, are the channels
+        that the network sees.
+    labels : path, optional
+        Over the same piece of tissue, OME-Zarr or a file; levels may differ.
+    masks : mapping of str to path, optional
+        Instead of labels: for every class an image that is not 0 where it is.
+    voxel_nm : sequence of float, optional
+        Voxel size of files that do not state one, in nm (z, y, x).
     slices : sequence of int, optional
         Numbers of the z slices that are painted, all of each; others were not.
     boxes_nm : sequence of corners, optional
@@ -38,11 +54,13 @@ class Given:
     instances_of : str, optional
         The class of every number above 0: the labels are ids of objects, as `label` and `edit` make them.
     channel, timepoint : int, optional
-        Of the image.
+        Of the image, if it is an OME-Zarr.
     """
 
-    image: PathLike
-    labels: PathLike
+    image: PathLike | Sequence[PathLike]
+    labels: PathLike | None = None
+    masks: Mapping[str, PathLike] | None = None
+    voxel_nm: Sequence[float] | None = None
     slices: Sequence[int] | None = None
     boxes_nm: Sequence[Corners] | None = None
     ignore: int | None = None
@@ -56,34 +74,80 @@ class Given:
         if isinstance(entry, Given):
             return entry
         known = [f.name for f in fields(cls)]
-        if not isinstance(entry, Mapping) or not {"image", "labels"} <= entry.keys() <= set(known):
+        if not isinstance(entry, Mapping) or not {"image"} <= entry.keys() <= set(known):
             got = sorted(entry) if isinstance(entry, Mapping) else type(entry).__name__
             raise ConfigError(
-                f"source {number} of a training needs 'image' and 'labels', and may have {known[2:]}; got "
-                f"{got}"
+                f"source {number} of a training needs 'image' and 'labels' or 'masks', and may have "
+                f"{known[3:]}; got {got}"
             )
-        return cls(**entry)
+        return cls(**entry).checked(number)
+
+    def checked(self, number: int) -> Given:
+        """Itself, if it has labels of one kind."""
+        if (self.labels is None) == (self.masks is None):
+            raise ConfigError(
+                f"source {number} needs either 'labels' (one image) or 'masks' (one image per class); it has "
+                f"{'none' if self.labels is None else 'both'}"
+            )
+        if self.masks is not None and (self.ignore is not None or self.instances_of is not None):
+            raise ConfigError(
+                f"source {number}: 'ignore' and 'instances_of' speak of numbers in 'labels', which masks do "
+                "not have; say what is painted by 'slices' or 'boxes_nm'"
+            )
+        if not self.images:
+            raise ConfigError(f"source {number} has no image: give a path, or one per channel")
+        return self
+
+    @property
+    def images(self) -> tuple[PathLike, ...]:
+        """One per channel."""
+        return (self.image,) if isinstance(self.image, str | os.PathLike) else tuple(self.image)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """All sources, at one voxel size.
+
+    Attributes
+    ----------
+    sources : tuple of Stored
+    names : tuple of str
+        Classes.
+    voxel_nm : Nm
+    channels : tuple of str
+    regions : tuple of tuple of int
+        Numbers of every class in dataset.json where they may overlap; empty if not.
+    """
+
+    sources: tuple[Stored, ...]
+    names: tuple[str, ...]
+    voxel_nm: Nm
+    channels: tuple[str, ...]
+    regions: tuple[tuple[int, ...], ...]
 
 
 def opened(
     given: Sequence[Given],
-    classes: Mapping[str, int] | Sequence[str] | None,
+    classes: Classes | None,
     voxel_nm: Sequence[float] | None,
     *,
     flat: bool,
-) -> tuple[tuple[Stored, ...], tuple[str, ...], Nm]:
-    """Every source at one voxel size, the names of the classes, and that size.
+    regions: bool = False,
+) -> Opened:
+    """Every source at one voxel size, with the classes and channels of all.
 
     Parameters
     ----------
     given : sequence of Given
     classes : mapping or sequence of str, optional
-        Number of each class in all label images; or names, whose numbers the label images state; those of
-        the first label image if not given.
+        Number of each class in all label images, or several where classes overlap; or names, whose numbers
+        the label images state; those of the first source if not given.
     voxel_nm : sequence of float, optional
         Size to train on; of the first image's finest level if not given.
     flat : bool
         Whether the network sees single planes: z stays as it is then.
+    regions : bool
+        Whether classes may overlap; they may where one has several numbers.
 
     Raises
     ------
@@ -92,92 +156,44 @@ def opened(
     """
     if not given:
         raise ConfigError("a training needs at least one source: an image and its labels")
-    images, labels = [], []
-    for i, source in enumerate(given):
-        images.append(_levels(source.image, f"source {i}", source.channel, source.timepoint))
-        labels.append([checked_labels(v, "labels") for v in _levels(source.labels, f"source {i}")])
-        _same_place(images[i][0], labels[i][0], i)
-    names = _names(classes, labels[0][0])
-    target = _size(images[0][0].voxel_nm if voxel_nm is None else voxel_nm)
+    images = [channel_levels(i, source) for i, source in enumerate(given)]
+    counts = [len(levels[0]) for levels in images]
+    if len(set(counts)) > 1:
+        odd = next(i for i, n in enumerate(counts) if n != counts[0])
+        raise InputError(
+            f"source {odd} has {counts[odd]} channels and source 0 has {counts[0]}: the network sees the "
+            "same ones everywhere"
+        )
+    masks = [mask_images(i, source) for i, source in enumerate(given)]
+    stated = [None if m is not None else label_levels(i, given[i]) for i, m in enumerate(masks)]
+    for i, (levels, mine) in enumerate(zip(images, masks, strict=True)):
+        same_place(levels[0][0], next(iter(mine.values())) if mine else (stated[i] or [])[0], i)
+    first = tuple(masks[0]) if masks[0] is not None else (stated[0] or [])[0]
+    names, sets = named(classes, first)
+    overlap = regions or any(len(numbers) > 1 for numbers in sets)
+    if regions and not any(m is not None for m in masks) and not any(len(n) > 1 for n in sets):
+        raise ConfigError(
+            "'regions' says that a voxel may be of several classes, which no label image can tell: give "
+            "masks, or numbers of several classes, as 'classes: {cell: [1, 2], nucleus: [2]}'"
+        )
+    labels: list[Sequence[Image | Masks]] = [
+        (masks_of(mine, names, overlap, i),) if mine is not None else stated[i] or ()
+        for i, mine in enumerate(masks)
+    ]
+    target = _size(images[0][0][0].voxel_nm if voxel_nm is None else voxel_nm)
     found = [
-        _stored(i, source, images[i], labels[i], classes=classes, names=names, target=target, flat=flat)
+        _stored(i, source, images[i], labels[i], Targets(names, sets, overlap), target=target, flat=flat)
         for i, source in enumerate(given)
     ]
     size = (found[0].voxel_nm[0], *target[1:]) if flat else target
-    return tuple(found), names, size
-
-
-def _levels(
-    path: PathLike, what: str, channel: int | None = None, timepoint: int | None = None
-) -> list[Volume]:
-    try:
-        first = open_volume(path, channel=channel, timepoint=timepoint)
-    except InputError as err:
-        raise InputError(f"{what}: {err}") from err
-    volumes = inspect(first.url, channel=channel, timepoint=timepoint)[1]
-    return [replace(v, complete=first.complete) for v in volumes]
+    numbers = () if not overlap else Targets(names, sets, overlap).written
+    return Opened(tuple(found), names, size, channel_names(given[0].images), numbers)
 
 
 def _size(values: Sequence[float]) -> Nm:
     if len(values) != 3 or not all(math.isfinite(v) and v > 0 for v in values):
         raise ConfigError(f"voxel_nm is three sizes above 0 (z, y, x), got {tuple(values)}")
     return cast(Nm, tuple(float(v) for v in values))
-
-
-def _names(classes: Mapping[str, int] | Sequence[str] | None, labels: Volume) -> tuple[str, ...]:
-    if classes is None:
-        found = tuple(name for name, number in labels.classes if number)
-        if not found:
-            raise InputError(
-                f"{labels.url} states no classes: name them, with their numbers in the labels, as 'classes: "
-                "{mitochondrion: 1}'"
-            )
-        return found
-    if isinstance(classes, str) or not all(isinstance(name, str) and name for name in classes):
-        raise ConfigError(f"classes are names, with numbers if wanted; got {classes!r}")
-    return tuple(classes)
-
-
-def _numbers(
-    classes: Mapping[str, int] | Sequence[str] | None, names: Sequence[str], labels: Volume, i: int
-) -> tuple[tuple[int, int], ...]:
-    """Number in the labels and number in the network of every class."""
-    if isinstance(classes, Mapping):
-        odd = [n for n in classes.values() if not isinstance(n, int) or isinstance(n, bool) or n < 1]
-        if odd or len(set(classes.values())) < len(classes):
-            raise ConfigError(f"classes have numbers of their own from 1 on, got {dict(classes)}")
-        return tuple((n, k) for k, n in enumerate(classes.values(), 1))
-    there = dict(labels.classes)
-    missing = [name for name in names if name not in there]
-    if missing:
-        raise InputError(
-            f"source {i}: {labels.url} has no class {missing[0]!r}; it states {sorted(there) or 'none'}. "
-            "Give "
-            "the numbers of all classes, as 'classes: {" + f"{missing[0]}: 1" + "}'"
-        )
-    return tuple((there[name], k) for k, name in enumerate(names, 1))
-
-
-def _same_place(image: Volume, labels: Volume, i: int) -> None:
-    """Refuse labels that do not cover the image."""
-    for axis, name in enumerate("zyx"):
-        sizes = (image.voxel_nm[axis], labels.voxel_nm[axis])
-        spans = (image.shape[axis] * sizes[0], labels.shape[axis] * sizes[1])
-        starts = (image.origin_nm[axis] - sizes[0] / 2, labels.origin_nm[axis] - sizes[1] / 2)
-        if abs(spans[0] - spans[1]) > max(sizes) * (1 + 1e-6):
-            raise InputError(
-                f"source {i}: along {name} the image {image.url} is {spans[0]:g} nm long "
-                f"({image.shape[axis]} "
-                f"voxels of {sizes[0]:g} nm) and the labels {labels.url} {spans[1]:g} nm "
-                f"({labels.shape[axis]} "
-                f"of {sizes[1]:g} nm): cut both out of the same box, or mend the voxel size of the wrong one"
-            )
-        if abs(starts[0] - starts[1]) > max(sizes) / 2:
-            raise InputError(
-                f"source {i}: along {name} the image {image.url} begins at {starts[0]:g} nm and the labels "
-                f"{labels.url} at {starts[1]:g} nm: cut both out of the same box, or mend the translation in "
-                "the metadata of the one that is wrong"
-            )
 
 
 def _ratio(voxel_nm: Nm, target: Nm, flat: bool) -> float:
@@ -188,22 +204,21 @@ def _ratio(voxel_nm: Nm, target: Nm, flat: bool) -> float:
 def _stored(
     i: int,
     given: Given,
-    images: Sequence[Volume],
-    labels: Sequence[Volume],
+    levels: Sequence[tuple[Image, ...]],
+    labels: Sequence[Image | Masks],
+    targets: Targets,
     *,
-    classes: Mapping[str, int] | Sequence[str] | None,
-    names: Sequence[str],
     target: Nm,
     flat: bool,
 ) -> Stored:
-    image = min(images, key=lambda v: (round(_ratio(v.voxel_nm, target, flat), 9), v.level))
+    channels = min(levels, key=lambda v: (round(_ratio(v[0].voxel_nm, target, flat), 9), v[0].level))
+    image, names = channels[0], targets.names
     off = _ratio(image.voxel_nm, target, flat)
     if off > MOST_RATIO:
         raise InputError(
-            f"source {i}: {image.url} has levels of {', '.join(str(v.voxel_nm) for v in images)} nm (z, y, "
-            "x), "
-            f"and the nearest to {target} nm is {off:.3g} times off, wanted at most {MOST_RATIO}; choose a "
-            "voxel_nm near one of them"
+            f"source {i}: {image.url} has levels of {', '.join(str(v[0].voxel_nm) for v in levels)} nm (z, "
+            f"y, x), and the nearest to {target} nm is {off:.3g} times off, wanted at most {MOST_RATIO}; "
+            "choose a voxel_nm near one of them"
         )
     wanted: Nm = (image.voxel_nm[0], *target[1:]) if flat else target
     same = off <= SAME_RATIO
@@ -217,7 +232,7 @@ def _stored(
             f"source {i}: instances_of names {given.instances_of!r}, which is not among the classes "
             f"{list(names)}"
         )
-    numbers = () if given.instances_of is not None else _numbers(classes, names, labels[0], i)
+    numbers = () if given.instances_of is not None else targets.of(labels[0], i)
     if given.ignore is not None and given.ignore in {0, *(n for n, _ in numbers)}:
         what = "the background" if given.ignore == 0 else "a class"
         raise ConfigError(
@@ -225,27 +240,31 @@ def _stored(
             "one "
             "of their own"
         )
+    instances = 0
+    if given.instances_of is not None:
+        instances = targets.target(list(names).index(given.instances_of) + 1)
     return Stored(
-        image,
+        channels,
         found,
         shape,
         size,
         there,
         labels_there,
         numbers,
-        0 if given.instances_of is None else list(names).index(given.instances_of) + 1,
+        instances,
         given.ignore,
         _painted(i, given, labels[0], shape, size),
+        regions=targets.regions,
     )
 
 
-def _labels_for(labels: Sequence[Volume], shape: Zyx, size: Nm, flat: bool) -> Volume:
+def _labels_for(labels: Sequence[Image | Masks], shape: Zyx, size: Nm, flat: bool) -> Image | Masks:
     """The level of the labels with these voxels, else the one nearest to their size."""
     same = [v for v in labels if v.shape == shape and _ratio(v.voxel_nm, size, False) <= SAME_RATIO]
     return same[0] if same else min(labels, key=lambda v: (round(_ratio(v.voxel_nm, size, flat), 9), v.level))
 
 
-def _painted(i: int, given: Given, labels: Volume, shape: Zyx, size: Nm) -> tuple[Box, ...]:
+def _painted(i: int, given: Given, labels: Image | Masks, shape: Zyx, size: Nm) -> tuple[Box, ...]:
     """Boxes of what is painted, in voxels that are trained on."""
     boxes: list[Box] = []
     if given.slices is not None:
@@ -289,8 +308,3 @@ def _box(i: int, corners: Corners, shape: Zyx, size: Nm) -> Box:
             f"which goes from (0, 0, 0) to {extent} nm (z, y, x)"
         )
     return box
-
-
-def called(path: PathLike) -> str:
-    """The end of a path, for messages and reports."""
-    return os.fspath(path).rstrip("/").rsplit("/", 1)[-1]

@@ -216,5 +216,6 @@ def _side(sources: Sequence[Stored], rows: Sequence[Sequence[Row]], heads: int) 
             if seen and not cut:
                 found.append((i, (start, stop, counts)))
             elif source.seen is None or any(box.clip(other).size for other in source.seen):
-                found += [(i, row) for row in painted_rows(source.labels(box), start, heads)]
+                part = source.labels(box)
+                found += [(i, row) for row in painted_rows(part, start, heads, source.regions)]
     return Side(tuple(sources), Painted.of(found, heads))

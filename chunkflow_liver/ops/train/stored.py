@@ -11,8 +11,9 @@ import numpy as np
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import BlockGrid, Box, Nm, Zyx, zyx
 from chunkflow_liver.kernels.images.statistics import Statistics
+from chunkflow_liver.ops.steps.foreign import Image
+from chunkflow_liver.ops.train.masks import Masks
 from chunkflow_liver.segmenters.resampling import Resampling
-from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.training.drawing import Row, painted_rows
 from chunkflow_liver.training.losses import IGNORE
 
@@ -20,6 +21,8 @@ Values = np.ndarray[Any, Any]
 INDEX_SIDE = (32, 128, 128)
 """Largest boxes of the index: a window that is drawn reads the labels of one of them first."""
 MOST_STRANGE = 8
+FEW, MOST_LOOKED_UP = 4, 1 << 16
+"""So many numbers are compared one by one; more are looked up, if they are below that."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,10 @@ class Stored:
 
     Attributes
     ----------
-    raw, truth : Volume
-        At the levels that are read.
+    raws : tuple of Image
+        Channels, at the level that is read.
+    truth : Image or Masks
+        At the level that is read.
     shape : Zyx
         Voxels at the size that is trained on.
     voxel_nm : Nm
@@ -37,9 +42,9 @@ class Stored:
     there, labels_there : Resampling
         From the levels to them; mostly nothing to do.
     numbers : tuple of (int, int)
-        Number in the labels, and class. Other numbers are background.
+        Number in the labels, and target. Other numbers are background.
     instances : int
-        Class of every number above 0, where the labels are ids of objects; 0 where they are not.
+        Target of every number above 0, where the labels are ids of objects; 0 where they are not.
     ignore : int, optional
         Number of voxels that nobody painted.
     painted : tuple of Box
@@ -48,12 +53,14 @@ class Stored:
         Only labels in here are seen.
     hidden : tuple of Box
         Labels in here are not.
-    mean, sd, low, high : float
-        Of the whole image, its empty margins left out.
+    regions : bool
+        Whether classes may overlap, so that targets have a bit per class.
+    mean, sd, low, high : tuple of float
+        Of every whole channel, the empty margins of all left out.
     """
 
-    raw: Volume
-    truth: Volume
+    raws: tuple[Image, ...]
+    truth: Image | Masks
     shape: Zyx
     voxel_nm: Nm
     there: Resampling
@@ -64,10 +71,11 @@ class Stored:
     painted: tuple[Box, ...]
     seen: tuple[Box, ...] | None = None
     hidden: tuple[Box, ...] = ()
-    mean: float = 0.0
-    sd: float = 1.0
-    low: float = 0.0
-    high: float = 0.0
+    regions: bool = False
+    mean: tuple[float, ...] = ()
+    sd: tuple[float, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
 
     def normalised_by(self, found: Statistics) -> Stored:
         """The same, with the statistics of the image.
@@ -78,28 +86,30 @@ class Stored:
             If it holds values that are no numbers, or one value only.
         """
         if found.nonfinite:
+            several = ", ".join(raw.url for raw in self.raws)
             raise InputError(
-                f"{self.raw.url} holds {found.nonfinite} voxels that are NaN or infinite, the first at "
+                f"{several} holds {found.nonfinite} voxels that are NaN or infinite, the first at "
                 f"{found.nonfinite_at} (z, y, x); replace them"
             )
-        if not found.sd[0] > 0:
-            raise InputError(f"{self.raw.url} has the one value {found.mean[0]:g} everywhere: no image")
-        return replace(self, mean=found.mean[0], sd=found.sd[0], low=found.minimum[0], high=found.maximum[0])
+        for raw, mean, sd in zip(self.raws, found.mean, found.sd, strict=True):
+            if not sd > 0:
+                raise InputError(f"{raw.url} has the one value {mean:g} everywhere: no image")
+        return replace(self, mean=found.mean, sd=found.sd, low=found.minimum, high=found.maximum)
 
     def image(self, box: Box) -> Values:
-        """Normalised grey values of a box, (1, *box.shape), float32."""
+        """Normalised values of a box, (channels, *box.shape), float32."""
         need = self.there.need(box)
-        read = self.raw.read(need)[None]
+        read = np.stack([raw.read(need) for raw in self.raws])
         if self.there.changes:
-            found = self.there.apply(read, need, box, low=np.array([self.low]), high=np.array([self.high]))
+            found = self.there.apply(read, need, box, low=np.array(self.low), high=np.array(self.high))
         else:
             found = read.astype(np.float32)
-        found -= np.float32(self.mean)
-        found /= np.float32(self.sd)
+        found -= np.array(self.mean, np.float32)[:, None, None, None]
+        found /= np.array(self.sd, np.float32)[:, None, None, None]
         return found
 
     def labels(self, box: Box) -> Values:
-        """Class numbers of a box, int16; `IGNORE` where nobody painted or nothing is to be seen."""
+        """Targets of a box, int16; `IGNORE` where nobody painted or nothing is to be seen."""
         need = self.labels_there.need(box)
         read = self.truth.read(need)
         if self.labels_there.changes:
@@ -114,9 +124,14 @@ class Stored:
         return found
 
     def numbered(self, read: Values) -> Values:
-        """Class numbers of what is stored."""
+        """Targets of what is stored."""
         if self.instances:
             found = (read > 0).astype(np.int16) * np.int16(self.instances)
+        elif len(self.numbers) > FEW and max(self.numbers)[0] < MOST_LOOKED_UP:
+            table = np.zeros(max(self.numbers)[0] + 1, np.int16)
+            for number, known in self.numbers:
+                table[number] = known
+            found = table[np.where(read < len(table), read, 0)]
         else:
             found = np.zeros(read.shape, np.int16)
             for number, known in self.numbers:
@@ -134,12 +149,13 @@ class Stored:
             read = np.take(read, index[:, 0] - need.start[axis], axis)
         return read
 
-    def index_blocks(self) -> Iterator[Box]:
-        """Boxes that tile what is painted, none larger than `INDEX_SIDE` or a chunk of the labels."""
-        sides = [min(a, b) for a, b in zip(INDEX_SIDE, self.truth.chunks, strict=True)]
-        for block in BlockGrid(Box.of(self.shape), zyx([max(8, n) for n in sides])):
+    def index_blocks(self) -> Iterator[tuple[Box, BlockGrid]]:
+        """Boxes that are well read at once, and tiles of each, none larger than `INDEX_SIDE`."""
+        sides = zyx([max(8, min(a, b)) for a, b in zip(INDEX_SIDE, self.truth.chunks, strict=True)])
+        whole = zyx([-(-max(a, b) // a) * a for a, b in zip(sides, self.truth.chunks, strict=True)])
+        for block in BlockGrid(Box.of(self.shape), whole):
             if any(block.write.clip(box).size for box in self.painted):
-                yield block.write
+                yield block.write, BlockGrid(block.write, sides)
 
     def index(self, heads: int) -> list[Row]:
         """Tight boxes of all that is painted and seen, with counts; one pass over it.
@@ -149,12 +165,15 @@ class Stored:
         InputError
             If a painted voxel has a number that is no class.
         """
-        rows: list[Row] = []
+        found: list[tuple[Zyx, list[Row]]] = []
         strange: set[int] = set()
         known = {0, self.ignore, *(n for n, _ in self.numbers), *(n for _, n in self.truth.classes)}
-        for box in self.index_blocks():
+        for box, tiles in self.index_blocks():
             labels = self.labels(box)
-            rows += painted_rows(labels, box.start, heads)
+            for tile in tiles:
+                part = labels[tile.write.relative_to(box).slices]
+                start = tile.write.start
+                found.append((start, painted_rows(part, start, heads, self.regions)))
             if not self.instances and not self.labels_there.changes:
                 there = np.unique(self.truth.read(box)[labels != IGNORE])
                 strange |= {int(n) for n in there[: 10 * MOST_STRANGE]} - known
@@ -170,7 +189,8 @@ class Stored:
                 "this "
                 "source, or 'ignore: <number>' if nobody painted there"
             )
-        return rows
+        # In the order of the tiles, however they were read: windows are drawn by their place in it.
+        return [row for _, rows in sorted(found, key=lambda entry: entry[0]) for row in rows]
 
 
 def _inside(box: Box, of: Sequence[Box]) -> Values:

@@ -21,7 +21,7 @@ def two(tmp_path_factory):
 
 
 def parts(entries, **split):
-    sources, _, _ = opened([Given.of(e, i) for i, e in enumerate(entries)], None, None, flat=False)
+    sources = opened([Given.of(e, i) for i, e in enumerate(entries)], None, None, flat=False).sources
     rows = [source.index(3) for source in sources]
     return divided(sources, rows, Split.of(split), 3)
 

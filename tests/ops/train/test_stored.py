@@ -24,9 +24,9 @@ WHOLE = Box.of((20, 48, 48))
 
 
 def source(entry, *, classes=None, voxel_nm=None, flat=False):
-    made, names, _ = opened([Given.of(entry, 0)], classes, voxel_nm, flat=flat)
+    made = opened([Given.of(entry, 0)], classes, voxel_nm, flat=flat)
     grey = cf.open_volume(entry["image"]).read()
-    return made[0].normalised_by(summarise(block_statistics(grey))), names
+    return made.sources[0].normalised_by(summarise(block_statistics(grey))), made.names
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_a_coarser_level_is_that_of_the_pyramid(tmp_path):
     entry = stored(tmp_path, shape=(4, 300, 96))
     made, _ = source(entry, voxel_nm=(40, 32, 32))
     level = cf.open_volume(entry["image"], level=1)
-    assert (made.raw.level, made.truth.level, made.shape) == (1, 1, level.shape)
+    assert (made.raws[0].level, made.truth.level, made.shape) == (1, 1, level.shape)
     np.testing.assert_array_equal(
         made.labels(Box.of(made.shape)), cf.open_volume(entry["labels"], level=1).read()
     )
@@ -111,10 +111,10 @@ def test_other_voxel_sizes_are_resampled_as_the_model_sees_them_later(tmp_path):
     wanted = resample_data_or_seg_to_shape(
         grey[None].astype(np.float32), made.shape, (20, 16, 16), (20, 20, 20), is_seg=False, order=3
     )[0]
-    found = made.image(Box.of(made.shape))[0] * made.sd + made.mean
+    found = made.image(Box.of(made.shape))[0] * made.sd[0] + made.mean[0]
     np.testing.assert_allclose(found, wanted, atol=0.02)
     box = Box((2, 3, 4), (9, 20, 30))
-    np.testing.assert_allclose(made.image(box)[0] * made.sd + made.mean, wanted[box.slices], atol=0.02)
+    np.testing.assert_allclose(made.image(box)[0] * made.sd[0] + made.mean[0], wanted[box.slices], atol=0.02)
     at = np.floor((np.arange(38) + 0.5) * 48 / 38).astype(int)
     np.testing.assert_array_equal(made.labels(Box.of(made.shape)), classes[:, at][:, :, at])
     np.testing.assert_array_equal(made.labels(box), made.labels(Box.of(made.shape))[box.slices])
