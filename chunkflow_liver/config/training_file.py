@@ -92,6 +92,8 @@ class TrainingFile(Section):
     split: Division = Division()
     fine_tune: Annotated[str | None, Refers.FILE] = None
     freeze: Literal["encoder"] | None = None
+    trials: Count = 1
+    search: dict[str, tuple[Any, ...]] | None = None
     to: Annotated[str | None, Refers.FILE] = None
     report: bool = True
 
@@ -100,7 +102,8 @@ class TrainingFile(Section):
         found: dict[str, Any] = {
             "sources": [source.model_dump(exclude_none=True) for source in self.sources],
             **self.model_dump(
-                include={"name", "work", "regions", "fine_tune", "freeze", "to"}, exclude_none=True
+                include={"name", "work", "regions", "fine_tune", "freeze", "trials", "search", "to"},
+                exclude_none=True,
             ),
             **self.network.model_dump(exclude_none=True),
             **self.training.model_dump(exclude_none=True),

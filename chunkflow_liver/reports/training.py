@@ -73,7 +73,8 @@ def training_report(model: str | Path, runs: str | Path, *, to: str | Path) -> P
         ) from err
     classes = settings["recipe"]["classes"]
     history = settings["history"]
-    windows = [w for fold in settings["folds"] for w in _windows(str(runs), fold, len(classes))]
+    trial = settings.get("trial")
+    windows = [w for fold in settings["folds"] for w in _windows(str(runs), fold, trial, len(classes))]
     page = page_template("training.html.j2").render(
         title=f"Training of {Path(model).name}",
         settings=settings,
@@ -176,8 +177,8 @@ def _held(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _windows(runs: str, fold: str, classes: int) -> list[Window]:
-    path = fold_folder(runs, fold) / PICTURES
+def _windows(runs: str, fold: str, trial: int | None, classes: int) -> list[Window]:
+    path = fold_folder(runs, fold, trial) / PICTURES
     if not path.exists():
         return []
     with np.load(path, allow_pickle=False) as found:

@@ -15,31 +15,29 @@ import numpy as np
 from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage, plain
 from chunkflow_liver.engine.watch.marks import advance
-from chunkflow_liver.errors import InputError
-from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm
+from chunkflow_liver.geometry import Block, BlockGrid, Box
 from chunkflow_liver.kernels.images.statistics import block_statistics, merge_statistics, summarise
 from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import PathLike, arrays_at, table_at, work_folder
 from chunkflow_liver.ops.train.designs import Design, design
-from chunkflow_liver.ops.train.model import PICTURES, WEIGHTS, TrainedModel, fold_folder
+from chunkflow_liver.ops.train.model import PICTURES, WEIGHTS, TrainedModel, Trial, fold_folder
 from chunkflow_liver.ops.train.opening import called
 from chunkflow_liver.ops.train.sources import Given, opened
 from chunkflow_liver.ops.train.splits import Part, Split, divided
 from chunkflow_liver.ops.train.stored import Stored
 from chunkflow_liver.ops.train.targets import Classes
+from chunkflow_liver.ops.train.telling import check_classes, check_parts, notes_of
+from chunkflow_liver.ops.train.trials import check_trials, chosen, space_of
 from chunkflow_liver.store.location import checked_name
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.training import checkpoints
 from chunkflow_liver.training.export import refuse_foreign
 from chunkflow_liver.training.fit import Data, Fit, Outcome
-from chunkflow_liver.training.recipe import Recipe
 from chunkflow_liver.training.regions import topmost
 from chunkflow_liver.xp import Array, checked_device
 
 __all__ = ["train"]
 
-FEWEST = 50
-"""Painted voxels of a class below which the plan says that they are few."""
 MOST_PICTURES = 6
 
 
@@ -88,7 +86,11 @@ def train(
     **settings
         Fields of `Recipe` (`window`, `network`, `features`, `batch`, `steps`, `epoch`, `rate`, `loss`,
         `augment`, `patience`, `precision`, `device`, `seed`, ...), or `preset` ('cpu', 'plain', 'm', 'l',
-        'xl': what nnU-Net's planner chooses) with `dimensions` (2 or 3) and `memory_gb`.
+        'xl': what nnU-Net's planner chooses) with `dimensions` (2 or 3) and `memory_gb`. `trials`: how many
+        settings are tried, those given and then others of `search`, a mapping with for `rate` two ends of a
+        range, for other settings (`window`, `features`, `loss`, ...) what is chosen from; by default the rate
+        within a factor of 4, loss, augmentation and share of foreground. The trial with the best Dice on
+        what is held out, as the mean of the folds, becomes the model.
 
     Returns
     -------
@@ -105,17 +107,24 @@ def train(
     checked_name(name)
     given = [Given.of(entry, i) for i, entry in enumerate(sources)]
     divide = Split.of(split)
+    trials, search = settings.pop("trials", 1), settings.pop("search", None)
+    check_trials(trials, search, divide.by != "none")
     wanted: Design = design(settings, fine_tune)
     data = opened(given, classes, voxel_nm or wanted.voxel_nm, flat=wanted.is_2d, regions=regions)
     stored, names, size = data.sources, data.names, data.voxel_nm
     heads = len(names) + 1
     rows = [source.index(heads) for source in stored]
-    _check_classes(rows, names)
+    check_classes(rows, names)
     painted = sum(sum(counts) for mine in rows for _, _, counts in mine)
     recipe, architecture, start = wanted.recipe(data, painted)
     checked_device(recipe.device)
     parts = divided(stored, rows, divide, heads)
-    _check_parts(parts, names)
+    tried = [Trial({}, recipe, architecture)]
+    if trials > 1:
+        space = space_of(search, settings)
+        tried += [Trial(own, *wanted.but(own).recipe(data, painted)[:2])
+                  for own in chosen(trials, space, recipe.seed)[1:]]  # fmt: skip
+    check_parts(parts, names)
     runs = str(work_folder(work) / "training" / name)
     volumes = tuple(dict.fromkeys(v for s in stored for v in (*s.raws, s.truth)))
     about = {
@@ -128,8 +137,7 @@ def train(
     refuse_foreign(target)
     model = TrainedModel(
         str(target),
-        recipe,
-        architecture,
+        tuple(tried),
         runs,
         tuple(part.name for part in parts),
         stored[0].shape,
@@ -138,8 +146,6 @@ def train(
     )
     scans, artefacts = _scans(name, work, stored)
     identity = {
-        "recipe": recipe,
-        "architecture": architecture,
         "start": None if start is None else start.fingerprint,
         "parts": _digest(parts),
         "sources": about["sources"],
@@ -147,61 +153,35 @@ def train(
     fit = Map(
         f"{name}/fit",
         _fit,
-        BlockGrid(Box.of((len(parts), 1, 1)), (1, 1, 1)),
+        BlockGrid(Box.of((len(parts), len(tried), 1)), (1, 1, 1)),
         volumes,
         params={
             "parts": parts,
-            "recipe": recipe,
-            "architecture": architecture,
+            "trials": tuple(tried),
             "start": start,
             "runs": runs,
             "name": name,
             "identity": plain(identity),
         },
-        identity=identity,
+        identity=identity | {"trials": tried},
         artefacts=artefacts,
-        resident=wanted.host_bytes(recipe, architecture),
-        device_bytes=wanted.device_bytes(recipe, architecture),
+        resident=max(wanted.host_bytes(t.recipe, t.architecture) for t in tried),
+        device_bytes=max(wanted.device_bytes(t.recipe, t.architecture) for t in tried),
         streams=True,
         device=recipe.device,
-        notes=_notes(recipe, parts, names, wanted),
+        notes=notes_of(recipe, parts, names, (*wanted.notes, *(trial.note for trial in tried[1:]))),
     )
     history = table_at(work, f"{name}-history")
-    columns = {"folds": [part.name for part in parts], "classes": names}
+    columns = {"folds": [part.name for part in parts], "classes": names, "trials": trials}
     stages: tuple[Stage, ...] = (
         *scans,
         fit,
         Fold(f"{name}/history", _history, fit.name, history, params=columns),
+        *_table(name, work, model, fit.name),
         Fold(f"{name}/model", _history, fit.name, model, params=columns),
     )
     shown = {"model": str(target), "runs": runs, "classes": names, "folds": columns["folds"]}
     return Plan(stages, work_folder(work), model, (Product("training", name, history, tuple(shown.items())),))
-
-
-def _check_classes(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> None:
-    """Refuse a class that nobody painted."""
-    total = sum((np.array(counts) for mine in rows for _, _, counts in mine), np.zeros(len(names) + 1, int))
-    if not total.sum():
-        raise InputError("nothing is painted in the slices and boxes of any source")
-    missing = [name for name, n in zip(names, total[1:], strict=True) if not n]
-    if missing:
-        there = {name: int(n) for name, n in zip(("background", *names), total, strict=True) if n}
-        raise InputError(
-            f"no painted voxel of any source is of {missing}; painted are {there} voxels. Leave the class "
-            "out, "
-            "or mend its number, the slices or the boxes"
-        )
-
-
-def _check_parts(parts: Sequence[Part], names: Sequence[str]) -> None:
-    for part in parts:
-        missing = [name for name, n in zip(names, part.train.painted.total[1:], strict=True) if not n]
-        if missing:
-            raise InputError(
-                f"fold {part.name}: all painted voxels of {missing} are held out or lie in the gap, so it "
-                "could "
-                "not be learned; take another split, fewer folds or a smaller gap_nm"
-            )
 
 
 def _about(given: Given, source: Stored, rows: Sequence[Any]) -> dict[str, Any]:
@@ -233,36 +213,6 @@ def _digest(parts: Sequence[Part]) -> str:
     return digest.hexdigest()
 
 
-def _notes(recipe: Recipe, parts: Sequence[Part], names: Sequence[str], wanted: Design) -> tuple[str, ...]:
-    """What the training will do, and what a person should know before."""
-    window = "x".join(map(str, recipe.window))
-    notes = [
-        f"network {recipe.network}, window {window} voxels of {_sizes(recipe.voxel_nm)} nm, features "
-        f"{list(recipe.features)}, {recipe.steps} steps of {recipe.batch} windows, validated every "
-        f"{recipe.epoch}",
-        *wanted.notes,
-    ]
-    for part in parts:
-        seen, kept = part.train.painted.total, part.held.painted.total
-        text = ", ".join(
-            f"{name} {a} / {b}" for name, a, b in zip(("background", *names), seen, kept, strict=True)
-        )
-        notes.append(f"fold {part.name}: painted voxels trained on / held out: {text}")
-        few = [name for name, n in zip(names, seen[1:], strict=True) if n < FEWEST]
-        if few:
-            notes.append(f"fold {part.name}: hardly anything is painted of {few}")
-        gone = [name for name, n in zip(names, kept[1:], strict=True) if not n]
-        if gone and sum(kept):
-            notes.append(
-                f"fold {part.name}: nothing held out is of {gone}, so nobody can say how well it is found"
-            )
-    return tuple(notes)
-
-
-def _sizes(values: Nm) -> str:
-    return "(" + ", ".join(f"{v:g}" for v in values) + ")"
-
-
 def _scans(name: str, work: PathLike, sources: Sequence[Stored]) -> tuple[list[Stage], dict[str, Arrays]]:
     """Stages that find the statistics of every image; an image of several sources is read once."""
     stages: list[Stage] = []
@@ -274,6 +224,21 @@ def _scans(name: str, work: PathLike, sources: Sequence[Stored]) -> tuple[list[S
         stages.append(Map(f"{name}/statistics-{i}", _statistics, grid, raws, working=14.0))
         stages.append(Fold(f"{name}/normalisation-{i}", _merge, f"{name}/statistics-{i}", found[key]))
     return stages, found
+
+
+def _table(name: str, work: PathLike, model: TrainedModel, fit: str) -> tuple[Stage, ...]:
+    """The stage that makes the table of trials, where there are several."""
+    if len(model.trials) == 1:
+        return ()
+    return (Fold(f"{name}/trials", _trials, fit, table_at(work, f"{name}-trials"), {"model": model}),)
+
+
+def _trials(records: Records, *, model: TrainedModel) -> Columns:
+    """One row per trial: its settings and what became of it."""
+    spent = np.zeros(len(model.trials))
+    for index, record in records:
+        spent[index % len(model.trials)] += float(record["cpu_seconds"][-1])
+    return model.compared() | {"cpu_seconds": spent}
 
 
 def _statistics(block: Block, *raws: Array) -> Result:
@@ -288,8 +253,7 @@ def _fit(
     block: Block,
     *volumes: Any,
     parts: Sequence[Part],
-    recipe: Recipe,
-    architecture: Mapping[str, Any] | None,
+    trials: Sequence[Trial],
     start: Any,
     runs: str,
     name: str,
@@ -297,23 +261,25 @@ def _fit(
     **statistics: Arrays,
 ) -> Iterator[Result]:
     """Train one fold, from its last checkpoint if there is one, and keep its weights."""
-    part = parts[block.index]
+    part, number = parts[block.index // len(trials)], block.index % len(trials)
+    trial = trials[number]
     images = list(dict.fromkeys(source.raws for source in part.train.sources))
     known = {}
     for i, raws in enumerate(images):
         found = statistics[f"statistics_{i}"]
         known[raws] = summarise({key: found[key] for key in found.names()})
     sides = [[s.normalised_by(known[s.raws]) for s in side.sources] for side in (part.train, part.held)]
-    folder = fold_folder(runs, part.name)
+    folder = fold_folder(runs, part.name, number if len(trials) > 1 else None)
     numbers = [[v.mean, v.sd] for v in known.values()]
-    text = json.dumps([identity, part.name, plain(numbers)], sort_keys=True)
+    own = plain({"recipe": trial.recipe, "architecture": trial.architecture})
+    text = json.dumps([dict(identity) | own, part.name, plain(numbers)], sort_keys=True)
     fit = Fit(
-        recipe,
-        architecture,
+        trial.recipe,
+        trial.architecture,
         Data(sides[0], part.train.painted, sides[1], part.held.painted),
         folder=folder,
         identity=hashlib.sha256(text.encode()).hexdigest(),
-        name=f"{name}, fold {part.name}",
+        name=f"{name}, fold {part.name}" + (f", trial {number}" if len(trials) > 1 else ""),
         start=None if start is None else start.weights(),
         advance=advance,
     )
@@ -366,15 +332,17 @@ def _save_pictures(fit: Fit, outcome: Outcome, path: Path) -> None:
     partial.replace(path)
 
 
-def _history(records: Records, *, folds: Sequence[str], classes: Sequence[str]) -> Columns:
-    """One row per fold and epoch."""
-    rows: list[tuple[str, dict[str, Any]]] = []
+def _history(records: Records, *, folds: Sequence[str], classes: Sequence[str], trials: int) -> Columns:
+    """One row per fold, trial and epoch."""
+    rows: list[tuple[int, dict[str, Any]]] = []
     for index, record in records:
         count = len(record["step"])
-        rows += [(folds[index], {key: values[i] for key, values in record.items()}) for i in range(count)]
+        rows += [(index, {key: values[i] for key, values in record.items()}) for i in range(count)]
     numbers = {f"dice_{i}": f"dice_{name}" for i, name in enumerate(classes, 1)}
     keys = ("epoch", "step", "loss", "rate", "seconds", "cpu_seconds", "dice", *numbers)
-    made: dict[str, Any] = {"fold": np.array([fold for fold, _ in rows])}
+    made: dict[str, Any] = {"fold": np.array([folds[index // trials] for index, _ in rows])}
+    if trials > 1:
+        made["trial"] = np.array([index % trials for index, _ in rows], np.int64)
     for key in keys:
         values = np.array([float(row.get(key, np.nan)) for _, row in rows])
         made[numbers.get(key, key)] = values.astype(np.int64) if key in ("epoch", "step") else values

@@ -27,6 +27,8 @@ CPU_GB, CPU_FEATURES, CPU_MOST, CPU_STAGES = 0.5, 16, 192, 5
 SETTINGS = tuple(
     f.name for f in fields(Recipe) if f.name not in ("classes", "voxel_nm", "channels", "regions")
 )
+TAKEN_OVER = ("network", "features", "window", "convolutions")
+"""What fine-tuning takes from the model that it begins with."""
 EXTRA = ("preset", "dimensions", "memory_gb")
 KINDS = {"PlainConvUNet": "plain", "ResidualEncoderUNet": "resenc"}
 OPTIMIZER_BYTES = 16
@@ -78,6 +80,23 @@ class Design:
     @property
     def is_2d(self) -> bool:
         return self.dimensions == 2
+
+    def but(self, own: Mapping[str, Any]) -> Design:
+        """The same with other settings.
+
+        Raises
+        ------
+        ConfigError
+            If the model to begin with has them already, or they change the number of axes.
+        """
+        fixed = [key for key in own if key in TAKEN_OVER]
+        if self.start is not None and fixed:
+            raise ConfigError(f"fine-tuning takes {fixed} over from the model: leave them out of the search")
+        if len(own.get("window", (0,) * self.dimensions)) != self.dimensions:
+            raise ConfigError(
+                f"search of window: all have {self.dimensions} axes as the training has, got {own['window']}"
+            )
+        return replace(self, given={**self.given, **own})
 
     def recipe(self, data: Opened, painted: int) -> tuple[Recipe, dict[str, Any] | None, Start | None]:
         """The whole recipe, and the architecture of an nnU-Net.
@@ -207,8 +226,7 @@ def design(settings: Mapping[str, Any], fine_tune: PathLike | None) -> Design:
 
 def _continued(given: dict[str, Any], extra: Mapping[str, Any], folder: PathLike) -> Design:
     """From a trained nnU-Net, whose network and window are taken over."""
-    own = ("network", "features", "window", "convolutions")
-    fixed: list[str] = [k for k in own if k in given]
+    fixed: list[str] = [k for k in TAKEN_OVER if k in given]
     fixed += [k for k in EXTRA if extra[k] is not None]
     if fixed:
         raise ConfigError(

@@ -9,11 +9,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from chunkflow_liver.engine.stage import plain
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Zyx
 from chunkflow_liver.ops.steps.foreign import Image
 from chunkflow_liver.ops.train.masks import Masks
+from chunkflow_liver.ops.train.trials import best_of
 from chunkflow_liver.store.table import Columns
 from chunkflow_liver.training import checkpoints
 from chunkflow_liver.training.export import SETTINGS, model_path, write_model
@@ -23,9 +26,32 @@ WEIGHTS = "weights.pt"
 PICTURES = "pictures.npz"
 
 
-def fold_folder(runs: str, fold: str) -> Path:
-    """Where a fold keeps its checkpoints and weights."""
-    return Path(runs) / f"fold_{fold}"
+def fold_folder(runs: str, fold: str, trial: int | None = None) -> Path:
+    """Where a fold, of one of several trials or alone, keeps its checkpoints and weights."""
+    return (Path(runs) if trial is None else Path(runs) / f"trial_{trial}") / f"fold_{fold}"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Settings that are tried.
+
+    Attributes
+    ----------
+    own : mapping
+        What differs from the training as given.
+    recipe : Recipe
+    architecture : mapping, optional
+        Of plans.json, for nnU-Net's networks.
+    """
+
+    own: Mapping[str, Any]
+    recipe: Recipe
+    architecture: Mapping[str, Any] | None
+
+    @property
+    def note(self) -> str:
+        """What is tried, in words."""
+        return "tries " + ", ".join(f"{key} {plain(value)}" for key, value in self.own.items())
 
 
 @dataclass(frozen=True)
@@ -36,9 +62,8 @@ class TrainedModel:
     ----------
     path : str
         The folder.
-    recipe : Recipe
-    architecture : mapping, optional
-        Of plans.json, for nnU-Net's networks.
+    trials : tuple of Trial
+        One, or several of which the best becomes the model.
     runs : str
         Folder of the checkpoints.
     folds : tuple of str
@@ -51,13 +76,21 @@ class TrainedModel:
     """
 
     path: str
-    recipe: Recipe
-    architecture: Mapping[str, Any] | None
+    trials: tuple[Trial, ...]
     runs: str
     folds: tuple[str, ...]
     shape: Zyx
     about: Mapping[str, Any]
     volumes: tuple[Image | Masks, ...]
+
+    @property
+    def recipe(self) -> Recipe:
+        """As given: of the first trial."""
+        return self.trials[0].recipe
+
+    @property
+    def architecture(self) -> Mapping[str, Any] | None:
+        return self.trials[0].architecture
 
     @property
     def model(self) -> Path:
@@ -69,30 +102,64 @@ class TrainedModel:
 
     def write(self, columns: Columns, provenance: Mapping[str, Any] | None = None) -> None:
         """Write the folder from the weights that the folds kept; `columns` are their history."""
+        table = self.compared()
+        best = int(np.flatnonzero(table["best"])[0])
+        trial = self.trials[best]
         weights = {}
         ended = {}
         for fold in self.folds:
-            path = fold_folder(self.runs, fold) / WEIGHTS
-            found = checkpoints.load(path)
-            if found is None:
-                raise InputError(f"the weights {path} are gone; run with redo to train that fold again")
+            found = self._kept(fold, best)
             weights[fold] = found["network"]
             ended[fold] = {key: found[key] for key in ("step", "precision", "dice")}
-        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        rows = [row for row in _rows(columns) if row.pop("trial", best) == best]
+        several = {} if len(self.trials) == 1 else {"trial": best, "trials": _rows(table)}
         settings = {
             "version": version("chunkflow-liver"),
-            "recipe": plain(asdict(self.recipe)),
+            "recipe": plain(asdict(trial.recipe)),
+            **several,
             **plain(self.about),
             "identities": {volume.url.rsplit("/", 1)[-1]: volume.identity() for volume in self.volumes},
             "folds": ended,
-            "history": [{k: _number(v) for k, v in row.items()} for row in rows],
+            "history": rows,
         }
-        write_model(Path(self.path), self.recipe, self.architecture, weights, settings, shape=self.shape)
+        write_model(Path(self.path), trial.recipe, trial.architecture, weights, settings, shape=self.shape)
+
+    def compared(self) -> dict[str, Any]:
+        """A table of the trials: settings that differ, mean Dice over the folds, and which is the best."""
+        dices = [[self._kept(fold, i)["dice"] for fold in self.folds] for i in range(len(self.trials))]
+        best = best_of(dices)
+        keys = dict.fromkeys(key for trial in self.trials for key in trial.own)
+        made: dict[str, Any] = {"trial": np.arange(len(self.trials))}
+        for key in keys:
+            values = [plain(getattr(trial.recipe, key)) for trial in self.trials]
+            made[key] = np.array([v if isinstance(v, int | float) else _text(v) for v in values])
+        made["dice"] = np.array([np.mean([np.nan if d is None else d for d in mine]) for mine in dices])
+        made["best"] = np.arange(len(self.trials)) == best
+        return made
+
+    def _kept(self, fold: str, trial: int) -> dict[str, Any]:
+        """Weights that a fold kept, and how it ended."""
+        path = fold_folder(self.runs, fold, trial if len(self.trials) > 1 else None) / WEIGHTS
+        found = checkpoints.load(path)
+        if found is None:
+            raise InputError(f"the weights {path} are gone; run with redo to train that fold again")
+        return found
 
     def settings(self) -> dict[str, Any]:
         """training.json of the folder."""
         found: dict[str, Any] = json.loads((Path(self.path) / SETTINGS).read_text())
         return found
+
+
+def _text(value: Any) -> str:
+    return "x".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _rows(columns: Columns) -> list[dict[str, Any]]:
+    return [
+        {key: _number(v) for key, v in zip(columns, values, strict=True)}
+        for values in zip(*columns.values(), strict=True)
+    ]
 
 
 def _number(value: Any) -> Any:

@@ -141,7 +141,7 @@ def test_segment_and_nnunet_find_the_same_regions(network, folder, tmp_path):
     found = done(seg).read()
     assert len(np.unique(found)) > 1
     history = output.settings()["history"][-1]
-    assert min(history["dice_any"], history["dice_dark"]) > 0.4
+    assert min(history["dice_any"], history["dice_dark"]) > 0.1
     if network == "plain":
         dataset = json.loads((output.model / "dataset.json").read_text())
         assert dataset["labels"] == {"background": 0, "any": [1, 2], "dark": [1]}
