@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chunkflow_liver.errors import MemoryBudgetError, TrainingError
+from chunkflow_liver.errors import ChunkflowLiverError, MemoryBudgetError, TrainingError
 from chunkflow_liver.geometry import Box
 from chunkflow_liver.training import checkpoints
 from chunkflow_liver.training.batches import batches, collated
@@ -144,7 +144,7 @@ class Fit:
         OutputError
             If a checkpoint cannot be written.
         """
-        with _threads(self.recipe.threads):
+        with _threads(self.recipe.threads), self._memory():
             return self._run()
 
     def _run(self) -> Outcome:
@@ -179,6 +179,23 @@ class Fit:
                     self._save(network, optimizer, state)
                     saved = time.monotonic()
         return self._outcome(network, state)
+
+    @contextmanager
+    def _memory(self) -> Iterator[None]:
+        """Say what to do where memory is short: of windows, of a step or of a validation, on host or GPU."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as err:
+            # torch says it as a RuntimeError, of which CUDA's is a kind of its own; NumPy as a MemoryError.
+            told = isinstance(err, MemoryError) or any(text in str(err) for text in OUT_OF_MEMORY)
+            if isinstance(err, ChunkflowLiverError) or not told:
+                raise
+            recipe = self.recipe
+            raise MemoryBudgetError(
+                f"{self.name}: {recipe.batch} windows of {recipe.window} do not fit the memory "
+                f"({recipe.device}): {err}; take a smaller batch, window or features, which begins anew, "
+                "or a larger machine, which goes on from the last checkpoint"
+            ) from err
 
     def _network(self) -> Any:
         network = network_of(self.recipe, self.architecture)
@@ -226,21 +243,13 @@ class Fit:
         for group in optimizer.param_groups:
             group["lr"] = rate(recipe, state.step)
         optimizer.zero_grad(set_to_none=True)
-        try:
-            images, targets = images.to(recipe.device), targets.to(recipe.device)
-            with mixed(state.precision, recipe.device):
-                scores = network(images)
-            loss = self.loss(scores, targets)
-            loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(network.parameters(), MOST_GRADIENT)
-            value, size = float(loss.detach()), float(norm)
-        except RuntimeError as err:
-            if not any(text in str(err) for text in OUT_OF_MEMORY):
-                raise
-            raise MemoryBudgetError(
-                f"{self.name}: a step with {recipe.batch} windows of {recipe.window} does not fit the memory "
-                f"of {recipe.device}; take a smaller batch, window or features"
-            ) from err
+        images, targets = images.to(recipe.device), targets.to(recipe.device)
+        with mixed(state.precision, recipe.device):
+            scores = network(images)
+        loss = self.loss(scores, targets)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), MOST_GRADIENT)
+        value, size = float(loss.detach()), float(norm)
         if not (math.isfinite(value) and math.isfinite(size)):
             what = f"the loss is {value}" if not math.isfinite(value) else f"the gradient is {size}"
             other = " or precision: float32" if state.precision != "float32" else ""

@@ -32,6 +32,8 @@ def data(tmp_path_factory):
     stored(folder, "ids", classes=np.arange(classes.size, dtype=np.uint32).reshape(classes.shape), named=())
     cf.write_volume(folder / "float-labels.ome.zarr", grey.astype(np.float32), voxel_nm=(40, 16, 16))
     stored(folder, "unnamed", named=())
+    np.save(folder / "grey.npy", grey)
+    (folder / "notes.txt").write_text("painted on Monday")
     half = classes.copy()
     half[:10][half[:10] == 2] = 0
     stored(folder, "half", classes=half)
@@ -54,6 +56,12 @@ def training(data, **changes):
 def source(data, name, labels=None, **more):
     entry = {"image": f"{data}/{name}-raw.ome.zarr", "labels": f"{data}/{labels or name}-labels.ome.zarr"}
     return entry | more
+
+
+def masks(data, name):
+    """Masks of two classes that overlap everywhere."""
+    path = f"{data}/{name}-labels.ome.zarr"
+    return {"image": f"{data}/{name}-raw.ome.zarr", "masks": {"dark": path, "bright": path}}
 
 
 def written(folder, content):
@@ -209,6 +217,44 @@ CASES = {
         lambda d: training(d, sources=[source(d, "good", instances_of="golgi")]),
         "instances_of names 'golgi', which is not among the classes",
     ),
+    "neither labels nor masks": (
+        lambda d: training(d, sources=[{"image": f"{d}/good-raw.ome.zarr"}]),
+        "source 0 needs either 'labels' .* or 'masks' .*; it has none",
+    ),
+    "a file without a voxel size": (
+        lambda d: training(d, sources=[source(d, "good") | {"image": f"{d}/grey.npy"}]),
+        "source 0: .*grey.npy does not state a voxel size; give it in nm",
+    ),
+    "a file of no known format": (
+        lambda d: training(d, sources=[source(d, "good") | {"image": f"{d}/notes.txt"}]),
+        "source 0: .*notes.txt is in no format that can be converted",
+    ),
+    "masks that overlap": (
+        lambda d: training(d, sources=[masks(d, "good")], classes=["dark", "bright"]),
+        "the masks of 'dark' and 'bright' overlap, first at .* say 'regions: true'",
+    ),
+    "a class without a mask": (
+        lambda d: training(d, sources=[masks(d, "good")], classes=["dark", "bright", "er"]),
+        "has masks of .* and none of .'er'.: what has no mask would count as background",
+    ),
+    "regions that no label can tell": (
+        lambda d: training(d, regions=True),
+        "which no label image can tell: give masks, or numbers of several classes",
+    ),
+    "channels of another shape": (
+        lambda d: training(
+            d, sources=[source(d, "good") | {"image": [f"{d}/{n}-raw.ome.zarr" for n in ("good", "short")]}]
+        ),
+        "channels of source 0 must lie on the same voxels",
+    ),
+    "a search of what cannot be searched": (
+        lambda d: training(d, trials=4, search={"seed": [1, 2]}),
+        r"a search is over some of .*, got \['seed'\]",
+    ),
+    "trials that nothing is held out for": (
+        lambda d: training(d, trials=4, split={"by": "none"}),
+        "trials are compared by what is held out",
+    ),
     "no such voxel size": (
         lambda d: training(d, voxel_nm=[40, 64, 64]),
         "the nearest to .* nm is 4 times off, wanted at most 1.5",
@@ -237,6 +283,23 @@ def test_bad_trainings_are_refused_before_anything_is_written(case, data, tmp_pa
     assert re.search(says, told), told
     assert "Traceback" not in told
     assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+def test_paths_of_channels_and_masks_are_taken_from_the_folder_of_the_file(data, tmp_path):
+    from chunkflow_liver.config import read_training_file
+
+    entry = {"image": ["a.tif", "/b.tif"], "masks": {"dark": "dark.tif"}, "voxel_nm": [40, 16, 16]}
+    content = training(data, sources=[entry], classes={"dark": [1, 2], "bright": 2}, trials=3)
+    given = read_training_file(written(tmp_path, content)).arguments()
+    assert given["sources"] == [
+        {
+            "image": (f"{tmp_path}/a.tif", "/b.tif"),
+            "masks": {"dark": f"{tmp_path}/dark.tif"},
+            "voxel_nm": (40, 16, 16),
+        }
+    ]
+    assert given["classes"] == {"dark": (1, 2), "bright": 2}
+    assert given["trials"] == 3
 
 
 def test_a_folder_that_no_training_made_is_not_replaced(data, tmp_path):

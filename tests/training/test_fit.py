@@ -162,12 +162,38 @@ def test_a_loss_that_is_no_number_is_said_at_once(tmp_path):
         fit(tmp_path, given).run()
 
 
-def test_too_little_memory_is_said_with_what_to_do(tmp_path, monkeypatch):
-    def full(self, scores, target):
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+def test_a_gradient_that_is_no_number_is_said_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda weights, most: torch.tensor(math.inf))
+    with pytest.raises(TrainingError, match=r"at step 0 the gradient is inf, .*take a smaller rate"):
+        fit(tmp_path).run()
 
-    monkeypatch.setattr("chunkflow_liver.training.losses.Loss.__call__", full)
-    with pytest.raises(MemoryBudgetError, match=r"2 windows of \(4, 16, 16\) .*take a smaller batch"):
+
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ("losses.Loss.__call__", RuntimeError("DefaultCPUAllocator: can't allocate memory")),
+        ("losses.Loss.__call__", torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")),
+        ("drawing.Drawing.read", MemoryError("Unable to allocate 9.00 GiB for an array")),
+        ("fit.Fit.validate", torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")),
+    ],
+    ids=["a step on the host", "a step on a GPU", "windows", "a validation"],
+)
+def test_too_little_memory_is_said_with_what_to_do(place, error, tmp_path, monkeypatch):
+    def full(*given):
+        raise error
+
+    monkeypatch.setattr(f"chunkflow_liver.training.{place}", full)
+    says = r"2 windows of \(4, 16, 16\) do not fit the memory .*allocate.*take a smaller batch"
+    with pytest.raises(MemoryBudgetError, match=says):
+        fit(tmp_path).run()
+
+
+def test_other_errors_of_a_step_stay_what_they_are(tmp_path, monkeypatch):
+    def wrong(*given):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr("chunkflow_liver.training.losses.Loss.__call__", wrong)
+    with pytest.raises(RuntimeError, match=r"^shapes differ$"):
         fit(tmp_path).run()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,12 +63,20 @@ def test_published_networks_are_run_by_segment_as_they_run_themselves(network, e
 
 def whole(output, grey):
     """Classes by passes over every window of the whole image, in float64 sums."""
+    return passes(output, grey, output.folds[0]).argmax(0)
+
+
+def passes(output, grey, fold):
+    """Sums of the scores of one fold over every window, (classes, z, y, x)."""
     from scipy.ndimage import gaussian_filter
 
     from chunkflow_liver.training.networks import network_of
 
-    network = network_of(output.recipe, None)
-    network.load_state_dict(torch.load(next(output.model.parent.glob("fold_*.pt")), weights_only=True))
+    network = network_of(output.recipe, output.architecture)
+    kept = checkpoints.load(Path(output.runs) / f"fold_{fold}/weights.pt")
+    network.load_state_dict(kept["network"])
+    if output.architecture is not None:
+        network.decoder.deep_supervision = False
     network.eval()
     image = torch.from_numpy(((grey - grey.mean()) / grey.std()).astype(np.float32))
     window = output.recipe.window_zyx
@@ -85,7 +94,7 @@ def whole(output, grey):
                     seen = image[at][None, None]
                     scores = network(seen[:, :, 0] if output.recipe.is_2d else seen)[0].numpy()
                     total[(slice(None), *at)] += bell * (scores[:, None] if output.recipe.is_2d else scores)
-    return total.argmax(0)
+    return total
 
 
 def test_what_is_left_of_a_training(entry, tmp_path):
@@ -109,6 +118,20 @@ def test_what_is_left_of_a_training(entry, tmp_path):
     before = contents(tmp_path / "work/training")
     done(plan(entry, tmp_path / "work", split={"folds": 5, "train": [0, 4]}))
     assert contents(tmp_path / "work/training") == before
+
+
+@pytest.mark.parametrize("network", ["plain", "unet3d"])
+def test_segment_averages_all_folds(network, entry, tmp_path):
+    split = {"folds": 2, "train": "all"}
+    output = done(
+        plan(entry, tmp_path / "w", split=split, network=network, augment="none", steps=20, epoch=20)
+    )
+    raw = cf.open_volume(entry["image"])
+    made = cf.segment(raw, model=output.model, name="s", work=tmp_path / "s", block=(8, 48, 48))
+    found = done(made).read()
+    scores = sum(passes(output, raw.read(), fold) for fold in ("0", "1"))
+    assert (found == scores.argmax(0)).mean() > 0.999
+    assert (found == passes(output, raw.read(), "0").argmax(0)).mean() < 0.99
 
 
 def test_a_fold_that_failed_is_trained_alone(entry, tmp_path):
