@@ -149,6 +149,15 @@ def test_the_best_weights_are_kept_and_training_stops_early(tmp_path, monkeypatc
     assert fit(tmp_path, steps=20, patience=2).run().step == 8
 
 
+@pytest.mark.parametrize(("keep", "step"), [("best", 4), ("last", 12)])
+def test_best_or_last_weights_become_the_model(keep, step, tmp_path, monkeypatch):
+    dices = iter([0.9, 0.5, 0.4])
+    monkeypatch.setattr(Fit, "validate", lambda self, network, precision: [next(dices), math.nan])
+    outcome = fit(tmp_path, keep=keep).run()
+    assert outcome.step == step
+    assert same(outcome.weights, checkpoints.load(tmp_path / f"{keep}.pt")["network"])
+
+
 def test_without_anything_held_out_the_last_weights_are_taken(tmp_path):
     outcome = fit(tmp_path, data(held=False)).run()
     assert outcome.step == 12

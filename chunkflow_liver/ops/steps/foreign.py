@@ -18,7 +18,7 @@ from chunkflow_liver.store.location import absolute, is_local, read_key
 from chunkflow_liver.store.sources import Asked, Source, open_source, whole_numbers
 from chunkflow_liver.store.volume import Volume
 
-LEAST_READ, MOST_READ = 1 << 22, 1 << 24
+LEAST_READ, MOST_READ = 1 << 22, 1 << 26
 """Voxels between which what is read at once lies, where chunks and shape allow it."""
 
 
@@ -75,6 +75,11 @@ class Foreign:
             axis = sides.index(max(sides[:2])) if max(sides[:2]) > 1 else 2
             sides[axis] = -(-sides[axis] // 2)
         return zyx(sides)
+
+    def decoded(self, window: Zyx) -> float:
+        """How many voxels are decoded for one that is read, in a window anywhere."""
+        sides = zip(window, self.source.chunks, self.shape, strict=True)
+        return math.prod(min(n, (-(-w // c) + (c > 1)) * c) / min(w, n) for w, c, n in sides)
 
     @property
     def write_unit(self) -> Zyx:

@@ -46,21 +46,21 @@ def channel_levels(i: int, given: Given) -> list[tuple[Image, ...]]:
     return levels
 
 
-def label_levels(i: int, given: Given) -> list[Image]:
-    """Levels of the labels of source `i`."""
-    assert given.labels is not None
-    return _levels(given.labels, f"source {i}", given, labels=True)
+def truth_of(i: int, given: Given) -> list[Image] | dict[str, Image]:
+    """Levels of the labels of source `i`, or the mask of every class at its finest level.
 
-
-def mask_images(i: int, given: Given) -> dict[str, Image] | None:
-    """The mask of every class of source `i`, at its finest level; None where it has labels."""
+    Raises
+    ------
+    ConfigError, InputError
+        If there is no mask, or something cannot be used.
+    """
     if given.masks is None:
-        return None
+        assert given.labels is not None
+        return _levels(given.labels, f"source {i}", given, labels=True)
     if not given.masks:
         raise ConfigError(f"source {i}: masks are paths by the name of their class, got none")
-    what = "source {i}, mask of {name!r}"
     return {
-        name: _levels(path, what.format(i=i, name=name), given, labels=True)[0]
+        name: _levels(path, f"source {i}, mask of {name!r}", given, labels=True)[0]
         for name, path in given.masks.items()
     }
 

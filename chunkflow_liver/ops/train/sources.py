@@ -17,9 +17,8 @@ from chunkflow_liver.ops.train.opening import (
     SAME_RATIO,
     channel_levels,
     channel_names,
-    label_levels,
-    mask_images,
     same_place,
+    truth_of,
 )
 from chunkflow_liver.ops.train.stored import Stored
 from chunkflow_liver.ops.train.targets import Classes, Targets, named
@@ -164,29 +163,28 @@ def opened(
             f"source {odd} has {counts[odd]} channels and source 0 has {counts[0]}: the network sees the "
             "same ones everywhere"
         )
-    masks = [mask_images(i, source) for i, source in enumerate(given)]
-    stated = [None if m is not None else label_levels(i, given[i]) for i, m in enumerate(masks)]
-    for i, (levels, mine) in enumerate(zip(images, masks, strict=True)):
-        same_place(levels[0][0], next(iter(mine.values())) if mine else (stated[i] or [])[0], i)
-    first = tuple(masks[0]) if masks[0] is not None else (stated[0] or [])[0]
-    names, sets = named(classes, first)
-    overlap = regions or any(len(numbers) > 1 for numbers in sets)
-    if regions and not any(m is not None for m in masks) and not any(len(n) > 1 for n in sets):
+    truths = [truth_of(i, source) for i, source in enumerate(given)]
+    for i, (levels, truth) in enumerate(zip(images, truths, strict=True)):
+        same_place(levels[0][0], next(iter(truth.values())) if isinstance(truth, dict) else truth[0], i)
+    names, sets = named(classes, tuple(truths[0]) if isinstance(truths[0], dict) else truths[0][0])
+    several = any(len(numbers) > 1 for numbers in sets)
+    if regions and not several and not any(isinstance(truth, dict) for truth in truths):
         raise ConfigError(
             "'regions' says that a voxel may be of several classes, which no label image can tell: give "
             "masks, or numbers of several classes, as 'classes: {cell: [1, 2], nucleus: [2]}'"
         )
-    labels: list[Sequence[Image | Masks]] = [
-        (masks_of(mine, names, overlap, i),) if mine is not None else stated[i] or ()
-        for i, mine in enumerate(masks)
+    targets = Targets(names, sets, regions or several)
+    labels = [
+        [masks_of(truth, names, targets.regions, i)] if isinstance(truth, dict) else truth
+        for i, truth in enumerate(truths)
     ]
     target = _size(images[0][0][0].voxel_nm if voxel_nm is None else voxel_nm)
     found = [
-        _stored(i, source, images[i], labels[i], Targets(names, sets, overlap), target=target, flat=flat)
+        _stored(i, source, images[i], labels[i], targets, target=target, flat=flat)
         for i, source in enumerate(given)
     ]
     size = (found[0].voxel_nm[0], *target[1:]) if flat else target
-    numbers = () if not overlap else Targets(names, sets, overlap).written
+    numbers = targets.written if targets.regions else ()
     return Opened(tuple(found), names, size, channel_names(given[0].images), numbers)
 
 

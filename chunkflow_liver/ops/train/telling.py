@@ -9,11 +9,14 @@ import numpy as np
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Nm
+from chunkflow_liver.ops.steps.foreign import Foreign
 from chunkflow_liver.ops.train.splits import Part
 from chunkflow_liver.training.recipe import Recipe
 
 FEWEST = 50
 """Painted voxels of a class below which the plan says that they are few."""
+MOST_DECODED = 20.0
+"""Voxels decoded per voxel read above which a file is better converted."""
 
 
 def check_classes(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> None:
@@ -53,6 +56,14 @@ def notes_of(
         f"{recipe.epoch}",
         *own,
     ]
+    raws = dict.fromkeys(raw for source in parts[0].train.sources for raw in source.raws)
+    for raw in raws:
+        times = raw.decoded(recipe.window_zyx) if isinstance(raw, Foreign) else 1.0
+        if times > MOST_DECODED:
+            notes.append(
+                f"{raw.url}: {times:.0f} voxels are decoded for each that is read; 'convert' makes an "
+                "OME-Zarr of it, whose windows are read alone"
+            )
     for part in parts:
         seen, kept = part.train.painted.total, part.held.painted.total
         text = ", ".join(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -17,6 +18,7 @@ from strategies import done
 import chunkflow_liver as cf
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Box
+from chunkflow_liver.ops.steps.foreign import Foreign
 from chunkflow_liver.ops.train.sources import Given, opened
 from chunkflow_liver.training.losses import IGNORE
 
@@ -106,6 +108,24 @@ def test_masks_of_zarr_and_files_are_numbered_by_the_order_of_the_classes(folder
     np.testing.assert_array_equal(made.labels(WHOLE), np.array([0, 2, 1])[classes])
     made, found = one(entry, classes=["dark", "bright"])
     np.testing.assert_array_equal(made.labels(WHOLE), classes)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "read", "times"),
+    [
+        ((1, 1, 1), (20, 48, 48), 1.0),
+        # Whole planes of 400 x 400 pixels for 10 x 10 of each.
+        ((1, 400, 400), (26, 400, 400), 4 * 400 * 400 / (4 * 10 * 10)),
+        ((2, 400, 400), (26, 400, 400), 6 * 400 * 400 / (4 * 10 * 10)),
+        ((1, 20_000, 20_000), (1, 2500, 20_000), 4 * 400_000_000 / (4 * 10 * 10)),
+    ],
+)
+def test_what_is_read_at_once_of_a_file(chunks, read, times):
+    shape = SHAPE if chunks == (1, 1, 1) else (40, *chunks[1:])
+    made = Foreign(SimpleNamespace(shape=shape, chunks=chunks), "x", VOXEL_NM)
+    assert made.chunks == read
+    window = (4, 10, 10)
+    assert made.decoded(window) == pytest.approx(times)
 
 
 def test_overlapping_masks_need_to_be_wanted(folder):
