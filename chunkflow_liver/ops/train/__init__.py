@@ -20,7 +20,14 @@ from chunkflow_liver.kernels.images.statistics import block_statistics, merge_st
 from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import PathLike, arrays_at, table_at, work_folder
 from chunkflow_liver.ops.train.designs import Design, design
-from chunkflow_liver.ops.train.model import PICTURES, WEIGHTS, TrainedModel, Trial, fold_folder
+from chunkflow_liver.ops.train.model import (
+    PICTURES,
+    WEIGHTS,
+    TrainedModel,
+    Trial,
+    compared,
+    fold_folder,
+)
 from chunkflow_liver.ops.train.opening import called
 from chunkflow_liver.ops.train.sources import Given, opened
 from chunkflow_liver.ops.train.splits import Part, Split, divided
@@ -177,7 +184,10 @@ def train(
         *scans,
         fit,
         Fold(f"{name}/history", _history, fit.name, history, params=columns),
-        *_table(name, work, model, fit.name),
+        *(
+            Fold(f"{name}/trials", _trials, fit.name, table_at(work, f"{name}-trials"), {"trials": tried})
+            for _ in tried[1:2]
+        ),
         Fold(f"{name}/model", _history, fit.name, model, params=columns),
     )
     shown = {"model": str(target), "runs": runs, "classes": names, "folds": columns["folds"]}
@@ -226,19 +236,14 @@ def _scans(name: str, work: PathLike, sources: Sequence[Stored]) -> tuple[list[S
     return stages, found
 
 
-def _table(name: str, work: PathLike, model: TrainedModel, fit: str) -> tuple[Stage, ...]:
-    """The stage that makes the table of trials, where there are several."""
-    if len(model.trials) == 1:
-        return ()
-    return (Fold(f"{name}/trials", _trials, fit, table_at(work, f"{name}-trials"), {"model": model}),)
-
-
-def _trials(records: Records, *, model: TrainedModel) -> Columns:
+def _trials(records: Records, *, trials: Sequence[Trial]) -> Columns:
     """One row per trial: its settings and what became of it."""
-    spent = np.zeros(len(model.trials))
+    dices: list[list[float]] = [[] for _ in trials]
+    spent = np.zeros(len(trials))
     for index, record in records:
-        spent[index % len(model.trials)] += float(record["cpu_seconds"][-1])
-    return model.compared() | {"cpu_seconds": spent}
+        dices[index % len(trials)] += record["dice"][record["kept"]].tolist()
+        spent[index % len(trials)] += float(record["cpu_seconds"][-1])
+    return compared(trials, dices) | {"cpu_seconds": spent}
 
 
 def _statistics(block: Block, *raws: Array) -> Result:
@@ -294,7 +299,8 @@ def _fit(
     _save_pictures(fit, outcome, folder / PICTURES)
     checkpoints.save(content, folder / WEIGHTS)
     keys = list(dict.fromkeys(key for row in outcome.history for key in row))
-    yield Result(record={key: np.array([row.get(key, np.nan) for row in outcome.history]) for key in keys})
+    record = {key: np.array([row.get(key, np.nan) for row in outcome.history]) for key in keys}
+    yield Result(record=record | {"kept": record["step"] == outcome.step})
 
 
 def _save_pictures(fit: Fit, outcome: Outcome, path: Path) -> None:

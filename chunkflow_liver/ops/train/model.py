@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -102,7 +103,9 @@ class TrainedModel:
 
     def write(self, columns: Columns, provenance: Mapping[str, Any] | None = None) -> None:
         """Write the folder from the weights that the folds kept; `columns` are their history."""
-        table = self.compared()
+        several = range(len(self.trials))
+        dices = [[_known(self._kept(fold, i)["dice"]) for fold in self.folds] for i in several]
+        table = compared(self.trials, dices)
         best = int(np.flatnonzero(table["best"])[0])
         trial = self.trials[best]
         weights = {}
@@ -112,30 +115,17 @@ class TrainedModel:
             weights[fold] = found["network"]
             ended[fold] = {key: found[key] for key in ("step", "precision", "dice")}
         rows = [row for row in _rows(columns) if row.pop("trial", best) == best]
-        several = {} if len(self.trials) == 1 else {"trial": best, "trials": _rows(table)}
+        search = {} if len(self.trials) == 1 else {"trial": best, "trials": _rows(table)}
         settings = {
             "version": version("chunkflow-liver"),
             "recipe": plain(asdict(trial.recipe)),
-            **several,
+            **search,
             **plain(self.about),
             "identities": {volume.url.rsplit("/", 1)[-1]: volume.identity() for volume in self.volumes},
             "folds": ended,
             "history": rows,
         }
         write_model(Path(self.path), trial.recipe, trial.architecture, weights, settings, shape=self.shape)
-
-    def compared(self) -> dict[str, Any]:
-        """A table of the trials: settings that differ, mean Dice over the folds, and which is the best."""
-        dices = [[self._kept(fold, i)["dice"] for fold in self.folds] for i in range(len(self.trials))]
-        best = best_of(dices)
-        keys = dict.fromkeys(key for trial in self.trials for key in trial.own)
-        made: dict[str, Any] = {"trial": np.arange(len(self.trials))}
-        for key in keys:
-            values = [plain(getattr(trial.recipe, key)) for trial in self.trials]
-            made[key] = np.array([v if isinstance(v, int | float) else _text(v) for v in values])
-        made["dice"] = np.array([np.mean([np.nan if d is None else d for d in mine]) for mine in dices])
-        made["best"] = np.arange(len(self.trials)) == best
-        return made
 
     def _kept(self, fold: str, trial: int) -> dict[str, Any]:
         """Weights that a fold kept, and how it ended."""
@@ -149,6 +139,28 @@ class TrainedModel:
         """training.json of the folder."""
         found: dict[str, Any] = json.loads((Path(self.path) / SETTINGS).read_text())
         return found
+
+
+def compared(trials: Sequence[Trial], dices: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """A table of trials: settings that differ, mean Dice over the folds, and which is the best.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+    dices : sequence of sequence of float
+        Of every trial, Dice of every fold's kept weights; NaN where nothing held out is of any class.
+    """
+    made: dict[str, Any] = {"trial": np.arange(len(trials))}
+    for key in dict.fromkeys(key for trial in trials for key in trial.own):
+        values = [plain(getattr(trial.recipe, key)) for trial in trials]
+        made[key] = np.array([v if isinstance(v, int | float) else _text(v) for v in values])
+    made["dice"] = np.array([np.mean(mine) for mine in dices])
+    made["best"] = np.arange(len(trials)) == best_of(dices)
+    return made
+
+
+def _known(dice: float | None) -> float:
+    return math.nan if dice is None else dice
 
 
 def _text(value: Any) -> str:

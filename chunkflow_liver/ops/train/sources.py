@@ -71,7 +71,7 @@ class Given:
     def of(cls, entry: Given | Mapping[str, Any], number: int) -> Given:
         """From a mapping with the same keys."""
         if isinstance(entry, Given):
-            return entry
+            return entry.checked(number)
         known = [f.name for f in fields(cls)]
         if not isinstance(entry, Mapping) or not {"image"} <= entry.keys() <= set(known):
             got = sorted(entry) if isinstance(entry, Mapping) else type(entry).__name__

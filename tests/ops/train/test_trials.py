@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def test_by_default_the_search_lies_around_what_is_given():
 
 
 def test_the_best_trial_is_the_first_of_equals_and_knows_its_dice():
-    assert best_of([[0.5, 0.7], [0.6, 0.6], [0.8, None]]) == 0
+    assert best_of([[0.5, 0.75], [0.625, 0.625], [0.9, math.nan]]) == 0
     assert best_of([[0.1], [0.3]]) == 1
 
 
