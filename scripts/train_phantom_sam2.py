@@ -1,0 +1,355 @@
+"""Train the demonstration's SAM2 model on generated bundles of cells and vessels, and measure it on one not seen.
+
+The folder it makes can replace `chunkflow_liver/models/phantom_sam2`. It is there to try `propagate` with; it
+knows nothing but these phantoms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+from transformers.models.sam2_video.configuration_sam2_video import Sam2VideoConfig
+from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoModel
+
+from chunkflow_liver.kernels.images.windows import shrunk
+from chunkflow_liver.kernels.phantom.bundle import Bundle, render_bundle
+from chunkflow_liver.segmenters.sam2.propagator import STRIDE, Hint
+from chunkflow_liver.segmenters.sam2.tracker import DEVIATION, MEAN, SessionTrack, Sam2Propagator, sized
+from chunkflow_liver.segmenters.weights import write_tensors
+
+SIZE = 128
+SHAPE, VOXEL_NM = (24, 352, 352), (80.0, 20.0, 20.0)
+FIRST_SEED = 1000
+TOTAL = 64
+"""Slices that a track is told there are."""
+WIDTH = 128
+CONFIG: dict[str, Any] = {
+    "model_type": "sam2_video",
+    "image_size": SIZE,
+    "vision_config": {
+        "model_type": "sam2_vision_model",
+        "fpn_hidden_size": WIDTH,
+        "backbone_channel_list": [192, 96, 48, 24],
+        "backbone_config": {
+            "model_type": "sam2_hiera_det_model",
+            "hidden_size": 24,
+            "blocks_per_stage": [1, 2, 3, 1],
+            "embed_dim_per_stage": [24, 48, 96, 192],
+            "num_attention_heads_per_stage": [1, 2, 4, 8],
+            "window_size_per_stage": [8, 4, 8, 4],
+            "global_attention_blocks": [5],
+            "mlp_ratio": 3.0,
+        },
+    },
+    "prompt_encoder_config": {"hidden_size": WIDTH},
+    "mask_decoder_config": {
+        "hidden_size": WIDTH,
+        "mlp_dim": 256,
+        "num_attention_heads": 4,
+        "num_multimask_outputs": 1,
+        "iou_head_hidden_dim": 32,
+        "dynamic_multimask_via_stability": False,
+    },
+    "multimask_output_in_sam": False,
+    "multimask_output_for_tracking": False,
+    "num_maskmem": 5,
+    "max_object_pointers_in_encoder": 5,
+    "memory_attention_hidden_size": WIDTH,
+    "memory_attention_num_layers": 2,
+    "memory_attention_feed_forward_hidden_size": 256,
+    "memory_attention_dropout": 0.0,
+    "memory_attention_rope_dropout": 0.0,
+    "memory_encoder_hidden_size": WIDTH,
+    "mask_downsampler_embed_dim": WIDTH,
+    "memory_fuser_num_layers": 1,
+    "memory_fuser_embed_dim": WIDTH,
+    "memory_fuser_intermediate_dim": 256,
+    "memory_fuser_layer_scale_init_value": 0.1,
+}
+"""Of SAM 2.1, with narrow layers, one mask an object and the memory of 4 slices."""
+
+log = logging.getLogger("chunkflow_liver.train_phantom_sam2")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One object on a few slices: grey values (T, S, S), uint8, and its mask (T, S, S), bool."""
+
+    grey: np.ndarray[Any, Any]
+    mask: np.ndarray[Any, Any]
+
+
+def bundles(count: int, first: int) -> list[tuple[Bundle, Any, Any]]:
+    """Bundles of several sizes of cells, with their images and truths."""
+    rng = np.random.default_rng(first)
+    found = []
+    for seed in range(first, first + count):
+        bundle = Bundle(
+            SHAPE,
+            VOXEL_NM,
+            seed,
+            cell_nm=float(rng.uniform(1100, 2000)),
+            ending=int(rng.integers(0, 4)),
+            branch=float(rng.uniform(0.1, 0.7)),
+        )
+        found.append((bundle, *render_bundle(bundle)))
+    return found
+
+
+def clip(pool: list[tuple[Bundle, Any, Any]], length: int, rng: np.random.Generator) -> Clip:
+    """A random object in a window that is laid as propagation lays it, on `length` slices in either order."""
+    while True:
+        bundle, raw, truth = pool[rng.integers(len(pool))]
+        first = int(rng.integers(0, len(raw) - length + 1))
+        planes = slice(first, first + length)
+        grey, labels = raw[planes].copy(), truth[planes]
+        if rng.random() < 0.5:
+            grey, labels = grey[::-1].copy(), labels[::-1]
+        number = bundle.vessel if rng.random() < 0.25 else int(rng.integers(1, bundle.vessel))
+        rows, columns = np.nonzero(labels[0] == number)
+        if len(rows) < 400:
+            continue
+        extent = max(np.ptp(rows), np.ptp(columns)) + 1
+        factor = next((f for f in (1, 2, 3) if extent < rng.uniform(0.4, 0.72) * f * SIZE), None)
+        if factor is None:
+            continue
+        middle = [(int(v.min()) + int(v.max())) / 2 for v in (rows, columns)]
+        jitter = rng.uniform(-0.14, 0.14, 2) * SIZE * factor
+        corner = [round(m + j - SIZE * factor / 2) for m, j in zip(middle, jitter, strict=True)]
+        grey, mask = _cut(grey, labels == number, corner, factor, rng)
+        if mask[0].any():
+            return _turned(Clip(grey, mask), rng)
+
+
+def _cut(grey: Any, inside: Any, corner: list[int], factor: int, rng: np.random.Generator) -> tuple[Any, Any]:
+    """The window at a corner, with a lost and a shifted slice now and then."""
+    side = SIZE * factor
+    wide = max(side, grey.shape[1])
+    padded = [
+        np.pad(v, [(0, 0), (wide, wide), (wide, wide)], mode=m)
+        for v, m in ((grey, "edge"), (inside, "constant"))
+    ]
+    moves = np.zeros((len(grey), 2), int)
+    if rng.random() < 0.3:
+        moves[rng.integers(1, len(grey))] = rng.integers(-12, 13, 2)
+    parts = []
+    for values in padded:
+        planes = [
+            p[wide + corner[0] - dy :, wide + corner[1] - dx :][:side, :side]
+            for p, (dy, dx) in zip(values, moves, strict=True)
+        ]
+        parts.append(shrunk(np.stack(planes), factor))
+    grey, mask = np.rint(parts[0]).astype(np.uint8), parts[1] >= 0.5
+    if rng.random() < 0.3:
+        grey[rng.integers(1, len(grey))] = 0
+    return grey, mask
+
+
+def _turned(of: Clip, rng: np.random.Generator) -> Clip:
+    turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+    contrast, light = rng.uniform(0.85, 1.15), rng.uniform(-12, 12)
+    grey = np.where(of.grey > 0, np.clip((of.grey - 128.0) * contrast + 128 + light, 1, 255), 0)
+    both = [np.rot90(v, turns, (1, 2)) for v in (grey.astype(np.uint8), of.mask)]
+    return Clip(*(np.ascontiguousarray(v[:, :, ::-1] if flip else v) for v in both))
+
+
+def hint(mask: Any, kind: str, rng: np.random.Generator) -> Hint:
+    """A prompt as a person gives it."""
+    if kind == "mask":
+        return Hint(mask=mask)
+    rows, columns = np.nonzero(mask)
+    if kind == "box":
+        loose = rng.uniform(-2, 3, 4)
+        corners = (rows.min() - loose[0], columns.min() - loose[1], rows.max() + loose[2], columns.max() + loose[3])
+        return Hint(box=tuple(float(v) for v in corners))
+    depth = _depth(mask)
+    inner = np.argwhere(depth > 0.5 * depth.max())
+    y, x = inner[rng.integers(len(inner))]
+    return Hint(points=((float(y), float(x), True),))
+
+
+def _depth(mask: Any) -> Any:
+    from scipy.ndimage import distance_transform_edt
+
+    return distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+
+
+class Trainer:
+    """A network that is trained on batches of clips, through the sessions that propagation uses."""
+
+    def __init__(self, seed: int, rate: float) -> None:
+        torch.manual_seed(seed)
+        self.network = Sam2VideoModel(Sam2VideoConfig.from_dict(sized(dict(CONFIG), SIZE))).eval()
+        with torch.no_grad():
+            for name, value in self.network.named_parameters():
+                if not value.any() and value.dim() > 1:
+                    value.normal_(0, 0.02)
+                if name == "mask_decoder.pred_obj_score_head.proj_out.bias":
+                    value.fill_(3.0)
+        self.of = Sam2Propagator(self.network, SIZE, "cpu")
+        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=rate, weight_decay=0.01)
+        self.rate = rate
+        self.seen: list[Any] = []
+        self.network.mask_decoder.register_forward_hook(lambda *given: self.seen.append(given[2]))
+
+    def step(
+        self, clips: list[Clip], kind: str, rng: np.random.Generator, share: float
+    ) -> tuple[float, float]:
+        """One step of the optimiser at a share of the training: the loss, and the Dice of slices carried to."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate * min(1.0, share / 0.03 + 0.02) * (1e-2 + 0.99 * np.cos(share * np.pi / 2))
+        loss, dice = self.loss(clips, kind, rng)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        return float(loss), dice
+
+    def loss(self, clips: list[Clip], kind: str, rng: np.random.Generator) -> tuple[Any, float]:
+        network, count, length = self.network, len(clips), len(clips[0].grey)
+        grey = torch.from_numpy(np.stack([c.grey for c in clips])).float()[:, :, None] / 255
+        mean, deviation = (torch.tensor(v).view(3, 1, 1) for v in (MEAN, DEVIATION))
+        planes = ((grey - mean) / deviation).flatten(0, 1)
+        found = network.get_image_features(planes, return_dict=True)
+        levels = [f.unflatten(1, (count, length)) for f in found.fpn_hidden_states]
+        places = [p[:, :1].expand(-1, count, -1) for p in found.fpn_position_encoding]
+        masks = torch.from_numpy(np.stack([c.mask for c in clips])).float()
+        wanted = functional.avg_pool2d(masks, STRIDE)
+        there = (wanted > 0.5).flatten(2).any(2).float()
+
+        session = SessionTrack(self.of, TOTAL).session
+        total, dices = torch.zeros(()), []
+        for t in range(length):
+            features = [level[:, :, t] for level in levels]
+            session.cache.clear_all()
+            session.cache.cache_vision_features(t, {"vision_feats": features, "vision_pos_embeds": places})
+            self.seen.clear()
+            output = self._start(session, clips, kind, rng, features) if t == 0 else self._follow(session, t)
+            session.store_output(0, t, output_value=output, is_conditioning_frame=t == 0)
+            memory, position = network._encode_new_memory(
+                features[-1], output["high_res_masks"], output["object_score_logits"], t == 0
+            )
+            kept = session.output_dict_per_obj[0]["cond_frame_outputs" if t == 0 else "non_cond_frame_outputs"]
+            kept[t] |= {"maskmem_features": memory, "maskmem_pos_enc": position}
+            if t == 0 and kind == "mask":
+                continue
+            logits, score = self.seen[-1][0][:, 0, 0], self.seen[-1][3].flatten()
+            total = total + mask_loss(logits, wanted[:, t], there[:, t])
+            total = total + 0.2 * functional.binary_cross_entropy_with_logits(score, there[:, t])
+            if t:
+                hard = (logits > 0) & (score > 0)[:, None, None]
+                dices.append(dice_of(hard, wanted[:, t] > 0.5)[there[:, t] > 0])
+        return total / length, float(torch.cat(dices).mean()) if dices else float("nan")
+
+    def _start(self, session: Any, clips: list[Clip], kind: str, rng: np.random.Generator, features: Any) -> Any:
+        hints = [hint(c.mask[0], kind, rng) for c in clips]
+        if kind == "mask":
+            parts = []
+            for i, given in enumerate(hints):
+                session.cache.clear_all()
+                own = [f[:, i : i + 1] for f in features]
+                session.cache.cache_vision_features(0, {"vision_feats": own, "vision_pos_embeds": []})
+                mask = torch.as_tensor(given.mask, dtype=torch.float32)[None, None]
+                parts.append(self._run(session, 0, mask=mask))
+            return {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
+        given = [g.points if kind == "point" else _corners(g) for g in hints]
+        places = torch.tensor([[[(x, y) for y, x, _ in points]] for points in given], dtype=torch.float32)
+        labels = torch.tensor([[[int(own) for *_, own in points]] for points in given], dtype=torch.int32)
+        return self._run(session, 0, points={"point_coords": places, "point_labels": labels})
+
+    def _follow(self, session: Any, t: int) -> Any:
+        return self._run(session, t)
+
+    def _run(self, session: Any, t: int, points: Any = None, mask: Any = None) -> dict[str, Any]:
+        found: dict[str, Any] = self.network._run_single_frame_inference(
+            session,
+            t,
+            0,
+            batch_size=1,
+            is_init_cond_frame=t == 0,
+            point_inputs=points,
+            mask_inputs=mask,
+            reverse=False,
+        )
+        return found
+
+
+def _corners(given: Hint) -> Any:
+    assert given.box is not None
+    y0, x0, y1, x1 = given.box
+    return ((y0, x0, 2), (y1, x1, 3))
+
+
+def mask_loss(logits: Any, wanted: Any, there: Any) -> Any:
+    """Cross entropy and Dice of masks, of objects that are there."""
+    entropy = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none").mean((1, 2))
+    likely = torch.sigmoid(logits)
+    both = 2 * (likely * wanted).sum((1, 2)) + 1
+    soft = 1 - both / (likely.sum((1, 2)) + wanted.sum((1, 2)) + 1)
+    return ((5 * entropy + soft) * there).sum() / len(logits)
+
+
+def dice_of(found: Any, wanted: Any) -> Any:
+    return 2 * (found & wanted).sum((1, 2)) / (found.sum((1, 2)) + wanted.sum((1, 2))).clamp(min=1)
+
+
+KINDS = ("box", "mask", "point")
+
+
+def train(trainer: Trainer, pool: Any, to: Path, *, length: int, batch: int, minutes: float) -> None:
+    """Clips of one slice to begin with, then of more and more, as long as there is time; saved now and then."""
+    rng = np.random.default_rng(7)
+    begin, sums, step = time.monotonic(), [], 0
+    while (share := (time.monotonic() - begin) / (60 * minutes)) < 1:
+        now = 1 if share < 0.06 else min(length, 2 + int((share - 0.06) / 0.3 * (length - 1)))
+        kind = str(rng.choice(KINDS, p=(0.45, 0.4, 0.15) if now > 1 else (0.7, 0.0, 0.3)))
+        clips = [clip(pool, now, rng) for _ in range(batch * (4 if now == 1 else 1))]
+        sums.append(trainer.step(clips, kind, rng, share))
+        step += 1
+        if step % 25 == 0:
+            loss, dice = np.nanmean(np.array(sums), axis=0)
+            said = (step, 100 * share, time.process_time(), now, loss, dice)
+            log.info("%d steps, %.0f %%, %.0f s CPU: %d slices, loss %.3f, Dice %.3f", *said)
+            sums = []
+            save(trainer.network, to)
+    save(trainer.network, to)
+
+
+def save(network: Any, to: Path) -> None:
+    """The model folder, of half precision."""
+    to.mkdir(parents=True, exist_ok=True)
+    (to / "config.json").write_text(json.dumps(CONFIG, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_tensors({k: v.half() for k, v in network.state_dict().items()}, to / "model.safetensors")
+
+
+def main() -> None:
+    """Generate, train, save."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("to", type=Path, help="model folder to make")
+    parser.add_argument("--minutes", type=float, default=40.0, help="how long training takes")
+    parser.add_argument("--bundles", type=int, default=30)
+    parser.add_argument("--length", type=int, default=8, help="slices of a clip")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(1)
+    start = time.monotonic()
+    pool = bundles(given.bundles, FIRST_SEED)
+    log.info("generated %d bundles in %.0f s", len(pool), time.monotonic() - start)
+    trainer = Trainer(0, given.rate)
+    log.info("%.2f million weights", sum(p.numel() for p in trainer.network.parameters()) / 1e6)
+    train(trainer, pool, given.to, length=given.length, batch=given.batch, minutes=given.minutes)
+
+
+if __name__ == "__main__":
+    main()
