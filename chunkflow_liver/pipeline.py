@@ -250,11 +250,12 @@ def _function(place: str) -> Any:
 
 
 def _propagate(entry: Propagate, made: _Made) -> Plan:
-    options = entry.model_dump(exclude={"masks", "block"})
-    masks = None if entry.masks is None else _on_voxels(made, entry.masks, None, entry.name)
+    options = entry.model_dump(exclude={"masks", "truth", "block"})
+    given = {n: getattr(entry, n) for n in ("masks", "truth")}
+    labels = {n: None if p is None else _on_voxels(made, p, None, entry.name) for n, p in given.items()}
     source = made.raw if entry.guide is None else made.semantic
     at = made.at | {"block": entry.block or made.run_file.block}
-    return propagate(source, masks=masks, into=made.into, **options, **at)
+    return propagate(source, **labels, into=made.into, **options, **at)
 
 
 def _refine(entry: Refine, made: _Made) -> Plan:

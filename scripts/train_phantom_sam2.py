@@ -23,12 +23,15 @@ from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoModel
 from chunkflow_liver.kernels.images.windows import shrunk
 from chunkflow_liver.kernels.phantom.bundle import Bundle, render_bundle
 from chunkflow_liver.segmenters.sam2.propagator import STRIDE, Hint
-from chunkflow_liver.segmenters.sam2.tracker import DEVIATION, MEAN, SessionTrack, Sam2Propagator, sized
-from chunkflow_liver.segmenters.weights import write_tensors
+from chunkflow_liver.segmenters.sam2.tracker import DEVIATION, MEAN, Sam2Propagator, SessionTrack, sized
+from chunkflow_liver.segmenters.weights import read_tensors, write_tensors
 
-SIZE = 128
-SHAPE, VOXEL_NM = (24, 352, 352), (80.0, 20.0, 20.0)
+SIZE = 96
+SHAPE, VOXEL_NM = (20, 320, 320), (80.0, 20.0, 20.0)
 FIRST_SEED = 1000
+MOST_FACTOR = 3
+LEAST_VOXELS = 400
+"""Of an object on the slice that it is begun from."""
 TOTAL = 64
 """Slices that a track is told there are."""
 WIDTH = 128
@@ -42,11 +45,11 @@ CONFIG: dict[str, Any] = {
         "backbone_config": {
             "model_type": "sam2_hiera_det_model",
             "hidden_size": 24,
-            "blocks_per_stage": [1, 2, 3, 1],
+            "blocks_per_stage": [1, 1, 2, 1],
             "embed_dim_per_stage": [24, 48, 96, 192],
             "num_attention_heads_per_stage": [1, 2, 4, 8],
-            "window_size_per_stage": [8, 4, 8, 4],
-            "global_attention_blocks": [5],
+            "window_size_per_stage": [8, 4, 6, 3],
+            "global_attention_blocks": [3],
             "mlp_ratio": 3.0,
         },
     },
@@ -64,7 +67,7 @@ CONFIG: dict[str, Any] = {
     "num_maskmem": 5,
     "max_object_pointers_in_encoder": 5,
     "memory_attention_hidden_size": WIDTH,
-    "memory_attention_num_layers": 2,
+    "memory_attention_num_layers": 1,
     "memory_attention_feed_forward_hidden_size": 256,
     "memory_attention_dropout": 0.0,
     "memory_attention_rope_dropout": 0.0,
@@ -88,70 +91,79 @@ class Clip:
     mask: np.ndarray[Any, Any]
 
 
-def bundles(count: int, first: int) -> list[tuple[Bundle, Any, Any]]:
-    """Bundles of several sizes of cells, with their images and truths."""
+@dataclass(frozen=True)
+class Sample:
+    """A bundle with its image and truth, as wide as the largest window beyond every edge."""
+
+    bundle: Bundle
+    grey: np.ndarray[Any, Any]
+    labels: np.ndarray[Any, Any]
+
+
+MARGIN = MOST_FACTOR * SIZE
+
+
+def samples(count: int, first: int) -> list[Sample]:
+    """Bundles of several sizes of cells."""
     rng = np.random.default_rng(first)
+    wide = [(0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)]
     found = []
     for seed in range(first, first + count):
         bundle = Bundle(
             SHAPE,
             VOXEL_NM,
             seed,
-            cell_nm=float(rng.uniform(1100, 2000)),
+            cell_nm=float(rng.uniform(1300, 1900)),
             ending=int(rng.integers(0, 4)),
             branch=float(rng.uniform(0.1, 0.7)),
         )
-        found.append((bundle, *render_bundle(bundle)))
+        raw, truth = render_bundle(bundle)
+        found.append(Sample(bundle, np.pad(raw, wide, mode="edge"), np.pad(truth, wide)))
     return found
 
 
-def clip(pool: list[tuple[Bundle, Any, Any]], length: int, rng: np.random.Generator) -> Clip:
+def clip(pool: list[Sample], length: int, rng: np.random.Generator) -> Clip:
     """A random object in a window that is laid as propagation lays it, on `length` slices in either order."""
     while True:
-        bundle, raw, truth = pool[rng.integers(len(pool))]
-        first = int(rng.integers(0, len(raw) - length + 1))
-        planes = slice(first, first + length)
-        grey, labels = raw[planes].copy(), truth[planes]
+        sample = pool[rng.integers(len(pool))]
+        vessel, count = sample.bundle.vessel, len(sample.grey)
+        order = np.arange(length) + rng.integers(count - length + 1)
         if rng.random() < 0.5:
-            grey, labels = grey[::-1].copy(), labels[::-1]
-        number = bundle.vessel if rng.random() < 0.25 else int(rng.integers(1, bundle.vessel))
-        rows, columns = np.nonzero(labels[0] == number)
-        if len(rows) < 400:
+            order = order[::-1]
+        number = vessel if rng.random() < 0.25 else int(rng.integers(1, vessel))
+        rows, columns = np.nonzero(sample.labels[order[0]] == number)
+        if len(rows) < LEAST_VOXELS:
             continue
         extent = max(np.ptp(rows), np.ptp(columns)) + 1
-        factor = next((f for f in (1, 2, 3) if extent < rng.uniform(0.4, 0.72) * f * SIZE), None)
+        largest = rng.uniform(0.4, 0.72) * SIZE
+        factor = next((f for f in (1, 2, MOST_FACTOR) if extent < largest * f), None)
         if factor is None:
             continue
         middle = [(int(v.min()) + int(v.max())) / 2 for v in (rows, columns)]
         jitter = rng.uniform(-0.14, 0.14, 2) * SIZE * factor
         corner = [round(m + j - SIZE * factor / 2) for m, j in zip(middle, jitter, strict=True)]
-        grey, mask = _cut(grey, labels == number, corner, factor, rng)
-        if mask[0].any():
-            return _turned(Clip(grey, mask), rng)
+        found = _cut(sample, order, number, corner, factor, rng)
+        if found.mask[0].any():
+            return _turned(found, rng)
 
 
-def _cut(grey: Any, inside: Any, corner: list[int], factor: int, rng: np.random.Generator) -> tuple[Any, Any]:
-    """The window at a corner, with a lost and a shifted slice now and then."""
+def _cut(
+    of: Sample, order: Any, number: int, corner: list[int], factor: int, rng: np.random.Generator
+) -> Clip:
+    """The window at a corner, with a shifted and a lost slice now and then."""
+    moves = np.zeros((len(order), 2), int)
+    if len(order) > 1 and rng.random() < 0.3:
+        moves[rng.integers(1, len(order))] = rng.integers(-12, 13, 2)
     side = SIZE * factor
-    wide = max(side, grey.shape[1])
-    padded = [
-        np.pad(v, [(0, 0), (wide, wide), (wide, wide)], mode=m)
-        for v, m in ((grey, "edge"), (inside, "constant"))
-    ]
-    moves = np.zeros((len(grey), 2), int)
-    if rng.random() < 0.3:
-        moves[rng.integers(1, len(grey))] = rng.integers(-12, 13, 2)
-    parts = []
-    for values in padded:
-        planes = [
-            p[wide + corner[0] - dy :, wide + corner[1] - dx :][:side, :side]
-            for p, (dy, dx) in zip(values, moves, strict=True)
-        ]
-        parts.append(shrunk(np.stack(planes), factor))
-    grey, mask = np.rint(parts[0]).astype(np.uint8), parts[1] >= 0.5
-    if rng.random() < 0.3:
-        grey[rng.integers(1, len(grey))] = 0
-    return grey, mask
+    places = []
+    for z, move in zip(order.tolist(), moves.tolist(), strict=True):
+        y, x = (min(max(0, c - m), n - side) for c, m, n in zip(corner, move, of.grey.shape[1:], strict=True))
+        places.append((z, slice(y, y + side), slice(x, x + side)))
+    grey = np.rint(shrunk(np.stack([of.grey[p] for p in places]), factor)).astype(np.uint8)
+    mask = shrunk(np.stack([of.labels[p] == number for p in places]), factor) >= 0.5
+    if len(order) > 1 and rng.random() < 0.3:
+        grey[rng.integers(1, len(order))] = 0
+    return Clip(grey, mask)
 
 
 def _turned(of: Clip, rng: np.random.Generator) -> Clip:
@@ -169,7 +181,12 @@ def hint(mask: Any, kind: str, rng: np.random.Generator) -> Hint:
     rows, columns = np.nonzero(mask)
     if kind == "box":
         loose = rng.uniform(-2, 3, 4)
-        corners = (rows.min() - loose[0], columns.min() - loose[1], rows.max() + loose[2], columns.max() + loose[3])
+        corners = (
+            rows.min() - loose[0],
+            columns.min() - loose[1],
+            rows.max() + loose[2],
+            columns.max() + loose[3],
+        )
         return Hint(box=tuple(float(v) for v in corners))
     depth = _depth(mask)
     inner = np.argwhere(depth > 0.5 * depth.max())
@@ -200,19 +217,23 @@ class Trainer:
         self.rate = rate
         self.seen: list[Any] = []
         self.network.mask_decoder.register_forward_hook(lambda *given: self.seen.append(given[2]))
+        # Sessions hold one object; with this, each of them holds a batch, and one object is as before.
+        self.network.memory_attention.register_forward_hook(lambda *given: given[2].transpose(0, 1))
 
     def step(
         self, clips: list[Clip], kind: str, rng: np.random.Generator, share: float
     ) -> tuple[float, float]:
         """One step of the optimiser at a share of the training: the loss, and the Dice of slices carried to."""
         for group in self.optimiser.param_groups:
-            group["lr"] = self.rate * min(1.0, share / 0.03 + 0.02) * (1e-2 + 0.99 * np.cos(share * np.pi / 2))
+            group["lr"] = (
+                self.rate * min(1.0, share / 0.03 + 0.02) * (1e-2 + 0.99 * np.cos(share * np.pi / 2))
+            )
         loss, dice = self.loss(clips, kind, rng)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
-        return float(loss), dice
+        return float(loss.detach()), dice
 
     def loss(self, clips: list[Clip], kind: str, rng: np.random.Generator) -> tuple[Any, float]:
         network, count, length = self.network, len(clips), len(clips[0].grey)
@@ -233,12 +254,14 @@ class Trainer:
             session.cache.clear_all()
             session.cache.cache_vision_features(t, {"vision_feats": features, "vision_pos_embeds": places})
             self.seen.clear()
-            output = self._start(session, clips, kind, rng, features) if t == 0 else self._follow(session, t)
+            output = self._start(session, clips, kind, rng, features) if t == 0 else self._run(session, t)
             session.store_output(0, t, output_value=output, is_conditioning_frame=t == 0)
             memory, position = network._encode_new_memory(
                 features[-1], output["high_res_masks"], output["object_score_logits"], t == 0
             )
-            kept = session.output_dict_per_obj[0]["cond_frame_outputs" if t == 0 else "non_cond_frame_outputs"]
+            kept = session.output_dict_per_obj[0][
+                "cond_frame_outputs" if t == 0 else "non_cond_frame_outputs"
+            ]
             kept[t] |= {"maskmem_features": memory, "maskmem_pos_enc": position}
             if t == 0 and kind == "mask":
                 continue
@@ -250,7 +273,9 @@ class Trainer:
                 dices.append(dice_of(hard, wanted[:, t] > 0.5)[there[:, t] > 0])
         return total / length, float(torch.cat(dices).mean()) if dices else float("nan")
 
-    def _start(self, session: Any, clips: list[Clip], kind: str, rng: np.random.Generator, features: Any) -> Any:
+    def _start(
+        self, session: Any, clips: list[Clip], kind: str, rng: np.random.Generator, features: Any
+    ) -> Any:
         hints = [hint(c.mask[0], kind, rng) for c in clips]
         if kind == "mask":
             parts = []
@@ -265,9 +290,6 @@ class Trainer:
         places = torch.tensor([[[(x, y) for y, x, _ in points]] for points in given], dtype=torch.float32)
         labels = torch.tensor([[[int(own) for *_, own in points]] for points in given], dtype=torch.int32)
         return self._run(session, 0, points={"point_coords": places, "point_labels": labels})
-
-    def _follow(self, session: Any, t: int) -> Any:
-        return self._run(session, t)
 
     def _run(self, session: Any, t: int, points: Any = None, mask: Any = None) -> dict[str, Any]:
         found: dict[str, Any] = self.network._run_single_frame_inference(
@@ -310,12 +332,14 @@ def train(trainer: Trainer, pool: Any, to: Path, *, length: int, batch: int, min
     rng = np.random.default_rng(7)
     begin, sums, step = time.monotonic(), [], 0
     while (share := (time.monotonic() - begin) / (60 * minutes)) < 1:
-        now = 1 if share < 0.06 else min(length, 2 + int((share - 0.06) / 0.3 * (length - 1)))
-        kind = str(rng.choice(KINDS, p=(0.45, 0.4, 0.15) if now > 1 else (0.7, 0.0, 0.3)))
-        clips = [clip(pool, now, rng) for _ in range(batch * (4 if now == 1 else 1))]
+        now = next(
+            count for until, count in ((0.15, 1), (0.65, min(3, length)), (1.0, length)) if share < until
+        )
+        kind = str(rng.choice(KINDS, p=(0.4, 0.5, 0.1) if now > 1 else (0.85, 0.0, 0.15)))
+        clips = [clip(pool, now, rng) for _ in range(batch // now)]
         sums.append(trainer.step(clips, kind, rng, share))
         step += 1
-        if step % 25 == 0:
+        if step % 20 == 0:
             loss, dice = np.nanmean(np.array(sums), axis=0)
             said = (step, 100 * share, time.process_time(), now, loss, dice)
             log.info("%d steps, %.0f %%, %.0f s CPU: %d slices, loss %.3f, Dice %.3f", *said)
@@ -336,17 +360,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("to", type=Path, help="model folder to make")
     parser.add_argument("--minutes", type=float, default=40.0, help="how long training takes")
-    parser.add_argument("--bundles", type=int, default=30)
-    parser.add_argument("--length", type=int, default=8, help="slices of a clip")
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--bundles", type=int, default=40)
+    parser.add_argument("--length", type=int, default=6, help="slices of a clip at last")
+    parser.add_argument("--batch", type=int, default=48, help="slices of all clips of a step")
+    parser.add_argument("--begin", type=Path, help="a model folder that training goes on from")
     parser.add_argument("--rate", type=float, default=1e-3)
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
     start = time.monotonic()
-    pool = bundles(given.bundles, FIRST_SEED)
+    pool = samples(given.bundles, FIRST_SEED)
     log.info("generated %d bundles in %.0f s", len(pool), time.monotonic() - start)
     trainer = Trainer(0, given.rate)
+    if given.begin is not None:
+        known = read_tensors(given.begin / "model.safetensors")
+        trainer.network.load_state_dict({name: value.float() for name, value in known.items()})
     log.info("%.2f million weights", sum(p.numel() for p in trainer.network.parameters()) / 1e6)
     train(trainer, pool, given.to, length=given.length, batch=given.batch, minutes=given.minutes)
 

@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 def demo(
     to: Annotated[Path, typer.Option(help="Folder for phantom, results and report.")] = Path("runs/demo"),
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
+    carry: Annotated[
+        bool,
+        typer.Option("--carry", help="Carry three cells and a vessel from a box each, by SAM2, instead."),
+    ] = False,
 ) -> None:
     """Segment a generated phantom with a known truth, and report Dice and instance F1 (CPU, minutes)."""
-    from chunkflow_liver.demo import run_demo
+    from chunkflow_liver.demo import run_carrying, run_demo
 
-    typer.echo(run_demo(to, workers=workers))
+    typer.echo((run_carrying if carry else run_demo)(to, workers=workers))
 
 
 @app.command()

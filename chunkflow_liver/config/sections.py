@@ -151,6 +151,7 @@ class Propagate(Entry):
     prompts: Annotated[str, Refers.FILE]
     prompts_level: Index | None
     masks: Annotated[str | None, Refers.FILE]
+    truth: Annotated[str | None, Refers.FILE]
     direction: Literal["both", "forward", "backward"] | None
     patience: Annotated[int, Field(ge=1)]
     group: Annotated[int, Field(ge=1)]
@@ -161,7 +162,10 @@ class Propagate(Entry):
     block: Block | None
 
     def makes(self) -> Makes:
-        return {Made.LABELS: ("",), Made.TABLES: ("-slices", "-objects")}
+        return {
+            Made.LABELS: ("",),
+            Made.TABLES: ("-slices", "-objects", "-reach", *(("-truth",) if self.truth else ())),
+        }
 
     def needs_image(self) -> bool:
         return self.guide is None

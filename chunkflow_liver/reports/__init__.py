@@ -13,6 +13,7 @@ from chunkflow_liver.errors import OutputError
 from chunkflow_liver.parameters import documented
 from chunkflow_liver.reports.pictures.slices import gradient, pictures, score_gradient
 from chunkflow_liver.reports.record import FOLDER, forget, is_current, remembered
+from chunkflow_liver.reports.sections.carried import carried
 from chunkflow_liver.reports.sections.findings import findings
 from chunkflow_liver.reports.sections.narrowings import narrowings
 from chunkflow_liver.reports.sections.provenance import provenance
@@ -61,6 +62,7 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
     narrow = narrowings(work, drawn)
     files = {name: svg for n in narrow for name, svg in n.files.items()}
     joined = seams(work, found.missing)
+    moved = carried(work, drawn, found.missing)
     made = provenance(work)
     page = page_template("page.html.j2").render(
         title=f"Report of {work.path.name}",
@@ -69,6 +71,7 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
         found=found,
         narrow=narrow,
         joined=joined,
+        carried=moved,
         made=made,
         warnings=[*made.warnings, *found.warnings, *(w for n in narrow for w in n.warnings)],
         missing=list(

@@ -20,6 +20,7 @@ from chunkflow_liver.ops.propagate.carrying import Carrier, Way
 from chunkflow_liver.ops.propagate.drawing import Tracked, apply, draw, number
 from chunkflow_liver.ops.propagate.options import Carrying, Setup
 from chunkflow_liver.ops.propagate.placing import Placing
+from chunkflow_liver.ops.propagate.reach import against_truth, meet, reach
 from chunkflow_liver.ops.propagate.reading import Greys, Slices
 from chunkflow_liver.ops.propagate.subjects import Subject, groups_of, subjects_of
 from chunkflow_liver.ops.propagate.tables import objects, slices
@@ -39,7 +40,7 @@ from chunkflow_liver.ops.steps.place import (
 from chunkflow_liver.segmenters.sam2 import backend_of
 from chunkflow_liver.store.images import inspect
 from chunkflow_liver.store.prompts import Prompt, read_prompts
-from chunkflow_liver.store.table import Columns
+from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
 
 SLAB_BYTES = 128 << 20
@@ -53,12 +54,13 @@ STATE_BYTES = 16
 
 
 @operation
-def propagate(
+def propagate(  # noqa: PLR0913
     raw: Volume,
     prompts: PathLike | Sequence[Prompt],
     *,
     model: PathLike,
     masks: Volume | None = None,
+    truth: Volume | None = None,
     prompts_level: int | None = None,
     name: str,
     work: PathLike,
@@ -79,10 +81,12 @@ def propagate(
         Folder of a SAM2 model, as `chunkflow-liver model import` makes it.
     masks : Volume, optional
         Label image on the voxels of `raw`, for prompts that are labels.
+    truth : Volume, optional
+        Label image on the voxels of `raw` that the result is compared with, slice by slice.
     prompts_level : int, optional
         Level of the image whose voxels a file of prompts counts; that of `raw` if not given.
     name : str
-        Name of the label image and, with '-slices' and '-objects', of tables.
+        Name of the label image and, with '-slices', '-objects', '-reach' and '-truth', of tables.
     {work}
     {block}
     {into}
@@ -96,7 +100,10 @@ def propagate(
         Its `output` is the label volume: ids 1..n in the raster order of first voxels. A voxel that several
         objects claim is of the one whose logit is larger. The table `<name>-slices` has a row per object
         and slice (area, centroid, score, conflict, and marks where a person should look), `<name>-objects`
-        one per prompted object, with its id (0 if nothing was found).
+        one per prompted object, with its id (0 if nothing was found), `<name>-reach` one per distance from
+        the prompt, with how many objects could be there and how many were. With a truth, `<name>-truth` has
+        a row per object and slice that it or its true object is on: Dice, coverage, leak, and whether more
+        of it is in another true object (`docs/propagate.md`).
 
     Raises
     ------
@@ -123,6 +130,9 @@ def propagate(
     if masks is not None:
         masks = checked_labels(masks, "masks")
         same_voxels(raw, masks, "a mask marks voxels of the image")
+    if truth is not None:
+        truth = checked_labels(truth, "truth")
+        same_voxels(raw, truth, "masks are compared with the truth on the same voxels")
     levels = _levels(raw)
     given = _prompts(prompts, raw, prompts_level)
     placing = Placing((raw.shape[1], raw.shape[2]), found.size)
@@ -195,6 +205,14 @@ def propagate(
             )
             for what, function in (("slices", slices), ("objects", objects))
         ),
+        Fold(
+            f"{name}/reach",
+            reach,
+            f"{name}/draw",
+            table_at(work, f"{name}-reach"),
+            params={"tracks": subjects, "voxel_nm": raw.voxel_nm},
+            provenance=told,
+        ),
         Map(
             f"{name}/apply",
             apply,
@@ -207,17 +225,50 @@ def propagate(
             working=32.0,
             resident=_chunk_bytes(found.size, how, len(named)),
         ),
+        *(
+            []
+            if truth is None
+            else _compared((output, truth), grid, name, work, about | {"tracks": subjects}, numbers)
+        ),
         *pyramid(output, name),
     )
+    kept = ("slices", "objects", "reach", *(() if truth is None else ("truth",)))
     products = (
         Product("raw", raw.name, raw),
         Product("instances", name, output, (("model", str(found.folder.name)), ("fingerprint", fingerprint))),
         *(
-            Product("propagation", f"{name}-{w}", table_at(work, f"{name}-{w}"))
-            for w in ("slices", "objects")
+            Product(
+                "propagation",
+                f"{name}-{w}",
+                table_at(work, f"{name}-{w}"),
+                (("instances", name), ("rows", w)),
+            )
+            for w in kept
         ),
     )
     return Plan(stages, work_folder(work), output, products)
+
+
+def _compared(
+    both: tuple[Volume, Volume],
+    grid: BlockGrid,
+    name: str,
+    work: PathLike,
+    about: dict[str, Any],
+    numbers: Arrays,
+) -> tuple[Stage, ...]:
+    """Stages that compare the result with a truth."""
+    return (
+        Map(f"{name}/met", meet, grid, both, working=24.0),
+        Fold(
+            f"{name}/truth",
+            against_truth,
+            f"{name}/met",
+            table_at(work, f"{name}-truth"),
+            params=about,
+            artefacts={"numbers": numbers},
+        ),
+    )
 
 
 def _prompts(prompts: Any, raw: Volume, level: int | None) -> tuple[Prompt, ...]:
