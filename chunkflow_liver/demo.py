@@ -1,4 +1,4 @@
-"""The demonstration: the main job, and objects carried from their prompts, on phantoms whose truth is known."""
+"""The demonstration: the main job, and objects carried from prompts, on phantoms whose truth is known."""
 
 from __future__ import annotations
 

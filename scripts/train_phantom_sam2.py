@@ -1,4 +1,4 @@
-"""Train the demonstration's SAM2 model on generated bundles of cells and vessels, and measure it on one not seen.
+"""Train the demonstration's SAM2 model on generated bundles of cells that touch and vessels that branch.
 
 The folder it makes can replace `chunkflow_liver/models/phantom_sam2`. It is there to try `propagate` with; it
 knows nothing but these phantoms.
@@ -223,7 +223,7 @@ class Trainer:
     def step(
         self, clips: list[Clip], kind: str, rng: np.random.Generator, share: float
     ) -> tuple[float, float]:
-        """One step of the optimiser at a share of the training: the loss, and the Dice of slices carried to."""
+        """One step of the optimiser at a share of the training: loss, and Dice of slices carried to."""
         for group in self.optimiser.param_groups:
             group["lr"] = (
                 self.rate * min(1.0, share / 0.03 + 0.02) * (1e-2 + 0.99 * np.cos(share * np.pi / 2))
@@ -328,7 +328,7 @@ KINDS = ("box", "mask", "point")
 
 
 def train(trainer: Trainer, pool: Any, to: Path, *, length: int, batch: int, minutes: float) -> None:
-    """Clips of one slice to begin with, then of more and more, as long as there is time; saved now and then."""
+    """Clips of one slice to begin with, then of more, as long as there is time; saved now and then."""
     rng = np.random.default_rng(7)
     begin, sums, step = time.monotonic(), [], 0
     while (share := (time.monotonic() - begin) / (60 * minutes)) < 1:

@@ -194,11 +194,9 @@ def _ended(bundle: Bundle, cell: int, height: float) -> float:
         return 0.0
     length = bundle.shape[0] * bundle.voxel_nm[0]
     share = uniform(key(bundle.seed, 40), np.array([cell]))[0]
-    if cell % 2:
-        beyond = height - (0.55 + 0.3 * share) * length
-    else:
-        beyond = (0.15 + 0.3 * share) * length - height
-    return max(0.0, beyond / bundle.cell_nm + 0.25) ** 2 * 4 if beyond > -0.25 * bundle.cell_nm else 0.0
+    last, first = (0.55 + 0.3 * share) * length, (0.15 + 0.3 * share) * length
+    beyond = (height - last if cell % 2 else first - height) / bundle.cell_nm
+    return 4 * max(0.0, beyond + 0.25) ** 2
 
 
 def _vessel(bundle: Bundle, height: float, y: Field, x: Field) -> Field:
