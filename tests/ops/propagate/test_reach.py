@@ -102,11 +102,13 @@ def test_the_page_shows_marked_masks_and_the_way_from_the_prompt(tmp_path: Path)
     assert f"3 objects were carried to {len(slices)} masks" in page
     assert f"mean Dice over all slices is {truth.dice.mean():.3f}" in page
     marked = slices[slices.marks != ""]
-    assert set(marked.marks) == {"conflict"}
-    assert set(marked.object) == {"right"}
-    assert f"{len(marked)} lost more than a quarter to others" in page
-    for z in marked.slice:
-        assert f"<h3>right on slice {z}</h3>" in page
+    lost = marked[marked.marks.str.contains("conflict")]
+    assert set(lost.object) == {"right"}
+    assert f"{len(lost)} lost more than a quarter to others" in page
+    # A mask of which others got all has no place.
+    left = marked[marked.centroid_y_nm.notna()]
+    assert 0 < len(left) <= 6
+    assert all(f"<h3>{row.object} on slice {row.slice}</h3>" in page for row in left.itertuples())
     assert "Away from the prompt" in page
     assert "cells against the truth" in page
 
