@@ -179,25 +179,11 @@ def hint(mask: Any, kind: str, rng: np.random.Generator) -> Hint:
     if kind == "mask":
         return Hint(mask=mask)
     rows, columns = np.nonzero(mask)
-    if kind == "box":
-        loose = rng.uniform(-2, 3, 4)
-        corners = (
-            rows.min() - loose[0],
-            columns.min() - loose[1],
-            rows.max() + loose[2],
-            columns.max() + loose[3],
-        )
-        return Hint(box=tuple(float(v) for v in corners))
-    depth = _depth(mask)
-    inner = np.argwhere(depth > 0.5 * depth.max())
-    y, x = inner[rng.integers(len(inner))]
-    return Hint(points=((float(y), float(x), True),))
-
-
-def _depth(mask: Any) -> Any:
-    from scipy.ndimage import distance_transform_edt
-
-    return distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    loose = rng.uniform(-2, 3, 4)
+    low = rows.min() - loose[0], columns.min() - loose[1]
+    high = rows.max() + loose[2], columns.max() + loose[3]
+    y0, x0, y1, x1 = map(float, (*low, *high))
+    return Hint(box=(y0, x0, y1, x1))
 
 
 class Trainer:
@@ -268,7 +254,7 @@ class Trainer:
             logits, score = self.seen[-1][0][:, 0, 0], self.seen[-1][3].flatten()
             total = total + mask_loss(logits, wanted[:, t], there[:, t])
             total = total + 0.2 * functional.binary_cross_entropy_with_logits(score, there[:, t])
-            if t:
+            if t or length == 1:
                 hard = (logits > 0) & (score > 0)[:, None, None]
                 dices.append(dice_of(hard, wanted[:, t] > 0.5)[there[:, t] > 0])
         return total / length, float(torch.cat(dices).mean()) if dices else float("nan")
@@ -286,7 +272,7 @@ class Trainer:
                 mask = torch.as_tensor(given.mask, dtype=torch.float32)[None, None]
                 parts.append(self._run(session, 0, mask=mask))
             return {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
-        given = [g.points if kind == "point" else _corners(g) for g in hints]
+        given = [_corners(g) for g in hints]
         places = torch.tensor([[[(x, y) for y, x, _ in points]] for points in given], dtype=torch.float32)
         labels = torch.tensor([[[int(own) for *_, own in points]] for points in given], dtype=torch.int32)
         return self._run(session, 0, points={"point_coords": places, "point_labels": labels})
@@ -324,23 +310,18 @@ def dice_of(found: Any, wanted: Any) -> Any:
     return 2 * (found & wanted).sum((1, 2)) / (found.sum((1, 2)) + wanted.sum((1, 2))).clamp(min=1)
 
 
-KINDS = ("box", "mask", "point")
-
-
 def train(trainer: Trainer, pool: Any, to: Path, *, length: int, batch: int, minutes: float) -> None:
     """Clips of one slice to begin with, then of more, as long as there is time; saved now and then."""
     rng = np.random.default_rng(7)
     begin, sums, step = time.monotonic(), [], 0
     while (share := (time.monotonic() - begin) / (60 * minutes)) < 1:
-        now = next(
-            count for until, count in ((0.15, 1), (0.65, min(3, length)), (1.0, length)) if share < until
-        )
-        kind = str(rng.choice(KINDS, p=(0.4, 0.5, 0.1) if now > 1 else (0.85, 0.0, 0.15)))
+        now = next(count for until, count in ((0.3, 1), (0.7, 3), (1.0, length)) if share < until)
+        kind = "mask" if now > 1 and rng.random() < 0.5 else "box"
         clips = [clip(pool, now, rng) for _ in range(batch // now)]
         sums.append(trainer.step(clips, kind, rng, share))
         step += 1
-        if step % 20 == 0:
-            loss, dice = np.nanmean(np.array(sums), axis=0)
+        if step % 25 == 0:
+            loss, dice = np.mean(np.array(sums), axis=0)
             said = (step, 100 * share, time.process_time(), now, loss, dice)
             log.info("%d steps, %.0f %%, %.0f s CPU: %d slices, loss %.3f, Dice %.3f", *said)
             sums = []
@@ -362,7 +343,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=40.0, help="how long training takes")
     parser.add_argument("--bundles", type=int, default=40)
     parser.add_argument("--length", type=int, default=6, help="slices of a clip at last")
-    parser.add_argument("--batch", type=int, default=48, help="slices of all clips of a step")
+    parser.add_argument("--batch", type=int, default=24, help="slices of all clips of a step")
     parser.add_argument("--begin", type=Path, help="a model folder that training goes on from")
     parser.add_argument("--rate", type=float, default=1e-3)
     given = parser.parse_args()

@@ -153,6 +153,7 @@ class Propagate(Entry):
     masks: Annotated[str | None, Refers.FILE]
     truth: Annotated[str | None, Refers.FILE]
     direction: Literal["both", "forward", "backward"] | None
+    per_slice: bool
     patience: Annotated[int, Field(ge=1)]
     group: Annotated[int, Field(ge=1)]
     chunk: Annotated[int, Field(ge=1)]

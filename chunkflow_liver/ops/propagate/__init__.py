@@ -91,8 +91,8 @@ def propagate(  # noqa: PLR0913
     {block}
     {into}
     **carrying
-        Fields of `Carrying`: `direction`, `patience`, `group`, `chunk`, `limits`, `guide`, `device`,
-        `backend`.
+        Fields of `Carrying`: `direction`, `per_slice`, `patience`, `group`, `chunk`, `limits`, `guide`,
+        `device`, `backend`.
 
     Returns
     -------
@@ -136,7 +136,7 @@ def propagate(  # noqa: PLR0913
     levels = _levels(raw)
     given = _prompts(prompts, raw, prompts_level)
     placing = Placing((raw.shape[1], raw.shape[2]), found.size)
-    named, subjects = subjects_of(given, raw, placing, how.direction, masks is not None)
+    named, subjects = subjects_of(given, raw, placing, how, masks is not None)
     groups = groups_of(subjects, how.group)
     output = raw.like(
         label_url(work, name, into),

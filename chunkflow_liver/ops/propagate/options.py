@@ -20,6 +20,9 @@ class Carrying:
     ----------
     direction : {'both', 'forward', 'backward'}, optional
         From every prompted slice; by the kind of the object if not given.
+    per_slice : bool
+        Nothing is carried: every prompted slice is segmented by itself, every point inside as a prompt of
+        its own, and the object is the union of all of them.
     patience : int
         An object has ended when it is not found on so many slices in a row.
     group : int
@@ -37,6 +40,7 @@ class Carrying:
     """
 
     direction: Literal["both", "forward", "backward"] | None = None
+    per_slice: bool = False
     patience: int = 5
     group: int = 8
     chunk: int = 32
@@ -48,6 +52,11 @@ class Carrying:
     def __post_init__(self) -> None:
         if self.direction is not None and self.direction not in DIRECTIONS:
             raise ConfigError(f"direction is one of {list(DIRECTIONS)}, got {self.direction!r}")
+        if self.per_slice and self.direction is not None:
+            raise ConfigError(
+                f"per_slice carries nothing from slice to slice, so it has no direction; leave out "
+                f"{self.direction!r}"
+            )
         for name in ("patience", "group", "chunk"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:

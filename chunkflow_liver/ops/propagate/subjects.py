@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.kernels.images.windows import Window
 from chunkflow_liver.ops.propagate.kinds import Direction, kind_of
+from chunkflow_liver.ops.propagate.options import Carrying
 from chunkflow_liver.ops.propagate.placing import Corners, Placing
 from chunkflow_liver.store.prompts import Prompt
 from chunkflow_liver.store.volume import Volume
@@ -55,7 +56,7 @@ class Named:
 
 
 def subjects_of(
-    prompts: Sequence[Prompt], image: Volume, placing: Placing, direction: Direction | None, masks: bool
+    prompts: Sequence[Prompt], image: Volume, placing: Placing, how: Carrying, masks: bool
 ) -> tuple[tuple[Named, ...], tuple[Subject, ...]]:
     """Objects in the order of their first prompts, and their tracks.
 
@@ -65,10 +66,11 @@ def subjects_of(
         If prompts lie outside the image, are of no known kind, or name masks and there are none.
     """
     vz, vy, vx = image.voxel_nm
+    direction = "forward" if how.per_slice else how.direction
     objects: dict[str, Named] = {}
     subjects: list[Subject] = []
     faults: list[str] = []
-    for prompt in prompts:
+    for prompt in _alone(prompts) if how.per_slice else prompts:
         where = f"object {prompt.object!r} at z {prompt.z_nm:g} nm"
         if prompt.object not in objects:
             objects[prompt.object] = Named(prompt.object, prompt.kind)
@@ -86,6 +88,8 @@ def subjects_of(
         z = math.floor(prompt.z_nm / vz)
         start = 0 if prompt.start_nm is None else math.floor(prompt.start_nm / vz)
         end = image.shape[0] - 1 if prompt.end_nm is None else math.floor(prompt.end_nm / vz)
+        if how.per_slice:
+            start = end = z
         corners = [*([(box[0], box[1]), (box[2], box[3])] if box else []), *((y, x) for y, x, _ in points)]
         if z >= image.shape[0] or any(y > image.shape[1] or x > image.shape[2] for y, x in corners):
             ends = tuple(n * v for n, v in zip(image.shape, image.voxel_nm, strict=True))
@@ -118,6 +122,18 @@ def subjects_of(
         more = f"; and {len(faults) - MOST_TOLD} more" if len(faults) > MOST_TOLD else ""
         raise InputError(f"{len(faults)} prompt(s) cannot be used: {'; '.join(faults[:MOST_TOLD])}{more}")
     return tuple(objects.values()), tuple(subjects)
+
+
+def _alone(prompts: Sequence[Prompt]) -> Iterator[Prompt]:
+    """Prompts with at most one point inside; those with several become one of each."""
+    for prompt in prompts:
+        inside = [p for p in prompt.points_nm if p[2]]
+        outside = tuple(p for p in prompt.points_nm if not p[2])
+        if len(inside) < 2 or prompt.box_nm is not None:
+            yield prompt
+            continue
+        for point in inside:
+            yield replace(prompt, points_nm=(point, *outside))
 
 
 def groups_of(subjects: Sequence[Subject], size: int) -> tuple[tuple[Subject, ...], ...]:
