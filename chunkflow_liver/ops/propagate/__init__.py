@@ -47,8 +47,9 @@ SLAB_BYTES = 128 << 20
 """Of the pixels of all windows of a group so many are held at once."""
 TORCH_BYTES = 900 << 20
 """torch with its libraries in memory; seen: 450-800 MiB."""
-PIXEL_BYTES = 1600
-"""Of activations for a pixel of the window; see the memory test."""
+PIXEL_BYTES = 1000
+"""Of activations for a pixel of the window, encoded and stepped to; seen: 290-860, for first layers 16 to 144
+channels wide and windows of 256 and 512 pixels."""
 STATE_BYTES = 16
 """Of a track's memory for a pixel of the window, prompts and both directions included."""
 
