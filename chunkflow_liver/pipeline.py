@@ -310,7 +310,10 @@ def _evaluate(entry: Evaluate, made: _Made) -> Plan:
     truth = open_volume(entry.truth, level=made.frame.level if made.frame else None)
     made.opened.append(truth)
     options = entry.model_dump(exclude={"found", "truth"})
-    return evaluate(made.instances(entry.found), truth, **options, **made.at)
+    found = made.instances(entry.found)
+    raw = made.intensities
+    same = raw is not None and raw.shape == truth.shape
+    return evaluate(found, truth, raw=raw if same else None, **options, **made.at)
 
 
 def _suggest(entry: Suggest, made: _Made) -> Plan:

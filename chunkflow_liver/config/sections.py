@@ -14,7 +14,7 @@ from chunkflow_liver.kernels.instances.smoothing import Shapes
 from chunkflow_liver.kernels.instances.watershed import Necks
 from chunkflow_liver.ops.contacts import contacts
 from chunkflow_liver.ops.distance import DistanceOptions, distance
-from chunkflow_liver.ops.evaluate import evaluate
+from chunkflow_liver.ops.evaluate import Compared, evaluate
 from chunkflow_liver.ops.label import label
 from chunkflow_liver.ops.link import link
 from chunkflow_liver.ops.measure import measure
@@ -33,7 +33,7 @@ from chunkflow_liver.ops.suggest import suggest
 Class = str | int
 
 
-def _several(given: Any) -> Any:
+def several(given: Any) -> Any:
     """Of several numbers, one may stand alone."""
     return given if given is None or isinstance(given, list | tuple) else (given,)
 
@@ -299,19 +299,22 @@ class Narrowing(Entry):
         return {Made.TABLES: tuple(end for end, _, _ in PARTS)}
 
 
-@defaults_of(evaluate)
+@defaults_of(evaluate, Compared)
 class Evaluate(Entry):
     """A comparison with a ground truth; with `iou`, of instances."""
 
     found: str
     truth: Annotated[str, Refers.FILE]
-    iou: Annotated[tuple[Threshold, ...] | None, BeforeValidator(_several)]
+    iou: Annotated[tuple[Threshold, ...] | None, BeforeValidator(several)]
     ignore: Index | None
     surfaces_nm: tuple[Nm, Nm] | None
     per_slice: bool
+    slices: tuple[Index, ...] | None
+    classes: dict[str, Annotated[int, Field(ge=1)]] | None
 
     def makes(self) -> Makes:
-        kinds = [("", True), ("-surfaces", self.surfaces_nm), ("-slices", self.per_slice)]
+        kinds = [("", True), ("-objects", self.iou), ("-surfaces", self.surfaces_nm)]
+        kinds += [("-slices", self.per_slice), ("-worst", self.per_slice)]
         return {Made.TABLES: tuple(end for end, wanted in kinds if wanted)}
 
 

@@ -52,6 +52,8 @@ Kind = Literal[
     "evaluation",
     "surface evaluation",
     "slice evaluation",
+    "object evaluation",
+    "worst windows",
     "narrowing table",
     "narrowing objects",
     "narrowing lines",

@@ -160,7 +160,7 @@ def test_slices_are_compared_one_by_one_and_ignored_voxels_nowhere(shape, seed, 
         ({"ignore": 0}, "ignore is the number of voxels that are not compared, from 1 on"),
         ({"surfaces_nm": (50.0, 20.0)}, "a tolerance and a larger cap"),
         ({"surfaces_nm": (5.0,)}, "a tolerance and a larger cap"),
-        ({"iou": 0.5, "per_slice": True}, "class by class, not with 'iou'"),
+        ({"iou": 0.5, "surfaces_nm": (5.0, 50.0)}, "class by class, not with 'iou'"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(given, says, tmp_path, listing):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -100,8 +100,11 @@ def majority(found: Overlap) -> dict[str, np.ndarray[Any, Any]]:
     return {"label": label, "most": b[order][first], "share": n[order][first] / total}
 
 
+Numbers = int | Collection[int]
+
+
 def class_scores(
-    found: Overlap, classes: Mapping[str, tuple[int | None, int | None]]
+    found: Overlap, classes: Mapping[str, tuple[Numbers, Numbers]]
 ) -> dict[str, np.ndarray[Any, Any]]:
     """Dice, IoU, precision and recall of classes.
 
@@ -110,7 +113,8 @@ def class_scores(
     found : dict
         Overlap of predicted (a) and true (b) classes.
     classes : mapping of str to (int, int)
-        Number of each class in the prediction and in the truth; None in one that does not know it.
+        Number, or numbers, of each class in the prediction and in the truth; none in one that does not know
+        it.
 
     Returns
     -------
@@ -121,10 +125,7 @@ def class_scores(
     """
     rows = []
     for name, (in_a, in_b) in classes.items():
-        is_a, is_b = (
-            np.zeros(len(found[side]), bool) if number is None else found[side] == number
-            for side, number in (("a", in_a), ("b", in_b))
-        )
+        is_a, is_b = is_of(found["a"], in_a), is_of(found["b"], in_b)
         both = int(found["voxels"][is_a & is_b].sum())
         a, b = int(found["voxels"][is_a].sum()), int(found["voxels"][is_b].sum())
         rows.append(
@@ -145,6 +146,11 @@ def class_scores(
     return {n: np.array([row[i] for row in rows]) for i, n in enumerate(names)}
 
 
+def is_of(labels: Array, numbers: Numbers) -> Array:
+    """Which labels are one of some numbers."""
+    return np.isin(labels, np.array([numbers] if isinstance(numbers, int) else sorted(numbers), np.uint64))
+
+
 def instance_scores(found: Overlap, threshold: float) -> dict[str, np.ndarray[Any, Any]]:
     """Precision, recall and F1 of instances matched one to one by IoU.
 
@@ -163,19 +169,10 @@ def instance_scores(found: Overlap, threshold: float) -> dict[str, np.ndarray[An
     """
     if not 0.5 <= threshold <= 1:
         raise InputError(f"an IoU threshold lies between 0.5 and 1, got {threshold}")
-    a, b, n = found["a"], found["b"], found["voxels"]
-    size_a, size_b = totals(a, n), totals(b, n)
-    inside = (a > 0) & (b > 0)
-    both = n[inside]
-    union = (
-        size_a[1][np.searchsorted(size_a[0], a[inside])]
-        + size_b[1][np.searchsorted(size_b[0], b[inside])]
-        - both
-    )
-    iou = both / union
-    hit = (iou > threshold) | ((iou == threshold) & (threshold > 0.5))
+    iou = pair_iou(found)
+    hit = fits(iou, threshold)
     matched = int(hit.sum())
-    n_a, n_b = int((size_a[0] > 0).sum()), int((size_b[0] > 0).sum())
+    n_a, n_b = (len(np.setdiff1d(found[side], [0])) for side in PAIR)
     return {
         "iou_threshold": np.array([threshold]),
         "matched": np.array([matched]),
@@ -187,6 +184,53 @@ def instance_scores(found: Overlap, threshold: float) -> dict[str, np.ndarray[An
         "mean_iou": np.array([float(iou[hit].mean()) if matched else float("nan")]),
         "pq": np.array([2 * math.fsum(iou[hit].tolist()) / (n_a + n_b) if n_a + n_b else float("nan")]),
     }
+
+
+def pair_iou(found: Overlap) -> np.ndarray[Any, Any]:
+    """IoU of the two objects of every row, float64; 0 where one of them is background."""
+    a, b, n = found["a"], found["b"], found["voxels"]
+    (ids_a, sizes_a), (ids_b, sizes_b) = totals(a, n), totals(b, n)
+    union = sizes_a[np.searchsorted(ids_a, a)] + sizes_b[np.searchsorted(ids_b, b)] - n
+    return np.where((a > 0) & (b > 0), n / union, 0.0)
+
+
+def fits(iou: Array, threshold: float) -> Array:
+    """Which IoU make a match: above 0.5, where an object can have one partner only, or from more on."""
+    return (iou > threshold) | ((iou == threshold) & (threshold > 0.5))
+
+
+def object_scores(found: Overlap) -> dict[str, np.ndarray[Any, Any]]:
+    """Every object of both sides, and the one of the other side that fits it best.
+
+    Parameters
+    ----------
+    found : dict
+        Overlap of predicted (a) and true (b) instances; 0 is background in both.
+
+    Returns
+    -------
+    dict of ndarray of shape (L,)
+        `side` ('found' or 'truth'), `label` and `partner` (uint64; 0: it meets none; the smallest of equals),
+        `voxels`, `shared` (of both) and `iou`. Sorted by side, then label.
+    """
+    iou = pair_iou(found)
+    parts: dict[str, list[Array]] = {k: [] for k in ("side", "label", "partner", "voxels", "shared", "iou")}
+    for side, mine, other in (("found", "a", "b"), ("truth", "b", "a")):
+        label, voxels = totals(found[mine], found["voxels"])
+        order = np.lexsort((found[other], -iou, found[mine]))
+        best = order[np.searchsorted(found[mine][order], label)]
+        met = iou[best] > 0
+        columns = {
+            "side": np.full(len(label), side),
+            "label": label,
+            "partner": np.where(met, found[other][best], np.uint64(0)),
+            "voxels": voxels,
+            "shared": np.where(met, found["voxels"][best], 0),
+            "iou": iou[best],
+        }
+        for key, values in columns.items():
+            parts[key].append(values[label > 0])
+    return {key: np.concatenate(values) for key, values in parts.items()}
 
 
 def partition_scores(found: Overlap) -> dict[str, np.ndarray[Any, Any]]:
