@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from chunkflow_liver.cli.app import Workers, app
 from chunkflow_liver.cli.jobs import carry_out
+from chunkflow_liver.errors import ConfigError
 
 if TYPE_CHECKING:
+    from chunkflow_liver.engine.plan import Plan
     from chunkflow_liver.store.table import Table
 
 MOST_ROWS = 40
@@ -18,9 +21,17 @@ MOST_ROWS = 40
 
 @app.command()
 def evaluate(
-    found: Annotated[str, typer.Argument(help="Label image: classes or instances that were found.")],
-    truth: Annotated[str, typer.Argument(help="Label image of the truth, on the same voxels.")],
-    work: Annotated[Path, typer.Option(help="Work folder that gets the tables.")] = Path("runs/evaluation"),
+    found: Annotated[
+        str,
+        typer.Argument(
+            help="Evaluation (YAML), see configs/evaluate.yaml; or a label image: classes or instances that "
+            "were found."
+        ),
+    ],
+    truth: Annotated[
+        str | None, typer.Argument(help="Label image of the truth, on the same voxels; without a YAML file.")
+    ] = None,
+    work: Annotated[Path | None, typer.Option(help="Work folder that gets the tables.")] = None,
     name: Annotated[str, typer.Option(help="Name of the tables.")] = "evaluation",
     level: Annotated[int, typer.Option(min=0, help="Level of both images.")] = 0,
     iou: Annotated[
@@ -34,28 +45,58 @@ def evaluate(
         typer.Option(metavar="TOLERANCE CAP", help="Compare surfaces of classes, too; both in nm."),
     ] = None,
     per_slice: Annotated[bool, typer.Option("--per-slice", help="Compare every z slice, too.")] = False,
+    dry: Annotated[bool, typer.Option("--plan", help="Say what would be done; writes nothing.")] = False,
     redo: Annotated[bool, typer.Option("--redo", help="Do it again after an image has changed.")] = False,
     workers: Workers = None,
 ) -> None:
     """Compare classes or instances with a truth: overlap, objects, surfaces, slices."""
-    from chunkflow_liver.ops.evaluate import evaluate as plan_evaluation
-    from chunkflow_liver.store.images import open_volume
+    from chunkflow_liver.engine.devices import check_devices
     from chunkflow_liver.store.table import Table
 
-    plan = plan_evaluation(
-        open_volume(found, level=level),
-        open_volume(truth, level=level),
-        iou=iou or None,
-        ignore=ignore,
-        surfaces_nm=surfaces,
-        per_slice=per_slice,
-        name=name,
-        work=work,
-    )
+    if truth is None and not found.endswith((".yaml", ".yml")):
+        raise ConfigError(
+            f"{found} is compared with what? Give the label image of the truth after it, or one file that "
+            "says all (.yaml), as configs/evaluate.yaml does"
+        )
+    if truth is None:
+        own = {"--work": work, "--iou": iou, "--ignore": ignore, "--surfaces": surfaces}
+        own |= {"--per-slice": per_slice or None, "--level": level or None}
+        given = sorted(key for key, value in own.items() if value)
+        if given:
+            raise ConfigError(f"{', '.join(given)}: the file {found} says that; change it there")
+        plan, page = _of_file(found)
+    else:
+        options = {"iou": iou or None, "ignore": ignore, "surfaces_nm": surfaces, "per_slice": per_slice}
+        plan, page = _of_images(found, truth, level, work or Path("runs/evaluation"), name, options), False
+    check_devices(plan)
+    if dry:
+        typer.echo(str(plan))
+        return
     carry_out(plan, workers=workers, redo=redo)
     for table in (p.handle for p in plan.products if isinstance(p.handle, Table)):
         typer.echo(_text(table))
         typer.echo(table.path)
+    if page:
+        from chunkflow_liver.reports import report
+
+        typer.echo(report(plan))
+
+
+def _of_file(path: str) -> tuple[Plan, bool]:
+    """The plan of a file, and whether it wants a page."""
+    from chunkflow_liver.config import read_evaluation_file
+    from chunkflow_liver.evaluation import plan_evaluation
+
+    given = read_evaluation_file(path)
+    return plan_evaluation(given), given.report
+
+
+def _of_images(found: str, truth: str, level: int, work: Path, name: str, options: Mapping[str, Any]) -> Plan:
+    from chunkflow_liver.ops.evaluate import evaluate as plan_evaluation
+    from chunkflow_liver.store.images import open_volume
+
+    both = (open_volume(found, level=level), open_volume(truth, level=level))
+    return plan_evaluation(*both, name=name, work=work, **options)
 
 
 def _text(table: Table) -> str:

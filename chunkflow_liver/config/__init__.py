@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chunkflow_liver.config.evaluation_file import EvaluationFile, read_evaluation_file
 from chunkflow_liver.config.reading import parse, problems_of, read_parts, read_run_file
 from chunkflow_liver.config.run_file import INSTANCES, LISTS, Place, RunFile
 from chunkflow_liver.config.training_file import TrainingFile, is_training_file, read_training_file
@@ -9,12 +10,14 @@ from chunkflow_liver.config.training_file import TrainingFile, is_training_file,
 __all__ = [
     "INSTANCES",
     "LISTS",
+    "EvaluationFile",
     "Place",
     "RunFile",
     "TrainingFile",
     "is_training_file",
     "parse",
     "problems_of",
+    "read_evaluation_file",
     "read_parts",
     "read_run_file",
     "read_training_file",

@@ -62,6 +62,8 @@ def read_parts(path: str | Path) -> tuple[RunFile | None, list[str]]:
     content, lines = read_content(path)
     if "sources" in content and "input" not in content:
         raise ConfigError(f"{path} is a training, not a run: 'chunkflow-liver train {path}' is for it")
+    if "truth" in content and "input" not in content:
+        raise ConfigError(f"{path} is an evaluation, not a run: 'chunkflow-liver evaluate {path}' is for it")
     return _parts(content, Path(path).parent, str(path), lines)
 
 
@@ -206,7 +208,9 @@ def problem(error: dict[str, Any], whole: type[BaseModel]) -> tuple[Place, str]:
         kind = next((n for t, n in _KINDS.items() if isinstance(given, t)), type(given).__name__)
         shown = "" if isinstance(given, dict) else f" ({given!r:.60})"
         return place, f"a list in brackets{three} is wanted, got {kind}{shown}"
-    message = error["msg"].removeprefix("Value error, ") + _hint(error["type"], place[-1], given)
+    message = error["msg"].removeprefix("Value error, ") + _hint(
+        error["type"], place[-1] if place else "", given
+    )
     return place, message if isinstance(given, dict) else f"{message} (got {given!r:.80})"
 
 
