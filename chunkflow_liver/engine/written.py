@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psutil
 
@@ -25,6 +25,8 @@ from chunkflow_liver.store.volume import Volume
 
 if TYPE_CHECKING:
     from distributed import Client
+
+H = TypeVar("H", Volume, Table)
 
 
 def write_plan(plan: Plan, client: Client | None) -> None:
@@ -118,18 +120,26 @@ def read_json(path: Path, absent: Any) -> Any:
 
 def _product(path: Path, entry: Mapping[str, Any]) -> Product:
     try:
-        kind, place = (Volume, "url") if entry["type"] == "Volume" else (Table, "path")
-        handle = {k: _tuples(v) for k, v in entry["handle"].items()}
-        handle[place] = _moved(handle[place], path)
-        if (region := handle.get("region")) is not None:
-            handle["region"] = Box(_tuples(region["start"]), _tuples(region["stop"]))
-        known = {f.name for f in fields(kind)}
-        made = kind(**{k: v for k, v in handle.items() if k in known})
-        return Product(entry["kind"], entry["name"], made, tuple(entry["about"].items()))
+        stated = entry["handle"]
+        made = _handle(path, stated, Volume) if entry["type"] == "Volume" else _handle(path, stated, Table)
+        about = dict(entry["about"])
+        images = {k: _handle(path, v, Volume) for k, v in (about.get("images") or {}).items()}
+        about |= {"images": images} if images else {}
+        return Product(entry["kind"], entry["name"], made, tuple(about.items()))
     except (KeyError, TypeError, AttributeError) as err:
         raise InputError(
             f"{path / 'products.json'} has an entry that is no product: {err!r}; run the plan again"
         ) from err
+
+
+def _handle(path: Path, stated: Mapping[str, Any], kind: type[H]) -> H:
+    place = "url" if kind is Volume else "path"
+    handle = {k: _tuples(v) for k, v in stated.items()}
+    handle[place] = _moved(handle[place], path)
+    if (region := handle.get("region")) is not None:
+        handle["region"] = Box(_tuples(region["start"]), _tuples(region["stop"]))
+    known = {f.name for f in fields(cast(Any, kind))}
+    return kind(**{k: v for k, v in handle.items() if k in known})
 
 
 def _moved(url: str, work: Path) -> str:

@@ -14,6 +14,7 @@ from chunkflow_liver.parameters import documented
 from chunkflow_liver.reports.pictures.slices import gradient, pictures, score_gradient
 from chunkflow_liver.reports.record import FOLDER, forget, is_current, remembered
 from chunkflow_liver.reports.sections.carried import carried
+from chunkflow_liver.reports.sections.comparisons import comparisons
 from chunkflow_liver.reports.sections.findings import findings
 from chunkflow_liver.reports.sections.narrowings import narrowings
 from chunkflow_liver.reports.sections.provenance import provenance
@@ -63,6 +64,7 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
     files = {name: svg for n in narrow for name, svg in n.files.items()}
     joined = seams(work, found.missing)
     moved = carried(work, drawn, found.missing)
+    compared = comparisons(work, found.missing)
     made = provenance(work)
     page = page_template("page.html.j2").render(
         title=f"Report of {work.path.name}",
@@ -72,6 +74,7 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
         narrow=narrow,
         joined=joined,
         carried=moved,
+        compared=compared,
         made=made,
         warnings=[*made.warnings, *found.warnings, *(w for n in narrow for w in n.warnings)],
         missing=list(

@@ -73,6 +73,19 @@ class Stored:
         )
         return found
 
+    def values(self, name: str) -> np.ndarray[Any, Any]:
+        """All values of a column that it must have.
+
+        Raises
+        ------
+        InputError
+            If there is no such column.
+        """
+        found = self.column(name)
+        if found is None:
+            raise InputError(f"table {self.product.name!r} has no column {name!r}; run its plan again")
+        return found
+
     def scopes(self) -> dict[str, np.ndarray[Any, Any]]:
         """Which rows stand for `WHOLE` and `EVERY` object; one scope '' where there is nothing to choose."""
         cut = self.column("touches_border")
