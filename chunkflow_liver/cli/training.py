@@ -99,9 +99,10 @@ def suggest(
 
     weights = dict(map(_weight, weight or ())) or None
     given = None if training is None else read_training_file(training)
+    others = [open_volume(path) for path in labels or ()]
     evidence = Evidence.of_run(
         run,
-        labels=[open_volume(path) for path in labels or ()],
+        labels=others,
         painted=() if given is None else given.arguments()["sources"],
     )
     plan = plan_suggestions(
@@ -118,7 +119,7 @@ def suggest(
         corners = (", ".join(f"{row[f'{a}_{end}_nm']:g}" for a in "zyx") for end in ("start", "stop"))
         typer.echo(f"{row['rank']:3}  ({') to ('.join(corners)}) nm: {row['why']}")
     sheet = Path(plan.output.path).with_suffix(".tsv")
-    page = suggestions_report(plan.work, name, to=plan.work / f"{name}.html")
+    page = suggestions_report(plan.work, name, to=plan.work / f"{name}.html", labels=others)
     for path in (plan.output.path, sheet, plan.work / f"{name}.yaml", page):
         typer.echo(path)
 

@@ -17,7 +17,13 @@ from chunkflow_liver.geometry import Nm
 from chunkflow_liver.reports import page_source, page_template
 from chunkflow_liver.reports.pictures.planes import Pixels, View, corner_nm, extent_nm, read_plane
 from chunkflow_liver.reports.pictures.samples import levels_of
-from chunkflow_liver.reports.pictures.slices import css, label_colours, score_colours, score_gradient
+from chunkflow_liver.reports.pictures.slices import (
+    css,
+    instance_colours,
+    label_colours,
+    score_colours,
+    score_gradient,
+)
 from chunkflow_liver.reports.words import by, length, one
 from chunkflow_liver.reports.work import Work, exists, read_work
 from chunkflow_liver.store.ngff.write import PALETTE
@@ -51,7 +57,13 @@ class Suggested:
     pictures: tuple[tuple[str, str], ...]
 
 
-def suggestions_report(run: str | os.PathLike[str], name: str, *, to: str | os.PathLike[str]) -> Path:
+def suggestions_report(
+    run: str | os.PathLike[str],
+    name: str,
+    *,
+    to: str | os.PathLike[str],
+    labels: Sequence[Volume] = (),
+) -> Path:
     """Write the page of the suggested boxes `name` of a work folder, and return its path.
 
     Parameters
@@ -62,6 +74,8 @@ def suggestions_report(run: str | os.PathLike[str], name: str, *, to: str | os.P
         Name of the suggestions.
     to : path
         HTML file; an older one is replaced.
+    labels : sequence of Volume
+        Label images that are drawn besides those of the run.
 
     Raises
     ------
@@ -78,18 +92,18 @@ def suggestions_report(run: str | os.PathLike[str], name: str, *, to: str | os.P
     raw = next(p.handle for p in work.of("raw") if p.name == about["image"])
     if not isinstance(raw, Volume):
         raise InputError(f"{work.path}: the image of {name!r} is no image; run 'suggest' again")
-    layers = _layers(work)
+    layers = [*_layers(work), *(Layer(v.name, levels_of(v), False) for v in labels)]
     rows = read_table(product.handle).to_pylist()
-    levels = levels_of(raw)
+    levels, colours = levels_of(raw), _colours(layers)
     page = page_template("suggestions.html.j2").render(
         title=f"Where to paint next: {name}",
         image=about["image"],
         box=by(about["box_nm"], "nm"),
-        boxes=[_suggested(row, levels, layers) for row in rows[:MOST]],
+        boxes=[_suggested(row, levels, layers, colours) for row in rows[:MOST]],
         total=len(rows),
         scores=[layer.name for layer in layers if layer.is_score],
         gradient=score_gradient(),
-        legend=_legend(layers),
+        legend=[(one(name), css(colour)) for name, colour in colours.items()],
         style=page_source("page.css"),
     )
     target = Path(to)
@@ -112,13 +126,18 @@ def _layers(work: Work) -> list[Layer]:
     return sorted(found, key=lambda layer: not layer.is_score)
 
 
-def _legend(layers: Sequence[Layer]) -> list[tuple[str, str]]:
-    """Names and colours of the classes."""
-    classes = next((layer.levels[0].classes for layer in layers if not layer.is_score), ())
-    return [(one(name), css(PALETTE[i % len(PALETTE)])) for i, (name, _) in enumerate(classes)]
+def _colours(layers: Sequence[Layer]) -> dict[str, tuple[int, ...]]:
+    """One colour for each class, whatever its number is in a layer."""
+    names = dict.fromkeys(name for layer in layers for name, n in layer.levels[0].classes if n)
+    return {name: tuple(PALETTE[i % len(PALETTE)][:3]) for i, name in enumerate(names)}
 
 
-def _suggested(row: Mapping[str, Any], raw: Sequence[Volume], layers: Sequence[Layer]) -> Suggested:
+def _suggested(
+    row: Mapping[str, Any],
+    raw: Sequence[Volume],
+    layers: Sequence[Layer],
+    colours: Mapping[str, tuple[int, ...]],
+) -> Suggested:
     """The middle xy plane of a box and of what lies around it."""
     finest = raw[0]
     view, scale = _view(row, finest)
@@ -129,7 +148,11 @@ def _suggested(row: Mapping[str, Any], raw: Sequence[Volume], layers: Sequence[L
     pictures = [("image", base)]
     for layer in layers:
         values, there = read_plane(layer.levels, view)
-        rgba = score_colours(values, there) if layer.is_score else _classes(values, there, layer.levels[0])
+        rgba = (
+            score_colours(values, there)
+            if layer.is_score
+            else _labelled(np.where(there, values, 0), layer.levels[0], colours)
+        )
         strength = rgba[..., 3:] / 255
         pictures.append((layer.name, base * (1 - strength) + rgba[..., :3] * strength))
     places = [(row[f"{a}_start_nm"] / 1000, row[f"{a}_stop_nm"] / 1000) for a in "zyx"]
@@ -156,11 +179,13 @@ def _view(row: Mapping[str, Any], raw: Volume) -> tuple[View, int]:
     return View("xy", at, (low[0], low[1]), (side, side), pixel), max(1, round(SIDE * pixel / side))
 
 
-def _classes(values: Pixels, inside: Pixels, labels: Volume) -> Pixels:
-    """Classes as see-through colours with solid rims."""
-    colours = {n: PALETTE[i % len(PALETTE)][:3] for i, (_, n) in enumerate(labels.classes)}
-    known = np.where(inside & np.isin(values, list(colours)), values, 0)
-    return label_colours(known, {0: (0, 0, 0), **colours})
+def _labelled(values: Pixels, labels: Volume, colours: Mapping[str, tuple[int, ...]]) -> Pixels:
+    """Classes, or instances, as see-through colours with solid rims."""
+    if not labels.classes:
+        return label_colours(values, instance_colours(np.unique(values)))
+    known = {n: colours[name] for name, n in labels.classes if n}
+    shown = np.where(np.isin(values, list(known)), values, 0)
+    return label_colours(shown, {0: (0, 0, 0), **known})
 
 
 def _framed(picture: Pixels, row: Mapping[str, Any], raw: Volume, view: View) -> Pixels:

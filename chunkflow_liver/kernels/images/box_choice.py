@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.stats import rankdata
 
 from chunkflow_liver.geometry import Nm, Zyx
 from chunkflow_liver.kernels.images.box_sums import Lattice
@@ -26,7 +25,9 @@ def ranks(values: Array) -> Array:
     """
     if values.size < 2:
         return np.full(values.shape, 0.5)
-    return (rankdata(values).reshape(values.shape) - 1) / (values.size - 1)
+    _, at, count = np.unique(values, return_inverse=True, return_counts=True)
+    smaller = np.cumsum(count) - count
+    return ((smaller + (count - 1) / 2) / (values.size - 1))[at].reshape(values.shape)
 
 
 def mean_rank(criteria: Mapping[str, Array], weights: Mapping[str, float]) -> Array:

@@ -64,7 +64,7 @@ def suggest(
         there is.
     apart_nm : float, optional
         Least distance of the centres of two boxes; half the spacing of as many in a regular grid if not
-        given. Boxes never overlap.
+        given. Boxes never overlap; at 0 they lie in a grid, side by side.
     weights : mapping of str to float, optional
         How much each criterion counts: 'uncertainty', 'disagreement', 'seams', 'distance'; 1 if not given.
     name : str

@@ -55,6 +55,7 @@ def choose(
         every["disagreement"] = over_boxes(cells["disagreement"], lattice) / (pairs * voxels)
     if "seams" in criteria:
         every["seams"] = over_boxes(_worst(joined, lattice), lattice, np.maximum)
+    # At no distance only boxes side by side leave room for all.
     free = np.ones(lattice.counts, bool) if apart_nm or boxes == 1 else side_by_side(lattice)
     low, high = _painted_voxels(painted, [merge_extents(parts) for parts in masks.values()], voxel_nm)
     if len(low):
@@ -112,6 +113,7 @@ def _painted_voxels(
 
 
 def rows_of(records: Records, *, criteria: Sequence[str], chosen: Arrays) -> Columns:
+    """The suggested boxes as a person reads them."""
     columns = {key: np.asarray(chosen[key]) for key in chosen.names()}
     ends = [f"{a}_{end}" for a in "zyx" for end in ("start", "stop")]
     order = ["rank", "score", *ends, *(f"{end}_nm" for end in ends), *(_column(key) for key in criteria)]

@@ -88,14 +88,26 @@ def run(tmp_path_factory):
 def test_what_is_painted_in_the_boxes_is_trained_on(run, tmp_path):
     folder, work, source, right = run
     code, said, told = command(
-        "suggest", work, "--training", folder / "train.yaml", "--boxes", 4, "--name", "next"
+        "suggest",
+        work,
+        "--training",
+        folder / "train.yaml",
+        "--boxes",
+        4,
+        "--name",
+        "next",
+        "--labels",
+        source["labels"],
     )
     assert code == 0, told
     lines = said.splitlines()
-    assert re.fullmatch(r"  1  \(.*\) to \(.*\) nm: uncertainty .*; \d+ nm from what is painted.*", lines[0])
+    assert re.fullmatch(
+        r"  1  \(.*\) to \(.*\) nm: uncertainty .*; results that differ: .*; \d+ nm from what is painted.*",
+        lines[0],
+    )
     assert [Path(line).name for line in lines[4:]] == ["next.parquet", "next.tsv", "next.yaml", "next.html"]
     page = Path(lines[-1]).read_text()
-    assert page.count("data:image/png") == 4 * 3
+    assert page.count("data:image/png") == 4 * 4
     assert str(folder) not in page
     (entry,) = yaml.safe_load((work / "next.yaml").read_text())["sources"]
     rows = cf.read_table(work / "tables/next.parquet").to_pylist()
