@@ -19,11 +19,10 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parents[1]
 VERSIONS = ("3.11", "3.12", "3.13")
 TESTS = ("tests/kernels", "tests/store", "tests/engine", "tests/config", "tests/test_public.py")
-NEEDED = ("pytest>=8.3", "pytest-timeout>=2.3", "hypothesis>=6.120")
+NEEDED = ("pytest>=8.3", "pytest-timeout>=2.3", "hypothesis>=6.120", "mrcfile")
 REFEREES = (
     "boto3",
     "moto[s3,server]",
-    "mrcfile",
     "ngff-zarr",
     "ome-zarr",
     "ome-zarr-models",
@@ -66,8 +65,8 @@ def tested(version: str, folder: Path, *, lowest: bool, tests: list[str]) -> str
     if found is None or not (python.exists() or done("uv", "venv", "--quiet", "--python", found, venv)):
         return "not to be had"
     install = ("uv", "pip", "install", "--quiet", "--python", python)
-    package = ROOT if lowest else f"{ROOT}[{EXTRAS}]"
-    if not done(*install, *(["--resolution", "lowest-direct"] if lowest else []), package):
+    resolution = ["--resolution", "lowest-direct"] if lowest else []
+    if not done(*install, *resolution, f"{ROOT}[{EXTRAS}]"):
         return "not installable"
     if not done(*install, *NEEDED, *(() if lowest else REFEREES)):
         return "not installable"

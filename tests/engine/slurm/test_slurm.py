@@ -29,6 +29,8 @@ from chunkflow_liver.engine.worker import own_gpu
 from chunkflow_liver.errors import ClusterError
 from chunkflow_liver.store.table import read_table
 
+pytest.importorskip("dask_jobqueue")
+
 SUPPORT = ROOT / "tests/support"
 SCRIPT = ROOT / "scripts/slurm_here.sh"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
