@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from dynamic_network_architectures.architectures import unet
+import pytest
 
 UNETS = "dynamic_network_architectures.architectures.unet"
+torch, unet = pytest.importorskip("torch"), pytest.importorskip(UNETS)
 CT = {"mean": 90.0, "std": 35.0, "percentile_00_5": 20.0, "percentile_99_5": 180.0}
 
 
