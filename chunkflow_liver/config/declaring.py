@@ -19,6 +19,7 @@ class Refers(Enum):
     """What the value of a field names, where that is more than a value: `Annotated[str, Refers.FILE]`."""
 
     FILE = "a path, taken from the folder of the run file"
+    FILES = "paths: one, several, or one by name"
     CLASS = "a class, or several, by name or number"
     INSTANCES = "instances of this run, by the name of the entry that makes them"
 

@@ -32,7 +32,7 @@ class Found(Section):
     """What is compared: a label image for every truth, or a network that segments their images."""
 
     name: Name
-    labels: Annotated[tuple[str, ...] | None, BeforeValidator(several), Refers.FILE] = None
+    labels: Annotated[tuple[str, ...] | None, BeforeValidator(several), Refers.FILES] = None
     segment: Segment | None = None
 
     @model_validator(mode="after")

@@ -145,24 +145,19 @@ def _listed(content: dict[str, Any], lines: Mapping[Place, int]) -> tuple[dict[s
 def with_paths(section: S, folder: Path) -> S:
     """A section with relative paths taken from `folder`."""
     changed: dict[str, Any] = {}
-    files = section.fields_that(Refers.FILE)
+    file, files = (section.fields_that(refer) for refer in (Refers.FILE, Refers.FILES))
     for key in type(section).model_fields:
         value = getattr(section, key)
-        if isinstance(value, str) and key in files:
+        if isinstance(value, str) and key in (*file, *files):
             changed[key] = from_folder(folder, value)
         elif isinstance(value, dict) and key in files:
             changed[key] = {name: from_folder(folder, path) for name, path in value.items()}
+        elif isinstance(value, tuple) and key in files:
+            changed[key] = tuple(from_folder(folder, path) for path in value)
         elif isinstance(value, Section):
             changed[key] = with_paths(value, folder)
         elif isinstance(value, tuple):
-            changed[key] = tuple(
-                with_paths(v, folder)
-                if isinstance(v, Section)
-                else from_folder(folder, v)
-                if isinstance(v, str) and key in files
-                else v
-                for v in value
-            )
+            changed[key] = tuple(with_paths(v, folder) if isinstance(v, Section) else v for v in value)
     return section.model_copy(update=changed)
 
 

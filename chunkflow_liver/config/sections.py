@@ -324,7 +324,7 @@ class Suggest(Entry):
 
     boxes: Annotated[int, Field(ge=1)]
     training: Annotated[str | None, Refers.FILE] = None
-    labels: Annotated[tuple[str, ...], Refers.FILE] = ()
+    labels: Annotated[tuple[str, ...], Refers.FILES] = ()
     box_nm: tuple[Nm, Nm, Nm] | None
     apart_nm: FromZero | None
     weights: dict[Literal["uncertainty", "disagreement", "seams", "distance"], FromZero] | None

@@ -19,9 +19,9 @@ Count = Annotated[int, Field(ge=1)]
 class Source(Section):
     """An image, its labels, and what of them is painted."""
 
-    image: Annotated[str | tuple[str, ...], Refers.FILE]
+    image: Annotated[str | tuple[str, ...], Refers.FILES]
     labels: Annotated[str | None, Refers.FILE] = None
-    masks: Annotated[dict[str, str] | None, Refers.FILE] = None
+    masks: Annotated[dict[str, str] | None, Refers.FILES] = None
     voxel_nm: tuple[Nm, Nm, Nm] | None = None
     slices: tuple[Index, ...] | None = None
     boxes_nm: tuple[tuple[Corner, Corner], ...] | None = None
