@@ -16,11 +16,12 @@ import numpy as np
 from chunkflow_liver.errors import InputError, OutputError
 from chunkflow_liver.ops.train.model import PICTURES, fold_folder
 from chunkflow_liver.reports import page_source, page_template
+from chunkflow_liver.reports.pictures.errors import KEYS, grey, overlay
 from chunkflow_liver.reports.pictures.figures import INK, bare, inline, sketch
-from chunkflow_liver.reports.words import by
+from chunkflow_liver.reports.pictures.splits import Drawing, drawing
+from chunkflow_liver.reports.words import by, one
 from chunkflow_liver.training.export import SETTINGS
 
-RIGHT, FALSE, MISSED, UNKNOWN = (52, 160, 90), (214, 74, 60), (58, 110, 214), (120, 120, 120)
 PALETTE = ("#1f6fb2", "#c8502f", "#3c8f4a", "#8a5cb4", "#b08a1e", "#4a9aa5", "#a34a78")
 Pixels = np.ndarray[Any, Any]
 
@@ -84,11 +85,18 @@ def training_report(model: str | Path, runs: str | Path, *, to: str | Path) -> P
         curves=_curves(history, classes),
         sources=[_source(s, classes) for s in settings["sources"]],
         held=_held(settings),
+        splits=[split for fold in settings["folds"] for split in _splits(settings, fold)],
         windows=windows,
+        drawn=[
+            pair
+            for fold in list(settings["folds"])[:1]
+            for pair in _drawn(str(runs), fold, trial, len(classes))
+        ],
         recipe=sorted(settings["recipe"].items()),
-        keys=[("right", RIGHT), ("found, not painted", FALSE), ("painted, not found", MISSED)],
+        keys=KEYS,
         style=page_source("page.css"),
         by=by,
+        one=one,
     )
     target = Path(to)
     partial = target.with_name(f"{target.name}.partial")
@@ -127,7 +135,9 @@ def _curves(history: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> lis
                 for k, key in enumerate(keys):
                     points = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
                     if points:
-                        colour = PALETTE[(k if len(keys) > 1 else f) % len(PALETTE)]
+                        colour = PALETTE[(k if label == "Dice" else f) % len(PALETTE)]
+                        if label == "loss" and len(folds) == 1:
+                            colour = INK
                         x, y = zip(*points, strict=True)
                         axes.plot(x, y, color=colour, linewidth=1.8, marker="." if len(x) < 3 else "")
             if label == "Dice":
@@ -177,42 +187,67 @@ def _held(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _windows(runs: str, fold: str, trial: int | None, classes: int) -> list[Window]:
+def _splits(settings: Mapping[str, Any], fold: str) -> list[Drawing]:
+    """What was painted and held out of every source, drawn."""
+    split = settings["split"]
+    gaps = [0.0 if "zyx"[a] != split["axis"] and split["by"] == "slab" else split["gap_nm"] for a in range(3)]
+    return [
+        drawing(f"fold {fold}, {source['image']}", source, boxes, gaps)
+        for source, boxes in zip(settings["sources"], split["held_out"][fold], strict=True)
+    ]
+
+
+def _pictures_of(runs: str, fold: str, trial: int | None) -> dict[str, Pixels]:
     path = fold_folder(runs, fold, trial) / PICTURES
     if not path.exists():
-        return []
+        return {}
     with np.load(path, allow_pickle=False) as found:
-        entries = zip(found["wrong"], found["grey"], found["found"], found["true"], strict=True)
-        return [
-            Window(fold, float(wrong), _pictures(grey, got, true, classes))
-            for wrong, grey, got, true in entries
+        return dict(found)
+
+
+def _windows(runs: str, fold: str, trial: int | None, classes: int) -> list[Window]:
+    found = _pictures_of(runs, fold, trial)
+    if not found:
+        return []
+    entries = zip(found["wrong"], found["grey"], found["found"], found["true"], strict=True)
+    return [
+        Window(fold, float(wrong), _against(values, got, true, classes))
+        for wrong, values, got, true in entries
+    ]
+
+
+def _drawn(runs: str, fold: str, trial: int | None, classes: int) -> list[tuple[str, str]]:
+    """Windows as they were drawn, and as the network saw them."""
+    found = _pictures_of(runs, fold, trial)
+    if "seen_grey" not in found:
+        return []
+    drawn = found["drawn_grey"]
+    before, after = (
+        [
+            _png(_painted(grey(values, like), true, classes))
+            for values, true, like in zip(found[f"{side}_grey"], found[f"{side}_true"], drawn, strict=True)
         ]
-
-
-def _pictures(grey: Pixels, found: Pixels, true: Pixels, classes: int) -> tuple[str, str, str, str]:
-    low, high = np.percentile(grey, [0.5, 99.5])
-    base = ((grey - low) / max(high - low, 1e-6) * 255).clip(0, 255)
-    base = np.repeat(base[..., None], 3, -1)
-    known = true >= 0
-    colours = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in PALETTE], float)
-
-    def over(labels: Pixels) -> Pixels:
-        made = base.copy()
-        for number in range(1, classes + 1):
-            where = labels == number
-            made[where] = 0.5 * base[where] + 0.5 * colours[(number - 1) % len(PALETTE)]
-        return made
-
-    error = base.copy()
-    kinds = (
-        (known & (found == true) & (true > 0), RIGHT),
-        (known & (found != true) & (found > 0), FALSE),
-        (known & (found != true) & (found == 0), MISSED),
-        (~known, UNKNOWN),
+        for side in ("drawn", "seen")
     )
-    for where, colour in kinds:
-        error[where] = 0.5 * base[where] + 0.5 * np.array(colour, float)
-    return _png(base), _png(over(true)), _png(over(found)), _png(error)
+    return list(zip(before, after, strict=True))
+
+
+def _against(values: Pixels, found: Pixels, true: Pixels, classes: int) -> tuple[str, str, str, str]:
+    base, known = grey(values), true >= 0
+    error = overlay(base, found > 0, true > 0, (found == true) & (true > 0), known)
+    pictures = (base, _painted(base, true, classes), _painted(base, found, classes), error)
+    return _png(pictures[0]), _png(pictures[1]), _png(pictures[2]), _png(pictures[3])
+
+
+def _painted(base: Pixels, labels: Pixels, classes: int) -> Pixels:
+    """An image with the classes in their colours; what nobody painted is darker."""
+    colours = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in PALETTE], float)
+    made = base.copy()
+    for number in range(1, classes + 1):
+        where = labels == number
+        made[where] = 0.5 * base[where] + 0.5 * colours[(number - 1) % len(PALETTE)]
+    made[labels < 0] *= 0.55
+    return made
 
 
 def _png(pixels: Pixels) -> str:

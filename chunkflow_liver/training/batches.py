@@ -26,7 +26,7 @@ Batch = tuple[Any, Any]
 
 def batch(drawing: Drawing, recipe: Recipe, step: int) -> Batch:
     """Images (B, C, *window), float32, and targets (B, *window), int64, of one step, as tensors."""
-    parts = [_window(drawing, recipe, step * recipe.batch + slot) for slot in range(recipe.batch)]
+    parts = [window(drawing, recipe, step * recipe.batch + slot) for slot in range(recipe.batch)]
     return collated(parts, recipe)
 
 
@@ -39,9 +39,10 @@ def collated(parts: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]], rec
     return (images[:, :, 0], targets[:, 0]) if recipe.is_2d else (images, targets)
 
 
-def _window(
+def window(
     drawing: Drawing, recipe: Recipe, number: int
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Image (C, Z, Y, X) and labels (Z, Y, X) of a window as the network sees it, augmented."""
     image, labels = drawing.read(number)
     rng = drawing.rng(number, AUGMENT)
     return augmented(image, labels, rng, kind=recipe.augment, voxel_nm=recipe.voxel_nm)

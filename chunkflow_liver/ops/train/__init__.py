@@ -29,6 +29,7 @@ from chunkflow_liver.ops.train.model import (
     fold_folder,
 )
 from chunkflow_liver.ops.train.opening import called
+from chunkflow_liver.ops.train.pictures import save_pictures
 from chunkflow_liver.ops.train.sources import Given, opened
 from chunkflow_liver.ops.train.splits import Part, Split, divided
 from chunkflow_liver.ops.train.stored import Stored
@@ -39,13 +40,10 @@ from chunkflow_liver.store.location import checked_name
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.training import checkpoints
 from chunkflow_liver.training.export import refuse_foreign
-from chunkflow_liver.training.fit import Data, Fit, Outcome
-from chunkflow_liver.training.regions import topmost
+from chunkflow_liver.training.fit import Data, Fit
 from chunkflow_liver.xp import Array, checked_device
 
 __all__ = ["train"]
-
-MOST_PICTURES = 6
 
 
 @operation
@@ -296,46 +294,11 @@ def _fit(
         "precision": outcome.precision,
         "dice": None if dice is None or math.isnan(dice) else dice,
     }
-    _save_pictures(fit, outcome, folder / PICTURES)
+    save_pictures(fit, outcome, folder / PICTURES)
     checkpoints.save(content, folder / WEIGHTS)
     keys = list(dict.fromkeys(key for row in outcome.history for key in row))
     record = {key: np.array([row.get(key, np.nan) for row in outcome.history]) for key in keys}
     yield Result(record=record | {"kept": record["step"] == outcome.step})
-
-
-def _save_pictures(fit: Fit, outcome: Outcome, path: Path) -> None:
-    """Middle painted planes of held-out windows: grey values, painted and found classes, worst Dice first."""
-    found = []
-    network = fit.trained(outcome)
-    for _, image, labels, targets in fit.predicted(network, outcome.precision):
-        # The first channel is what a person knows the tissue by.
-        grey, got, true = (v.numpy().reshape(-1, *v.shape[-2:]) for v in (image[:1], labels, targets))
-        planes = np.flatnonzero((true >= 0).any((1, 2)))
-        if not len(planes):
-            continue
-        z = int(planes[len(planes) // 2])
-        known = true[z] >= 0
-        wrong = float(((got[z] != true[z]) & known).sum() / known.sum())
-        if fit.recipe.regions:
-            got, true = (topmost(v, len(fit.recipe.classes) + 1) for v in (got, true))
-        found.append((wrong, grey[z], got[z], true[z]))
-    found.sort(key=lambda entry: -entry[0])
-    if len(found) > MOST_PICTURES:
-        # Half of them the worst, half spread over the others.
-        rest = np.linspace(MOST_PICTURES // 2, len(found) - 1, MOST_PICTURES - MOST_PICTURES // 2)
-        found = found[: MOST_PICTURES // 2] + [found[int(i)] for i in rest]
-    side = fit.recipe.window[-2:]
-    arrays: dict[str, Any] = {
-        "wrong": np.array([entry[0] for entry in found]),
-        "grey": np.array([entry[1] for entry in found], np.float32).reshape(-1, *side),
-        "found": np.array([entry[2] for entry in found], np.int16).reshape(-1, *side),
-        "true": np.array([entry[3] for entry in found], np.int16).reshape(-1, *side),
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    partial.replace(path)
 
 
 def _history(records: Records, *, folds: Sequence[str], classes: Sequence[str], trials: int) -> Columns:
