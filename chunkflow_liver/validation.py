@@ -6,12 +6,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from chunkflow_liver.config import Place, RunFile, is_training_file, read_parts, read_training_file
+from chunkflow_liver.config import (
+    Place,
+    RunFile,
+    is_evaluation_file,
+    is_training_file,
+    read_evaluation_file,
+    read_parts,
+    read_training_file,
+)
 from chunkflow_liver.config.declaring import Refers
 from chunkflow_liver.engine.devices import check_devices
 from chunkflow_liver.engine.plan import Plan
 from chunkflow_liver.engine.stage import volume_of
 from chunkflow_liver.errors import ChunkflowLiverError, ConfigError
+from chunkflow_liver.evaluation import plan_evaluation
 from chunkflow_liver.ops.train import train
 from chunkflow_liver.pipeline import plan_run
 from chunkflow_liver.store.images import numbers_absent, validate
@@ -29,7 +38,7 @@ class Validation:
 
 
 def validate_run(path: str | Path, *, deep: bool = False) -> Validation:
-    """Every problem of the run file, or training file, at `path`; writes nothing.
+    """Every problem of the run file, training or evaluation file, at `path`; writes nothing.
 
     Parameters
     ----------
@@ -43,6 +52,8 @@ def validate_run(path: str | Path, *, deep: bool = False) -> Validation:
     try:
         if is_training_file(path):
             plan = train(**read_training_file(path).arguments())
+        elif is_evaluation_file(path):
+            plan = plan_evaluation(read_evaluation_file(path))
         else:
             run_file, problems = read_parts(path)
             plan = None if run_file is None else plan_run(run_file)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chunkflow_liver.config.evaluation_file import EvaluationFile, read_evaluation_file
+from chunkflow_liver.config.evaluation_file import EvaluationFile, is_evaluation_file, read_evaluation_file
 from chunkflow_liver.config.reading import parse, problems_of, read_parts, read_run_file
 from chunkflow_liver.config.run_file import INSTANCES, LISTS, Place, RunFile
 from chunkflow_liver.config.training_file import TrainingFile, is_training_file, read_training_file
@@ -14,6 +14,7 @@ __all__ = [
     "Place",
     "RunFile",
     "TrainingFile",
+    "is_evaluation_file",
     "is_training_file",
     "parse",
     "problems_of",

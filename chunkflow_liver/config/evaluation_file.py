@@ -108,3 +108,14 @@ def read_evaluation_file(path: str | Path) -> EvaluationFile:
         texts = [placed(*problem(dict(e), EvaluationFile), lines) for e in err.errors()]
         raise problems_of(str(path), texts) from err
     return with_paths(found, Path(path).parent)
+
+
+def is_evaluation_file(path: str | Path) -> bool:
+    """Whether a YAML file describes an evaluation, not a run: it has `truth`.
+
+    Raises
+    ------
+    ConfigError
+        If it holds no keys and values.
+    """
+    return "truth" in read_content(path)[0]

@@ -73,6 +73,7 @@ def test_two_results_against_one_truth(data, tmp_path):
     content = evaluation(data, found=both, surfaces_nm=[20, 100], per_slice=True)
     content["truth"][0]["image"] = f"{data}/raw.ome.zarr"
     path = written(tmp_path, content)
+    assert command("validate", path)[0] == 0
     code, said, told = command("evaluate", path, "--plan")
     assert code == 0, told
     assert "net/overlap" in said
@@ -242,6 +243,8 @@ def test_bad_evaluations_are_refused_before_anything_is_written(case, data, tmp_
     assert (code, said) == (2, "")
     assert re.search(says, told), told
     assert "Traceback" not in told
+    if "truth" in (content or {}):
+        assert command("validate", path)[0] == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == before
 
 

@@ -72,6 +72,10 @@ def python(folder: Path) -> Names:
     write_model_folder(folder / "models/3d", labels=labels, spacing=AS_TOLD, scheme="ZScoreNormalization")
     write_model_folder(folder / "models/2d", labels=labels, spacing=AS_TOLD[1:], window=(32, 32))
     other_network(folder / "models")
+    named = {"kind": "label", "classes": [(name, n) for name, n in labels.items() if n], "voxel_nm": AS_TOLD}
+    for name, moved in (("painted", 0), ("net-2d", 2), ("net-3d", 1)):
+        found = np.roll(classes, moved, 2).astype(np.uint8)
+        cf.write_volume(folder / f"{name}.ome.zarr", found, **named)
     tissue = (raw > 0).astype(np.uint8)
     cf.write_volume(folder / "tissue.ome.zarr", tissue, voxel_nm=AS_TOLD, kind="label")
     ids = components(classes == 1, voxel_nm=AS_TOLD).astype(np.uint32)

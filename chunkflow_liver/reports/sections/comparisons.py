@@ -54,6 +54,8 @@ OBJECT_COLUMNS = (
 )
 COUNTED = ("voxels_found", "voxels_truth", "false_merges", "false_splits", "matched", "found", "truth")
 """Scores that are whole numbers."""
+KEYS_OF = {False: "class", True: "iou_threshold"}
+"""What tells the rows of a table of classes, or of objects, apart."""
 BESIDE = {
     "-slices": "slice evaluation",
     "-worst": "worst windows",
@@ -102,12 +104,9 @@ class Comparison:
 def comparisons(work: Work, missing: list[str]) -> list[Comparison]:
     """Every comparison with a truth of a run, classes first; what cannot be read is said in `missing`."""
     found = []
+    every = [stored(p) for p in work.of("evaluation") if exists(p)]
     for objects in (False, True):
-        tables = [
-            stored(p)
-            for p in work.of("evaluation")
-            if exists(p) and (dict(p.about).get("iou") is not None) == objects
-        ]
+        tables = [t for t in every if KEYS_OF[objects] in t.names]
         if tables:
             found.append(_comparison(work, tables, objects, missing))
     return found
@@ -176,7 +175,7 @@ def _beside(work: Work, table: Stored, end: str) -> Stored | None:
 
 def _rows(work: Work, table: Stored, objects: bool) -> list[Row]:
     columns = {name: table.values(name) for name in table.names}
-    key = "iou_threshold" if objects else "class"
+    key = KEYS_OF[objects]
     surfaces, slices = (None if objects else _beside(work, table, end) for end in ("-surfaces", "-slices"))
     found = []
     for i in range(table.rows):
@@ -202,7 +201,7 @@ def _with_means(rows: Sequence[Row]) -> list[Row]:
     """The rows, then means over the classes of a truth, and over truths; counts have none."""
     found = list(rows)
     for result, truth in dict.fromkeys((r.result, r.truth) for r in rows):
-        mine = [r for r in rows if (r.result, r.truth) == (result, truth) and r.scores["voxels_truth"]]
+        mine = [r for r in rows if (r.result, r.truth) == (result, truth) and r.scores.get("voxels_truth", 1)]
         if len(mine) > 1:
             found.append(Row(result, truth, MEAN_CLASS, _mean(mine)))
     if len({r.truth for r in rows}) > 1:
