@@ -198,11 +198,13 @@ def test_a_run_file_gives_what_the_operations_give(project, array, tmp_path):
     done(plan)
     tables = {p.stem: cf.read_table(p).to_pydict() for p in (tmp_path / "work/tables").glob("*.parquet")}
     touching = {f"{c}{end}" for c in ("mito-er", "mito-mito") for end in ("", "-objects", "-sites")}
-    assert set(tables) == touching | {"mito-table", "check", "classes-check"}
+    assert set(tables) == touching | {"mito-table", "check", "check-objects", "classes-check"}
     mitos = cf.open_volume(tmp_path / "work/results.ome.zarr/labels/mitos")
     np.testing.assert_array_equal(mitos.read(), components(array, 26, [2]))
     assert tables["check"]["f1"] == [1.0]
-    assert tables["classes-check"]["dice"] == [1.0, 1.0]
+    # The image holds a number that no class has.
+    assert tables["classes-check"]["class"] == ["er", "mitochondrion", "(unnamed)"]
+    assert tables["classes-check"]["dice"] == [1.0, 1.0, 1.0]
     assert set(tables["mito-table"]["class"]) == {"mitochondrion"}
     assert set(tables["mito-table"]["intensity_mean"]) == {207.0}
     at = {"work": tmp_path / "alone", "block": tuple(project["block"])}
@@ -241,6 +243,7 @@ def test_products_tell_what_a_person_looks_at(project, tmp_path):
         ("contact sites", "mito-mito-sites"),
         ("instance table", "mito-table"),
         ("evaluation", "check"),
+        ("object evaluation", "check-objects"),
         ("evaluation", "classes-check"),
     ]
 

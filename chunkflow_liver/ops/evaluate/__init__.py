@@ -175,7 +175,7 @@ def evaluate(
         table = table_at(work, f"{name}{end}")
         over = next(stage.name for stage in reversed(stages) if isinstance(stage, Map))
         stages.append(
-            Fold(f"{name}/{function.__name__.replace('_', '-')}", function, over, table, params=params)
+            Fold(f"{name}/{end.removeprefix('-') or 'table'}", function, over, table, params=params)
         )
         products.append(Product(kind, f"{name}{end}", table, about))
 
