@@ -339,7 +339,7 @@ def save(network: Any, to: Path) -> None:
 
 
 def measure(model: Path, work: Path) -> None:
-    """Carry all cells and the vessel of the demonstration's bundle, which is not trained on, from a box each."""
+    """Carry cells and vessel of the demonstration's bundle, which is not trained on, from a box each."""
     raw, truth = render_bundle(BUNDLE)
     image = cf.write_volume(work / "bundle.ome.zarr", raw, voxel_nm=BUNDLE.voxel_nm)
     labels = cf.write_volume(work / "truth.ome.zarr", truth, voxel_nm=BUNDLE.voxel_nm, kind="label")

@@ -70,7 +70,7 @@ def _drawn(fit: Fit) -> list[tuple[Planes, Planes, Planes, Planes]]:
 
 def _numbers(fit: Fit, targets: Planes) -> Planes:
     """Targets as numbers of classes: of several in a voxel, the one named last."""
-    return topmost(targets, fit.recipe.heads) if fit.recipe.regions else targets
+    return topmost(targets, len(fit.recipe.classes) + 1) if fit.recipe.regions else targets
 
 
 def _middle(labels: Planes) -> int | None:
