@@ -114,8 +114,9 @@ def bundle_prompts(truth: Any, objects: Mapping[str, int], z: int) -> list[Promp
     found = []
     for name, number in objects.items():
         rows, columns = np.nonzero(truth[z] == number)
-        corners = (rows.min() * dy, columns.min() * dx, (rows.max() + 1) * dy, (columns.max() + 1) * dx)
-        found.append(Prompt(name, (z + 0.5) * dz, box_nm=tuple(map(float, corners))))
+        y0, x0 = float(rows.min() * dy), float(columns.min() * dx)
+        y1, x1 = float((rows.max() + 1) * dy), float((columns.max() + 1) * dx)
+        found.append(Prompt(name, (z + 0.5) * dz, box_nm=(y0, x0, y1, x1)))
     return found
 
 

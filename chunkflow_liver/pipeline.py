@@ -251,11 +251,13 @@ def _function(place: str) -> Any:
 
 def _propagate(entry: Propagate, made: _Made) -> Plan:
     options = entry.model_dump(exclude={"masks", "truth", "block"})
-    given = {n: getattr(entry, n) for n in ("masks", "truth")}
-    labels = {n: None if p is None else _on_voxels(made, p, None, entry.name) for n, p in given.items()}
+    masks, truth = (
+        None if path is None else _on_voxels(made, path, None, entry.name)
+        for path in (entry.masks, entry.truth)
+    )
     source = made.raw if entry.guide is None else made.semantic
     at = made.at | {"block": entry.block or made.run_file.block}
-    return propagate(source, **labels, into=made.into, **options, **at)
+    return propagate(source, masks=masks, truth=truth, into=made.into, **options, **at)
 
 
 def _refine(entry: Refine, made: _Made) -> Plan:

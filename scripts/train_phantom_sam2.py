@@ -37,6 +37,12 @@ LEAST_VOXELS = 400
 TOTAL = 64
 """Slices that a track is told there are."""
 WIDTH = 128
+LOCAL = 4.0
+"""Of the biases of queries and keys: of the attention that a place pays itself, its neighbour gets about e^-3."""
+SINGLE = 0.2
+"""Share of the training on single slices."""
+HURT = 0.15
+"""Share of clips with a lost slice, and of those with a shifted one."""
 CONFIG: dict[str, Any] = {
     "model_type": "sam2_video",
     "image_size": SIZE,
@@ -142,7 +148,8 @@ def clip(pool: list[Sample], length: int, rng: np.random.Generator) -> Clip:
         if factor is None:
             continue
         middle = [(int(v.min()) + int(v.max())) / 2 for v in (rows, columns)]
-        jitter = rng.uniform(-0.14, 0.14, 2) * SIZE * factor
+        # Anywhere in the window: where an image ends, windows do not have their object in the middle.
+        jitter = rng.uniform(-0.5, 0.5, 2) * (SIZE * factor - extent)
         corner = [round(m + j - SIZE * factor / 2) for m, j in zip(middle, jitter, strict=True)]
         found = _cut(sample, order, number, corner, factor, rng)
         if found.mask[0].any():
@@ -154,7 +161,7 @@ def _cut(
 ) -> Clip:
     """The window at a corner, with a shifted and a lost slice now and then."""
     moves = np.zeros((len(order), 2), int)
-    if len(order) > 1 and rng.random() < 0.3:
+    if len(order) > 1 and rng.random() < HURT:
         moves[rng.integers(1, len(order))] = rng.integers(-12, 13, 2)
     side = SIZE * factor
     places = []
@@ -163,7 +170,7 @@ def _cut(
         places.append((z, slice(y, y + side), slice(x, x + side)))
     grey = np.rint(shrunk(np.stack([of.grey[p] for p in places]), factor)).astype(np.uint8)
     mask = shrunk(np.stack([of.labels[p] == number for p in places]), factor) >= 0.5
-    if len(order) > 1 and rng.random() < 0.3:
+    if len(order) > 1 and rng.random() < HURT:
         grey[rng.integers(1, len(order))] = 0
     return Clip(grey, mask)
 
@@ -188,6 +195,24 @@ def hint(mask: Any, kind: str, rng: np.random.Generator) -> Hint:
     return Hint(box=(y0, x0, y1, x1))
 
 
+def remember(network: Any) -> None:
+    """Memory that is seen from the first step on.
+
+    With the weights of 0.02 that transformers draws, less than a hundredth of what the decoder sees is of
+    earlier slices, and Dice stood at 0.63 for hundreds of steps. Equal biases of queries and keys leave the
+    rotary code of places alone, so that a place looks at itself in the slices before.
+    """
+    for part in (network.memory_attention, network.memory_encoder):
+        for name, module in part.named_modules():
+            if isinstance(module, torch.nn.Linear | torch.nn.Conv2d) and not name.endswith(
+                ("q_proj", "k_proj")
+            ):
+                module.weight.normal_(0, module.weight[0].numel() ** -0.5)
+    for layer in network.memory_attention.layers:
+        layer.cross_attn_image.q_proj.bias.fill_(LOCAL)
+        layer.cross_attn_image.k_proj.bias.fill_(LOCAL)
+
+
 class Trainer:
     """A network that is trained on batches of clips, through the sessions that propagation uses."""
 
@@ -200,6 +225,7 @@ class Trainer:
                     value.normal_(0, 0.02)
                 if name == "mask_decoder.pred_obj_score_head.proj_out.bias":
                     value.fill_(3.0)
+            remember(self.network)
         self.of = Sam2Propagator(self.network, SIZE, "cpu")
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=rate, weight_decay=0.01)
         self.rate = rate
@@ -312,12 +338,14 @@ def dice_of(found: Any, wanted: Any) -> Any:
     return 2 * (found & wanted).sum((1, 2)) / (found.sum((1, 2)) + wanted.sum((1, 2))).clamp(min=1)
 
 
-def train(trainer: Trainer, pool: Any, to: Path, *, length: int, batch: int, minutes: float) -> None:
+def train(
+    trainer: Trainer, pool: Any, to: Path, *, length: int, batch: int, minutes: float, single: float
+) -> None:
     """Clips of one slice to begin with, then of more, as long as there is time; saved now and then."""
     rng = np.random.default_rng(7)
     begin, sums, step = time.monotonic(), [], 0
     while (share := (time.monotonic() - begin) / (60 * minutes)) < 1:
-        now = next(count for until, count in ((0.3, 1), (0.7, 3), (1.0, length)) if share < until)
+        now = next(count for until, count in ((single, 1), (0.7, 3), (1.0, length)) if share < until)
         kind = "mask" if now > 1 and rng.random() < 0.5 else "box"
         clips = [clip(pool, now, rng) for _ in range(batch // now)]
         sums.append(trainer.step(clips, kind, rng, share))
@@ -339,7 +367,7 @@ def save(network: Any, to: Path) -> None:
 
 
 def measure(model: Path, work: Path) -> None:
-    """Carry cells and vessel of the demonstration's bundle, which is not trained on, from a box each."""
+    """Carry all objects of the demonstration's bundle, which is not trained on, from a box each."""
     raw, truth = render_bundle(BUNDLE)
     image = cf.write_volume(work / "bundle.ome.zarr", raw, voxel_nm=BUNDLE.voxel_nm)
     labels = cf.write_volume(work / "truth.ome.zarr", truth, voxel_nm=BUNDLE.voxel_nm, kind="label")
@@ -370,11 +398,21 @@ def main() -> None:
     pool = samples(given.bundles, FIRST_SEED)
     log.info("generated %d bundles in %.0f s", len(pool), time.monotonic() - start)
     trainer = Trainer(0, given.rate)
+    single = SINGLE
     if given.begin is not None:
         known = read_tensors(given.begin / "model.safetensors")
         trainer.network.load_state_dict({name: value.float() for name, value in known.items()})
+        single = 0.0
     log.info("%.2f million weights", sum(p.numel() for p in trainer.network.parameters()) / 1e6)
-    train(trainer, pool, given.work / "model", length=given.length, batch=given.batch, minutes=given.minutes)
+    train(
+        trainer,
+        pool,
+        given.work / "model",
+        length=given.length,
+        batch=given.batch,
+        minutes=given.minutes,
+        single=single,
+    )
     measure(given.work / "model", given.work / "measured")
 
 

@@ -135,8 +135,14 @@ def _objects(truth: dict[str, Values], name: str) -> Shown:
             means = [float(np.nanmean(truth[c][own])) for c in ("dice", "coverage", "leak")]
         rows.append((who, int(own.sum()), *means, int(truth["switched"][own].sum())))
     rows.sort(key=lambda row: (row[2], row[0]))
-    columns = (("object", "", False), ("slices", "", True), ("dice", "mean", True))
-    columns += (("coverage", "mean", True), ("leak", "mean", True), ("in another", "slices", True))
+    columns = (
+        ("object", "", False),
+        ("slices", "", True),
+        ("dice", "mean", True),
+        ("coverage", "mean", True),
+        ("leak", "mean", True),
+        ("in another", "slices", True),
+    )
     shown = tuple(
         ((who, who), *((number(v) if isinstance(v, int) else f"{v:.3f}", str(v)) for v in values))
         for who, *values in rows[:MOST_ROWS]
