@@ -10,39 +10,30 @@ import argparse
 import json
 import logging
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from phantom_clips import FIRST_SEED, SIZE, Clip, Sample, clip, hint, samples
 from torch.nn import functional
 from transformers.models.sam2_video.configuration_sam2_video import Sam2VideoConfig
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoModel
 
 import chunkflow_liver as cf
 from chunkflow_liver.demo import BUNDLE, MARKED, bundle_prompts
-from chunkflow_liver.kernels.images.windows import shrunk
-from chunkflow_liver.kernels.phantom.bundle import Bundle, render_bundle
+from chunkflow_liver.kernels.phantom.bundle import render_bundle
 from chunkflow_liver.segmenters.sam2.propagator import STRIDE, Hint
 from chunkflow_liver.segmenters.sam2.tracker import DEVIATION, MEAN, Sam2Propagator, SessionTrack, sized
 from chunkflow_liver.segmenters.weights import read_tensors, write_tensors
 
-SIZE = 96
-SHAPE, VOXEL_NM = (20, 320, 320), (80.0, 20.0, 20.0)
-FIRST_SEED = 1000
-MOST_FACTOR = 3
-LEAST_VOXELS = 400
-"""Of an object on the slice that it is begun from."""
 TOTAL = 64
 """Slices that a track is told there are."""
 WIDTH = 128
 LOCAL = 4.0
-"""Of the biases of queries and keys: of the attention that a place pays itself, its neighbour gets about e^-3."""
+"""Of the biases of queries and keys: a neighbouring place gets about e^-3 of what a place pays itself."""
 SINGLE = 0.2
 """Share of the training on single slices."""
-HURT = 0.15
-"""Share of clips with a lost slice, and of those with a shifted one."""
 CONFIG: dict[str, Any] = {
     "model_type": "sam2_video",
     "image_size": SIZE,
@@ -89,110 +80,6 @@ CONFIG: dict[str, Any] = {
 """Of SAM 2.1, with narrow layers, one mask an object and the memory of 4 slices."""
 
 log = logging.getLogger("chunkflow_liver.train_phantom_sam2")
-
-
-@dataclass(frozen=True)
-class Clip:
-    """One object on a few slices: grey values (T, S, S), uint8, and its mask (T, S, S), bool."""
-
-    grey: np.ndarray[Any, Any]
-    mask: np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A bundle with its image and truth, as wide as the largest window beyond every edge."""
-
-    bundle: Bundle
-    grey: np.ndarray[Any, Any]
-    labels: np.ndarray[Any, Any]
-
-
-MARGIN = MOST_FACTOR * SIZE
-
-
-def samples(count: int, first: int) -> list[Sample]:
-    """Bundles of several sizes of cells."""
-    rng = np.random.default_rng(first)
-    wide = [(0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)]
-    found = []
-    for seed in range(first, first + count):
-        bundle = Bundle(
-            SHAPE,
-            VOXEL_NM,
-            seed,
-            cell_nm=float(rng.uniform(1300, 1900)),
-            ending=int(rng.integers(0, 4)),
-            branch=float(rng.uniform(0.1, 0.7)),
-        )
-        raw, truth = render_bundle(bundle)
-        found.append(Sample(bundle, np.pad(raw, wide, mode="edge"), np.pad(truth, wide)))
-    return found
-
-
-def clip(pool: list[Sample], length: int, rng: np.random.Generator) -> Clip:
-    """A random object in a window that is laid as propagation lays it, on `length` slices in either order."""
-    while True:
-        sample = pool[rng.integers(len(pool))]
-        vessel, count = sample.bundle.vessel, len(sample.grey)
-        order = np.arange(length) + rng.integers(count - length + 1)
-        if rng.random() < 0.5:
-            order = order[::-1]
-        number = vessel if rng.random() < 0.25 else int(rng.integers(1, vessel))
-        rows, columns = np.nonzero(sample.labels[order[0]] == number)
-        if len(rows) < LEAST_VOXELS:
-            continue
-        extent = max(np.ptp(rows), np.ptp(columns)) + 1
-        largest = rng.uniform(0.4, 0.72) * SIZE
-        factor = next((f for f in (1, 2, MOST_FACTOR) if extent < largest * f), None)
-        if factor is None:
-            continue
-        middle = [(int(v.min()) + int(v.max())) / 2 for v in (rows, columns)]
-        # Anywhere in the window: where an image ends, windows do not have their object in the middle.
-        jitter = rng.uniform(-0.5, 0.5, 2) * (SIZE * factor - extent)
-        corner = [round(m + j - SIZE * factor / 2) for m, j in zip(middle, jitter, strict=True)]
-        found = _cut(sample, order, number, corner, factor, rng)
-        if found.mask[0].any():
-            return _turned(found, rng)
-
-
-def _cut(
-    of: Sample, order: Any, number: int, corner: list[int], factor: int, rng: np.random.Generator
-) -> Clip:
-    """The window at a corner, with a shifted and a lost slice now and then."""
-    moves = np.zeros((len(order), 2), int)
-    if len(order) > 1 and rng.random() < HURT:
-        moves[rng.integers(1, len(order))] = rng.integers(-12, 13, 2)
-    side = SIZE * factor
-    places = []
-    for z, move in zip(order.tolist(), moves.tolist(), strict=True):
-        y, x = (min(max(0, c - m), n - side) for c, m, n in zip(corner, move, of.grey.shape[1:], strict=True))
-        places.append((z, slice(y, y + side), slice(x, x + side)))
-    grey = np.rint(shrunk(np.stack([of.grey[p] for p in places]), factor)).astype(np.uint8)
-    mask = shrunk(np.stack([of.labels[p] == number for p in places]), factor) >= 0.5
-    if len(order) > 1 and rng.random() < HURT:
-        grey[rng.integers(1, len(order))] = 0
-    return Clip(grey, mask)
-
-
-def _turned(of: Clip, rng: np.random.Generator) -> Clip:
-    turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-    contrast, light = rng.uniform(0.85, 1.15), rng.uniform(-12, 12)
-    grey = np.where(of.grey > 0, np.clip((of.grey - 128.0) * contrast + 128 + light, 1, 255), 0)
-    both = [np.rot90(v, turns, (1, 2)) for v in (grey.astype(np.uint8), of.mask)]
-    return Clip(*(np.ascontiguousarray(v[:, :, ::-1] if flip else v) for v in both))
-
-
-def hint(mask: Any, kind: str, rng: np.random.Generator) -> Hint:
-    """A prompt as a person gives it."""
-    if kind == "mask":
-        return Hint(mask=mask)
-    rows, columns = np.nonzero(mask)
-    loose = rng.uniform(-2, 3, 4)
-    low = rows.min() - loose[0], columns.min() - loose[1]
-    high = rows.max() + loose[2], columns.max() + loose[3]
-    y0, x0, y1, x1 = map(float, (*low, *high))
-    return Hint(box=(y0, x0, y1, x1))
 
 
 def remember(network: Any) -> None:
@@ -339,7 +226,7 @@ def dice_of(found: Any, wanted: Any) -> Any:
 
 
 def train(
-    trainer: Trainer, pool: Any, to: Path, *, length: int, batch: int, minutes: float, single: float
+    trainer: Trainer, pool: list[Sample], to: Path, *, length: int, batch: int, minutes: float, single: float
 ) -> None:
     """Clips of one slice to begin with, then of more, as long as there is time; saved now and then."""
     rng = np.random.default_rng(7)
