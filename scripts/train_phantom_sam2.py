@@ -233,7 +233,7 @@ def train(
     begin, sums, step = time.monotonic(), [], 0
     while (share := (time.monotonic() - begin) / (60 * minutes)) < 1:
         now = next(count for until, count in ((single, 1), (0.7, 3), (1.0, length)) if share < until)
-        kind = "mask" if now > 1 and rng.random() < 0.5 else "box"
+        kind = "mask" if now > 1 and rng.random() < 0.4 else "box"
         clips = [clip(pool, now, rng) for _ in range(batch // now)]
         sums.append(trainer.step(clips, kind, rng, share))
         step += 1
@@ -285,11 +285,10 @@ def main() -> None:
     pool = samples(given.bundles, FIRST_SEED)
     log.info("generated %d bundles in %.0f s", len(pool), time.monotonic() - start)
     trainer = Trainer(0, given.rate)
-    single = SINGLE
+    single = SINGLE if given.begin is None else 0.0
     if given.begin is not None:
         known = read_tensors(given.begin / "model.safetensors")
         trainer.network.load_state_dict({name: value.float() for name, value in known.items()})
-        single = 0.0
     log.info("%.2f million weights", sum(p.numel() for p in trainer.network.parameters()) / 1e6)
     train(
         trainer,
