@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from chunkflow_liver.kernels.centreline.necks import Neck
     from chunkflow_liver.kernels.centreline.windows import Near
     from chunkflow_liver.kernels.instances.smoothing import Shapes
+    from chunkflow_liver.kernels.populations.forms import Forms
     from chunkflow_liver.ops.contacts import contacts
     from chunkflow_liver.ops.convert import convert, export
     from chunkflow_liver.ops.distance import DistanceOptions, distance
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from chunkflow_liver.ops.meshes import export_mesh
     from chunkflow_liver.ops.narrowing import narrowing
     from chunkflow_liver.ops.phantom import phantom
+    from chunkflow_liver.ops.population import population
+    from chunkflow_liver.ops.population.options import Search, Select
     from chunkflow_liver.ops.profiles import profiles
     from chunkflow_liver.ops.propagate import propagate
     from chunkflow_liver.ops.refine import refine
@@ -52,10 +55,13 @@ _PUBLIC = {
     "Box": "geometry",
     "DistanceOptions": "ops.distance",
     "Evidence": "ops.suggest.evidence",
+    "Forms": "kernels.populations.forms",
     "Keep": "ops.refine.choosing",
     "Near": "kernels.centreline.windows",
     "Neck": "kernels.centreline.necks",
     "Plan": "engine.plan",
+    "Search": "ops.population.options",
+    "Select": "ops.population.options",
     "Shapes": "kernels.instances.smoothing",
     "Volume": "store.volume",
     "cluster": "engine.cluster",
@@ -74,6 +80,7 @@ _PUBLIC = {
     "open_volume": "store.images",
     "phantom": "ops.phantom",
     "plan_run": "pipeline",
+    "population": "ops.population",
     "profiles": "ops.profiles",
     "propagate": "ops.propagate",
     "Prompt": "store.prompts",
@@ -101,11 +108,14 @@ __all__ = [
     "Box",
     "DistanceOptions",
     "Evidence",
+    "Forms",
     "Keep",
     "Near",
     "Neck",
     "Plan",
     "Prompt",
+    "Search",
+    "Select",
     "Shapes",
     "Volume",
     "cluster",
@@ -124,6 +134,7 @@ __all__ = [
     "open_volume",
     "phantom",
     "plan_run",
+    "population",
     "profiles",
     "propagate",
     "read_prompts",

@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 from importlib.metadata import PackageNotFoundError, requires
 
-OTHER_NAMES = {"cupy": "cupy-cuda13x", "cucim": "cucim-cu13", "radiomics": "pyradiomics", "PIL": "pillow"}
+OTHER_NAMES = {
+    "cupy": "cupy-cuda13x",
+    "cucim": "cucim-cu13",
+    "radiomics": "pyradiomics",
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "umap": "umap-learn",
+}
 """Packages whose modules have another name."""
 
 

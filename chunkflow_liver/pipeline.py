@@ -21,6 +21,7 @@ from chunkflow_liver.config.sections import (
     Link,
     Measure,
     Narrowing,
+    Population,
     Profiles,
     Propagate,
     Refine,
@@ -33,6 +34,7 @@ from chunkflow_liver.errors import ChunkflowLiverError, ConfigError
 from chunkflow_liver.kernels.centreline.necks import Neck
 from chunkflow_liver.kernels.centreline.windows import Near
 from chunkflow_liver.kernels.instances.smoothing import Shapes
+from chunkflow_liver.kernels.populations.forms import Forms
 from chunkflow_liver.ops.contacts import contacts
 from chunkflow_liver.ops.distance import DistanceOptions, distance
 from chunkflow_liver.ops.evaluate import evaluate
@@ -40,6 +42,8 @@ from chunkflow_liver.ops.label import label
 from chunkflow_liver.ops.link import link
 from chunkflow_liver.ops.measure import measure
 from chunkflow_liver.ops.narrowing import narrowing
+from chunkflow_liver.ops.population import population
+from chunkflow_liver.ops.population.options import Search, Select
 from chunkflow_liver.ops.profiles import profiles
 from chunkflow_liver.ops.propagate import propagate
 from chunkflow_liver.ops.refine import refine
@@ -47,13 +51,14 @@ from chunkflow_liver.ops.refine.choosing import Keep
 from chunkflow_liver.ops.segment import segment
 from chunkflow_liver.ops.segment.models import check_models
 from chunkflow_liver.ops.split import split
-from chunkflow_liver.ops.steps.place import work_folder
+from chunkflow_liver.ops.steps.place import table_at, work_folder
 from chunkflow_liver.ops.stitch import stitch
 from chunkflow_liver.ops.suggest import Evidence, suggest
 from chunkflow_liver.store.images import open_volume
 from chunkflow_liver.store.volume import Volume
 
 T = TypeVar("T")
+OF_FORMS = {f.name for f in fields(Forms)}
 SAME_VOXEL = 0.01
 """Voxel sizes that differ by a larger share are not those of one image."""
 
@@ -302,6 +307,22 @@ def _narrowing(entry: Narrowing, made: _Made) -> Plan:
     )
 
 
+def _population(entry: Population, made: _Made) -> Plan:
+    work = made.run_file.work
+    own = entry.model_dump(include={"columns", "classes", "border", "cell", "by", "model", "name"})
+    # A model brings its own forms; without any given, theirs are the defaults.
+    forms = _options(entry, Forms) if entry.model is None or entry.model_fields_set & OF_FORMS else None
+    return population(
+        [*(table_at(work, table) for table in entry.tables), *entry.files],
+        forms=forms,
+        search=_options(entry, Search),
+        select=_options(entry, Select),
+        windows=None if entry.windows is None else table_at(work, entry.windows),
+        work=work,
+        **own,
+    )
+
+
 def _evaluate(entry: Evaluate, made: _Made) -> Plan:
     planned = {e.name for key in INSTANCES for e in getattr(made.run_file, key)}
     classless = made.run_file.segment is None and made.run_file.semantic is None
@@ -343,6 +364,7 @@ PLANNERS: Mapping[str, Callable[[Any, _Made], Plan]] = {
     "profiles": _profiles,
     "measure": _measure,
     "narrowing": _narrowing,
+    "population": _population,
     "evaluate": _evaluate,
     "suggest": _suggest,
 }

@@ -21,6 +21,7 @@ class Refers(Enum):
     FILE = "a path, taken from the folder of the run file"
     FILES = "paths: one, several, or one by name"
     CLASS = "a class, or several, by name or number"
+    TABLES = "tables of this run, by their names"
     INSTANCES = "instances of this run, by the name of the entry that makes them"
 
 

@@ -17,6 +17,7 @@ from chunkflow_liver.config.sections import (
     Link,
     Measure,
     Narrowing,
+    Population,
     Profiles,
     Propagate,
     Refine,
@@ -53,6 +54,7 @@ class RunFile(Section):
     profiles: tuple[Profiles, ...] = ()
     measure: tuple[Measure, ...] = ()
     narrowing: tuple[Narrowing, ...] = ()
+    population: tuple[Population, ...] = ()
     evaluate: tuple[Evaluate, ...] = ()
     suggest: tuple[Suggest, ...] = ()
     report: bool = True
@@ -104,7 +106,7 @@ class RunFile(Section):
         return [
             *self._images_missing(entries),
             *_names_twice(entries),
-            *(_names_missing(lists) if self._complete else ()),
+            *((*_names_missing(lists), *_tables_missing(lists)) if self._complete else ()),
         ]
 
     def _images_missing(self, entries: list[tuple[Place, Entry]]) -> list[tuple[Place, str]]:
@@ -169,6 +171,22 @@ def _names_missing(entries: list[tuple[Place, Entry]]) -> list[tuple[Place, str]
             if wanted not in known:
                 there = f"the run makes {sorted(known)}{OWN}"
                 found.append(((*place, key), f"{entry.name!r} refers to instances {wanted!r}; {there}"))
+    return found
+
+
+def _tables_missing(entries: list[tuple[Place, Entry]]) -> list[tuple[Place, str]]:
+    """Names of tables that no entry before makes."""
+    found: list[tuple[Place, str]] = []
+    known: set[str] = set()
+    for place, entry in entries:
+        for key, value in entry.referred(Refers.TABLES):
+            for wanted in (value,) if isinstance(value, str) else value:
+                if wanted not in known:
+                    text = (
+                        f"{entry.name!r} takes the table {wanted!r}; before it the run makes {sorted(known)}"
+                    )
+                    found.append(((*place, key), f"{text}, others go under 'files'"))
+        known |= {f"{entry.name}{end}" for end in entry.makes().get(Made.TABLES, ())}
     return found
 
 

@@ -12,6 +12,7 @@ from chunkflow_liver.kernels.centreline.necks import Neck
 from chunkflow_liver.kernels.centreline.windows import Near
 from chunkflow_liver.kernels.instances.smoothing import Shapes
 from chunkflow_liver.kernels.instances.watershed import Necks
+from chunkflow_liver.kernels.populations.forms import Forms
 from chunkflow_liver.ops.contacts import contacts
 from chunkflow_liver.ops.distance import DistanceOptions, distance
 from chunkflow_liver.ops.evaluate import Compared, evaluate
@@ -20,6 +21,9 @@ from chunkflow_liver.ops.link import link
 from chunkflow_liver.ops.measure import measure
 from chunkflow_liver.ops.narrowing import narrowing
 from chunkflow_liver.ops.narrowing.tables import PARTS
+from chunkflow_liver.ops.population import ENRICHED, OF_CELLS, population
+from chunkflow_liver.ops.population import PARTS as OF_POPULATION
+from chunkflow_liver.ops.population.options import Search, Select
 from chunkflow_liver.ops.profiles import profiles
 from chunkflow_liver.ops.propagate import propagate
 from chunkflow_liver.ops.propagate.options import Carrying
@@ -297,6 +301,48 @@ class Narrowing(Entry):
 
     def makes(self) -> Makes:
         return {Made.TABLES: tuple(end for end, _, _ in PARTS)}
+
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Form = Literal["constricted-like", "intermediate", "elongated-like"]
+
+
+@defaults_of(population, Forms, Search, Select)
+class Population(Entry):
+    """Forms of the objects of tables: components, index, classes, and how cells differ."""
+
+    tables: Annotated[tuple[str, ...], Refers.TABLES] = ()
+    files: Annotated[tuple[str, ...], Refers.FILES] = ()
+    columns: tuple[str, ...] | None
+    classes: tuple[str, ...] | None
+    border: bool
+    cell: str | None
+    negated: tuple[str, ...]
+    outlier_z: Positive
+    low: Share
+    high: Share
+    ks_distance: Share
+    draws: Index
+    mixture: Index
+    hdbscan: Index
+    umap: bool
+    seed: Index
+    pc1: tuple[float, float] | None
+    pc2: tuple[float, float] | None
+    forms: tuple[Form, ...] | None
+    windows: Annotated[str | None, Refers.TABLES]
+    by: tuple[str, ...]
+    model: Annotated[str | None, Refers.FILE]
+
+    @model_validator(mode="after")
+    def _some_table(self) -> Population:
+        if not self.tables + self.files:
+            raise ValueError("give 'tables' (of this run, by name) or 'files' (of others)")
+        return self
+
+    def makes(self) -> Makes:
+        wanted = (*OF_POPULATION, *(OF_CELLS if self.cell else ()), *(ENRICHED if self.windows else ()))
+        return {Made.TABLES: tuple(end for end, _ in wanted)}
 
 
 @defaults_of(evaluate, Compared)

@@ -17,7 +17,7 @@ import numpy as np
 from chunkflow_liver.engine.devices import Library
 from chunkflow_liver.errors import GridError, StageError
 from chunkflow_liver.geometry import BlockGrid, Box, Zyx, zyx
-from chunkflow_liver.store.table import Arrays, Columns
+from chunkflow_liver.store.table import Arrays, Columns, Table
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.store.write_units import is_whole
 from chunkflow_liver.xp import Array
@@ -88,8 +88,9 @@ class Map:
         What is read with halo, and what is written; after level 0 of an image its coarser levels may come.
     params : mapping
         Plain values for `function`.
-    artefacts : mapping of str to Arrays
-        Results of folds, passed memory-mapped by name.
+    artefacts : mapping of str to Arrays or Table
+        Results of folds, passed by name as handles; arrays are memory-mapped. A table may also be one that
+        another run made: then it counts by its content.
     working : float
         Bytes per voxel of the read box that `function` needs beside inputs and outputs.
     resident : int
@@ -116,7 +117,7 @@ class Map:
     inputs: tuple[Readable, ...] = ()
     outputs: tuple[Volume, ...] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
-    artefacts: Mapping[str, Arrays] = field(default_factory=dict)
+    artefacts: Mapping[str, Arrays | Table] = field(default_factory=dict)
     working: float = 0.0
     resident: int = 0
     streams: bool = False
@@ -224,7 +225,7 @@ class Fold:
     over: str
     output: Kept
     params: Mapping[str, Any] = field(default_factory=dict)
-    artefacts: Mapping[str, Arrays] = field(default_factory=dict)
+    artefacts: Mapping[str, Arrays | Table] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     spills: bool = False
     operation: str = ""
@@ -270,8 +271,7 @@ def describe(stage: Stage, made: Mapping[str, str], version: str) -> dict[str, A
     """
     found: dict[str, Any] = {
         "function": f"{stage.function.__module__}.{stage.function.__qualname__}",
-        # One that another plan made, or nobody, by its name in the work folder, which may be moved.
-        "artefacts": {k: made.get(v.path, PurePath(v.path).name) for k, v in stage.artefacts.items()},
+        "artefacts": {k: made.get(v.path) or _content(v) for k, v in stage.artefacts.items()},
         "version": version,
     }
     if isinstance(stage, Fold):
@@ -297,6 +297,14 @@ def describe(stage: Stage, made: Mapping[str, str], version: str) -> dict[str, A
             for o in stage.outputs
         ],
     }
+
+
+def _content(artefact: Arrays | Table) -> str:
+    """What stands for an artefact that no stage makes."""
+    if isinstance(artefact, Table):
+        return artefact.identity()
+    # One that another plan made, or nobody, by its name in the work folder, which may be moved.
+    return PurePath(artefact.path).name
 
 
 def volume_of(readable: Readable) -> Volume | None:

@@ -47,6 +47,28 @@ class Table:
     def exists(self) -> bool:
         return os.path.exists(self.path)
 
+    def check(self) -> None:
+        """Read everything.
+
+        Raises
+        ------
+        InputError
+            If it does not exist, or something is not as it was written.
+        """
+        read_table(self)
+
+    def identity(self) -> str:
+        """What tells its content from any other: the XXH3-128 of the file.
+
+        Raises
+        ------
+        InputError
+            If it does not exist.
+        """
+        if not self.exists():
+            raise _absent(self.path)
+        return _checksum(self.path)
+
     def write(
         self, columns: Columns | Iterable[Columns], provenance: Mapping[str, Any] | None = None
     ) -> None:
@@ -186,7 +208,7 @@ def write_csv(table: Table | str | os.PathLike[str], to: str | os.PathLike[str])
     """
     path = table.path if isinstance(table, Table) else os.fspath(table)
     if not os.path.exists(path):
-        raise InputError(f"no table at {path}: run its plan first")
+        raise _absent(path)
     target = Path(to)
     if target.exists():
         raise OutputError(f"{target} exists already; choose another name or remove it")
@@ -197,6 +219,10 @@ def write_csv(table: Table | str | os.PathLike[str], to: str | os.PathLike[str])
             writer.write_batch(pa.record_batch(columns, schema=file.schema_arrow))
     os.replace(partial, target)
     return target
+
+
+def _absent(path: str) -> InputError:
+    return InputError(f"no table at {path}: run its plan first")
 
 
 def _harmless(column: pa.Array) -> pa.Array:
@@ -215,7 +241,7 @@ def read_table(table: Table | str | os.PathLike[str]) -> pa.Table:
     """
     path = table.path if isinstance(table, Table) else os.fspath(table)
     if not os.path.exists(path):
-        raise InputError(f"no table at {path}: run its plan first")
+        raise _absent(path)
     try:
         return pq.read_table(path, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as err:

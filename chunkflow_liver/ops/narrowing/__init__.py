@@ -88,7 +88,7 @@ def narrowing(
         With `er` there are `<name>-windows` (every window), `<name>-cells` (a row
         per cell, with a test) and `<name>-tests` (over everything; q-values by Benjamini and Hochberg).
         `no_test` says why a p-value is missing: nothing to compare, no contact, or fewer than
-        `tables.LEAST` objects.
+        `significance.decisions.LEAST` objects.
 
     Raises
     ------

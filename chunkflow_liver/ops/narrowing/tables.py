@@ -11,10 +11,10 @@ from chunkflow_liver.engine.plan import Kind
 from chunkflow_liver.engine.stage import Records
 from chunkflow_liver.kernels.centreline.necks import COLUMNS
 from chunkflow_liver.kernels.centreline.windows import WINDOWS, Near
+from chunkflow_liver.kernels.significance.decisions import NO_TEST, decided
 from chunkflow_liver.kernels.significance.permutations import (
     EFFECT,
     Observed,
-    adjusted,
     between_objects,
     within_objects,
 )
@@ -41,19 +41,6 @@ CONTACT = {
     "far_contact_um2": np.float64,
 }
 TESTS = ("narrowings against other places of the object", "narrowings against objects without any")
-NO_TEST = (
-    ("no object has a narrowing and another window", "no contact on any object that has both"),
-    ("no cell has objects with a narrowing and objects without", "no contact in any cell that has both"),
-)
-"""Why there is no p-value, for each test: nothing to compare, or 0 / 0 in all that is `missing`."""
-LEAST = 6
-"""Fewest objects that are given a p-value: a sentence about objects needs objects that agree. Six that do
-have p = 2 / 2**6 = 0.03 by their signs alone; five 0.06, and what p there is comes from places within them.
-Where two kinds of object are compared, there are as many of either: one that differs from 20 others has
-p = 1 / 21.
-"""
-TOO_FEW = f"fewer than {LEAST} objects to test"
-COUNTED = ("objects", "rarer", "cells", "missing", "unpaired")
 
 
 def joined(parts: list[dict[str, Array]]) -> dict[str, Array]:
@@ -153,20 +140,6 @@ def _observed(records: Records) -> Observed:
     return Observed(*(seen[c][some] for c in columns))
 
 
-def _decided(effect: dict[str, Array], why: list[tuple[str, str]]) -> dict[str, Array]:
-    """The columns of tests with q-values; p-values of enough objects only, or else the reason."""
-    none, few = np.isnan(effect["p_value"]), effect["rarer"] < LEAST
-    rows = zip(none.tolist(), few.tolist(), effect["missing"].tolist(), why, strict=True)
-    reasons = [words[missing > 0] if no else TOO_FEW if less else "" for no, less, missing, words in rows]
-    p_values = np.where(few, np.nan, effect["p_value"])
-    return {
-        **{n: c.astype(np.int64) if n in COUNTED else c for n, c in effect.items()},
-        "p_value": p_values,
-        "q_value": adjusted(p_values),
-        "no_test": np.array(reasons, dtype=object),
-    }
-
-
 def _cells(records: Records, *, near: Near) -> Columns:
     kept = list(records)
     seen = _observed(iter(kept))
@@ -194,7 +167,7 @@ def _cells(records: Records, *, near: Near) -> Columns:
         **(sums | {"narrowings": sums["narrowings"].astype(np.int64)}),
         "density": over(sums["contact_um2"], sums["area_um2"]),
         "near_density": over(sums["near_contact_um2"], sums["near_area_um2"]),
-        **_decided(effect, [NO_TEST[0]] * len(cells)),
+        **decided(effect, [NO_TEST[0]] * len(cells)),
     }
 
 
@@ -203,7 +176,7 @@ def _tests(records: Records, *, near: Near) -> Columns:
     settings = {"permutations": near.permutations, "draws": near.draws, "seed": near.seed}
     tests = [test(seen, **settings) for test in (within_objects, between_objects)]
     effect = {name: np.array([t[name] for t in tests], np.float64) for name in EFFECT}
-    return {"test": np.array(TESTS), **_decided(effect, list(NO_TEST))}
+    return {"test": np.array(TESTS), **decided(effect, list(NO_TEST))}
 
 
 PARTS: tuple[tuple[str, Callable[..., Any], Kind], ...] = (

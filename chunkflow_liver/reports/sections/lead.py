@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.kernels.centreline.windows import Near
-from chunkflow_liver.ops.narrowing.tables import LEAST
+from chunkflow_liver.kernels.significance.decisions import LEAST
 from chunkflow_liver.reports.pictures.narrowing_examples import Columns
 from chunkflow_liver.reports.words import length, near_to, number, one, percent
 

@@ -1,0 +1,175 @@
+"""Tables with a row per object as inputs: joined by label, checked, and their units handed on."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from chunkflow_liver.errors import ConfigError, InputError, install
+from chunkflow_liver.geometry import BlockGrid, Box
+from chunkflow_liver.store.table import Columns, Table, read_table
+from chunkflow_liver.xp import Array
+
+ONCE = BlockGrid(Box.of((1, 1, 1)), (1, 1, 1))
+"""The grid of a stage that reads tables only: one task."""
+OBJECT_BYTES = 4 << 10
+"""Bytes that an object of a table may take while its population is described."""
+UNKNOWN_OBJECTS = 100_000
+"""Objects of a table that is not there yet."""
+PLACE = re.compile(
+    r"(.*\.)?(label|id|parent|parent_share|cell|class|touches_border|too_large|bbox_[zyx]_(min|max)"
+    r"|(centroid_|major_)?[zyx](_nm)?|tangent_[zyx]|model)"
+)
+"""Columns that say where or whose an object is, not what it is like."""
+
+
+@dataclass(frozen=True)
+class WithUnits:
+    """A table whose columns keep the units that they have in other tables."""
+
+    table: Table
+    sources: tuple[Table, ...]
+
+    @property
+    def path(self) -> str:
+        return self.table.path
+
+    def exists(self) -> bool:
+        return self.table.exists()
+
+    def write(self, columns: Columns, provenance: Mapping[str, Any] | None = None) -> None:
+        known = {
+            f.name: f.metadata[b"unit"].decode()
+            for source in reversed(self.sources)
+            for f in pq.read_schema(source.path)
+            if f.metadata and b"unit" in f.metadata
+        }
+        # Means and the like of a column have its unit.
+        units = {
+            name: unit
+            for name in columns
+            if (unit := known.get(name) or known.get(re.sub(r"_(mean|sd)$", "", name)))
+        }
+        self.table.write(columns, {**(provenance or {}), "units": units})
+
+
+def as_table(table: Table | str | os.PathLike[str]) -> Table:
+    """A handle to a table that may be given by its path."""
+    return table if isinstance(table, Table) else Table(str(Path(table).absolute()))
+
+
+def check_packages(operation: str, *modules: str) -> None:
+    """Refuse an operation here whose packages are not installed, not in its task.
+
+    Raises
+    ------
+    ConfigError
+    """
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise ConfigError(f"{operation} needs {module!r}; {install(module)}")
+
+
+def check_measured(columns: Sequence[str]) -> None:
+    """Refuse columns that are no measurements of objects.
+
+    Raises
+    ------
+    ConfigError
+    """
+    wrong = [name for name in columns if PLACE.fullmatch(name)]
+    if wrong:
+        raise ConfigError(
+            f"columns {wrong} say where or whose an object is, not what it is like; choose measurements"
+        )
+    twice = sorted({name for name in columns if list(columns).count(name) > 1})
+    if twice:
+        raise ConfigError(f"columns {twice} are named twice; name each once")
+
+
+def task_bytes(tables: Sequence[Table]) -> int:
+    """Bytes that a task needs for all objects of some tables."""
+    there = [pq.read_metadata(t.path).num_rows if t.exists() else UNKNOWN_OBJECTS for t in tables]
+    return OBJECT_BYTES * max(there, default=0) + (256 << 20)
+
+
+def side_by_side(tables: Sequence[Table]) -> dict[str, Array]:
+    """Columns of tables with a row per object, joined by label: the objects are those of the first.
+
+    Parameters
+    ----------
+    tables : sequence of Table
+        With a column `label`; of contacts, the rows of side a.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (n,)
+        Sorted by label; the columns of the first table by their names, those of others with the table's name
+        and a point before them. Where another table lacks an object, numbers are NaN and texts ''.
+
+    Raises
+    ------
+    InputError
+        If a table has no labels, or one twice.
+    """
+    found: dict[str, Array] = {}
+    for i, table in enumerate(tables):
+        columns = _columns(table)
+        label = columns.pop("label")
+        if i == 0:
+            found = {"label": label, **columns}
+            continue
+        at = np.minimum(np.searchsorted(label, found["label"]), max(len(label) - 1, 0))
+        there = label[at] == found["label"] if len(label) else np.zeros(len(found["label"]), bool)
+        for name, values in columns.items():
+            found[f"{Path(table.path).stem}.{name}"] = _taken(values, at, there)
+    return found
+
+
+def _columns(table: Table) -> dict[str, Array]:
+    read = read_table(table)
+    if "label" not in read.column_names:
+        raise InputError(f"{table.path} has no column 'label': it is no table with a row per object")
+    if "side" in read.column_names:
+        read = read.filter(pa.array([side == "a" for side in read.column("side").to_pylist()]))
+    read = read.sort_by("label")
+    label = read.column("label").to_numpy()
+    twice = np.unique(label[:-1][label[1:] == label[:-1]])
+    if len(twice):
+        raise InputError(
+            f"{table.path} has several rows of object {int(twice[0])}; give a table with one row per object"
+        )
+    return {name: read.column(name).to_numpy(zero_copy_only=False) for name in read.column_names}
+
+
+def _taken(values: Array, at: Array, there: Array) -> Array:
+    if values.dtype.kind not in "biuf":
+        return np.where(there, values[at] if len(values) else "", "")
+    taken = values[at].astype(np.float64) if len(values) else np.zeros(len(at))
+    return np.where(there, taken, np.nan)
+
+
+def numbers(columns: Mapping[str, Array], names: Sequence[str], where: str) -> Array:
+    """Some columns as floats, (n, f).
+
+    Raises
+    ------
+    InputError
+        If one is not there, or holds no numbers.
+    """
+    absent = [name for name in names if name not in columns]
+    if absent:
+        raise InputError(f"{where} has no columns {absent}; there are {sorted(columns)}")
+    texts = [name for name in names if columns[name].dtype.kind not in "biuf"]
+    if texts:
+        raise InputError(f"columns {texts} of {where} hold no numbers; choose measurements")
+    return np.stack([columns[name].astype(np.float64) for name in names], 1)
