@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from chunkflow_liver.kernels.centreline.windows import Near
     from chunkflow_liver.kernels.instances.smoothing import Shapes
     from chunkflow_liver.kernels.populations.forms import Forms
+    from chunkflow_liver.ops.compare import Sample, compare
     from chunkflow_liver.ops.contacts import contacts
     from chunkflow_liver.ops.convert import convert, export
     from chunkflow_liver.ops.distance import DistanceOptions, distance
@@ -60,11 +61,13 @@ _PUBLIC = {
     "Near": "kernels.centreline.windows",
     "Neck": "kernels.centreline.necks",
     "Plan": "engine.plan",
+    "Sample": "ops.compare",
     "Search": "ops.population.options",
     "Select": "ops.population.options",
     "Shapes": "kernels.instances.smoothing",
     "Volume": "store.volume",
     "cluster": "engine.cluster",
+    "compare": "ops.compare",
     "contacts": "ops.contacts",
     "convert": "ops.convert",
     "damage": "engine.repair",
@@ -114,11 +117,13 @@ __all__ = [
     "Neck",
     "Plan",
     "Prompt",
+    "Sample",
     "Search",
     "Select",
     "Shapes",
     "Volume",
     "cluster",
+    "compare",
     "contacts",
     "convert",
     "damage",

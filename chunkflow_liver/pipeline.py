@@ -14,6 +14,7 @@ from chunkflow_liver.config import INSTANCES, LISTS, Place, RunFile, problems_of
 from chunkflow_liver.config.declaring import Entry
 from chunkflow_liver.config.images import Existing
 from chunkflow_liver.config.sections import (
+    Compare,
     Contacts,
     Distance,
     Evaluate,
@@ -35,6 +36,7 @@ from chunkflow_liver.kernels.centreline.necks import Neck
 from chunkflow_liver.kernels.centreline.windows import Near
 from chunkflow_liver.kernels.instances.smoothing import Shapes
 from chunkflow_liver.kernels.populations.forms import Forms
+from chunkflow_liver.ops.compare import Sample, compare
 from chunkflow_liver.ops.contacts import contacts
 from chunkflow_liver.ops.distance import DistanceOptions, distance
 from chunkflow_liver.ops.evaluate import evaluate
@@ -58,7 +60,6 @@ from chunkflow_liver.store.images import open_volume
 from chunkflow_liver.store.volume import Volume
 
 T = TypeVar("T")
-OF_FORMS = {f.name for f in fields(Forms)}
 SAME_VOXEL = 0.01
 """Voxel sizes that differ by a larger share are not those of one image."""
 
@@ -310,17 +311,22 @@ def _narrowing(entry: Narrowing, made: _Made) -> Plan:
 def _population(entry: Population, made: _Made) -> Plan:
     work = made.run_file.work
     own = entry.model_dump(include={"columns", "classes", "border", "cell", "by", "model", "name"})
-    # A model brings its own forms; without any given, theirs are the defaults.
-    forms = _options(entry, Forms) if entry.model is None or entry.model_fields_set & OF_FORMS else None
+    forms = _options(entry, Forms)
     return population(
         [*(table_at(work, table) for table in entry.tables), *entry.files],
-        forms=forms,
+        # A model brings its own; what differs from the defaults was given beside it, and is refused.
+        forms=None if entry.model is not None and forms == Forms() else forms,
         search=_options(entry, Search),
         select=_options(entry, Select),
         windows=None if entry.windows is None else table_at(work, entry.windows),
         work=work,
         **own,
     )
+
+
+def _compare(entry: Compare, made: _Made) -> Plan:
+    samples = [Sample(**sample.model_dump()) for sample in entry.samples]
+    return compare(samples, work=made.run_file.work, **entry.model_dump(exclude={"samples"}))
 
 
 def _evaluate(entry: Evaluate, made: _Made) -> Plan:
@@ -365,6 +371,7 @@ PLANNERS: Mapping[str, Callable[[Any, _Made], Plan]] = {
     "measure": _measure,
     "narrowing": _narrowing,
     "population": _population,
+    "compare": _compare,
     "evaluate": _evaluate,
     "suggest": _suggest,
 }

@@ -10,6 +10,7 @@ from pydantic import PrivateAttr
 from chunkflow_liver.config.declaring import Entry, Made, Refers, Section
 from chunkflow_liver.config.images import Block, Existing, Input, Segment, Semantic
 from chunkflow_liver.config.sections import (
+    Compare,
     Contacts,
     Distance,
     Evaluate,
@@ -55,6 +56,7 @@ class RunFile(Section):
     measure: tuple[Measure, ...] = ()
     narrowing: tuple[Narrowing, ...] = ()
     population: tuple[Population, ...] = ()
+    compare: tuple[Compare, ...] = ()
     evaluate: tuple[Evaluate, ...] = ()
     suggest: tuple[Suggest, ...] = ()
     report: bool = True

@@ -6,13 +6,14 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from chunkflow_liver.config.declaring import Entry, Made, Makes, Refers, defaults_of
+from chunkflow_liver.config.declaring import Entry, Made, Makes, Refers, Section, defaults_of
 from chunkflow_liver.config.images import Block, FromZero, Index, Nm, Share
 from chunkflow_liver.kernels.centreline.necks import Neck
 from chunkflow_liver.kernels.centreline.windows import Near
 from chunkflow_liver.kernels.instances.smoothing import Shapes
 from chunkflow_liver.kernels.instances.watershed import Necks
 from chunkflow_liver.kernels.populations.forms import Forms
+from chunkflow_liver.ops.compare import compare
 from chunkflow_liver.ops.contacts import contacts
 from chunkflow_liver.ops.distance import DistanceOptions, distance
 from chunkflow_liver.ops.evaluate import Compared, evaluate
@@ -343,6 +344,29 @@ class Population(Entry):
     def makes(self) -> Makes:
         wanted = (*OF_POPULATION, *(OF_CELLS if self.cell else ()), *(ENRICHED if self.windows else ()))
         return {Made.TABLES: tuple(end for end, _ in wanted)}
+
+
+class OfAnimal(Section):
+    """A table of one animal."""
+
+    table: Annotated[str, Refers.FILE]
+    animal: str
+    condition: str
+
+
+@defaults_of(compare)
+class Compare(Entry):
+    """Whether conditions differ, with animals as the units."""
+
+    samples: Annotated[tuple[OfAnimal, ...], Field(min_length=2)]
+    columns: tuple[str, ...] | None
+    cell: str | None
+    level: Share
+    permutations: Annotated[int, Field(ge=1)]
+    seed: Index
+
+    def makes(self) -> Makes:
+        return {Made.TABLES: ("", "-animals")}
 
 
 @defaults_of(evaluate, Compared)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from chunkflow_liver.engine.plan import Kind, Plan, Product
-from chunkflow_liver.engine.stage import Fold, Map, Records, Stage, plain
+from chunkflow_liver.engine.stage import Fold, Map, Stage, plain
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.kernels.populations.forms import Forms
 from chunkflow_liver.kernels.populations.standard import SHAPE
@@ -19,11 +19,12 @@ from chunkflow_liver.ops.steps.objects import (
     as_table,
     check_measured,
     check_packages,
+    part,
     task_bytes,
 )
 from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import PathLike, table_at, work_folder
-from chunkflow_liver.store.table import Columns, Table
+from chunkflow_liver.store.table import Table
 
 PARTS: tuple[tuple[str, Kind], ...] = (
     ("", "population"),
@@ -163,12 +164,6 @@ def population(  # noqa: PLR0913
         )
         products.append(Product(kind, f"{name}{end}", table, about))
     return Plan(stages, work_folder(work), table_at(work, name), tuple(products))
-
-
-def part(records: Records, *, end: str) -> Columns:
-    """One of the tables that the one task of a stage left in its record."""
-    ((_, record),) = records
-    return {key.partition("/")[2]: v for key, v in record.items() if key.partition("/")[0] == end}
 
 
 def _stem(table: Table) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from chunkflow_liver.engine.stage import Records
 from chunkflow_liver.errors import ConfigError, InputError, install
 from chunkflow_liver.geometry import BlockGrid, Box
 from chunkflow_liver.store.table import Columns, Table, read_table
@@ -156,6 +157,12 @@ def _taken(values: Array, at: Array, there: Array) -> Array:
         return np.where(there, values[at] if len(values) else "", "")
     taken = values[at].astype(np.float64) if len(values) else np.zeros(len(at))
     return np.where(there, taken, np.nan)
+
+
+def part(records: Records, *, end: str) -> Columns:
+    """Of the record of a stage's one task the table whose name ends so: a key is that end, '/', a column."""
+    ((_, record),) = records
+    return {key.partition("/")[2]: v for key, v in record.items() if key.partition("/")[0] == end}
 
 
 def numbers(columns: Mapping[str, Array], names: Sequence[str], where: str) -> Array:
