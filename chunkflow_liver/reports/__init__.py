@@ -17,6 +17,7 @@ from chunkflow_liver.reports.sections.carried import carried
 from chunkflow_liver.reports.sections.comparisons import comparisons
 from chunkflow_liver.reports.sections.findings import findings
 from chunkflow_liver.reports.sections.narrowings import narrowings
+from chunkflow_liver.reports.sections.populations import populations
 from chunkflow_liver.reports.sections.provenance import provenance
 from chunkflow_liver.reports.sections.seams import seams
 from chunkflow_liver.reports.sections.surroundings import surroundings
@@ -62,6 +63,7 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
     surroundings(work, found)
     narrow = narrowings(work, drawn)
     files = {name: svg for n in narrow for name, svg in n.files.items()}
+    formed = populations(work)
     joined = seams(work, found.missing)
     moved = carried(work, drawn, found.missing)
     compared = comparisons(work, found.missing)
@@ -72,6 +74,7 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
         record=remembered(work.path, files).text,
         found=found,
         narrow=narrow,
+        formed=formed,
         joined=joined,
         carried=moved,
         compared=compared,
@@ -80,7 +83,12 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
         missing=list(
             dict.fromkeys(
                 work.local(m)
-                for m in (*drawn.problems, *found.missing, *(m for n in narrow for m in n.missing))
+                for m in (
+                    *drawn.problems,
+                    *found.missing,
+                    *(m for n in narrow for m in n.missing),
+                    *(m for n in formed for m in n.missing),
+                )
             )
         ),
         gradient=gradient(),
