@@ -141,10 +141,27 @@ def results(folder: Path) -> Names:
     return {}
 
 
+def population(folder: Path) -> Names:
+    """Tables of two volumes and of eight animals, as `measure` makes them."""
+    from chunkflow_liver.kernels.populations.standard import SHAPE
+    from chunkflow_liver.store.table import Table
+
+    (folder / "animals").mkdir()
+    tables = ["mito-form", "mito-form-2", *(f"animals/{animal}" for animal in "abcdefgh")]
+    for seed, name in enumerate(tables):
+        rng = np.random.default_rng(seed)
+        form = rng.gamma(3, size=(120, 1))
+        shapes = np.exp(0.2 * form + 0.3 * rng.normal(size=(120, len(SHAPE))))
+        columns = {"label": np.arange(1, 121), "parent": rng.integers(0, 5, 120)}
+        Table(f"{folder}/{name}.parquet").write(columns | dict(zip(SHAPE, shapes.T, strict=True)))
+    return {}
+
+
 PREPARED: dict[str, Callable[[Path], Names]] = {
     "README.md": readme,
     "docs/python.md": python,
     "docs/results.md": results,
+    "docs/population.md": population,
 }
 """By page: makes the files in a folder and gives the names that the blocks use."""
 BEFORE: dict[str, Callable[[Path, str], None]] = {"README.md": before_readme}

@@ -143,8 +143,10 @@ def _objects(
 def _stable(seen: Scored, model: Model, number: Array, search: Search) -> tuple[Columns, Columns, Told]:
     """How often objects keep their class, and classes their objects, in populations drawn anew."""
     used = seen.kept | (seen.left_out == "outlier")
-    # Without a cell there is nothing that an object could be drawn with.
-    cell = seen.cell[used] if seen.cell is not None and (seen.cell[used] > 0).all() else None
+    cell = None if seen.cell is None or not seen.cell.any() else seen.cell[used]
+    if cell is not None:
+        # What has no cell is drawn by itself.
+        cell = np.where(cell > 0, cell, -1 - np.arange(len(cell)))
     same, drawn = stability(model, seen.values[used], cell, draws=search.draws, seed=search.seed)
     # A class that a draw does not have was not found again.
     jaccard = np.nan_to_num(drawn["jaccard"])

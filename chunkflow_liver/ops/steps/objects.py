@@ -28,9 +28,10 @@ UNKNOWN_OBJECTS = 100_000
 """Objects of a table that is not there yet."""
 PLACE = re.compile(
     r"(.*\.)?(label|id|parent|parent_share|cell|class|touches_border|too_large|bbox_[zyx]_(min|max)"
-    r"|(centroid_|major_)?[zyx](_nm)?|tangent_[zyx]|model)"
+    r"|(centroid_|major_)?[zyx](_nm)?|tangent_[zyx]|model"
+    r"|form_stability|mixture|mixture_share|hdbscan|umap_[12])"
 )
-"""Columns that say where or whose an object is, not what it is like."""
+"""Columns that say where or whose an object is, or what a search found, not what it is like."""
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def plane(objects: Columns, *, name: str) -> str:
 def on_plane(objects: Columns, features: Sequence[str], *, name: str) -> str:
     """Every feature on PC1 and PC2, from its 2nd to its 98th percentile."""
     some = _some(objects)
-    across = 5
+    across = 4
     rows = -(-len(features) // across)
 
     def draw(figure: Any) -> None:
