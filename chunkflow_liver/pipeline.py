@@ -87,9 +87,7 @@ def plan_run(run_file: RunFile) -> Plan:
     with found.at():
         plan = reduce(add, plans, Plan((), work_folder(run_file.work), None))
         if not plan.stages:
-            raise ConfigError(
-                f"nothing to do: the run file has neither segment nor any of {', '.join(LISTS[1:])}"
-            )
+            raise ConfigError(f"nothing to do: the run file has neither segment nor {', '.join(LISTS[1:])}")
         _check_outputs(plan, made.opened)
     found.tell()
     return plan
@@ -310,17 +308,14 @@ def _narrowing(entry: Narrowing, made: _Made) -> Plan:
 
 def _population(entry: Population, made: _Made) -> Plan:
     work = made.run_file.work
-    own = entry.model_dump(include={"columns", "classes", "border", "cell", "by", "model", "name"})
-    forms = _options(entry, Forms)
     return population(
         [*(table_at(work, table) for table in entry.tables), *entry.files],
-        # A model brings its own; what differs from the defaults was given beside it, and is refused.
-        forms=None if entry.model is not None and forms == Forms() else forms,
+        forms=_options(entry, Forms),
         search=_options(entry, Search),
         select=_options(entry, Select),
         windows=None if entry.windows is None else table_at(work, entry.windows),
         work=work,
-        **own,
+        **entry.model_dump(include={"columns", "classes", "border", "cell", "by", "model", "name"}),
     )
 
 

@@ -112,7 +112,7 @@ def population(  # noqa: PLR0913
     given = [tables] if isinstance(tables, Table | str | os.PathLike) else list(tables)
     if not given:
         raise ConfigError("population needs at least one table with a row per object")
-    if model is not None and (forms is not None or columns is not None):
+    if model is not None and (forms not in (None, Forms()) or columns is not None):
         raise ConfigError("a model brings its columns and forms; leave out 'columns' and 'forms'")
     names = list(SHAPE if columns is None else columns)
     if len(names) < 2:
