@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from chunkflow_liver.engine.execute import MOST_WAITING, Assembly, Writer, execute, peak_mib, reset_peak
 from chunkflow_liver.engine.stage import PROCESS_BYTES, Fold, Map, Piece, Result, describe, fingerprint, plain
-from chunkflow_liver.errors import BlockError, DeviceLostError, GridError
+from chunkflow_liver.errors import BlockError, DeviceLostError, GridError, InputError
 from chunkflow_liver.geometry import BlockGrid, Box
 from chunkflow_liver.store.create import create
 from chunkflow_liver.store.table import Arrays, Table
@@ -307,3 +307,29 @@ def test_the_peak_of_a_process_can_be_measured():
     big = np.ones(400 << 20, np.uint8)
     assert peak_mib() - before > 300
     del big
+
+
+def test_a_table_of_another_run_counts_by_its_content_and_one_of_this_plan_by_its_stage(tmp_path):
+    table = Table(str(tmp_path / "objects.parquet"))
+    stage = Map("s", payload.add, BlockGrid(Box.of((1, 1, 1)), (1, 1, 1)), artefacts={"table": table})
+    with pytest.raises(InputError, match=r"no table at .*objects\.parquet: run its plan first"):
+        describe(stage, {}, "1")
+    assert describe(stage, {table.path: "made"}, "1")["artefacts"] == {"table": "made"}
+    table.write({"label": np.array([1, 2])})
+    first = describe(stage, {}, "1")["artefacts"]
+    table.write({"label": np.array([1, 2])})
+    assert describe(stage, {}, "1")["artefacts"] == first
+    table.write({"label": np.array([1, 3])})
+    assert describe(stage, {}, "1")["artefacts"] != first
+
+
+def test_a_damaged_table_is_refused_where_a_stage_checks_it(tmp_path):
+    table = Table(str(tmp_path / "objects.parquet"))
+    table.write({"label": np.arange(1000)})
+    table.check()
+    path = Path(table.path)
+    content = bytearray(path.read_bytes())
+    content[40] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"objects\.parquet is damaged"):
+        table.check()
