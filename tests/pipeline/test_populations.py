@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from strategies import done
+from run_files import SHAPE, planned, project_in
+from strategies import done, semantic
 
 import chunkflow_liver as cf
 from chunkflow_liver.config import parse
@@ -77,3 +78,27 @@ def test_a_run_file_of_tables_alone_gives_what_the_operations_give(tmp_path):
 def test_entries_that_do_not_fit_are_refused(tmp_path, entry, says):
     with pytest.raises(ConfigError, match=says):
         cf.plan_run(parse({"work": "w", "population": [{"name": "forms"} | entry]}, tmp_path, "run.yaml"))
+
+
+def test_tables_of_the_same_run_are_taken_by_name_and_follow_their_stage(tmp_path):
+    project = project_in(tmp_path, semantic(SHAPE, 3))
+    project["measure"] = [{"name": "form", "instances": "mitos", "features": ["basic", "shape"]}]
+    project["narrowing"] = [{"name": "necks", "instances": "mitos", "to": "er"}]
+    wish = {"name": "forms", "tables": ["form", "necks-objects"], "windows": "necks-windows"}
+    project["population"] = [wish | {"columns": ["axis_major_nm", "necks-objects.length_nm"], "draws": 0}]
+    plan = planned(tmp_path, project)
+    done(plan)
+    work = tmp_path / "work/tables"
+    rows = cf.read_table(work / "forms.parquet").to_pandas()
+    measured = cf.read_table(work / "form.parquet").to_pandas()
+    lines = cf.read_table(work / "necks-objects.parquet").to_pandas().set_index("label")
+    assert rows["label"].tolist() == measured["label"].tolist()
+    np.testing.assert_array_equal(rows["axis_major_nm"], measured["axis_major_nm"])
+    there = lines["length_nm"].reindex(rows["label"]).to_numpy()
+    np.testing.assert_array_equal(rows["necks-objects.length_nm"], there)
+    assert cf.read_table(work / "forms-enrichment.parquet").num_rows >= 1
+    schema = cf.read_table(work / "forms.parquet").schema
+    assert schema.field("axis_major_nm").metadata[b"unit"] == b"nanometer"
+    project["label"][0]["min_volume_um3"] = 1e-6
+    with pytest.raises(RuntimeError, match="was written by a different plan"):
+        done(planned(tmp_path, project))
