@@ -102,7 +102,7 @@ def on_plane(objects: Columns, features: Sequence[str], *, name: str) -> str:
         grid = figure.subplots(rows, across, squeeze=False, sharex=True, sharey=True).ravel()
         for axes, feature in zip(grid, features, strict=False):
             low, high = np.percentile(some[feature], [2, 98])
-            _scatter(axes, some, c=some[feature], cmap="coolwarm_r", vmin=low, vmax=high, s=1.0)
+            _scatter(axes, some, c=some[feature], cmap="coolwarm", vmin=low, vmax=high, s=1.0)
             axes.set_title(label(feature), fontsize=6)
             axes.set_xlabel("")
         for axes in grid:

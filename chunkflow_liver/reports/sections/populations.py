@@ -91,7 +91,9 @@ def _population(product: Product, work: Work, made: Told) -> None:
     legend = zip((str(f) for f in forms["form"]), draw.COLOURS, strict=True)
     made.add("Objects", draw.plane(kept, name=f"{name}p"), "By the index of PC1, and by form.", *legend)
     made.add(
-        "Features on the components", draw.on_plane(kept, columns, name=f"{name}f"), "Red: low, blue: high."
+        "Features on the components",
+        draw.on_plane(kept, columns, name=f"{name}f"),
+        "Blue: low, red: high, as in the next figure.",
     )
     made.add(
         "Features by PC1",
