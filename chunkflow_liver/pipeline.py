@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from functools import reduce
 from operator import add
 from typing import Any, TypeVar
 
-from chunkflow_liver.config import INSTANCES, LISTS, Place, RunFile, problems_of, read_training_file
+from chunkflow_liver.config import INSTANCES, LISTS, RunFile, read_training_file
 from chunkflow_liver.config.declaring import Entry
 from chunkflow_liver.config.images import Existing
 from chunkflow_liver.config.sections import (
-    Compare,
     Contacts,
     Distance,
-    Evaluate,
     Label,
     Link,
     Measure,
     Narrowing,
-    Population,
     Profiles,
     Propagate,
     Refine,
     Split,
     Stitch,
-    Suggest,
 )
+from chunkflow_liver.config.studies import Compare, Evaluate, Population, Suggest
 from chunkflow_liver.engine.plan import Plan, Product
-from chunkflow_liver.errors import ChunkflowLiverError, ConfigError
+from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.kernels.centreline.necks import Neck
 from chunkflow_liver.kernels.centreline.windows import Near
 from chunkflow_liver.kernels.instances.smoothing import Shapes
@@ -56,6 +52,7 @@ from chunkflow_liver.ops.split import split
 from chunkflow_liver.ops.steps.place import table_at, work_folder
 from chunkflow_liver.ops.stitch import stitch
 from chunkflow_liver.ops.suggest import Evidence, suggest
+from chunkflow_liver.planning import Made, Problems
 from chunkflow_liver.store.images import open_volume
 from chunkflow_liver.store.volume import Volume
 
@@ -73,7 +70,7 @@ def plan_run(run_file: RunFile) -> Plan:
         Whatever cannot work is refused here, before anything is written; a ConfigError with `problems`
         if there are several.
     """
-    found = _Problems(run_file)
+    found = Problems(run_file)
     plans, made = _begin(run_file, found)
     made.products += [product for plan in plans for product in plan.products]
     for place, entry in run_file.entries():
@@ -93,97 +90,9 @@ def plan_run(run_file: RunFile) -> Plan:
     return plan
 
 
-class _NotPlanned(Exception):
-    """What an entry needs was refused before."""
-
-
-class _Problems:
-    """What is wrong with a run file, collected: one mistake does not hide another."""
-
-    def __init__(self, run_file: RunFile) -> None:
-        self.run_file = run_file
-        self.found: list[tuple[Place, ChunkflowLiverError]] = []
-
-    @contextlib.contextmanager
-    def at(self, *place: str | int) -> Iterator[None]:
-        """Keep what is refused within, with its place; what needs something refused is passed over."""
-        try:
-            yield
-        except _NotPlanned:
-            pass
-        except ChunkflowLiverError as err:
-            if not self.run_file.is_quiet(place):
-                self.found.append((place, err))
-
-    def texts(self) -> list[str]:
-        return [self.run_file.at(place, str(err)) for place, err in self.found]
-
-    def tell(self) -> None:
-        """Raise what was found: one error as it is, several as one."""
-        if len(self.found) == 1:
-            raise type(self.found[0][1])(self.texts()[0]) from self.found[0][1]
-        if self.found:
-            raise problems_of(self.run_file.file, self.texts()) from self.found[0][1]
-
-
-@dataclass
-class _Made:
-    """What later entries of a run file can name, and what all of them share."""
-
-    run_file: RunFile
-    images: dict[str, Volume] = field(default_factory=dict)
-    volumes: dict[str, Volume] = field(default_factory=dict)
-    opened: list[Volume] = field(default_factory=list)
-    products: list[Product] = field(default_factory=list)
-
-    @property
-    def raw(self) -> Volume:
-        return self._have(self.images, "raw")
-
-    @property
-    def intensities(self) -> Volume | None:
-        """The image, unless there is none or it holds labels: their numbers are no grey values."""
-        if self.run_file.input is None:
-            return None
-        if "raw" not in self.images:
-            # It was refused, and so is the run; what else is wrong with it is still to be found.
-            return None
-        return self.raw if self.raw.kind == "image" else None
-
-    @property
-    def frame(self) -> Volume | None:
-        """The volume on whose voxels all lie: the image, or without one what is opened first."""
-        return self.images.get("raw") if self.run_file.input is not None else next(iter(self.opened), None)
-
-    @property
-    def semantic(self) -> Volume:
-        return self._have(self.images, "semantic")
-
-    @property
-    def into(self) -> str | None:
-        return self.raw.url if self.run_file.into_source else None
-
-    @property
-    def at(self) -> dict[str, Any]:
-        return {"work": self.run_file.work, "block": self.run_file.block}
-
-    def instances(self, name: str | None) -> Volume:
-        """The instances of that name; without one, the classes."""
-        return self.semantic if name is None else self._have(self.volumes, name)
-
-    def parents(self, name: str | None) -> Volume | None:
-        return None if name is None else self._have(self.volumes, name)
-
-    @staticmethod
-    def _have(volumes: dict[str, Volume], name: str) -> Volume:
-        if name not in volumes:
-            raise _NotPlanned
-        return volumes[name]
-
-
-def _begin(run_file: RunFile, found: _Problems) -> tuple[list[Plan], _Made]:
+def _begin(run_file: RunFile, found: Problems) -> tuple[list[Plan], Made]:
     """The image and its classes, which other entries need."""
-    made = _Made(run_file)
+    made = Made(run_file)
     plans: list[Plan] = []
     with found.at("input"):
         if run_file.input is not None:
@@ -206,7 +115,7 @@ def _begin(run_file: RunFile, found: _Problems) -> tuple[list[Plan], _Made]:
     return plans, made
 
 
-def _existing(entry: Existing, made: _Made) -> Plan:
+def _existing(entry: Existing, made: Made) -> Plan:
     found = _on_voxels(made, entry.path, entry.level, entry.name, entry.missing_chunks)
     volume = replace(found, called=entry.name)
     return Plan((), work_folder(made.run_file.work), volume, (Product("instances", entry.name, volume),))
@@ -218,20 +127,20 @@ def _options(entry: Entry, kind: type[T]) -> T:
     return kind(**entry.model_dump(include=names, exclude_none=True))
 
 
-def _label(entry: Label, made: _Made) -> Plan:
+def _label(entry: Label, made: Made) -> Plan:
     return label(made.semantic, into=made.into, **entry.model_dump(), **made.at)
 
 
-def _split(entry: Split, made: _Made) -> Plan:
+def _split(entry: Split, made: Made) -> Plan:
     return split(made.semantic, into=made.into, **entry.model_dump(), **made.at)
 
 
-def _link(entry: Link, made: _Made) -> Plan:
+def _link(entry: Link, made: Made) -> Plan:
     slices = _on_voxels(made, entry.slices, entry.level, entry.name)
     return link(slices, into=made.into, **entry.model_dump(exclude={"slices", "level"}), **made.at)
 
 
-def _stitch(entry: Stitch, made: _Made) -> Plan:
+def _stitch(entry: Stitch, made: Made) -> Plan:
     options = entry.model_dump(exclude={"labels", "level", "function", "allow_code"})
     options |= {"into": made.into, "work": made.run_file.work}
     if entry.labels is None:
@@ -253,7 +162,7 @@ def _function(place: str) -> Any:
         ) from err
 
 
-def _propagate(entry: Propagate, made: _Made) -> Plan:
+def _propagate(entry: Propagate, made: Made) -> Plan:
     options = entry.model_dump(exclude={"masks", "truth", "block"})
     masks, truth = (
         None if path is None else _on_voxels(made, path, None, entry.name)
@@ -264,36 +173,36 @@ def _propagate(entry: Propagate, made: _Made) -> Plan:
     return propagate(source, masks=masks, truth=truth, into=made.into, **options, **at)
 
 
-def _refine(entry: Refine, made: _Made) -> Plan:
+def _refine(entry: Refine, made: Made) -> Plan:
     shapes, keep = _options(entry, Shapes), _options(entry, Keep)
     source = made.instances(entry.instances)
     return refine(source, shapes=shapes, keep=keep, into=made.into, name=entry.name, **made.at)
 
 
-def _distance(entry: Distance, made: _Made) -> Plan:
+def _distance(entry: Distance, made: Made) -> Plan:
     kinds = _options(entry, DistanceOptions)
     asked = entry.model_dump(include={"name", "to", "cap_nm", "device"})
     return distance(made.instances(entry.instances), into=made.into, options=kinds, **asked, **made.at)
 
 
-def _contacts(entry: Contacts, made: _Made) -> Plan:
+def _contacts(entry: Contacts, made: Made) -> Plan:
     own, other = made.instances(entry.instances), made.instances(entry.other)
     return contacts(own, other, **entry.model_dump(exclude={"instances", "other"}), **made.at)
 
 
-def _profiles(entry: Profiles, made: _Made) -> Plan:
+def _profiles(entry: Profiles, made: Made) -> Plan:
     options = entry.model_dump(exclude={"instances", "parents"})
     own, parents = made.instances(entry.instances), made.parents(entry.parents)
     return profiles(own, made.semantic, parents=parents, **options, **made.at)
 
 
-def _measure(entry: Measure, made: _Made) -> Plan:
+def _measure(entry: Measure, made: Made) -> Plan:
     options = entry.model_dump(exclude={"instances", "parents"})
     own, parents = made.instances(entry.instances), made.parents(entry.parents)
     return measure(own, raw=made.intensities, parents=parents, **options, **made.at)
 
 
-def _narrowing(entry: Narrowing, made: _Made) -> Plan:
+def _narrowing(entry: Narrowing, made: Made) -> Plan:
     return narrowing(
         made.instances(entry.instances),
         er=None if entry.to is None else made.semantic,
@@ -306,7 +215,7 @@ def _narrowing(entry: Narrowing, made: _Made) -> Plan:
     )
 
 
-def _population(entry: Population, made: _Made) -> Plan:
+def _population(entry: Population, made: Made) -> Plan:
     work = made.run_file.work
     return population(
         [*(table_at(work, table) for table in entry.tables), *entry.files],
@@ -319,12 +228,12 @@ def _population(entry: Population, made: _Made) -> Plan:
     )
 
 
-def _compare(entry: Compare, made: _Made) -> Plan:
+def _compare(entry: Compare, made: Made) -> Plan:
     samples = [Sample(**sample.model_dump()) for sample in entry.samples]
     return compare(samples, work=made.run_file.work, **entry.model_dump(exclude={"samples"}))
 
 
-def _evaluate(entry: Evaluate, made: _Made) -> Plan:
+def _evaluate(entry: Evaluate, made: Made) -> Plan:
     planned = {e.name for key in INSTANCES for e in getattr(made.run_file, key)}
     classless = made.run_file.segment is None and made.run_file.semantic is None
     known = made.run_file.is_complete and (classless or "semantic" in made.images)
@@ -340,7 +249,7 @@ def _evaluate(entry: Evaluate, made: _Made) -> Plan:
     return evaluate(found, truth, raw=raw if same else None, **options, **made.at)
 
 
-def _suggest(entry: Suggest, made: _Made) -> Plan:
+def _suggest(entry: Suggest, made: Made) -> Plan:
     training = None if entry.training is None else read_training_file(entry.training)
     box_nm = entry.box_nm if training is None else entry.box_nm or training.window_nm()
     evidence = Evidence.of_products(
@@ -352,7 +261,7 @@ def _suggest(entry: Suggest, made: _Made) -> Plan:
     return suggest(evidence, box_nm=box_nm, **options, **made.at)
 
 
-PLANNERS: Mapping[str, Callable[[Any, _Made], Plan]] = {
+PLANNERS: Mapping[str, Callable[[Any, Made], Plan]] = {
     "existing": _existing,
     "label": _label,
     "split": _split,
@@ -380,7 +289,7 @@ def _check_outputs(plan: Plan, opened: list[Volume]) -> None:
         raise ConfigError(f"the run would write its own result over {min(lost)}, which it reads; rename it")
 
 
-def _semantic(run_file: RunFile, made: _Made) -> Plan:
+def _semantic(run_file: RunFile, made: Made) -> Plan:
     """The semantic volume: planned by a network, or one that exists."""
     given, there = run_file.segment, run_file.semantic
     if given is not None:
@@ -402,7 +311,7 @@ def _semantic(run_file: RunFile, made: _Made) -> Plan:
     return Plan((), work_folder(run_file.work), semantic, products)
 
 
-def _on_voxels(made: _Made, path: str, level: int | None, what: str, missing_chunks: str = "error") -> Volume:
+def _on_voxels(made: Made, path: str, level: int | None, what: str, missing_chunks: str = "error") -> Volume:
     """A label image, opened, whose voxels are those of the image; `what` needs it."""
     frame = made.frame
     if level is None and frame is not None:

@@ -10,22 +10,19 @@ from pydantic import PrivateAttr
 from chunkflow_liver.config.declaring import Entry, Made, Refers, Section
 from chunkflow_liver.config.images import Block, Existing, Input, Segment, Semantic
 from chunkflow_liver.config.sections import (
-    Compare,
     Contacts,
     Distance,
-    Evaluate,
     Label,
     Link,
     Measure,
     Narrowing,
-    Population,
     Profiles,
     Propagate,
     Refine,
     Split,
     Stitch,
-    Suggest,
 )
+from chunkflow_liver.config.studies import Compare, Evaluate, Population, Suggest
 
 OWN = "; bring your own by an entry {name: ..., path: ...} under 'existing'"
 """What to do where instances are missing."""

@@ -15,7 +15,6 @@ from chunkflow_liver.engine.pyramid import pyramid
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result
 from chunkflow_liver.errors import ConfigError, InputError, OutputError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx
-from chunkflow_liver.ops.steps.foreign import Foreign
 from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import PathLike
 from chunkflow_liver.parameters import documented
@@ -23,6 +22,7 @@ from chunkflow_liver.store.create import new_volume
 from chunkflow_liver.store.exports.images import write_nifti, write_tiff
 from chunkflow_liver.store.exports.sheets import write_xlsx
 from chunkflow_liver.store.exports.tables import write_anndata, write_segment_properties, write_spatialdata
+from chunkflow_liver.store.foreign import Foreign
 from chunkflow_liver.store.location import absolute, is_local, read_key
 from chunkflow_liver.store.ngff.versions import DEFAULT, WRITABLE
 from chunkflow_liver.store.sources import Asked, Source, combined, open_source, whole_numbers

@@ -11,8 +11,8 @@ import numpy as np
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Box, Nm, Zyx
-from chunkflow_liver.ops.steps.foreign import Image
 from chunkflow_liver.ops.steps.place import same_voxels
+from chunkflow_liver.store.foreign import Image
 from chunkflow_liver.store.sources.source import fingerprint
 from chunkflow_liver.training.regions import MOST_REGIONS, bit
 

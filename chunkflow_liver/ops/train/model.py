@@ -15,9 +15,9 @@ import numpy as np
 from chunkflow_liver.engine.stage import plain
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Zyx
-from chunkflow_liver.ops.steps.foreign import Image
 from chunkflow_liver.ops.train.masks import Masks
 from chunkflow_liver.ops.train.trials import best_of
+from chunkflow_liver.store.foreign import Image
 from chunkflow_liver.store.table import Columns
 from chunkflow_liver.training import checkpoints
 from chunkflow_liver.training.export import SETTINGS, model_path, write_model

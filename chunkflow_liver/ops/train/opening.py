@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from chunkflow_liver.errors import ConfigError, InputError
-from chunkflow_liver.ops.steps.foreign import Foreign, Image, is_foreign, open_foreign
 from chunkflow_liver.ops.steps.place import PathLike, Placed, checked_labels, same_voxels
+from chunkflow_liver.store.foreign import Foreign, Image, is_foreign, open_foreign
 from chunkflow_liver.store.images import inspect, open_volume
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from typing import Any, cast
 
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Box, Nm, Zyx, zyx
-from chunkflow_liver.ops.steps.foreign import Image
 from chunkflow_liver.ops.steps.place import PathLike
 from chunkflow_liver.ops.train.masks import Masks, masks_of
 from chunkflow_liver.ops.train.opening import (
@@ -23,6 +22,7 @@ from chunkflow_liver.ops.train.opening import (
 from chunkflow_liver.ops.train.stored import Stored
 from chunkflow_liver.ops.train.targets import Classes, Targets, named
 from chunkflow_liver.segmenters.resampling import Resampling, Spline, resampled_shape
+from chunkflow_liver.store.foreign import Image
 
 MOST_RATIO = 1.5
 Corners = tuple[Sequence[float], Sequence[float]]

@@ -11,9 +11,9 @@ import numpy as np
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import BlockGrid, Box, Nm, Zyx, zyx
 from chunkflow_liver.kernels.images.statistics import Statistics
-from chunkflow_liver.ops.steps.foreign import Image
 from chunkflow_liver.ops.train.masks import Masks
 from chunkflow_liver.segmenters.resampling import Resampling
+from chunkflow_liver.store.foreign import Image
 from chunkflow_liver.training.drawing import Row, painted_rows
 from chunkflow_liver.training.losses import IGNORE
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from chunkflow_liver.errors import ConfigError, InputError
-from chunkflow_liver.ops.steps.foreign import Image
 from chunkflow_liver.ops.train.masks import Masks
+from chunkflow_liver.store.foreign import Image
 from chunkflow_liver.training.regions import bit
 
 Classes = Mapping[str, int | Sequence[int]] | Sequence[str]

@@ -9,8 +9,8 @@ import numpy as np
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Nm
-from chunkflow_liver.ops.steps.foreign import Foreign
 from chunkflow_liver.ops.train.splits import Part
+from chunkflow_liver.store.foreign import Foreign
 from chunkflow_liver.training.recipe import Recipe
 
 FEWEST = 50

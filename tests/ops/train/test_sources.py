@@ -18,8 +18,8 @@ from strategies import done
 import chunkflow_liver as cf
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Box
-from chunkflow_liver.ops.steps.foreign import Foreign
 from chunkflow_liver.ops.train.sources import Given, opened
+from chunkflow_liver.store.foreign import Foreign
 from chunkflow_liver.training.losses import IGNORE
 
 SHAPE = (20, 48, 48)

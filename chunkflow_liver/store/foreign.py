@@ -107,7 +107,7 @@ def is_foreign(path: str | os.PathLike[str]) -> bool:
     if read_key(absolute(text), ".zgroup") is not None:
         return False
     try:
-        return json.loads(read_key(absolute(text), "zarr.json") or b"{}").get("node_type") != "group"
+        return bool(json.loads(read_key(absolute(text), "zarr.json") or b"{}").get("node_type") != "group")
     except (ValueError, AttributeError):
         return False
 
