@@ -17,7 +17,7 @@ from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage, plai
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Zyx
 from chunkflow_liver.ops.propagate.carrying import Carrier, Way
-from chunkflow_liver.ops.propagate.drawing import Tracked, apply, draw, number
+from chunkflow_liver.ops.propagate.claims import Tracked, apply, draw, number
 from chunkflow_liver.ops.propagate.options import Carrying, Setup
 from chunkflow_liver.ops.propagate.placing import Placing
 from chunkflow_liver.ops.propagate.reach import against_truth, meet, reach
