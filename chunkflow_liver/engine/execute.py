@@ -33,7 +33,8 @@ from chunkflow_liver.errors import (
     TrainingError,
 )
 from chunkflow_liver.geometry import Block, BlockGrid, Box
-from chunkflow_liver.store.volume import Volume, forget_handles
+from chunkflow_liver.store.handles import forget_handles
+from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array, on_host
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from chunkflow_liver.engine.run import check_folder, run
 from chunkflow_liver.engine.stage import Fold, Map
 from chunkflow_liver.engine.watch.progress import Progress
 from chunkflow_liver.errors import ChunkError, InputError
+from chunkflow_liver.store.handles import forget_handles
 from chunkflow_liver.store.table import Arrays, Table, read_table
-from chunkflow_liver.store.volume import forget_handles
 
 if TYPE_CHECKING:
     from distributed import Client

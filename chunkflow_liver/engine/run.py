@@ -27,8 +27,8 @@ from chunkflow_liver.engine.written import write_plan, write_products
 from chunkflow_liver.errors import ChunkError, DiskBudgetError, OutputError, RunIncompleteError
 from chunkflow_liver.parameters import documented
 from chunkflow_liver.store.create import create, finish, is_complete, sweep
+from chunkflow_liver.store.handles import forget_handles
 from chunkflow_liver.store.table import Arrays
-from chunkflow_liver.store.volume import forget_handles
 
 if TYPE_CHECKING:
     from distributed import Client

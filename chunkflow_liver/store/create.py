@@ -19,6 +19,7 @@ from chunkflow_liver.kernels.images.downsample import mean, mode
 from chunkflow_liver.parameters import documented
 from chunkflow_liver.store.archive import ENDING
 from chunkflow_liver.store.container import containers, list_label, stored_attributes, write_attributes
+from chunkflow_liver.store.handles import forget_handles
 from chunkflow_liver.store.location import (
     absolute,
     is_local,
@@ -31,7 +32,7 @@ from chunkflow_liver.store.ngff import LARGEST_VOXEL_NM, SMALLEST_VOXEL_NM, STAT
 from chunkflow_liver.store.ngff.read import version_beside
 from chunkflow_liver.store.ngff.versions import DEFAULT, VERSIONS, WRITABLE
 from chunkflow_liver.store.ngff.write import image_attributes, label_entry, pyramid_factors
-from chunkflow_liver.store.volume import IMAGE_DTYPES, LABEL_DTYPES, Volume, forget_handles
+from chunkflow_liver.store.volume import IMAGE_DTYPES, LABEL_DTYPES, Volume
 from chunkflow_liver.store.write_units import units
 
 log = logging.getLogger(__name__)

@@ -15,6 +15,7 @@ import zarr
 from chunkflow_liver.errors import ChunkError, InputError
 from chunkflow_liver.geometry import Box, Nm, Zyx
 from chunkflow_liver.store.archive import archive_of
+from chunkflow_liver.store.handles import forget_handles
 from chunkflow_liver.store.location import (
     METADATA_KEYS,
     absolute,
@@ -131,6 +132,8 @@ def inspect(
     """Metadata, a handle per level, and every problem that the metadata show; reads no voxels."""
     url = absolute(path)
     _refuse_other_files(url)
+    # Another program may have written the image anew since.
+    forget_handles()
     metadata = read_image(url, unit=unit)
     problems = list(metadata.problems)
     volumes: list[Volume] = []

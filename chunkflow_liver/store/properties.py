@@ -15,11 +15,12 @@ import pyarrow as pa
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Box, zyx
 from chunkflow_liver.parameters import documented
+from chunkflow_liver.store.handles import forget_handles
 from chunkflow_liver.store.location import write_key
 from chunkflow_liver.store.ngff import MAX_METADATA_BYTES, load_json
 from chunkflow_liver.store.ngff.write import check_ome
 from chunkflow_liver.store.table import Table, read_table
-from chunkflow_liver.store.volume import Volume, forget_handles
+from chunkflow_liver.store.volume import Volume
 
 RENAMED = {"class": "class_name"}
 """'class' in properties names the classes of a semantic image."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -17,11 +15,12 @@ from zarr.core.sync import sync
 
 from chunkflow_liver.errors import ChunkError, GridError, InputError
 from chunkflow_liver.geometry import Box, Nm, Zyx
+from chunkflow_liver.store.handles import array_at, shards_at
 from chunkflow_liver.store.ids import refuse_negative
-from chunkflow_liver.store.location import file_mark, is_local, join, open_store, read_key, store_errors
+from chunkflow_liver.store.location import file_mark, is_local, join, read_key, store_errors
 from chunkflow_liver.store.ngff.versions import DEFAULT, SPACE, VERSIONS, Version, ZarrFormat
 from chunkflow_liver.store.ngff.write import pyramid_factors
-from chunkflow_liver.store.shards import Shards, shards_of
+from chunkflow_liver.store.shards import Shards
 from chunkflow_liver.store.write_units import is_whole, units
 from chunkflow_liver.xp import Array, on_host
 
@@ -248,13 +247,15 @@ class Volume:
         if not self.box.contains(box):
             raise GridError(f"cannot read {box} of {self.url}: it has {self.shape} voxels")
         try:
-            stored = _array(self.url, self.path, self.complete)
-            shards = _shards(self.url, self.path) if self.axes == tuple(SPACE) else None
+            stored = self._stored(self.complete)
+            shards = self._shards()
             if shards is not None and (direct := shards.read(box)) is not None:
                 return direct.astype(self.dtype, copy=False)
             found = stored[self._index(box)]
         except FileNotFoundError as err:
             raise InputError(f"{join(self.url, self.path)} does not exist (yet): run its plan first") from err
+        except InputError:
+            raise
         except store_errors(RuntimeError, ValueError, TypeError, EOFError) as err:
             raise self._chunk_error(box, err) from err
         spatial = [a for a in self.axes if a in SPACE]
@@ -284,11 +285,14 @@ class Volume:
         values = on_host(array)
         if not np.can_cast(values.dtype, self.dtype, "safe"):
             raise GridError(f"{values.dtype} voxels do not fit {self.url}, which holds {self.dtype}")
-        stored = _array(self.url, self.path, False)
+        stored = self._stored(False)
         units = dict(zip(self.axes, stored.shards or stored.chunks, strict=True))
         if any(units[a] > 1 for a in self.axes if a not in SPACE and stored.shape[self.axes.index(a)] > 1):
             raise GridError(f"chunks of {self.url} hold several channels or times, so one cannot be written")
-        if self.axes == tuple(SPACE) and (shards := _shards(self.url, self.path)) is not None:
+        if (
+            self.axes == tuple(SPACE)
+            and (shards := shards_at(self.url, self.path, self.version.array_key)) is not None
+        ):
             shards.write(box, values)
             return
         for key in self.keys(box):
@@ -300,7 +304,7 @@ class Volume:
 
     def keys(self, box: Box) -> Iterator[str]:
         """Store keys (inside the array) of all write units that meet `box`."""
-        stored = _array(self.url, self.path, False)
+        stored = self._stored(False)
         units = dict(zip(self.axes, stored.shards or stored.chunks, strict=True))
         unit = {"z": 1} | units
         spans = {
@@ -314,7 +318,7 @@ class Volume:
 
     def missing(self) -> list[str]:
         """Store keys of write units that are not there."""
-        stored = _array(self.url, self.path, False)
+        stored = self._stored(False)
         return [key for key in self.keys(self.box) if not sync((stored.store_path / key).exists())]
 
     def identity(self) -> str:
@@ -346,6 +350,24 @@ class Volume:
                 digest.update(found or b"")
         return digest.hexdigest()
 
+    def _stored(self, complete: bool) -> zarr.Array[Any]:
+        """The array; InputError if it holds other voxels than when this handle was made."""
+        found = array_at(self.url, self.path, self.version.array_key, complete=complete)
+        now = dict(zip(self.axes, found.shape, strict=False))
+        shape = tuple(now.get(a, 1) for a in SPACE)
+        dtype = np.dtype(found.dtype).newbyteorder("=").name
+        if (dtype, shape, found.ndim) != (self.dtype, self.shape, len(self.axes)):
+            raise InputError(
+                f"{join(self.url, self.path)} was written anew since it was opened: it held {self.shape} "
+                f"voxels of {self.dtype}, and has the shape {found.shape} of {dtype} now; open it again"
+            )
+        return found
+
+    def _shards(self) -> Shards | None:
+        if self.axes != tuple(SPACE):
+            return None
+        return shards_at(self.url, self.path, self.version.array_key)
+
     def _index(self, box: Box) -> tuple[int | slice, ...]:
         spans = dict(zip(SPACE, box.slices, strict=True))
         at = dict(self.at)
@@ -353,7 +375,7 @@ class Volume:
 
     def _chunk_error(self, box: Box, err: Exception) -> ChunkError:
         """Find the unit that cannot be read, so that the message names its file."""
-        stored = _array(self.url, self.path, self.complete)
+        stored = self._stored(self.complete)
         unit = self.write_unit
         first = [a // u * u for a, u in zip(box.start, unit, strict=True)]
         starts = [range(f, b, u) for f, b, u in zip(first, box.stop, unit, strict=True)]
@@ -373,25 +395,3 @@ class Volume:
                     f"cannot read chunk {key!r} of {join(self.url, self.path)} (voxels {part}): {cause}{hint}"
                 )
         return ChunkError(f"cannot read {box} of {join(self.url, self.path)}: {err}")
-
-
-def forget_handles() -> None:
-    """Drop cached handles of this process: an array may have been made or replaced since."""
-    _array.cache_clear()
-    _shards.cache_clear()
-
-
-@functools.lru_cache(maxsize=64)
-def _shards(url: str, path: str) -> Shards | None:
-    return shards_of(_array(url, path, False), join(url, path)) if is_local(url) else None
-
-
-@functools.lru_cache(maxsize=64)
-def _array(url: str, path: str, complete: bool) -> zarr.Array[Any]:
-    store = open_store(url, complete=complete)
-    if is_local(url) and not (store.read_only or os.path.exists(url)):
-        # Opening a local store would make its folder.
-        raise FileNotFoundError(url)
-    found = zarr.open_array(store, path=path, mode="r" if store.read_only else "r+")
-    # Not a property of the stored array but of every handle: by default chunks of zeros are left out.
-    return found.with_config({"write_empty_chunks": True})

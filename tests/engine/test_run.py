@@ -32,9 +32,9 @@ from chunkflow_liver.errors import (
     RunIncompleteError,
 )
 from chunkflow_liver.store.create import STATUS
+from chunkflow_liver.store.handles import forget_handles
 from chunkflow_liver.store.ngff import group_attributes
 from chunkflow_liver.store.table import read_table
-from chunkflow_liver.store.volume import forget_handles
 
 BLOCKS = 3 * 3 * 4
 

@@ -20,9 +20,10 @@ from chunkflow_liver.errors import (
 )
 from chunkflow_liver.geometry import Box
 from chunkflow_liver.store.create import STATUS, create, finish, new_volume, write_volume
+from chunkflow_liver.store.handles import forget_handles
 from chunkflow_liver.store.ngff import group_attributes
 from chunkflow_liver.store.table import read_table
-from chunkflow_liver.store.volume import Volume, forget_handles
+from chunkflow_liver.store.volume import Volume
 
 BLOCKS = 3 * 3 * 4
 

@@ -19,8 +19,9 @@ from zarr.codecs import ZstdCodec
 from chunkflow_liver.errors import ChunkError, GridError, InputError
 from chunkflow_liver.geometry import BlockGrid, Box
 from chunkflow_liver.store.create import create, finish, new_volume, write_volume
+from chunkflow_liver.store.handles import forget_handles
 from chunkflow_liver.store.images import open_volume, validate
-from chunkflow_liver.store.volume import Volume, forget_handles
+from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.store.write_units import units
 
 NM = (4.0, 8.0, 16.0)
