@@ -72,7 +72,8 @@ def write_joined(work: PathLike, to: Table, instances: str | None = None) -> Tab
     Path(to.path).parent.mkdir(parents=True, exist_ok=True)
     made = joined(work, instances)
     units = {f.name: (f.metadata or {}).get(b"unit", b"").decode() for f in made.schema}
-    columns = {n: made.column(n).to_numpy(zero_copy_only=False) for n in made.column_names}
+    # As they are: NumPy has no whole numbers with some missing, and would round ids to doubles.
+    columns = {n: made.column(n) for n in made.column_names}
     to.write(columns, {"operation": "joined", "units": {n: u for n, u in units.items() if u}})
     return to
 

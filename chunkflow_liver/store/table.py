@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ SUMS = "checksums.json"
 HASHED_AT_ONCE = 1 << 24
 _checked: dict[str, tuple[int, ...]] = {}
 """Files whose checksum was right, as they were then: a process reads each whole once."""
+FORMULA = "=+-@"
+"""Spreadsheets run a text that begins so as a formula."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,8 @@ class Table:
 def _rows(columns: Columns, provenance: Mapping[str, Any] | None) -> pa.Table:
     """Columns with their units, and how the table was made."""
     units = (provenance or {}).get("units", {})
-    arrays = [pa.array(np.asarray(values)) for values in columns.values()]
+    arrow = (pa.Array, pa.ChunkedArray)
+    arrays = [v if isinstance(v, arrow) else pa.array(np.asarray(v)) for v in columns.values()]
     fields = []
     for name, array in zip(columns, arrays, strict=True):
         unit = units.get(name) or next((u for end, u in UNITS.items() if name.endswith(end)), "")
@@ -228,7 +232,7 @@ def _absent(path: str) -> InputError:
 def _harmless(column: pa.Array) -> pa.Array:
     if not pa.types.is_string(column.type):
         return column
-    return pc.replace_substring_regex(column, pattern=r"^([=+\-@])", replacement=r"'\1")
+    return pc.replace_substring_regex(column, pattern=rf"^([{re.escape(FORMULA)}])", replacement=r"'\1")
 
 
 def read_table(table: Table | str | os.PathLike[str]) -> pa.Table:

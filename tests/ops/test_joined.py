@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import nibabel
 import numpy as np
+import pyarrow as pa
 import pyarrow.csv as pcsv
+import pyarrow.parquet as pq
 import pytest
 import tifffile
 from strategies import command, done, write
@@ -12,7 +14,8 @@ from strategies import command, done, write
 import chunkflow_liver as cf
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.ops.convert import export
-from chunkflow_liver.ops.joined import joined
+from chunkflow_liver.ops.joined import joined, write_joined
+from chunkflow_liver.store.table import Table, read_table
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +55,22 @@ def test_the_command_writes_a_work_folder_as_one_table(run, tmp_path):
     assert rows["label"] == [3, 7, 300]
     assert "near-objects.nearest_nm" in rows
     assert command("export", folder / "work", tmp_path / "all2.csv", "--of", "cells")[0] != 0
+
+
+def test_ids_stay_whole_where_an_object_has_none(tmp_path):
+    """NumPy would make 2^60 + 1 a double, as one of the rows has no number."""
+    labels = np.zeros((4, 8, 16), np.uint64)
+    labels[1, 1:3, 1:3], labels[1, 5:7, 10:12] = 2**60 + 1, 2**60 + 3
+    objects = write(tmp_path, labels, "own", kind="label")
+    plan = cf.measure(objects, features=["basic"], name="table", work=tmp_path / "work")
+    done(plan)
+    found = read_table(tmp_path / "work/tables/table.parquet")
+    ids = pa.array([None, 2**60 + 3], pa.uint64())
+    pq.write_table(found.append_column("parent", ids), tmp_path / "work/tables/table.parquet")
+    made = write_joined(tmp_path / "work", Table(str(tmp_path / "all.parquet")))
+    assert read_table(made)["parent"].to_pylist() == [None, 2**60 + 3]
+    rows = pcsv.read_csv(export(made, tmp_path / "all.csv"))
+    assert rows["parent"].to_pylist() == [None, 2**60 + 3]
 
 
 def test_what_cannot_be_joined_is_refused(run, tmp_path):

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from chunkflow_liver.errors import ConfigError, InputError, install
 from chunkflow_liver.geometry import NM_PER_UM
@@ -49,8 +50,8 @@ def write_anndata(table: Table | PathLike, to: PathLike) -> Path:
     Notes
     -----
     `obs` holds every column, named by label; `obsm["spatial"]` the centroids (x, y, z) in nm; `X` the
-    measurements as float64, with their units in `var["unit"]`; `uns["chunkflow_liver"]` how the table was
-    made, as JSON.
+    measurements (ids are none) as float64, with their units in `var["unit"]`; `uns["chunkflow_liver"]` how
+    the table was made, as JSON.
     """
     found = read_table(table)
     with finished(free(Path(to))) as partial, _quiet():
@@ -120,8 +121,10 @@ def write_segment_properties(table: Table | PathLike, to: PathLike) -> Path:
 
     Notes
     -----
-    Ids are texts, so that all 64 bits arrive. Numbers are float32, or integers of 32 bits at most. JSON
-    has no NaN: a column with missing values is left out, and the log says which.
+    Ids are texts, so that all 64 bits arrive; a column of the ids of others (`parent`, `neighbour_label`) is
+    one of texts if some need more than 32 bits or are missing. Other numbers are integers of 32 bits at
+    most, or float32, to which larger counts are rounded. JSON has no NaN: a column with missing values is
+    left out, and the log says which.
     """
     found = read_table(table)
     if "label" not in found.column_names:
@@ -131,15 +134,20 @@ def write_segment_properties(table: Table | PathLike, to: PathLike) -> Path:
     for field in found.schema:
         if field.name == "label":
             continue
-        values = found[field.name].to_numpy()
+        column = found[field.name]
+        values = column.to_numpy()
         unit = (field.metadata or {}).get(b"unit", b"").decode()
         about = {"id": field.name, "description": unit} if unit else {"id": field.name}
+        if _are_large_ids(column):
+            texts = ["" if v is None else str(v) for v in column.to_pylist()]
+            properties.append({**about, "type": "string", "values": texts})
+            continue
         if pa.types.is_string(field.type):
             kind = "label" if field.name == "class" else "string"
             # The format has no missing texts.
             properties.append({**about, "type": kind, "values": ["" if v is None else v for v in values]})
             continue
-        data_type = _number(values)
+        data_type = None if column.null_count else _number(values)
         if data_type is None:
             left_out.append(field.name)
             continue
@@ -157,6 +165,13 @@ def write_segment_properties(table: Table | PathLike, to: PathLike) -> Path:
         partial.mkdir()
         (partial / "info").write_text(json.dumps(info, allow_nan=False))
     return Path(to)
+
+
+def _are_large_ids(column: pa.ChunkedArray) -> bool:
+    """Whether a column holds ids, the unsigned numbers of a table, that no number of the format can say."""
+    if not pa.types.is_unsigned_integer(column.type):
+        return False
+    return column.null_count > 0 or (pc.max(column).as_py() or 0) > np.iinfo(np.uint32).max
 
 
 def _number(values: np.ndarray[Any, Any]) -> str | None:
@@ -178,7 +193,12 @@ def _annotated(table: pa.Table) -> Any:
             f"the table has no columns {missing}: measure with the features 'basic' to export it"
         )
     anndata = _package("anndata")
+    ids = [f.name for f in table.schema if pa.types.is_unsigned_integer(f.type)]
     frame = table.to_pandas()
+    for name in ids:
+        if table[name].null_count:
+            # pandas makes doubles of whole numbers of which some are missing.
+            frame[name] = table[name].to_pandas(types_mapper=_nullable)
     if "class" in frame:
         frame["class"] = frame["class"].astype("category")
     frame.index = frame["label"].astype(str)
@@ -187,6 +207,7 @@ def _annotated(table: pa.Table) -> Any:
         field
         for field in table.schema
         if not field.name.startswith(PLACE)
+        and field.name not in ids
         and (pa.types.is_integer(field.type) or pa.types.is_floating(field.type))
     ]
     names = [field.name for field in measured]
@@ -199,6 +220,13 @@ def _annotated(table: pa.Table) -> Any:
     made.var["unit"] = [(f.metadata or {}).get(b"unit", b"").decode() for f in measured]
     made.uns["chunkflow_liver"] = (table.schema.metadata or {}).get(b"chunkflow_liver", b"{}").decode()
     return made
+
+
+def _nullable(kind: pa.DataType) -> Any:
+    """The type of pandas that holds whole numbers of an Arrow type where some are missing."""
+    import pandas as pd
+
+    return pd.api.types.pandas_dtype(str(kind).replace("ui", "UI"))
 
 
 def _package(name: str) -> Any:

@@ -37,6 +37,22 @@ def test_a_sheet_reads_as_the_table(tmp_path):
     assert ("volume_um3", "micrometer^3") in list(book["columns"].values)
 
 
+FORMULAS = ['=HYPERLINK("http://x","er")', "+1", "-1", "@SUM(A1)", "#N/A", "er"]
+
+
+def test_no_text_of_a_sheet_is_a_formula(tmp_path):
+    """The type of a cell is what a spreadsheet goes by; a quote prefix keeps it a text where it is edited."""
+    openpyxl = pytest.importorskip("openpyxl")
+    made = Table(str(tmp_path / "t.parquet"))
+    made.write({"label": np.arange(1, 7, dtype=np.uint64), "class": np.array(FORMULAS), "=1+1": np.zeros(6)})
+    book = openpyxl.load_workbook(export(made, tmp_path / "t.xlsx"))
+    cells = [row[1] for row in book["table"].iter_rows(min_row=2)]
+    assert [(c.value, c.data_type) for c in cells] == [(text, "s") for text in FORMULAS]
+    assert [c.quotePrefix for c in cells] == [True] * 5 + [False]
+    for sheet, where in (("table", "C1"), ("columns", "A4")):
+        assert (book[sheet][where].value, book[sheet][where].data_type) == ("=1+1", "s")
+
+
 def test_what_a_sheet_cannot_hold_is_refused(tmp_path, monkeypatch):
     made = table(tmp_path)
     monkeypatch.setattr(sheets, "MOST_ROWS", 2)

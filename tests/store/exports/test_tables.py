@@ -148,6 +148,36 @@ def test_segment_properties_are_what_the_format_asks_for(tmp_path):
             assert all(isinstance(v, str) for v in p["values"])
 
 
+def test_ids_of_other_objects_arrive_whole(tmp_path):
+    """float32 ends at 2^24 and float64 at 2^53: a rounded id is that of another object, or of none."""
+    table = Table(str(tmp_path / "t.parquet"))
+    ids = {
+        "parent": np.array([2**40 + 1, 2**24 + 1, 0], np.uint64),
+        "neighbour_label": pa.array([2**53 + 1, None, 7], pa.uint64()),
+        "cell": np.array([2**32 - 1, 2**24 + 1, 0], np.uint64),
+    }
+    table.write(COLUMNS | ids)
+    cf.export(table, tmp_path / "t.segment_properties")
+    info = json.loads((tmp_path / "t.segment_properties/info").read_text())
+    found = {p["id"]: p for p in info["inline"]["properties"]}
+    assert found["parent"] == {
+        "id": "parent",
+        "type": "string",
+        "values": [str(2**40 + 1), str(2**24 + 1), "0"],
+    }
+    assert found["neighbour_label"]["values"] == [str(2**53 + 1), "", "7"]
+    assert (found["cell"]["data_type"], found["cell"]["values"]) == ("uint32", [2**32 - 1, 2**24 + 1, 0])
+    anndata = package("anndata")
+    cf.export(table, tmp_path / "t.h5ad")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = anndata.read_h5ad(tmp_path / "t.h5ad")
+    assert list(data.var_names) == MEASURED
+    assert data.obs["parent"].tolist() == ids["parent"].tolist()
+    assert data.obs["neighbour_label"].isna().tolist() == [False, True, False]
+    assert int(data.obs["neighbour_label"].iloc[0]) == 2**53 + 1
+
+
 @pytest.mark.parametrize("name", ["a.h5ad", "a.spatialdata.zarr", "a.segment_properties", "a.csv"])
 def test_what_exists_is_not_replaced_and_nothing_half_written_stays(name, table, tmp_path, listing):
     (tmp_path / name).write_text("mine")
