@@ -245,6 +245,9 @@ def export(source: Volume | Table, to: PathLike) -> Path:
     Notes
     -----
     Labels are stored in the smallest unsigned type that holds them, which needs one more look at them.
+    Voxel size and place are kept. A volume does not know which way x, y and z lead in a body: it has the
+    axes of the file that it was read from, turned so that they rise, and is written so. What was read from
+    NIfTI lies over its source again; NRRD and MetaImage mostly count x and y the other way than NIfTI.
     """
     ending = Path(to).suffix.lower()
     if isinstance(source, Table):
@@ -259,13 +262,17 @@ def export(source: Volume | Table, to: PathLike) -> Path:
     write = EXPORTS.get(ending)
     if write is None:
         raise InputError(f"cannot export to {os.fspath(to)!r}: the name must end in one of {sorted(EXPORTS)}")
-    voxel: Nm = source.voxel_nm
-    if source.kind == "label" and np.dtype(source.dtype).kind in "iu":
-        small = _smallest(source)
-        return write(
-            lambda box: source.read(box).astype(small, copy=False), source.shape, small, to, voxel_nm=voxel
-        )
-    return write(source.read, source.shape, source.dtype, to, voxel_nm=voxel)
+    dtype = source.dtype
+    if source.kind == "label" and np.dtype(dtype).kind in "iu":
+        dtype = _smallest(source)
+    return write(
+        lambda box: source.read(box).astype(dtype, copy=False),
+        source.shape,
+        dtype,
+        to,
+        voxel_nm=source.voxel_nm,
+        origin_nm=source.origin_nm,
+    )
 
 
 def _smallest(labels: Volume) -> str:

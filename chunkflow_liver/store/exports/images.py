@@ -38,6 +38,7 @@ def write_tiff(
     path: str | os.PathLike[str],
     *,
     voxel_nm: Nm,
+    origin_nm: Nm = (0.0, 0.0, 0.0),
     slab: int = SLAB,
 ) -> Path:
     """The path of an OME-TIFF of a volume, written slab by slab; BigTIFF above 3.9 GiB.
@@ -53,6 +54,8 @@ def write_tiff(
         A name that ends in .tif or .tiff and does not exist yet.
     voxel_nm : Nm
         Voxel size along (z, y, x), in nm; written as OME PhysicalSize and as TIFF resolution.
+    origin_nm : Nm
+        Centre of the first voxel along (z, y, x), in nm; written as OME Position of every plane, if not 0.
     {slab}
 
     Raises
@@ -63,16 +66,17 @@ def write_tiff(
         If the name, the voxel size or the voxel type cannot be stored.
     """
     target = _target(path, (".tif", ".tiff"))
-    _checked(shape, voxel_nm, slab)
+    _checked(shape, voxel_nm, origin_nm, slab)
     if np.dtype(dtype).name in {"int64", "uint64"}:
         raise ConfigError(
             f"{target} cannot hold {dtype}: OME-TIFF ends at 32-bit integers; renumber the labels "
             "to uint32, or export .nii"
         )
     stored = np.dtype(_STORED_AS.get(np.dtype(dtype).name, dtype))
-    sizes = {f"PhysicalSize{axis}": size for axis, size in zip("ZYX", voxel_nm, strict=True)} | {
-        f"PhysicalSize{axis}Unit": "nm" for axis in "ZYX"
-    }
+    sizes: dict[str, Any] = {f"PhysicalSize{a}": size for a, size in zip("ZYX", voxel_nm, strict=True)}
+    sizes |= {f"PhysicalSize{axis}Unit": "nm" for axis in "ZYX"}
+    if any(origin_nm):
+        sizes["Plane"] = _positions(shape[0], voxel_nm, origin_nm)
     planes = (plane for part in _slabs(read, shape, dtype, slab) for plane in part.astype(stored))
     big = math.prod(shape) * stored.itemsize > BIGTIFF_BYTES
     with finished(target) as partial, tifffile.TiffWriter(partial, bigtiff=big, ome=True) as tif:
@@ -99,6 +103,7 @@ def write_nifti(
     path: str | os.PathLike[str],
     *,
     voxel_nm: Nm,
+    origin_nm: Nm = (0.0, 0.0, 0.0),
     slab: int = SLAB,
 ) -> Path:
     """The path of a NIfTI file of a volume, written slab by slab, gzipped if it ends in .gz.
@@ -113,6 +118,8 @@ def write_nifti(
         A name that ends in .nii or .nii.gz and does not exist yet.
     voxel_nm : Nm
         Voxel size along (z, y, x), in nm; stored in micrometres, as the header says.
+    origin_nm : Nm
+        Centre of the first voxel along (z, y, x), in nm: the offset of qform and sform.
     {slab}
 
     Raises
@@ -125,12 +132,14 @@ def write_nifti(
     Notes
     -----
     NIfTI-1, or NIfTI-2 where a side has more than 32767 voxels. The (x, y, z) Fortran order of
-    the file is the (z, y, x) C order of the volume, so slabs follow each other.
+    the file is the (z, y, x) C order of the volume, so slabs follow each other. x, y and z rise in the
+    file's space, as they do in a volume that was read from NIfTI: a voxel of it has the place it had, though
+    the first voxel of the file may be another corner.
     """
     target = _target(path, (".nii", ".nii.gz"))
-    _checked(shape, voxel_nm, slab)
+    _checked(shape, voxel_nm, origin_nm, slab)
     stored = np.dtype(_STORED_AS.get(np.dtype(dtype).name, dtype)).newbyteorder("<")
-    header = _nifti_header(shape, stored, voxel_nm)
+    header = _nifti_header(shape, stored, voxel_nm, origin_nm)
     with finished(target) as partial, open(partial, "wb") as raw, contextlib.ExitStack() as stack:
         file: Any = raw
         if target.name.lower().endswith(".gz"):
@@ -142,7 +151,15 @@ def write_nifti(
     return target
 
 
-def _nifti_header(shape: Zyx, stored: np.dtype[Any], voxel_nm: Nm) -> bytes:
+def _positions(planes: int, voxel_nm: Nm, origin_nm: Nm) -> dict[str, list[Any]]:
+    """Place of the first pixel of every plane, as OME-XML has it."""
+    z, y, x = origin_nm
+    places = {"Z": [z + i * voxel_nm[0] for i in range(planes)], "Y": [y] * planes, "X": [x] * planes}
+    units = {f"Position{axis}Unit": ["nm"] * planes for axis in places}
+    return {f"Position{axis}": at for axis, at in places.items()} | units
+
+
+def _nifti_header(shape: Zyx, stored: np.dtype[Any], voxel_nm: Nm, origin_nm: Nm) -> bytes:
     try:
         nibabel = importlib.import_module("nibabel")
     except ImportError as err:
@@ -155,6 +172,7 @@ def _nifti_header(shape: Zyx, stored: np.dtype[Any], voxel_nm: Nm) -> bytes:
     header.set_zooms(sizes_um)
     header.set_xyzt_units(xyz=_MICROMETRES)
     frame = np.diag([*sizes_um, 1.0])
+    frame[:3, 3] = [place / NM_PER_UM for place in origin_nm[::-1]]
     header.set_qform(frame, _SCANNER_FRAME)
     header.set_sform(frame, _SCANNER_FRAME)
     header["magic"] = header.single_magic
@@ -192,9 +210,11 @@ def free(target: Path) -> Path:
     return target
 
 
-def _checked(shape: Zyx, voxel_nm: Nm, slab: int) -> None:
+def _checked(shape: Zyx, voxel_nm: Nm, origin_nm: Nm, slab: int) -> None:
     if len(voxel_nm) != 3 or not all(math.isfinite(v) and v > 0 for v in voxel_nm):
         raise ConfigError(f"voxel_nm must be three finite positive lengths (z, y, x) in nm, got {voxel_nm}")
+    if len(origin_nm) != 3 or not all(map(math.isfinite, origin_nm)):
+        raise ConfigError(f"origin_nm must be three finite places (z, y, x) in nm, got {origin_nm}")
     if min(shape) < 1 or slab < 1:
         raise ConfigError(f"shape and slab must be at least 1, got {shape} and {slab}")
 

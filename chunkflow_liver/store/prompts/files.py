@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ SHAPES = ("index", "shape-type", "vertex-index", "axis-0", "axis-1", "axis-2")
 AREAS = ("rectangle", "ellipse", "polygon")
 LIVER = (7, 8)
 """Fields of a row of the liver pipeline, without and with the object's name."""
+WHOLE = re.compile(r"[+-]?[0-9]+")
+EXACT = 1 << 53
+"""From here on a float may stand for several whole numbers."""
 SUFFIXES = (".tsv", ".csv", ".parquet")
 
 
@@ -85,7 +89,7 @@ def write_prompts(prompts: Iterable[Prompt], to: str | os.PathLike[str]) -> Path
     rows = [row for prompt in prompts for row in _rows_of(prompt)]
     partial = file.with_name(f"{file.name}.partial")
     if file.suffix == ".parquet":
-        kinds = {"object": pa.string(), "kind": pa.string(), "inside": pa.int64(), "label": pa.int64()}
+        kinds = {"object": pa.string(), "kind": pa.string(), "inside": pa.int64(), "label": pa.uint64()}
         schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in names])
         columns = [pa.array([row.get(n) for row in rows], schema.field(n).type) for n in names]
         pq.write_table(pa.table(columns, schema=schema), partial)
@@ -227,11 +231,17 @@ class _Scaled:
         return counted * self.voxel_nm[1 if name.startswith("y") else 2]
 
     def whole(self, name: str, default: int | None) -> int | None:
+        given = self.row.get(name)
+        if isinstance(given, int) or (isinstance(given, str) and WHOLE.fullmatch(given)):
+            return int(given)
         value = self._number(name)
         if value is None:
             return default
         if value != math.floor(value):
             self._wrong(f"{name!r} is {value:g}; wanted a whole number")
+            return default
+        if abs(value) >= EXACT:
+            self._wrong(f"{name!r} is {value!r}, which may have been rounded; write a whole number")
             return default
         return int(value)
 

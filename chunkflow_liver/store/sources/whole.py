@@ -9,7 +9,7 @@ import numpy as np
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Box, Nm, Zyx
-from chunkflow_liver.store.sources.axes_and_values import Meant
+from chunkflow_liver.store.sources.axes_and_values import AS_STORED, Meant
 from chunkflow_liver.store.sources.source import Source, fingerprint
 
 _EXACT = {"float16": 2**11, "float32": 2**24, "float64": 2**53}
@@ -70,17 +70,25 @@ class WholeNumbers:
                 slack = np.minimum(_TOLERANCE * (np.abs(found) + abs(self.offset)), _MOST_SLACK)
             wrong = ~((np.abs(found - near) <= slack) & (near >= 0) & (near <= self.most))
         if wrong.any():
-            at = np.argwhere(wrong)[0]
-            place = tuple(int(i) + s for i, s in zip(at, box.start, strict=True))
-            raise InputError(
-                f"{found[tuple(at)]} at (z, y, x) = {place} is no label: whole numbers from 0 to "
-                f"{self.most} are "
-                f"({self.source.dtype} holds larger ones no longer exactly); convert it as an image, or "
-                "set a "
-                "threshold or round it first; if the file scales its numbers, take them as stored with "
-                "stored_values=True (--stored-values)"
-            )
+            raise InputError(self._advice(found, np.argwhere(wrong)[0], box))
         return np.asarray(near, self.dtype)
+
+    def _advice(self, found: np.ndarray[Any, Any], at: np.ndarray[Any, Any], box: Box) -> str:
+        """What is wrong with the number at a place of `found`, and what to do."""
+        number, place = found[tuple(at)], tuple(int(i) + s for i, s in zip(at, box.start, strict=True))
+        if number < 0 and number == np.rint(number):
+            way = "labels count from 1 and 0 is background; store it anew with 0 where nothing is labelled"
+        else:
+            way = (
+                f"whole numbers from 0 to {self.most} are ({self.source.dtype} holds larger ones no longer "
+                "exactly); convert it as an image, or set a threshold or round it first"
+            )
+        if isinstance(self.source, Meant) and self.source.values != AS_STORED:
+            way += (
+                "; if the scale, offset or sign that the file states is not meant, take the numbers as "
+                "stored with stored_values=True (--stored-values)"
+            )
+        return f"{number} at (z, y, x) = {place} is no label: {way}"
 
     def identity(self) -> str:
         return fingerprint("whole", self.source.identity())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,10 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chunkflow_liver.engine.run import run
 from chunkflow_liver.errors import ChunkError, ConfigError, InputError, OutputError
 from chunkflow_liver.geometry import Box, Zyx
+from chunkflow_liver.ops.convert import convert, export
 from chunkflow_liver.store.exports import images as exports
 from chunkflow_liver.store.exports.images import write_nifti, write_tiff
 from chunkflow_liver.store.sources import open_source
@@ -83,6 +86,55 @@ def test_nibabel_sees_axes_and_voxel_size_of_a_nifti(name: str, dtype: str, tmp_
     assert image.header.get_xyzt_units()[0] == "micron"
     np.testing.assert_allclose(image.header.get_zooms(), (0.016, 0.008, 0.004))
     np.testing.assert_allclose(image.affine, np.diag([0.016, 0.008, 0.004, 1]))
+
+
+def test_the_place_of_the_first_voxel_is_written(tmp_path: Path) -> None:
+    place: dict[str, Any] = {"voxel_nm": (40, 8, 16), "origin_nm": (400, -160, 80.5)}
+    array = volume("uint8", (2, 3, 4))
+    image = nibabel.load(write_nifti(reader(array), array.shape, "uint8", tmp_path / "a.nii", **place))
+    for affine in (image.get_qform(), image.get_sform()):
+        np.testing.assert_allclose(affine[:3, 3], (0.0805, -0.16, 0.4), rtol=1e-6)
+    with tifffile.TiffFile(
+        write_tiff(reader(array), array.shape, "uint8", tmp_path / "a.tif", **place)
+    ) as tif:
+        planes = ElementTree.fromstring(tif.ome_metadata or "").findall(".//{*}Plane")
+    assert [[p.get(f"Position{a}") for a in "ZYX"] for p in planes] == [
+        ["400", "-160", "80.5"],
+        ["440", "-160", "80.5"],
+    ]
+    assert {p.get(f"Position{a}Unit") for p in planes for a in "ZYX"} == {"nm"}
+    with pytest.raises(
+        ConfigError, match=r"origin_nm must be three finite places \(z, y, x\) in nm, got \(nan,"
+    ):
+        write_tiff(
+            reader(array), array.shape, "uint8", tmp_path / "b.tif", **place | {"origin_nm": (np.nan, 0, 0)}
+        )
+
+
+@pytest.mark.parametrize("signs", list(itertools.product((1, -1), repeat=3)))
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_an_export_of_a_nifti_lies_over_its_source(tmp_path: Path, signs: Zyx, order: Zyx) -> None:
+    """Voxels have the world coordinates that they had, whichever way the source stores them."""
+    sitk = pytest.importorskip("SimpleITK")
+    stored = np.zeros((6, 7, 8), np.uint8)
+    stored[2, 3, 1], stored[4, 1, 5] = 3, 4
+    affine = np.zeros((4, 4))
+    affine[list(order), range(3)] = np.array((0.008, 0.016, 0.04)) * signs
+    affine[:, 3] = 0.08, -0.16, 0.4, 1
+    image = nibabel.Nifti1Image(stored, affine)
+    image.header.set_xyzt_units("micron")
+    nibabel.save(image, tmp_path / "in.nii")
+    plan = convert(tmp_path / "in.nii", tmp_path / "a.ome.zarr", kind="label")
+    run(plan)
+    exported = nibabel.load(export(plan.output, tmp_path / "out.nii"))
+    images = image, exported
+    opened = [sitk.ReadImage(str(tmp_path / name)) for name in ("in.nii", "out.nii")]
+    for value in (3, 4):
+        at = [np.argwhere(np.asarray(i.dataobj) == value)[0] for i in images]
+        was, now = (nibabel.affines.apply_affine(i.affine, a) for i, a in zip(images, at, strict=True))
+        np.testing.assert_allclose(now, was, atol=1e-7)
+        was, now = (i.TransformIndexToPhysicalPoint(a.tolist()) for i, a in zip(opened, at, strict=True))
+        np.testing.assert_allclose(now, was, atol=1e-10)  # mm
 
 
 def test_a_side_beyond_nifti_1_becomes_nifti_2(tmp_path: Path) -> None:

@@ -78,6 +78,34 @@ def test_empty_cells_of_pandas_are_nothing(tmp_path: Path) -> None:
     )
 
 
+LARGE = [2**53 + 1, 2**63 + 1]
+
+
+@pytest.mark.parametrize("name", ["p.tsv", "p.csv", "p.parquet"])
+def test_ids_of_64_bits_are_read_and_written_whole(tmp_path: Path, name: str) -> None:
+    """A float ends at 2^53, so that 2^53 + 1 would be the mask of another object."""
+    frame = pd.DataFrame({"object": ["a", "b"], "z": [3, 4], "label": LARGE})
+    if name == "p.parquet":
+        frame.to_parquet(tmp_path / name)
+    else:
+        frame.to_csv(tmp_path / name, index=False, sep="\t" if name == "p.tsv" else ",")
+    found = read_prompts(tmp_path / name, voxel_nm=VOXEL_NM)
+    assert [prompt.label for prompt in found] == LARGE
+    assert read_prompts(write_prompts(found, tmp_path / f"again-{name}")) == found
+
+
+@pytest.mark.parametrize("label", ["9007199254740992.0", "9.007199254740993e15", 2.0**60])
+def test_an_id_that_a_float_may_have_rounded_is_refused(tmp_path: Path, label: Any) -> None:
+    frame = pd.DataFrame({"object": ["a"], "z": [3], "label": [label]})
+    frame.to_csv(tmp_path / "p.csv", index=False)
+    with pytest.raises(
+        InputError, match=r"line 2.*'label' is .*, which may have been rounded; write a whole"
+    ):
+        read_prompts(tmp_path / "p.csv", voxel_nm=VOXEL_NM)
+    pd.DataFrame({"object": ["a"], "z": [3], "label": [12.0]}).to_csv(tmp_path / "q.csv", index=False)
+    assert read_prompts(tmp_path / "q.csv", voxel_nm=VOXEL_NM)[0].label == 12
+
+
 def test_layers_of_napari_are_read(tmp_path: Path) -> None:
     points = "index,axis-0,axis-1,axis-2\n0,3.2,10,20\n1,4,1,2\n"
     assert read_prompts(written(tmp_path, "points.csv", points), voxel_nm=VOXEL_NM) == (

@@ -170,6 +170,25 @@ def test_whole_numbers_in_floats_are_labels(dtype, tmp_path):
             other.read(Box((1, 1, 1), SHAPE))
 
 
+def test_the_advice_for_a_negative_label_is_one_that_helps(tmp_path):
+    """Taken as stored they would be negative still, unless it is the file's offset that makes them so."""
+    path = tiff(tmp_path / "a.tif", np.full(SHAPE, -1, np.float32))
+    with pytest.raises(InputError) as told:
+        whole_numbers(open_source(path, labels=True)).read(WHOLE)
+    assert str(told.value) == (
+        "-1.0 at (z, y, x) = (0, 0, 0) is no label: labels count from 1 and 0 is background; store it "
+        "anew with 0 where nothing is labelled"
+    )
+    nibabel.save(nibabel.Nifti1Image(np.zeros(SHAPE, "uint8").T, np.eye(4)), tmp_path / "a.nii")
+    raw = bytearray((tmp_path / "a.nii").read_bytes())
+    raw[112:120] = struct.pack("<2f", 0.5, -1)
+    (tmp_path / "a.nii").write_bytes(bytes(raw))
+    with pytest.raises(InputError, match=r"labels count from 1 .*or sign .* is not meant.*--stored-values"):
+        whole_numbers(open_source(tmp_path / "a.nii", labels=True)).read(WHOLE)
+    source = whole_numbers(open_source(tmp_path / "a.nii", labels=True, stored_values=True))
+    assert not source.read(WHOLE).any()
+
+
 @pytest.mark.parametrize(("slope", "whole"), [(1 / 255, True), (2.0, True), (0.3, False)])
 def test_a_scaled_mask_is_whole_or_refused(slope, whole, tmp_path):
     stored = (volume("uint8") > 99).astype("uint8") * 255
