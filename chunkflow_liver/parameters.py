@@ -57,7 +57,8 @@ SHARED: Mapping[str, Shared] = {
     "file_voxel_nm": Shared(
         "voxel_nm",
         "sequence of 3 float, optional",
-        "Voxel size along (z, y, x), in nm; needed where the file does not state one.",
+        "Voxel size along (z, y, x), in nm; needed where the file states none. It wins over what the file "
+        "states, and the log says where they differ.",
     ),
     "ome_version": Shared(
         "ome_version", "{'0.5', '0.6', '0.4'}", "0.5 and 0.6 are zarr v3 with shards, 0.4 is zarr v2."

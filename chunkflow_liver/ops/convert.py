@@ -22,7 +22,7 @@ from chunkflow_liver.store.create import new_volume
 from chunkflow_liver.store.exports.images import write_nifti, write_tiff
 from chunkflow_liver.store.exports.sheets import write_xlsx
 from chunkflow_liver.store.exports.tables import write_anndata, write_segment_properties, write_spatialdata
-from chunkflow_liver.store.foreign import Foreign
+from chunkflow_liver.store.foreign import Foreign, size_of
 from chunkflow_liver.store.location import absolute, is_local, read_key
 from chunkflow_liver.store.ngff.versions import DEFAULT, WRITABLE
 from chunkflow_liver.store.sources import Asked, Source, combined, open_source, whole_numbers
@@ -144,7 +144,7 @@ def convert(
             f"{source} holds {found.dtype} voxels, which an image cannot; if they are ids, say kind='label' "
             "(--labels), if not, save it in a smaller type"
         )
-    size = found.voxel_nm if voxel_nm is None else tuple(voxel_nm)
+    size = size_of(found, voxel_nm, str(source))
     if size is None:
         raise InputError(f"{source} does not state a voxel size; give it in nm as --voxel-nm Z Y X")
     url = absolute(to)

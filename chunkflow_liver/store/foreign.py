@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 from collections.abc import Sequence
@@ -20,6 +21,9 @@ from chunkflow_liver.store.volume import Volume
 
 LEAST_READ, MOST_READ = 1 << 22, 1 << 26
 """Voxels between which what is read at once lies, where chunks and shape allow it."""
+SAME_SIZE = 1e-3
+"""Voxel sizes that differ by a smaller share are the same, rounded."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,7 @@ def open_foreign(
     path : path
         As `convert` takes it, `file.h5::volumes/raw` included.
     voxel_nm : sequence of float, optional
-        Wins over what the file states.
+        Wins over what the file states; the log says where they differ.
     labels : bool
         Whether its numbers are labels.
 
@@ -134,10 +138,27 @@ def open_foreign(
     name, sign, dataset = os.fspath(path).partition("::")
     found: Source = open_source(name, replace(Asked(), labels=labels, dataset=dataset if sign else None))
     found = whole_numbers(found) if labels else found
-    size = found.voxel_nm if voxel_nm is None else tuple(voxel_nm)
+    size = size_of(found, voxel_nm, os.fspath(path))
     if size is None:
         raise InputError(
             f"{os.fspath(path)} does not state a voxel size; give it in nm (z, y, x) as voxel_nm"
         )
     url = absolute(name) + (f"::{dataset}" if sign else "")
-    return Foreign(found, url, cast(Nm, size), "label" if labels else "image")
+    return Foreign(found, url, size, "label" if labels else "image")
+
+
+def size_of(source: Source, voxel_nm: Sequence[float] | None, where: str) -> Nm | None:
+    """The voxel size that is given, else the one that the file states; the log says where they differ."""
+    stated = source.voxel_nm
+    if voxel_nm is None:
+        return stated
+    given = cast(Nm, tuple(voxel_nm))
+    if stated is not None and not np.allclose(given, stated, rtol=SAME_SIZE, atol=0):
+        log.warning(
+            "warning: %s states voxels of %s nm (z, y, x), and %s nm are given, which win; if the file is "
+            "right, leave them out",
+            where,
+            " x ".join(f"{v:g}" for v in stated),
+            " x ".join(f"{v:g}" for v in given),
+        )
+    return given

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from foreign_files import mrc, tiff
-from strategies import done
+from foreign_files import hdf5, imagej, mrc, nifti, ome, precomputed, tiff, volume
+from strategies import command, done
 
 import chunkflow_liver as cf
 from chunkflow_liver.errors import ConfigError, InputError
+from chunkflow_liver.ops.steps.foreign import open_foreign
+from chunkflow_liver.store.sources import open_source
 
 SIZE = {"voxel_nm": (4.0, 8.0, 16.0)}
 
@@ -67,3 +69,34 @@ def test_nothing_but_nan_is_an_error(tmp_path):
 def test_an_argument_that_is_misspelt_is_refused(mask, tmp_path):
     with pytest.raises(ConfigError, match="no argument 'axis'"):
         cf.convert(tiff(tmp_path / "a.tif", mask), tmp_path / "v.ome.zarr", axis="zyx", **SIZE)
+
+
+STATED = {
+    "nifti": lambda p: nifti(p / "a.nii", ids()),
+    "imagej": lambda p: imagej(p / "a.tif", ids()),
+    "ome": lambda p: ome(p / "a.ome.tif", ids()),
+    "mrc": lambda p: mrc(p / "a.mrc", ids()),
+    "hdf5": lambda p: hdf5(p / "a.h5", ids()),
+    "precomputed": lambda p: precomputed(p / "a", ids()),
+}
+
+
+def ids():
+    return volume("uint16")
+
+
+@pytest.mark.parametrize("name", STATED)
+def test_a_voxel_size_that_contradicts_the_file_wins_and_is_told(name, tmp_path, caplog):
+    path = STATED[name](tmp_path)
+    stated = open_source(path).voxel_nm
+    assert stated is not None
+    assert done(cf.convert(path, tmp_path / "a.ome.zarr", voxel_nm=tuple(v * 1.0005 for v in stated)))
+    assert "states voxels" not in caplog.text
+    given = (stated[0], stated[1] * 2, stated[2])
+    code, _, told = command("convert", path, tmp_path / "b.ome.zarr", "--voxel-nm", *given)
+    assert code == 0, told
+    was, now = (" x ".join(f"{v:g}" for v in nm) for nm in (stated, given))
+    assert f"{path} states voxels of {was} nm (z, y, x), and {now} nm are given, which win" in told
+    assert cf.open_volume(tmp_path / "b.ome.zarr").voxel_nm == given
+    open_foreign(path, given)
+    assert f"{path} states voxels of {was} nm" in caplog.text
