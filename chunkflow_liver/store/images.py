@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -19,10 +20,12 @@ from chunkflow_liver.store.handles import forget_handles
 from chunkflow_liver.store.location import (
     METADATA_KEYS,
     absolute,
+    chunk_advice,
     holds_more,
     is_local,
     join,
     open_store,
+    read_key,
     store_errors,
 )
 from chunkflow_liver.store.ngff import SPACE, ImageMetadata, array_problems, read_image
@@ -181,7 +184,7 @@ def _refuse_other_files(url: str) -> None:
     if not is_local(url) or archive_of(url) is not None:
         return
     if not os.path.exists(url):
-        raise InputError(f"no such file or folder: {url}")
+        raise InputError(f"no such file or folder: {url}{_beside(url)}")
     if os.path.isfile(url):
         raise InputError(
             f"{url} is a file, not an OME-Zarr folder; run 'chunkflow-liver convert' on it first"
@@ -191,6 +194,20 @@ def _refuse_other_files(url: str) -> None:
             f"{url} is not a zarr group: it has neither zarr.json nor .zgroup; if it holds slices, or is "
             "an N5 or precomputed volume, run 'chunkflow-liver convert' on it first"
         )
+
+
+def _beside(url: str) -> str:
+    """The images in the group where one was looked for, which often differ from it by a letter."""
+    group = next(folder for folder in Path(url).parents if folder.is_dir())
+    if not any((group / key).exists() for key in METADATA_KEYS):
+        return ""
+    inside = [f for folder in (group, group / "labels") if folder.is_dir() for f in sorted(folder.iterdir())]
+    names = [f.relative_to(group).as_posix() for f in inside if _is_image(str(f))]
+    return f"; {group} has {', '.join(names) or 'no images in it'}"
+
+
+def _is_image(url: str) -> bool:
+    return any(b"multiscales" in (read_key(url, key) or b"") for key in ("zarr.json", ".zattrs"))
 
 
 def _handle(metadata: ImageMetadata, i: int, stored: zarr.Array[Any]) -> Volume:
@@ -283,8 +300,7 @@ def validate(
             total = math.prod(-(-n // u) for n, u in zip(volume.shape, volume.write_unit, strict=True))
             problems.append(
                 f"level {volume.level}: {len(missing)} of {total} chunks are missing, the first is "
-                f"{join(volume.url, volume.path, missing[0])}; if the writer left out empty chunks on "
-                "purpose, say missing_chunks: fill"
+                f"{join(volume.url, volume.path, missing[0])}; {chunk_advice(volume.url, missing=True)}"
             )
         elif deep:
             damaged = _voxel_problems(volume)

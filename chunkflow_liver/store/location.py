@@ -185,3 +185,19 @@ def file_mark(file: str) -> bytes:
             return b"".join(found)
     except OSError:
         return b""
+
+
+def chunk_advice(url: str, *, missing: bool) -> str:
+    """What to do about a chunk of the image at `url` that is missing or damaged: who made it, can anew."""
+    if is_local(url):
+        made_in = next((str(f) for f in Path(url).parents if (f / "run.json").exists()), None)
+        if made_in is not None:
+            return (
+                f"it is a result of the run in {made_in}: 'chunkflow-liver repair' with its run file makes "
+                "what is damaged or missing anew"
+            )
+        if os.path.exists(f"{url}.convert/run.json"):
+            return f"remove {url} and {url}.convert, and convert its source again"
+    if missing:
+        return "if the writer left out empty chunks on purpose, say missing_chunks: fill"
+    return "restore the file or convert the volume again"

@@ -17,7 +17,7 @@ from chunkflow_liver.errors import ChunkError, GridError, InputError
 from chunkflow_liver.geometry import Box, Nm, Zyx
 from chunkflow_liver.store.handles import array_at, shards_at
 from chunkflow_liver.store.ids import refuse_negative
-from chunkflow_liver.store.location import file_mark, is_local, join, read_key, store_errors
+from chunkflow_liver.store.location import chunk_advice, file_mark, is_local, join, read_key, store_errors
 from chunkflow_liver.store.ngff.versions import DEFAULT, SPACE, VERSIONS, Version, ZarrFormat
 from chunkflow_liver.store.ngff.write import pyramid_factors
 from chunkflow_liver.store.shards import Shards
@@ -386,12 +386,7 @@ class Volume:
                 stored[self._index(part)]
             except store_errors(RuntimeError, ValueError, TypeError, EOFError) as cause:
                 key = next(self.keys(part))
-                hint = (
-                    "; if the writer left out empty chunks on purpose, say missing_chunks: fill"
-                    if "is missing" in str(cause)
-                    else "; restore the file or convert the volume again"
-                )
-                return ChunkError(
-                    f"cannot read chunk {key!r} of {join(self.url, self.path)} (voxels {part}): {cause}{hint}"
-                )
+                advice = chunk_advice(self.url, missing="is missing" in str(cause))
+                where = f"chunk {key!r} of {join(self.url, self.path)} (voxels {part})"
+                return ChunkError(f"cannot read {where}: {cause}; {advice}")
         return ChunkError(f"cannot read {box} of {join(self.url, self.path)}: {err}")

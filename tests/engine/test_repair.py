@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from payload import calls, go, plan_of, sums
 from strategies import command, contents, semantic, write
 
 import chunkflow_liver as cf
-from chunkflow_liver.errors import InputError
+from chunkflow_liver.engine.repair import damage, forget
+from chunkflow_liver.errors import ChunkError, InputError
 from chunkflow_liver.store.table import read_table
 
 MADE = ("results.ome.zarr", "tables")
@@ -107,3 +109,40 @@ def test_the_command_line_names_the_damage_and_mends_it(tmp_path):
     assert code == 0, told
     assert "results that were damaged, and are made anew: 1" in said
     assert chunk.read_bytes() == whole
+
+
+def test_who_reads_a_damaged_result_is_told_to_repair_it(tmp_path):
+    """'missing_chunks: fill' would make background of it; that is for images that other programs wrote."""
+    write(tmp_path, semantic((16, 40, 40), 3))
+    plan = plan_in(tmp_path, "work")
+    go(plan)
+    labels = cf.open_volume(tmp_path / "work/results.ome.zarr/labels/mitos")
+    chunk = Path(labels.url, "0", next(labels.keys(labels.box)))
+    for harmed in ("deleted", "cut off"):
+        harm(chunk, harmed, 0.5)
+        with pytest.raises(ChunkError) as told:
+            labels.read()
+        for message in (str(told.value), cf.validate(labels.url, deep=True)[0]):
+            assert "missing_chunks" not in message
+            assert message.endswith(
+                f"it is a result of the run in {tmp_path / 'work'}: 'chunkflow-liver repair' with its run "
+                "file makes what is damaged or missing anew"
+            )
+        forget(plan, damage(plan))
+        go(plan)
+        assert labels.read().any()
+
+
+def test_who_reads_a_damaged_conversion_is_told_what_makes_it_anew(tmp_path):
+    np.save(tmp_path / "a.npy", np.arange(16 * 40 * 40, dtype=np.uint16).reshape(16, 40, 40))
+    go(plan := cf.convert(tmp_path / "a.npy", tmp_path / "a.ome.zarr", voxel_nm=(40, 8, 8)))
+    volume = plan.output
+    Path(volume.url, "0", next(volume.keys(volume.box))).unlink()
+    with pytest.raises(
+        ChunkError, match=rf"remove {volume.url} and {volume.url}.convert, and convert its source"
+    ):
+        volume.read()
+    shutil.rmtree(volume.url)
+    shutil.rmtree(f"{volume.url}.convert")
+    go(cf.convert(tmp_path / "a.npy", tmp_path / "a.ome.zarr", voxel_nm=(40, 8, 8)))
+    assert volume.read()[0, 0, 39] == 39

@@ -160,3 +160,23 @@ def test_obstore_is_named_where_it_is_not_installed(monkeypatch):
         InputError, match=r"reading s3:// needs 'obstore'; pip install 'chunkflow-liver\[s3\]'"
     ):
         open_volume("s3://em/raw")
+
+
+def test_the_labels_beside_one_that_is_not_there_are_told(tmp_path):
+    """Where a name is wrong by a letter, or 'labels' is left out, what is there helps."""
+    group = tmp_path / "results.ome.zarr"
+    values = np.zeros((4, 8, 8), np.uint8)
+    write_volume(group, values, voxel_nm=(4, 8, 8))
+    for name in ("mitos", "cells"):
+        write_volume(group / "labels" / name, values, voxel_nm=(4, 8, 8), kind="label")
+    for asked, there in (
+        ("labels/mito", "cells, mitos"),
+        ("mitos", "labels/cells, labels/mitos"),
+        ("more/mitos", "labels/cells, labels/mitos"),
+    ):
+        where = group / "labels" if asked.startswith("labels") else group
+        with pytest.raises(InputError) as told:
+            open_volume(group / asked)
+        assert str(told.value) == f"no such file or folder: {group / asked}; {where} has {there}"
+    with pytest.raises(InputError, match=r"no such file or folder: .*/results.ome$"):
+        open_volume(tmp_path / "results.ome")
