@@ -22,6 +22,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from chunkflow_liver.engine.stage import Records, Stage, called, makes
+from chunkflow_liver.engine.watch.changes import refusal
 from chunkflow_liver.engine.watch.lease import Lease, holder_of
 from chunkflow_liver.errors import JournalError, OutputError
 from chunkflow_liver.store.table import SUMS
@@ -234,11 +235,7 @@ class Journal:
             if was["fingerprint"] == digest or name not in self.done:
                 continue
             if not redo:
-                raise JournalError(
-                    f"{self.work} was written by a different plan: stage {name!r} has "
-                    f"{difference(was['description'], description)}; run in a new work folder, or ask "
-                    "for what changed to be redone (--redo)"
-                )
+                raise JournalError(refusal(self.work, name, was["description"], description))
             found.append(name)
         return found
 
@@ -310,24 +307,6 @@ def set_aside(work: Path, keys: Iterable[str]) -> None:
 def record_folder(work: Path, stage: str) -> Path:
     """Where the records of a stage lie."""
     return Path(work) / "records" / stage.replace("/", ".")
-
-
-def difference(was: Mapping[str, Any], now: Mapping[str, Any], at: str = "") -> str:
-    """The first key in which two descriptions differ, as 'key: before, now'."""
-    # Of another release all may differ; then what a person chose, and what follows from it (blocks, inputs).
-    order = ["version", "params", "outputs", "function", "voxel_nm", "shape", "dtype", "classes"]
-    for key in sorted(set(was) | set(now), key=lambda k: (order.index(k) if k in order else 9, k)):
-        a, b = was.get(key), now.get(key)
-        if a == b:
-            continue
-        if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
-            i = next(i for i, (one, two) in enumerate(zip(a, b, strict=True)) if one != two)
-            if isinstance(a[i], Mapping) and isinstance(b[i], Mapping):
-                return difference(a[i], b[i], f"{at}{key}[{i}].")
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            return difference(a, b, f"{at}{key}.")
-        return f"{at}{key} = {a!r} there and {b!r} in this plan"
-    return "no difference"
 
 
 def _loaded(path: Path, stage: str) -> dict[int, dict[str, Any]]:

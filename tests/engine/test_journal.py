@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chunkflow_liver.engine.journal import Journal, difference, read_rows, record_folder
+from chunkflow_liver.engine.journal import Journal, read_rows, record_folder
+from chunkflow_liver.engine.watch.changes import difference
 from chunkflow_liver.errors import JournalError, OutputError
 
 
