@@ -9,7 +9,7 @@ from strategies import command, done
 
 import chunkflow_liver as cf
 from chunkflow_liver.errors import ConfigError, InputError
-from chunkflow_liver.ops.steps.foreign import open_foreign
+from chunkflow_liver.store.foreign import open_foreign
 from chunkflow_liver.store.sources import open_source
 
 SIZE = {"voxel_nm": (4.0, 8.0, 16.0)}
