@@ -109,6 +109,8 @@ class Meant:
     voxel_nm : Nm or None
     origin : tuple of float
         Place of the first voxel along (z, y, x), in voxels.
+    frame : str or None
+        As of `Source`.
     """
 
     stored: Stored
@@ -117,6 +119,13 @@ class Meant:
     values: Values = AS_STORED
     voxel_nm: Nm | None = None
     origin: Nm = (0.0, 0.0, 0.0)
+    frame: str | None = None
+
+    @property
+    def turned(self) -> bool:
+        """Whether voxels come in another direction than they are stored in, by what the file says."""
+        # a file that names its axes x, y, z without a space to lie in is only read in that order
+        return any(self.flip) or bool(self.frame and sorted(self.take) != list(self.take))
 
     @property
     def shape(self) -> Zyx:
@@ -167,6 +176,7 @@ def meant(
     sizes: Sequence[float | None] | None = None,
     starts: Sequence[float] = (),
     flips: Sequence[bool] = (),
+    frame: str = "",
     values: Values = AS_STORED,
 ) -> Meant:
     """The volume in a stored array of which the file says this much.
@@ -182,9 +192,11 @@ def meant(
     sizes : sequence of float or None, optional
         Voxel size along every stored axis, in nm.
     starts : sequence of float
-        Place of the lowest voxel along every stored axis, in voxels.
+        Place of the lowest voxel along every stored axis, in voxels; empty where the file states none.
     flips : sequence of bool
         Stored axes of which the last voxel comes first.
+    frame : str
+        Directions of the space in which they lie, such as RAS; empty where the file does not name them.
     values : Values
 
     Raises
@@ -208,7 +220,8 @@ def meant(
     origin = tuple(float(starts[a]) if starts and a != ABSENT else 0.0 for a in take)
     flip = tuple(bool(flips[a]) if flips and a != ABSENT else False for a in take)
     kept = AS_STORED if asked.stored_values else values
-    made = Meant(stored, take, cast(Any, flip), kept, voxel_nm, cast(Nm, origin))
+    placed = frame if len(starts) else None
+    made = Meant(stored, take, cast(Any, flip), kept, voxel_nm, cast(Nm, origin), placed)
     voxel_type(made.dtype, where)
     return made
 

@@ -211,10 +211,11 @@ def _transform(frame: Any, names: Sequence[str]) -> Statement | None:
         scale = [1.0 if i is None else float(frame["scale"][i]) for i in at]
         sizes = [None if i is None else length_nm(frame["scale"][i], frame["units"][i]) for i in at]
         moved = frame.get("translate", frame.get("translation"))
-        shift = [0.0 if i is None or moved is None else float(moved[i]) for i in at]
+        shift = [] if moved is None else [0.0 if i is None else float(moved[i]) for i in at]
     except (KeyError, TypeError, ValueError, IndexError):
         return None
-    return Statement((), tuple(sizes), tuple(b / a if a else 0.0 for a, b in zip(scale, shift, strict=True)))
+    starts = tuple(b / a if a else 0.0 for a, b in zip(scale, shift, strict=False))
+    return Statement((), tuple(sizes), starts)
 
 
 def _resolution(
@@ -225,7 +226,7 @@ def _resolution(
     factors = _factors(array.name, groups)
     by_name = dict(zip("xyz", factors or (1.0, 1.0, 1.0), strict=True))
     times = [by_name.get(n, 1.0) for n in names]
-    starts = tuple((f - 1) / 2 / f for f in times)
+    starts = tuple((f - 1) / 2 / f for f in times) if factors else ()
     for told in groups:
         pixel = told.get("pixelResolution")  # Saalfeld and Janelia: x, y, z, of the finest level
         if isinstance(pixel, dict) and isinstance(pixel.get("dimensions"), list):
@@ -253,7 +254,7 @@ def _viewer(array: Path, names: Sequence[str], factors: Sequence[float] | None) 
             told = statements.big_data_viewer(str(array.parents[2]), int(number), factors or (1.0, 1.0, 1.0))
             sizes, starts = (dict(zip("zyx", v, strict=False)) for v in (told.sizes, told.starts))
             if sizes:
-                at = tuple(float(starts.get(n) or 0.0) for n in names)
+                at = tuple(float(starts.get(n) or 0.0) for n in names) if starts else ()
                 return Statement((), tuple(sizes.get(n) for n in names), at)
     return Statement()
 

@@ -154,7 +154,7 @@ def _viewer_levels(name: str, file: Any) -> tuple[int, list[float]] | None:
 
 def _scales(found: Any) -> Statement:
     """Names, spacing and direction from dimension scales and labels."""
-    names, lengths, starts, flips = [], [], [], []
+    names, lengths, starts, flips, listed = [], [], [], [], False
     for axis, dimension in enumerate(found.dims):
         name, length, start, flip = str(dimension.label), None, 0.0, False
         if len(dimension):
@@ -165,13 +165,14 @@ def _scales(found: Any) -> Statement:
             if scale.ndim == 1 and scale.dtype.kind in "iuf" and scale.shape[0] == found.shape[axis]:
                 unit = statements.text(scale.attrs.get("units", scale.attrs.get("unit", "")))
                 length, start, flip = statements.scale_of(scale[()], unit, found.shape[axis])
+                listed = True
         names.append(name.strip().lower())
         lengths.append(length)
         starts.append(start)
         flips.append(flip)
     if not {"x", "y"} <= set(names):
         return Statement()
-    return Statement(tuple(names), tuple(lengths), tuple(starts), tuple(flips))
+    return Statement(tuple(names), tuple(lengths), tuple(starts) if listed else (), tuple(flips))
 
 
 def _emd(found: Any, h5py: Any) -> Statement:

@@ -16,6 +16,7 @@ SAME_VOXEL = 0.01
 """Voxel sizes that differ by a larger share are not those of one volume."""
 SAME_PLACE = 0.5
 """Nor are places that differ by more voxels."""
+_AS_STORED = "take the voxels of all masks as stored, with axes= (--axes zyx), if they were made of one image"
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,19 @@ class Masks:
 
     @property
     def origin(self) -> Nm:
-        return next((s.origin for s in self.sources if any(s.origin)), (0.0, 0.0, 0.0))
+        return self._placed.origin
+
+    @property
+    def frame(self) -> str | None:
+        return self._placed.frame
+
+    @property
+    def turned(self) -> bool:
+        return self._placed.turned
+
+    @property
+    def _placed(self) -> Source:
+        return next((s for s in self.sources if s.frame is not None), self.sources[0])
 
     @property
     def chunks(self) -> Zyx:
@@ -108,13 +121,33 @@ def combined(masks: Mapping[str, Source], *, first_wins: bool) -> Masks:
                 f"masks differ in voxel size: {known!r} has {wanted} nm, {name!r} {size} nm; "
                 "mend the one that is wrong"
             )
-    placed = {name: m.origin for name, m in masks.items() if any(m.origin)}
+    _check_directions(masks)
+    placed = {name: m.origin for name, m in masks.items() if m.frame is not None}
     for name, place in placed.items():
         known, start = next(iter(placed.items()))
         if any(abs(a - b) > SAME_PLACE for a, b in zip(place, start, strict=True)):
             raise InputError(
                 f"masks differ in place: {known!r} begins at {start} voxels (z, y, x), {name!r} at "
-                f"{place}; cut both "
-                "out of the same box, or take voxels as stored with axes= (--axes zyx)"
+                f"{place}; cut both out of the same box, or {_AS_STORED}"
             )
     return Masks(tuple(masks), tuple(masks.values()), first_wins)
+
+
+def _check_directions(masks: Mapping[str, Source]) -> None:
+    """Refuse masks of which one may lie turned against another: nothing tells how they fit together."""
+    named = {name: m.frame for name, m in masks.items() if m.frame}
+    for name, frame in named.items():
+        known, other = next(iter(named.items()))
+        if frame != other:
+            raise InputError(
+                f"masks differ in the directions of their space: that of {known!r} is {other}, that of "
+                f"{name!r} {frame} (ITK turns x and y where it writes NIfTI); save both in one format, or "
+                f"{_AS_STORED}"
+            )
+    turned = next((name for name, m in masks.items() if m.turned), None)
+    for name, mask in masks.items():
+        if turned is not None and mask.frame != masks[turned].frame:
+            raise InputError(
+                f"the file of {turned!r} says that its voxels lie turned in space, and that of {name!r} does "
+                f"not say how its own lie; save both in one format, or {_AS_STORED}"
+            )

@@ -110,6 +110,11 @@ class Source(Protocol):
         usable, which includes a size without a unit.
     origin : Nm
         Place of the first voxel along (z, y, x), in voxels; 0 where the file states none.
+    frame : str or None
+        Directions along which the (x, y, z) of that place rise, such as RAS or LPS (right or left, anterior
+        or posterior, superior); empty where the file does not name them, None where it states no place.
+    turned : bool
+        Whether axes were flipped or permuted to rise in that space.
     chunks : Zyx
         Voxels along (z, y, x) that one access decodes: reading less costs as much.
     """
@@ -122,6 +127,10 @@ class Source(Protocol):
     def voxel_nm(self) -> Nm | None: ...
     @property
     def origin(self) -> Nm: ...
+    @property
+    def frame(self) -> str | None: ...
+    @property
+    def turned(self) -> bool: ...
     @property
     def chunks(self) -> Zyx: ...
 

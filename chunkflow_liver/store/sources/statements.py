@@ -226,7 +226,7 @@ def big_data_viewer(file: str, setup: int, level: Sequence[float]) -> Statement:
                 found = [length_nm(v, unit) for v in (view.findtext("voxelSize/size") or "").split()]
                 if len(found) == 3 and None not in found:
                     fine = [v * f for v, f in zip(found, level, strict=True) if v]
-                    starts = tuple((f - 1) / 2 / f for f in level)
+                    starts = tuple((f - 1) / 2 / f for f in level) if max(level) > 1 else ()
                     return replace(told, sizes=tuple(fine[::-1]), starts=starts[::-1])
     return told
 

@@ -51,6 +51,14 @@ class WholeNumbers:
         return self.source.origin
 
     @property
+    def frame(self) -> str | None:
+        return self.source.frame
+
+    @property
+    def turned(self) -> bool:
+        return self.source.turned
+
+    @property
     def chunks(self) -> Zyx:
         return self.source.chunks
 

@@ -14,18 +14,24 @@ from chunkflow_liver.errors import ConfigError, InputError, RunIncompleteError
 from chunkflow_liver.geometry import Box
 from chunkflow_liver.store.sources.masks import Masks, combined
 
+itk = pytest.importorskip("SimpleITK")
+nibabel = pytest.importorskip("nibabel")
+
 VOXEL_NM = (4.0, 8.0, 16.0)
 SHAPE = (6, 20, 33)
+SIDES = (5, 7, 9)
+MITO, ER = (1, 1, slice(1, 4)), (3, 5, slice(5, 8))
+ONE = np.ones((2, 3, 4), np.uint8)
 
 
 class Array:
     """A source that is an array."""
 
     chunks = (1, 1, 1)
-    origin = (0.0, 0.0, 0.0)
 
-    def __init__(self, array, voxel_nm=None):
-        self.array, self.voxel_nm = array, voxel_nm
+    def __init__(self, array, voxel_nm=None, origin=None, frame="", turned=False):
+        self.array, self.voxel_nm, self.turned = array, voxel_nm, turned
+        self.origin, self.frame = origin or (0.0, 0.0, 0.0), None if origin is None else frame
         self.shape, self.dtype = array.shape, array.dtype.name
 
     def read(self, box):
@@ -160,3 +166,94 @@ def test_masks_have_names_and_no_other_numbers(masks, tmp_path, listing):
         assert code == 2
         assert says in told
     assert listing() == before
+
+
+def mask(where):
+    array = np.zeros(SIDES, np.uint8)
+    array[where] = 1
+    return array
+
+
+def written(path, array, origin=(0.0, 0.0, 0.0)):
+    """A mask as ITK writes it, by the ending of its name; its place along (x, y, z) in mm."""
+    if path.suffix == ".tif":
+        tifffile.imwrite(path, array)
+        return path
+    image = itk.GetImageFromArray(array)
+    image.SetSpacing((0.008, 0.008, 0.04))
+    image.SetOrigin(origin)
+    itk.WriteImage(image, str(path))
+    return path
+
+
+def numbers(tmp_path, files, **how):
+    done(cf.convert(files, tmp_path / "c.ome.zarr", voxel_nm=(40, 8, 8), **how))
+    return cf.open_volume(tmp_path / "c.ome.zarr").read()
+
+
+@pytest.mark.parametrize(
+    "pair", [(".nii.gz", ".nii"), (".nrrd", ".mha"), (".nrrd", ".tif"), (".mha", ".tif")]
+)
+def test_masks_of_one_image_lie_where_they_lay(pair, tmp_path):
+    files = {
+        "mito": written(tmp_path / f"a{pair[0]}", mask(MITO)),
+        "er": written(tmp_path / f"b{pair[1]}", mask(ER)),
+    }
+    found = numbers(tmp_path, files)
+    # NIfTI of ITK says that x and y fall
+    turn = np.s_[:, ::-1, ::-1] if ".nii" in pair else np.s_[:]
+    np.testing.assert_array_equal(found, (mask(MITO) + 2 * mask(ER))[turn])
+
+
+# The volume is centred, so that its place is the same in either space.
+@pytest.mark.parametrize("origin", [(0.0, 0.0, 0.0), (-0.032, -0.024, -0.08)], ids=["corner", "centre"])
+@pytest.mark.parametrize("other", [".nrrd", ".mha"])
+def test_masks_in_spaces_of_other_directions_are_refused_unless_taken_as_stored(
+    other, origin, tmp_path, listing
+):
+    files = {
+        "mito": written(tmp_path / "a.nii.gz", mask(MITO), origin),
+        "er": written(tmp_path / f"b{other}", mask(ER), origin),
+    }
+    before = listing()
+    with pytest.raises(InputError, match=r"that of 'mito' is RAS, that of 'er' LPS .*--axes zyx"):
+        numbers(tmp_path, files)
+    assert listing() == before
+    np.testing.assert_array_equal(numbers(tmp_path, files, axes="zyx"), mask(MITO) + 2 * mask(ER))
+
+
+def test_a_turned_mask_beside_one_that_states_no_place_is_refused(tmp_path):
+    files = {"er": written(tmp_path / "b.tif", mask(ER)), "mito": written(tmp_path / "a.nii", mask(MITO))}
+    with pytest.raises(
+        InputError, match=r"'mito' says that its voxels lie turned .* 'er' does not .*--axes zyx"
+    ):
+        numbers(tmp_path, files)
+    np.testing.assert_array_equal(numbers(tmp_path, files, axes="zyx"), mask(ER) + 2 * mask(MITO))
+
+
+def test_a_nifti_without_a_place_fits_any_mask_that_is_not_turned(tmp_path):
+    image = nibabel.Nifti1Image(mask(MITO).T, None)
+    image.header["qform_code"] = image.header["sform_code"] = 0
+    nibabel.save(image, tmp_path / "a.nii")
+    files = {"mito": tmp_path / "a.nii", "er": written(tmp_path / "b.mha", mask(ER), (0.8, 0.0, 0.0))}
+    np.testing.assert_array_equal(numbers(tmp_path, files), mask(MITO) + 2 * mask(ER))
+    assert cf.open_volume(tmp_path / "c.ome.zarr").origin_nm == (0.0, 0.0, 800.0)
+
+
+@pytest.mark.parametrize("shift", [0.4, 0.6, -0.4, -0.6, 1.0])
+@pytest.mark.parametrize("axis", range(3))
+def test_places_may_differ_by_half_a_voxel_and_0_is_a_place(shift, axis):
+    moved = tuple(shift if i == axis else 0.0 for i in range(3))
+    for first, second in (((0.0, 0.0, 0.0), moved), (moved, (0.0, 0.0, 0.0))):
+        masks = {"a": Array(ONE, origin=first), "b": Array(ONE, origin=second)}
+        if abs(shift) < 0.5:
+            assert combined(masks, first_wins=True).origin == first
+            continue
+        with pytest.raises(InputError, match=r"masks differ in place: 'a' begins at .*--axes zyx"):
+            combined(masks, first_wins=True)
+
+
+def test_a_mask_that_states_no_place_takes_that_of_the_others():
+    masks = {"a": Array(ONE), "b": Array(ONE, origin=(0.0, 5.0, 7.0), frame="RAS")}
+    found = combined(masks, first_wins=True)
+    assert (found.origin, found.frame, found.turned) == ((0.0, 5.0, 7.0), "RAS", False)

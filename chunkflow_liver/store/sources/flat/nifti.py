@@ -60,7 +60,8 @@ def open_nifti(path: str, asked: Asked) -> Meant:
         names=names[:n][::-1],
         flips=flips[:n][::-1],
         sizes=sizes,
-        starts=starts[:n][::-1],
+        starts=starts[:n][::-1] if placed else (),
+        frame="RAS",
         values=values,
     )
 

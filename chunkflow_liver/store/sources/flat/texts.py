@@ -40,6 +40,8 @@ _META_TYPES = {
     "MET_DOUBLE": "f8",
 }
 _SAVE_RAW = "save it uncompressed in one file, e.g. with SimpleITK.WriteImage(image, 'a.mha')"
+_DIRECTIONS = ("TransformMatrix", "Rotation", "Orientation")
+_PLACES = ("Offset", "Position", "Origin")
 Packing = Literal["none", "gzip", "zlib"]
 
 
@@ -100,8 +102,14 @@ def open_nrrd(path: str, asked: Asked) -> Meant:
             told[i], turned[i], at[i] = names[k], flips[k], starts[k]
             nm[i] = length_nm(sizes[k], units["xyz".index(names[k])])
         return meant(
-            flat, asked, names=told[::-1], flips=turned[::-1], sizes=nm[::-1], starts=at[::-1]
-        )  # fmt: skip
+            flat,
+            asked,
+            names=told[::-1],
+            flips=turned[::-1],
+            sizes=nm[::-1],
+            starts=at[::-1] if {"space", "spaceorigin"} & fields.keys() or any(turned) else (),
+            frame=_space(fields.get("space", "")),
+        )
     steps: list[Any] = fields.get("spacings", "").split() or [_length(v) for v in spaced]
     own = re.findall(r'"([^"]*)"', fields.get("units", "")) or [unit[0]] * n
     found = [length_nm(v, u) for v, u in zip(steps, own, strict=False)]
@@ -136,8 +144,8 @@ def open_metaimage(path: str, asked: Asked) -> Meant:
         skip = int(fields.get("HeaderSize", "0") or 0)
         lengths = [float(v) for v in fields.get("ElementSpacing", fields.get("ElementSize", "")).split()]
         # each row of the file is the direction of one axis of the image
-        rows = np.array(_first(fields, "TransformMatrix", "Rotation", "Orientation") or np.eye(3), float)
-        at = np.array(_first(fields, "Offset", "Position", "Origin") or np.zeros(3), float)
+        rows = np.array(_first(fields, *_DIRECTIONS) or np.eye(3), float)
+        at = np.array(_first(fields, *_PLACES) or np.zeros(3), float)
     except ValueError as err:
         raise InputError(f"{path} has a header that cannot be read: {err}") from err
     file, first = (path, start) if local else (_beside(path, data), 0)
@@ -152,9 +160,16 @@ def open_metaimage(path: str, asked: Asked) -> Meant:
     directions = rows.reshape(3, 3).T * (lengths or [1.0] * 3)
     names, flips, found_sizes, starts = straight(directions, at, tuple(shape), "xyz", path)
     nm = [length_nm(v, unit) for v in found_sizes]
+    placed = any(key in fields for key in (*_DIRECTIONS, *_PLACES))
     return meant(
-        flat, asked, names=names[::-1], flips=flips[::-1], sizes=nm[::-1], starts=starts[::-1]
-    )  # fmt: skip
+        flat,
+        asked,
+        names=names[::-1],
+        flips=flips[::-1],
+        sizes=nm[::-1],
+        starts=starts[::-1] if placed else (),
+        frame="LPS",  # ITK's, whatever AnatomicalOrientation calls the voxels
+    )
 
 
 def open_npy(path: str, asked: Asked) -> Meant:
@@ -168,6 +183,13 @@ def open_npy(path: str, asked: Asked) -> Meant:
     flat = checked_length(FlatFile(path, tuple(shape), array.dtype.str, int(array.offset)))
     names = [("z", "y", "x")[i] for i in range(array.ndim)] if array.ndim == 3 else []
     return meant(flat, asked, names=names[::-1] if turned else names)
+
+
+def _space(name: str) -> str:
+    """Directions of a NRRD space, right-anterior-superior as RAS; of a space without them its name."""
+    words = name.lower().removesuffix("-time").split("-")
+    directions = {"right", "left", "anterior", "posterior", "superior", "inferior"}
+    return "".join(w[0] for w in words).upper() if directions.issuperset(words) else name.upper()
 
 
 def _first(fields: dict[str, str], *keys: str) -> list[str]:
