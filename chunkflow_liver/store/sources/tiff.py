@@ -37,12 +37,13 @@ def open_tiff(path: str, asked: Asked) -> Meant:
             number = _series_number(tif, path, asked.dataset)
             series = tif.series[number]
             page = series.keyframe
-            shape = _stack_shape(series, path, asked)
+            shape, names = _stack(series, path, asked)
             _check_imagej_count(tif, shape[0], path)
             check_page(page, path, planes=True)
             dtype = voxel_type(series.dtype, path)
             values = AS_STORED if asked.stored_values else calibration(tif, path)
-            sizes = _voxel_nm(tif, number)
+            # the tags of the resolution are those of columns and rows, whatever these are called
+            sizes = _voxel_nm(tif, number) if names == _DIMENSIONS else None
             stored: Stored
             if series.dataoffset is not None and series.dtype.itemsize * 8 == page.bitspersample:
                 kind = np.dtype(dtype).newbyteorder(tif.byteorder).str
@@ -56,7 +57,7 @@ def open_tiff(path: str, asked: Asked) -> Meant:
         if isinstance(err, InputError):
             raise
         raise InputError(f"{path} is no readable TIFF file: {err}") from err
-    return meant(stored, asked, names=_DIMENSIONS, sizes=sizes, values=values)
+    return meant(stored, asked, names=names, sizes=sizes, values=values)
 
 
 def calibration(tif: tifffile.TiffFile, path: str) -> Values:
@@ -151,7 +152,8 @@ def _series_number(tif: tifffile.TiffFile, path: str, dataset: str | None) -> in
     return int(dataset)
 
 
-def _stack_shape(series: tifffile.TiffPageSeries, path: str, asked: Asked) -> Zyx:
+def _stack(series: tifffile.TiffPageSeries, path: str, asked: Asked) -> tuple[Zyx, tuple[str, ...]]:
+    """Shape and names of the axes of a stack as it is stored: planes, rows and columns."""
     sizes = dict(zip(series.axes, (int(n) for n in series.shape), strict=True))
     names = {"C": "channels", "T": "time points", "S": "values per pixel"}
     if series.axes[-1] == "S" and sizes["S"] > 1:
@@ -167,10 +169,14 @@ def _stack_shape(series: tifffile.TiffPageSeries, path: str, asked: Asked) -> Zy
                 "zyx) "
                 "or in its metadata (Image > Properties in Fiji)"
             )
-    depth = [n for axis, n in sizes.items() if axis not in "YX"]
-    if not {"Y", "X"} <= set(sizes) or sum(n > 1 for n in depth) > 1:
+    axes = [axis for axis in series.axes if axis != "S" or sizes["S"] > 1]
+    *depth, row, column = axes
+    long = [axis for axis in depth if sizes[axis] > 1]
+    plane = next((axis for axis in long if axis in "XYZ"), None) or (set("XYZ") - {row, column}).pop()
+    if not {"Y", "X"} <= set(sizes) or len(long) > 1 or len({plane, row, column} & set("XYZ")) != 3:
         raise InputError(f"{path} has axes {series.axes} of shape {tuple(series.shape)}; (z, y, x) is needed")
-    return max(depth, default=1), sizes["Y"], sizes["X"]
+    shape = max((sizes[axis] for axis in depth), default=1), sizes[row], sizes[column]
+    return shape, tuple(axis.lower() for axis in (plane, row, column))
 
 
 def _check_imagej_count(tif: tifffile.TiffFile, depth: int, path: str) -> None:
@@ -198,7 +204,10 @@ def _voxel_nm(tif: tifffile.TiffFile, number: int) -> Nm | None:
         y, x = (below / above for above, below in across)
     except (KeyError, ZeroDivisionError, TypeError, ValueError):
         return None
-    return size_nm((found.get("spacing"), y, x), str(found.get("unit", "")))
+    unit = str(found.get("unit", ""))
+    # ImageJ writes the units of y and z where they differ from that of x (ij/io/FileSaver.java)
+    units = [str(found.get(name, unit)) for name in ("zunit", "yunit")]
+    return size_nm((found.get("spacing"), y, x), [*units, unit])
 
 
 def _ome_voxel_nm(xml: str, number: int) -> Nm | None:

@@ -1,4 +1,4 @@
-"""One C-ordered array in one file, plain or in a gzip stream."""
+"""One array in one file, plain or in a gzip stream."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _READ_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class FlatFile:
-    """A C-ordered array at a byte offset of a file.
+    """An array at a byte offset of a file.
 
     Attributes
     ----------
@@ -38,6 +38,8 @@ class FlatFile:
         First byte of the compressed stream.
     header : str
         Another file that told all this; it is part of the fingerprint.
+    order : {"C", "F"}
+        Whether the last axis runs fastest, or the first.
     """
 
     path: str
@@ -47,6 +49,7 @@ class FlatFile:
     packing: Literal["none", "gzip", "zlib"] = "none"
     stream: int = 0
     header: str = ""
+    order: Literal["C", "F"] = "C"
 
     def __str__(self) -> str:
         return self.header or self.path
@@ -59,7 +62,7 @@ class FlatFile:
     def chunks(self) -> tuple[int, ...]:
         if self.packing != "none":
             return min(self.shape[0], max(1, GZIP_SLAB_BYTES // max(1, self.plane_bytes))), *self.shape[1:]
-        return 1, *self.shape[1:]
+        return (1, *self.shape[1:]) if self.order == "C" else (*self.shape[:-1], 1)
 
     @property
     def plane_bytes(self) -> int:
@@ -75,11 +78,11 @@ class FlatFile:
     def identity(self) -> str:
         """Fingerprint of name, size, and the first and last 4 KiB of the file."""
         header = file_marks(self.header) if self.header else ()
-        return fingerprint(self.shape, self.stored, self.offset, *header, *file_marks(self.path))
+        return fingerprint(self.shape, self.stored, self.offset, self.order, *header, *file_marks(self.path))
 
     def _mapped(self) -> np.ndarray[Any, Any]:
         try:
-            return np.memmap(self.path, np.dtype(self.stored), "r", self.offset, self.shape)
+            return np.memmap(self.path, np.dtype(self.stored), "r", self.offset, self.shape, self.order)
         except (OSError, ValueError) as err:
             raise ChunkError(
                 f"{self.path} changed since it was opened: {self.shape} voxels of {self.stored} "

@@ -178,11 +178,11 @@ def open_npy(path: str, asked: Asked) -> Meant:
         array = np.lib.format.open_memmap(path, mode="r")
     except (ValueError, OSError, EOFError, SyntaxError, TypeError) as err:
         raise InputError(f"{path} is no readable NumPy file of plain numbers: {err}") from err
-    turned = array.flags.f_contiguous and not array.flags.c_contiguous
-    shape = array.shape[::-1] if turned else array.shape
-    flat = checked_length(FlatFile(path, tuple(shape), array.dtype.str, int(array.offset)))
-    names = [("z", "y", "x")[i] for i in range(array.ndim)] if array.ndim == 3 else []
-    return meant(flat, asked, names=names[::-1] if turned else names)
+    order: Literal["C", "F"] = "C" if array.flags.c_contiguous else "F"
+    flat = checked_length(
+        FlatFile(path, array.shape, array.dtype.str, int(array.offset), "none", 0, "", order)
+    )
+    return meant(flat, asked)
 
 
 def _space(name: str) -> str:
