@@ -27,6 +27,7 @@ METADATA: dict[str, Driver] = {
 }
 PACKED = (".gz", ".br", ".zstd", ".zst", ".xz", ".lzma", ".bz2")
 """Endings of precomputed chunks that are compressed as files."""
+_FUNLIB = ("offset", "resolution", "units", "voxel_size")
 _METADATA_LIMIT_BYTES = 16 * 1024**2
 _PARENTS = 8
 """How many folders up the metadata of an image are looked for."""
@@ -176,6 +177,8 @@ def of_array(array: Path, driver: Driver, shape: Sequence[int]) -> Statement:
     names = tags.names
     if reverse and names and "axes" not in told:
         names = names[::-1]  # named as NumPy orders them
+        if "axis_names" in own:  # funlib writes all its lists in that order
+            own |= {key: own[key][::-1] for key in _FUNLIB if isinstance(own.get(key), list)}
     frame = own.get("transform")
     if isinstance(frame, dict) and isinstance(frame.get("axes"), list) and not names:
         names = tuple(str(a).lower() for a in frame["axes"])[:: -1 if reverse else 1]
@@ -234,14 +237,10 @@ def _resolution(
             found = [length_nm(sizes.get(n), pixel.get("unit", "")) for n in names]
             return Statement((), _times(found, times), starts)
     size = statements.sizes(own, names, shape)
-    if any(size):
-        moved, step = own.get("offset"), own.get("resolution", own.get("voxel_size"))
-        if factors is None and isinstance(moved, list) and len(moved) == len(size) and isinstance(step, list):
-            try:
-                starts = tuple(float(m) / float(s) for m, s in zip(moved, step, strict=True))
-            except (TypeError, ValueError, ZeroDivisionError):
-                starts = ()
-        return Statement((), _times(list(size), times), starts)
+    if factors is None:
+        starts = statements.starts(own, names, shape)
+    if any(size) or (starts and factors is None):
+        return Statement((), _times(size, times) if size else (), starts)
     return _viewer(array, names, factors)
 
 

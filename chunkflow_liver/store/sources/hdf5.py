@@ -128,7 +128,10 @@ def _said(found: Any, file: Any, path: str, h5py: Any) -> Statement:
     except InputError as err:
         raise InputError(f"{path}::{found.name}: {err}; mend that attribute, or delete it") from err
     own = replace(
-        tags, values=replace(values, bits=bits), sizes=statements.sizes(attributes, tags.names, found.shape)
+        tags,
+        values=replace(values, bits=bits),
+        sizes=statements.sizes(attributes, tags.names, found.shape),
+        starts=statements.starts(attributes, tags.names, found.shape),
     )
     own = own.over(_scales(found)).over(_emd(found, h5py))
     levels = _viewer_levels(found.name, file)

@@ -15,6 +15,7 @@ from chunkflow_liver.errors import InputError
 from chunkflow_liver.store.sources.axes_and_values import AS_STORED, Values
 from chunkflow_liver.store.sources.source import length_nm
 
+_AXES = ("axes", "axis_names", "axis_order", "DIMENSION_LABELS", "_ARRAY_DIMENSIONS", "dimension_names")
 _EVEN = 1e-3
 """Steps of a scale that differ by a larger share are no voxel size."""
 _XML_LIMIT_BYTES = 64 * 1024**2
@@ -44,9 +45,9 @@ class Statement:
     def over(self, other: Statement) -> Statement:
         """This statement, and `other` for what it does not say."""
         values = self.values if self.values != AS_STORED else other.values
-        names = self.names or other.names
-        placed = self if any(self.sizes) or not any(other.sizes) else other
-        return Statement(names, placed.sizes, placed.starts, placed.flips, values)
+        sizes = self.sizes if any(self.sizes) else other.sizes
+        placed = self if self.starts or any(self.flips) else other
+        return Statement(self.names or other.names, sizes, placed.starts, placed.flips, values)
 
 
 def text(value: Any) -> str:
@@ -76,13 +77,13 @@ def axis_tags(attributes: Mapping[str, Any], ndim: int, reverse: bool = False) -
         except (ValueError, KeyError, TypeError) as err:
             raise InputError(f"its axistags {found!r} are not readable: {err}") from err
     else:
-        for key in ("axes", "axis_order", "DIMENSION_LABELS", "_ARRAY_DIMENSIONS", "dimension_names"):
+        for key in _AXES:
             if key in attributes:
                 found = texts(attributes[key])
                 names = list(found[0]) if len(found) == 1 and len(found[0]) == ndim else found
                 names = names[::-1] if reverse and key == "axes" else names
                 break
-    names = [n.strip().lower() for n in names]
+    names = [n.strip().lower().removesuffix("^") for n in names]  # funlib marks channels, as in c^
     return Statement(tuple(names)) if len(names) == ndim and {"x", "y"} <= set(names) else Statement()
 
 
@@ -135,17 +136,41 @@ def sizes(
     named = named * len(found) if len(named) == 1 else named
     if len(found) != len(named):
         return ()
-    lengths = [length_nm(v, u) for v, u in zip(found, named, strict=True)]
-    if len(lengths) == len(shape):
-        return tuple(lengths)
+    return _spread([length_nm(v, u) for v, u in zip(found, named, strict=True)], names, shape)
+
+
+def starts(attributes: Mapping[str, Any], names: Sequence[str], shape: Sequence[int]) -> tuple[float, ...]:
+    """Places along the stored axes, in voxels: `offset` by `resolution` or `voxel_size`, in whatever unit.
+
+    References
+    ----------
+    .. [1] CREMI's HDF5 files; daisy and funlib.persistence, arrays/metadata.py
+    """
+    step = attributes.get("resolution", attributes.get("voxel_size"))
+    if step is None or "offset" not in attributes:
+        return ()
+    try:
+        steps = _spread([float(v) for v in np.ravel(step)], names, shape)
+        moved = _spread([float(v) for v in np.ravel(attributes["offset"])], names, shape)
+        return tuple(m / s if m and s else 0.0 for m, s in zip(moved, steps, strict=True))
+    except (TypeError, ValueError):
+        return ()
+
+
+def _spread(
+    found: Sequence[float | None], names: Sequence[str], shape: Sequence[int]
+) -> tuple[float | None, ...]:
+    """Numbers of all axes, or of the spatial ones, as one per stored axis; none where they do not fit."""
+    if len(found) == len(shape):
+        return tuple(found)
     at = [i for i, n in enumerate(names) if n in ("x", "y", "z")]
     at = at or [i for i, n in enumerate(shape) if n > 1]
-    at = at if len(at) == len(lengths) else list(range(len(shape)))[-len(lengths) :]
-    if len(at) != len(lengths):
+    at = at if len(at) == len(found) else list(range(len(shape)))[-len(found) :]
+    if len(at) != len(found):
         return ()
     told: list[float | None] = [None] * len(shape)
-    for i, length in zip(at, lengths, strict=True):
-        told[i] = length
+    for i, value in zip(at, found, strict=True):
+        told[i] = value
     return tuple(told)
 
 

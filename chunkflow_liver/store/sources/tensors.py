@@ -32,7 +32,7 @@ from chunkflow_liver.store.sources.folders import (
     read_json,
 )
 from chunkflow_liver.store.sources.source import Asked, fingerprint, length_nm, optional, voxel_type
-from chunkflow_liver.store.sources.statements import Statement, unsigned
+from chunkflow_liver.store.sources.statements import Statement, scale_of, text, unsigned
 
 __all__ = ["ChunkedFolder", "driver_of", "open_chunked"]
 
@@ -152,6 +152,7 @@ def _opened(root: Path, driver: Driver, scale: int, asked: Asked) -> Meant:
         )
         said = replace(said, sizes=units)
     if driver in ("zarr", "zarr3"):
+        said = _coordinates(root, list(whole.domain.labels), shape, asked).over(said)
         said = of_image(root, len(shape)).over(said)
         said = replace(said, values=replace(said.values, bits=unsigned(attributes(root), dtype)))
     if shape and min(shape) > 0:
@@ -160,8 +161,41 @@ def _opened(root: Path, driver: Driver, scale: int, asked: Asked) -> Meant:
     chunks = tuple(max(1, min(int(c), n)) for c, n in zip(lengths, shape, strict=True))
     stored = ChunkedFolder(where, driver, shape, dtype, chunks, scale, asked.allow_gaps, packed)
     return meant(
-        stored, asked, names=said.names, sizes=said.sizes or None, starts=said.starts, values=said.values
-    )  # fmt: skip
+        stored,
+        asked,
+        names=said.names,
+        sizes=said.sizes or None,
+        starts=said.starts,
+        flips=said.flips,
+        values=said.values,
+    )
+
+
+def _coordinates(root: Path, labels: list[str], shape: tuple[int, ...], asked: Asked) -> Statement:
+    """What arrays beside this one say that are called as its axes: xarray lists there where voxels are."""
+    names = attributes(root).get("_ARRAY_DIMENSIONS", labels)
+    if not isinstance(names, list) or len(names) != len(shape) or asked.axes is not None:
+        return Statement()
+    told, listed = [], False
+    for name, n in zip(names, shape, strict=True):
+        beside = root.parent / str(name)
+        driver = driver_of(beside) if name and beside.parent == root.parent and is_array(beside) else None
+        length, start, flip = None, 0.0, False
+        if driver is not None and beside != root:
+            try:
+                values = np.asarray(_store(str(beside), driver, 0, asked.allow_gaps).read().result())
+            except _DAMAGE as err:
+                raise InputError(
+                    f"{root} has the places of its voxels along {name!r} in {beside}, which cannot be read: "
+                    f"{err}; copy it again, or take voxels as stored with axes= (--axes)"
+                ) from err
+            if values.shape == (n,) and values.dtype.kind in "iuf":
+                own = attributes(beside)
+                length, start, flip = scale_of(values, text(own.get("units", own.get("unit", ""))), n)
+                listed = True
+        told.append((length, start, flip))
+    lengths, starts, flips = zip(*told, strict=True) if listed else ((), (), ())
+    return Statement((), lengths, starts, flips)
 
 
 def _store(path: str, driver: Driver, scale: int, allow_gaps: bool) -> Any:
@@ -176,9 +210,10 @@ def _store(path: str, driver: Driver, scale: int, allow_gaps: bool) -> Any:
         spec["scale_index"] = scale
     told = read_json(Path(path) / "attributes.json") if driver == "n5" else {}
     packing = told.get("compression")
-    if isinstance(packing, dict) and "nthreads" in packing:
-        # z5py and the Java library write how many threads packed a chunk; tensorstore refuses to know it
-        # (0.1.86, findings/n5-blosc-nthreads.sh), so it is given the rest.
+    units = told.get("units", told.get("dimensions"))
+    if isinstance(packing, dict) and ("nthreads" in packing or len(units or ()) != len(told["dimensions"])):
+        # z5py and the Java library write how many threads packed a chunk, funlib no unit of channels;
+        # tensorstore refuses to know it (0.1.86, findings/n5-blosc-nthreads.sh), so it is given the rest.
         known = {k: told[k] for k in ("dimensions", "blockSize", "dataType") if k in told}
         packing = {k: v for k, v in packing.items() if k != "nthreads"}
         spec["metadata"] = {**known, "compression": packing}
