@@ -25,7 +25,7 @@ from chunkflow_liver.store.exports.tables import write_anndata, write_segment_pr
 from chunkflow_liver.store.foreign import Foreign, size_of
 from chunkflow_liver.store.location import absolute, is_local, read_key
 from chunkflow_liver.store.ngff.versions import DEFAULT, WRITABLE
-from chunkflow_liver.store.sources import Asked, Source, combined, open_source, whole_numbers
+from chunkflow_liver.store.sources import Asked, Masks, Source, combined, open_source, whole_numbers
 from chunkflow_liver.store.table import Arrays, Table, write_csv
 from chunkflow_liver.store.volume import IMAGE_DTYPES, LABEL_DTYPES, Volume
 from chunkflow_liver.store.write_units import CHUNK_SIDE, SHARD_SIDE
@@ -86,8 +86,8 @@ def convert(
         NRRD, MetaImage, DM3/DM4, EMD or NumPy file, or an N5, neuroglancer precomputed or zarr folder.
         `file.h5::volumes/raw` names one volume of a container: the path of an HDF5, N5 or zarr array, the
         scale of a precomputed volume, the number of a TIFF's series or a DM4's image. A
-        mapping gives masks, which become one label image: the first class has the number 1, the next 2, and
-        so on, where its mask is not 0.
+        mapping gives masks of one value beside 0, which become one label image: the first class has the
+        number 1, the next 2, and so on, where its mask is not 0.
     to : path or URL
         Image group to make. The journal lies beside it in `<to>.convert`.
     {file_voxel_nm}
@@ -162,14 +162,18 @@ def convert(
     output = replace(made, url=url, classes=tuple(classes), origin_nm=cast(Nm, place))
     grid = BlockGrid(output.box, block or output.write_unit)
     name = output.name
-    first = Map(
-        f"{name}/convert", _block, grid, (Foreign(found, os.fspath(url), made.voxel_nm, kind),), (output,)
-    )
+    masks = found if isinstance(found, Masks) else None
+    sources = (found,) if masks is None else masks.sources
+    files = tuple(Foreign(s, os.fspath(url), made.voxel_nm, kind) for s in sources)
+    rule = {} if masks is None else {"names": masks.names, "first_wins": allow_overlaps}
+    first = Map(f"{name}/convert", _block if masks is None else _masks, grid, files, (output,), rule)
+    kept, told = Arrays(str(work / "values")), {"names": rule.get("names", ())}
+    alike = () if masks is None else (Fold(f"{name}/values", _one_value, first.name, kept, told),)
     seen = Arrays(str(work / "seen"))
     params = {"source": str(source), "kind": kind}
     fold = Fold(f"{name}/seen", _seen, first.name, seen, params)
     net = () if reading.get("allow_constant") else (fold,)
-    stages = (first, *net, *pyramid(output, name))
+    stages = (first, *alike, *net, *pyramid(output, name))
     return Plan(stages, work, output, (Product("raw" if kind == "image" else "semantic", name, output),))
 
 
@@ -206,6 +210,32 @@ def _block(block: Block, voxels: Array) -> Result:
     ends = np.fmin.reduce(voxels, axis=None), np.fmax.reduce(voxels, axis=None)
     record = {"low": np.array([ends[0]]), "high": np.array([ends[1]])}
     return Result((voxels,), record | {"zeros": np.array([not voxels.all()])})
+
+
+def _masks(block: Block, *masks: Array, names: Sequence[str], first_wins: bool) -> Result:
+    found = Masks(tuple(names), (), first_wins).numbers(masks, block.write)
+    inside = [mask[mask != 0] for mask in masks]
+    done = _block(block, found)
+    ends = {
+        "least": np.array([m.min() if m.size else np.nan for m in inside], np.float64),
+        "most": np.array([m.max() if m.size else np.nan for m in inside], np.float64),
+    }
+    return replace(done, record={**done.record, **ends})
+
+
+def _one_value(records: Records, *, names: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
+    """The value that every mask has beside 0; refuses masks that have several, as labels and edges do."""
+    found = [(r["least"], r["most"]) for _, r in records]
+    least, most = np.fmin.reduce([f[0] for f in found]), np.fmax.reduce([f[1] for f in found])
+    for name, low, high in zip(names, least, most, strict=True):
+        if low < high:
+            raise InputError(
+                f"the mask of {name!r} has several values beside 0, from {low:g} to {high:g}, and a mask has "
+                "one; if they are edges that were smoothed or compressed, set a threshold at half of the "
+                "largest and save that; if they are classes or ids, convert the file alone, with --labels "
+                f"(and --class {name}=NUMBER for each class)"
+            )
+    return {"value": most}
 
 
 def _seen(records: Records, *, source: str, kind: str) -> dict[str, np.ndarray[Any, Any]]:

@@ -18,7 +18,7 @@ from chunkflow_liver.store.sources.flat import (
     open_nrrd,
 )
 from chunkflow_liver.store.sources.hdf5 import open_hdf5
-from chunkflow_liver.store.sources.masks import combined
+from chunkflow_liver.store.sources.masks import Masks, combined
 from chunkflow_liver.store.sources.named import known
 from chunkflow_liver.store.sources.slices import open_image, open_slices
 from chunkflow_liver.store.sources.source import Asked, Source
@@ -27,7 +27,7 @@ from chunkflow_liver.store.sources.tensors import driver_of, open_chunked
 from chunkflow_liver.store.sources.tiff import open_tiff
 from chunkflow_liver.store.sources.whole import whole_numbers
 
-__all__ = ["READABLE", "Asked", "Source", "combined", "open_source", "whole_numbers"]
+__all__ = ["READABLE", "Asked", "Masks", "Source", "combined", "open_source", "whole_numbers"]
 
 READABLE = (
     "a folder of TIFF, PNG, JPEG, JPEG 2000 or BMP slices, a TIFF, MRC, NIfTI, HDF5, NRRD, MetaImage, "

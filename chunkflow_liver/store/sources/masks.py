@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,9 +78,13 @@ class Masks:
         InputError
             If two masks meet in a voxel, unless `first_wins`.
         """
+        return self.numbers([source.read(box) for source in self.sources], box)
+
+    def numbers(self, masks: Sequence[np.ndarray[Any, Any]], box: Box) -> np.ndarray[Any, Any]:
+        """Class numbers in `box`, of the voxels that every mask has there; raises as `read` does."""
         found = np.zeros(box.shape, self.dtype)
-        for number, source in enumerate(self.sources, 1):
-            mask = source.read(box) != 0
+        for number, voxels in enumerate(masks, 1):
+            mask = voxels != 0
             taken = mask & (found > 0)
             if taken.any() and not self.first_wins:
                 at = np.argwhere(taken)[0]

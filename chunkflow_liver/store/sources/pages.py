@@ -15,8 +15,10 @@ import numpy as np
 import tifffile
 
 from chunkflow_liver.errors import ChunkError, InputError, install
-from chunkflow_liver.store.sources.source import file_marks, fingerprint
+from chunkflow_liver.store.sources.source import NO_LABELS, file_marks, fingerprint
 
+_LOSSY = (6, 7, 34892)
+"""Numbers of TIFF's compressions with JPEG."""
 _JPEG_2000 = (33003, 33004, 33005, 34712)
 """Numbers of TIFF's compressions with JPEG 2000."""
 DAMAGE = (
@@ -197,11 +199,14 @@ def _check_tags(tags: Iterable[tuple[Any, ...]], inline: int, size: int) -> None
             raise struct.error(f"tag {tag} leads to byte {place} of {size}")
 
 
-def check_page(page: Any, where: str, *, planes: bool = False) -> None:
+def check_page(page: Any, where: str, *, planes: bool = False, labels: bool = False) -> None:
     """Refuse a page whose pixels are not one plain grey value each, or that nothing can decode.
 
-    `planes`: samples that are stored as planes of their own are fine, as they may be slices.
+    `planes`: samples that are stored as planes of their own are fine, as they may be slices. `labels`: a
+    compression that changes numbers is refused.
     """
+    if labels and page.compression in _LOSSY:
+        raise InputError(f"{where} {NO_LABELS}")
     apart = planes and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
     if not apart and (page.samplesperpixel != 1 or page.photometric in (tifffile.PHOTOMETRIC.RGB, 6)):
         raise InputError(

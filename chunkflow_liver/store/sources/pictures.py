@@ -14,7 +14,7 @@ from PIL import WebPImagePlugin as WebP
 from chunkflow_liver.errors import ChunkError, InputError
 from chunkflow_liver.store.sources.axes_and_values import AS_STORED, Values
 from chunkflow_liver.store.sources.pages import DAMAGE, check_page, read_page
-from chunkflow_liver.store.sources.source import optional, voxel_type
+from chunkflow_liver.store.sources.source import NO_LABELS, optional, voxel_type
 from chunkflow_liver.store.sources.tiff import calibration
 
 FAMILIES = {
@@ -84,9 +84,11 @@ def header(path: str, labels: bool) -> Kind:
     family = FAMILIES[Path(path).suffix.lower()]
     try:
         if family == "TIFF":
-            return _tiff_header(path)
+            return _tiff_header(path, labels)
         if family == "JPEG 2000":
             return _jpeg2000_header(path)
+        if family == "JPEG" and labels:
+            raise InputError(f"{path} {NO_LABELS}")
         with _opened(path, family) as image:
             if image.mode == "P":
                 colours, grey = _palette(image)
@@ -149,10 +151,10 @@ def _elsewhere(family: str) -> str:
     return " PNG, as WebP has no grey values" if family == "WebP" else ""
 
 
-def _tiff_header(path: str) -> Kind:
+def _tiff_header(path: str, labels: bool) -> Kind:
     with tifffile.TiffFile(path) as tif:
         page = tif.pages.first
-        check_page(page, path)
+        check_page(page, path, labels=labels)
         if len(tif.pages) > 1 or page.imagedepth > 1:
             raise InputError(
                 f"{path} is a stack of its own ({len(tif.pages)} pages), but a folder must "

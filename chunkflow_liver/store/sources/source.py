@@ -16,6 +16,12 @@ from chunkflow_liver.errors import InputError, install
 from chunkflow_liver.geometry import Box, Nm, Zyx
 
 HEAD_BYTES = 4096
+NO_LABELS = (
+    "is compressed as JPEG, which changes numbers, so that labels come back as others and masks with wide "
+    "edges; save them anew as PNG or TIFF in the program that made them, or, of a mask of which no more is "
+    "left, set a threshold at half of its largest value and save that"
+)
+"""What is wrong with labels in a lossy file, after its name."""
 
 _DTYPES = frozenset(
     {"bool", "float16", "float32", "float64"}

@@ -31,7 +31,14 @@ from chunkflow_liver.store.sources.folders import (
     only_array,
     read_json,
 )
-from chunkflow_liver.store.sources.source import Asked, fingerprint, length_nm, optional, voxel_type
+from chunkflow_liver.store.sources.source import (
+    NO_LABELS,
+    Asked,
+    fingerprint,
+    length_nm,
+    optional,
+    voxel_type,
+)
 from chunkflow_liver.store.sources.statements import Statement, scale_of, text, unsigned
 
 __all__ = ["ChunkedFolder", "driver_of", "open_chunked"]
@@ -140,6 +147,8 @@ def _opened(root: Path, driver: Driver, scale: int, asked: Asked) -> Meant:
         if shape[-1] != 1:
             raise InputError(f"{where} has {shape[-1]} channels; save one of them alone")
         entry = read_json(root / "info")["scales"][scale]
+        if asked.labels and entry.get("encoding") == "jpeg":
+            raise InputError(f"{where} {NO_LABELS}")
         packed = _is_packed(root, entry)
         said = Statement(
             ("x", "y", "z", "c"), starts=(*map(float, entry.get("voxel_offset", (0, 0, 0))), 0.0)

@@ -39,7 +39,7 @@ def open_tiff(path: str, asked: Asked) -> Meant:
             page = series.keyframe
             shape, names = _stack(series, path, asked)
             _check_imagej_count(tif, shape[0], path)
-            check_page(page, path, planes=True)
+            check_page(page, path, planes=True, labels=asked.labels)
             dtype = voxel_type(series.dtype, path)
             values = AS_STORED if asked.stored_values else calibration(tif, path)
             # the tags of the resolution are those of columns and rows, whatever these are called

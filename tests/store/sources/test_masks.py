@@ -7,6 +7,7 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from strategies import broken, command, contents, counted, done
 
 import chunkflow_liver as cf
@@ -257,3 +258,45 @@ def test_a_mask_that_states_no_place_takes_that_of_the_others():
     masks = {"a": Array(ONE), "b": Array(ONE, origin=(0.0, 5.0, 7.0), frame="RAS")}
     found = combined(masks, first_wins=True)
     assert (found.origin, found.frame, found.turned) == ((0.0, 5.0, 7.0), "RAS", False)
+
+
+@pytest.mark.parametrize("block", [None, (1, 7, 9)], ids=str)
+@pytest.mark.parametrize("second", [(1, 3, 3), (4, 6, 8)], ids=["one block", "another block"])
+def test_a_mask_has_one_value_beside_0(second, block, tmp_path):
+    array = mask(MITO) * 255
+    array[second] = 7
+    tifffile.imwrite(tmp_path / "a.tif", array)
+    files = {"er": written(tmp_path / "b.tif", mask(ER)), "mito": tmp_path / "a.tif"}
+    with pytest.raises(
+        InputError, match=r"the mask of 'mito' has several values beside 0, from 7 to 255.*--labels"
+    ):
+        numbers(tmp_path, files, block=block)
+
+
+@pytest.mark.parametrize("name", ["folder", "a.jpg", "a.tif", "precomputed"])
+def test_masks_and_labels_in_jpeg_are_refused_and_images_are_not(name, tmp_path):
+    yy, xx = np.mgrid[:64, :64]
+    disc = (((yy - 32) ** 2 + (xx - 32) ** 2 < 225) * 255).astype(np.uint8)
+    path = tmp_path / name
+    if name == "a.tif":
+        pytest.importorskip("imagecodecs")
+        tifffile.imwrite(path, disc, compression="jpeg")
+    elif name == "precomputed":
+        tensorstore = pytest.importorskip("tensorstore")
+        scale = {"size": [64, 64, 1], "encoding": "jpeg", "chunk_size": [64, 64, 1], "resolution": [8, 8, 40]}
+        spec = {
+            "driver": "neuroglancer_precomputed",
+            "kvstore": {"driver": "file", "path": str(path)},
+            "multiscale_metadata": {"type": "image", "data_type": "uint8", "num_channels": 1},
+            "scale_metadata": scale,
+        }
+        tensorstore.open(spec, create=True).result()[...].write(disc.T[:, :, None, None]).result()
+    else:
+        path.mkdir() if name == "folder" else None
+        Image.fromarray(disc).save(path / "s0.jpg" if name == "folder" else path)
+    for source, how in (({"mito": path}, {}), (path, {"kind": "label"})):
+        with pytest.raises(
+            InputError, match=r"is compressed as JPEG, which changes numbers.* as PNG or TIFF"
+        ):
+            cf.convert(source, tmp_path / "c.ome.zarr", voxel_nm=(40, 8, 8), **how)
+    assert cf.convert(path, tmp_path / "c.ome.zarr", voxel_nm=(40, 8, 8)).output.shape == (1, 64, 64)
