@@ -43,8 +43,11 @@ def test_a_mask_that_is_nowhere_0_is_an_error(mask, tmp_path):
     with pytest.raises(InputError, match=r"is nowhere 0 \(its values are 1 to 2\)"):
         done(cf.convert(file, to, kind="label", **SIZE))
     done(cf.convert(file, to, kind="label", allow_constant=True, **SIZE))
-    with pytest.raises(InputError, match="same value in all voxels, 1"):
+    with pytest.raises(InputError, match="the mask of 'er' has several values beside 0, from 1 to 2"):
         done(cf.convert({"er": file}, tmp_path / "m.ome.zarr", **SIZE))
+    full = tiff(tmp_path / "full.tif", mask * 0 + 1)
+    with pytest.raises(InputError, match="same value in all voxels, 1"):
+        done(cf.convert({"er": full}, tmp_path / "f.ome.zarr", **SIZE))
     done(cf.convert(file, tmp_path / "image.ome.zarr", **SIZE))  # an image need not be 0 anywhere
 
 

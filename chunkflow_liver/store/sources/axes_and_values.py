@@ -15,6 +15,7 @@ from chunkflow_liver.store.sources.source import Asked, Stored, checked_box, fin
 
 SPACE = "zyx"
 ABSENT = -1
+_PICTURE_SIDE = 16
 _NAMES = {"c": "channels", "t": "time points", "s": "values per pixel"}
 _UNSIGNED, _SIGNED = ("uint8", "uint16", "uint32", "uint64"), ("int8", "int16", "int32", "int64")
 
@@ -243,6 +244,7 @@ def _given(axes: str, shape: Sequence[int], where: str) -> list[str]:
 
 def _take(names: Sequence[str], shape: Sequence[int], where: str) -> Zyx:
     if not {"x", "y"} <= set(names) or len(set(names)) != len(names) or len(names) != len(shape):
+        _check_colour(shape, where)
         return _by_length(shape, where)
     for name, n in zip(names, shape, strict=True):
         if name not in SPACE and n > 1:
@@ -255,6 +257,16 @@ def _take(names: Sequence[str], shape: Sequence[int], where: str) -> Zyx:
             )
     z, y, x = (list(names).index(axis) if axis in names else ABSENT for axis in SPACE)
     return z, y, x
+
+
+def _check_colour(shape: Sequence[int], where: str) -> None:
+    """Refuse an array with the shape of a picture of 3 or 4 values per pixel, that names no axes."""
+    long = [n for n in shape if n > 1]
+    if len(long) == 3 and long[-1] in (3, 4) and min(long[:2]) >= _PICTURE_SIDE:
+        raise InputError(
+            f"{where} has shape {tuple(shape)}, that of a colour picture ({long[-1]} values per pixel); save "
+            "grey values, or, if it is a volume, say so with axes= (--axes zyx)"
+        )
 
 
 def _by_length(shape: Sequence[int], where: str) -> Zyx:

@@ -13,7 +13,14 @@ import numpy as np
 from chunkflow_liver.errors import ChunkError, InputError
 from chunkflow_liver.store.sources import statements
 from chunkflow_liver.store.sources.axes_and_values import Meant, Values, meant
-from chunkflow_liver.store.sources.source import Asked, file_marks, fingerprint, optional, voxel_type
+from chunkflow_liver.store.sources.source import (
+    Asked,
+    file_marks,
+    fingerprint,
+    length_nm,
+    optional,
+    voxel_type,
+)
 from chunkflow_liver.store.sources.statements import Statement
 
 _FILTERS = {
@@ -96,11 +103,22 @@ def open_hdf5(path: str, asked: Asked) -> Meant:
                 raise InputError(f"{where} is empty: it has no shape")
             dtype = voxel_type(found.dtype, where)
             _check_filters(found, where)
-            _check_written(found, path, where)
+            _check_written(found, os.fspath(found.file.filename), where)
+            colour = statements.text(found.attrs.get("IMAGE_SUBCLASS", "")) == "IMAGE_TRUECOLOR"
+            if colour and asked.axes is None:
+                raise InputError(
+                    f"{where} is a colour picture, as its IMAGE_SUBCLASS says, of shape {found.shape}; save "
+                    "grey values, or, if it is a volume, say so with axes= (--axes zyx)"
+                )
             chunks = found.chunks or tuple(1 if i < found.ndim - 2 else n for i, n in enumerate(found.shape))
             chunks = tuple(max(1, min(int(c), int(n))) for c, n in zip(chunks, found.shape, strict=True))
             said = _said(found, file, path, h5py)
-            stored = Hdf5Dataset(path, dataset, tuple(int(n) for n in found.shape), dtype, chunks)
+            shape = tuple(int(n) for n in found.shape)
+            if (imaris := _imaris(found, file)) is not None:
+                shape, said = imaris
+                chunks = tuple(min(c, n) for c, n in zip(chunks, shape, strict=True))
+            # of a file that links to the dataset, that with the voxels is read and fingerprinted
+            stored = Hdf5Dataset(os.fspath(found.file.filename), str(found.name), shape, dtype, chunks)
     except (OSError, RuntimeError, KeyError) as err:
         raise InputError(f"{path} is no readable HDF5 file: {err}") from err
     return meant(
@@ -149,10 +167,50 @@ def _said(found: Any, file: Any, path: str, h5py: Any) -> Statement:
 def _viewer_levels(name: str, file: Any) -> tuple[int, list[float]] | None:
     """Setup and factors along (x, y, z) of a BigDataViewer dataset; None for any other."""
     place = statements.viewer_place(name)
-    if place is None or f"s{place[1]:02d}/resolutions" not in file:
+    if place is None:
         return None
+    if f"s{place[1]:02d}/resolutions" not in file:  # a partition: the voxels alone, to which a file links
+        return place[1], [1.0, 1.0, 1.0]
     rows = np.asarray(file[f"s{place[1]:02d}/resolutions"])
     return (place[1], [float(v) for v in rows[place[2]]]) if place[2] < len(rows) else None
+
+
+def _imaris(found: Any, file: Any) -> tuple[tuple[int, ...], Statement] | None:
+    """Voxels of an Imaris 5 dataset without the padding to whole chunks, and its size and place.
+
+    References
+    ----------
+    .. [1] Imaris 5.5 file format: DataSetInfo/Image (ExtMin, ExtMax: the outer edges), ImageSizeX of channels
+    """
+    if not str(found.name).startswith("/DataSet/ResolutionLevel "):
+        return None
+
+    def told(attributes: Any, key: str) -> str:
+        return b"".join(np.ravel(attributes[key]).astype("S1")).decode("ascii", "replace")
+
+    try:
+        sides = [int(told(found.parent.attrs, f"ImageSize{a}")) for a in "ZYX"]
+        image = file["DataSetInfo/Image"].attrs
+        ends = [[float(told(image, f"Ext{m}{i}")) for m in ("Min", "Max")] for i in (2, 1, 0)]
+        fine = [int(told(image, a)) for a in "ZYX"]
+        unit = told(image, "Unit")
+        steps = [(high - low) / n for (low, high), n in zip(ends, sides, strict=True)]
+        starts = [low / step for (low, _), step in zip(ends, steps, strict=True)]
+        # the outer edge is that of all levels, the first voxel is the middle of several of the finest
+        starts = [at + (1 - n / m) / 2 for at, n, m in zip(starts, sides, fine, strict=True)]
+    except (KeyError, ValueError, ZeroDivisionError) as err:
+        raise InputError(
+            f"{found.file.filename}::{found.name} is of Imaris, but its ImageSizeX, Y, Z or "
+            f"DataSetInfo/Image cannot be read ({err}), so that voxels cannot be told "
+            "from padding; export it as OME-TIFF"
+        ) from err
+    if found.ndim != 3 or any(not 0 < n <= m for n, m in zip(sides, found.shape, strict=True)):
+        raise InputError(
+            f"{found.file.filename}::{found.name} states an image of {sides} voxels (z, y, x) in an array of "
+            f"{found.shape}; export it anew from Imaris"
+        )
+    sizes = tuple(length_nm(f"{step:.9g}", unit) for step in steps)
+    return tuple(sides), Statement(("z", "y", "x"), sizes, tuple(float(f"{s:.9g}") for s in starts))
 
 
 def _scales(found: Any) -> Statement:
@@ -222,6 +280,8 @@ def _check_written(found: Any, path: str, where: str) -> None:
         folder = os.path.dirname(path)
         names = {source.file_name for source in found.virtual_sources()} - {"."}
         absent = [n for n in sorted(names) if not os.path.exists(os.path.join(folder, n))]
+        if not absent:
+            _check_sources(found, folder, where)
         if absent:
             raise InputError(
                 f"{where} takes its voxels from {len(names)} other files, of which {len(absent)} are not "
@@ -239,6 +299,22 @@ def _check_written(found: Any, path: str, where: str) -> None:
         )
 
 
+def _check_sources(found: Any, folder: str, where: str) -> None:
+    """Refuse a virtual dataset of which a file that is there has not the dataset that is wanted of it."""
+    wanted: dict[str, set[str]] = {}
+    for source in found.virtual_sources():
+        if "%" not in source.dset_name:  # a pattern, of as many as there are
+            wanted.setdefault(source.file_name, set()).add(source.dset_name)
+    for name, datasets in wanted.items():
+        with _file(found.file.filename if name == "." else os.path.join(folder, name)) as file:
+            gone = sorted(d for d in datasets if d not in file)
+        if gone:
+            raise InputError(
+                f"{where} takes voxels from {name}::{gone[0]}, but there is no such dataset ({len(gone)} of "
+                f"{len(datasets)} are missing): they would read as zeros; write it, or name another dataset"
+            )
+
+
 def _arrays(file: Any, h5py: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
 
@@ -247,6 +323,13 @@ def _arrays(file: Any, h5py: Any) -> dict[str, Any]:
             found[name] = item
 
     file.visititems(visit)
+    # visititems follows no links, by which BigDataViewer's files hold the voxels of other files
+    for time in (t for t in file if t[:1] == "t" and t[1:].isdecimal()):
+        for setup, levels in ((s, file.get(f"{time}/{s}")) for s in file[time]):
+            for level in levels if isinstance(levels, h5py.Group) else ():
+                name = f"{time}/{setup}/{level}/cells"
+                if isinstance(cells := file.get(name), h5py.Dataset):
+                    found[name] = cells
     return found
 
 
@@ -259,6 +342,8 @@ def _only_volume(file: Any, path: str, h5py: Any) -> str:
         and item.dtype.kind in "buif"
         and sum(n > 1 for n in item.shape) <= 3 <= item.ndim
     ]
+    imaris = [name for name in volumes if name.startswith("DataSet/ResolutionLevel 0/")]
+    volumes = imaris or volumes
     viewer = [name for name in volumes if statements.viewer_place(name)]
     if viewer:  # of a pyramid, the finest
         finest = [name for name in viewer if statements.viewer_place(name)[2] == 0]  # type: ignore[index]
