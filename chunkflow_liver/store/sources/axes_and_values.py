@@ -251,9 +251,11 @@ def _take(names: Sequence[str], shape: Sequence[int], where: str) -> Zyx:
             what = _NAMES.get(name, f"voxels along its axis {name!r}")
             order = "".join("z" if v == name else v[-1] for v in names)
             slices = f", or, if they are z slices, say so with axes= (--axes), as in --axes {order}"
+            first = ", ".join("0" if other == name else ":" for other in names)
             raise InputError(
                 f"{where} has {n} {what} (axes {', '.join(names)}, shape {tuple(shape)}); one volume is "
-                f"needed: save one of them alone{'' if 'z' in names else slices}"
+                f"needed: save one of them alone, such as array[{first}] in Python (of ilastik's "
+                f"probabilities, a label each){'' if 'z' in names else slices}"
             )
     z, y, x = (list(names).index(axis) if axis in names else ABSENT for axis in SPACE)
     return z, y, x

@@ -118,7 +118,9 @@ def open_hdf5(path: str, asked: Asked) -> Meant:
                 shape, said = imaris
                 chunks = tuple(min(c, n) for c, n in zip(chunks, shape, strict=True))
             # of a file that links to the dataset, that with the voxels is read and fingerprinted
-            stored = Hdf5Dataset(os.fspath(found.file.filename), str(found.name), shape, dtype, chunks)
+            stored = Hdf5Dataset(
+                os.fspath(found.file.filename), str(found.name).strip("/"), shape, dtype, chunks
+            )
     except (OSError, RuntimeError, KeyError) as err:
         raise InputError(f"{path} is no readable HDF5 file: {err}") from err
     return meant(

@@ -213,10 +213,13 @@ def check_page(page: Any, where: str, *, planes: bool = False, labels: bool = Fa
             f"{where} has {page.samplesperpixel} values per pixel (colour or alpha); save it as "
             "grey values, e.g. Image > Type > 8-bit in Fiji"
         )
-    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+    # tifffile stores True as 1 and calls it black
+    mask = page.bitspersample == 1 and page.parent.pages.first.software.startswith("tifffile")
+    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and not mask:
         raise InputError(
             f"{where} stores white as 0 (PhotometricInterpretation MinIsWhite), so its values are "
-            "inverted; save it with black as 0"
+            "inverted; save it with black as 0, e.g. in Python tifffile.imwrite(..., "
+            "photometric='minisblack')"
         )
     tile = page.tilelength * page.tilewidth * page.tiledepth if page.is_tiled else 0
     if tile > max(_TILE_LIMIT, page.imagelength * page.imagewidth):

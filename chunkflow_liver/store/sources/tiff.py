@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree
 
@@ -191,7 +192,8 @@ def _check_imagej_count(tif: tifffile.TiffFile, depth: int, path: str) -> None:
 
 def _voxel_nm(tif: tifffile.TiffFile, number: int) -> Nm | None:
     if tif.is_ome:
-        return _ome_voxel_nm(tif.ome_metadata or "", number)
+        several = len(tif.series)
+        return _ome_voxel_nm(tif.ome_metadata or "", number, several, str(tif.series[number].name))
     if tif.is_imagej:
         found = tif.imagej_metadata or {}
     elif tif.shaped_metadata and number < len(tif.shaped_metadata):
@@ -210,17 +212,24 @@ def _voxel_nm(tif: tifffile.TiffFile, number: int) -> Nm | None:
     return size_nm((found.get("spacing"), y, x), [*units, unit])
 
 
-def _ome_voxel_nm(xml: str, number: int) -> Nm | None:
+def _ome_voxel_nm(xml: str, number: int, several: int, name: str) -> Nm | None:
+    """Voxel size that OME-XML states of series `number` of `several`, which is called `name`."""
     if "<!DOCTYPE" in xml or "<!ENTITY" in xml:  # entities can expand without bound
         return None
     try:
         root = ElementTree.fromstring(xml)
     except ElementTree.ParseError:
         return None
-    pixels = root.findall(".//{*}Image/{*}Pixels")
-    if number >= len(pixels):
-        return None
-    found = pixels[number].attrib
+    images = root.findall(".//{*}Image")
+    if len(images) == several:
+        images = images[number : number + 1]
+    else:  # an image whose files are elsewhere is no series, and shifts the numbers of those behind it
+        images = [image for image in images if image.get("Name") == name]
+    told = {_pixel_nm(pixels.attrib) for image in images for pixels in image.findall("{*}Pixels")}
+    return told.pop() if len(told) == 1 else None
+
+
+def _pixel_nm(found: Mapping[str, str]) -> Nm | None:
     sizes = [found.get(f"PhysicalSize{axis}") for axis in "ZYX"]
     # the OME schema makes micrometres the default
     return size_nm(sizes, [found.get(f"PhysicalSize{axis}Unit", "um") for axis in "ZYX"])

@@ -13,6 +13,7 @@ from foreign_files import volume
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Box
 from chunkflow_liver.store.sources import open_source
 
@@ -93,3 +94,44 @@ def test_any_box_of_a_fortran_array_is_that_of_the_array(
     stop = [data.draw(st.integers(a + 1, n)) for a, n in zip(start, array.shape, strict=True)]
     box = Box(tuple(start), tuple(stop))
     np.testing.assert_array_equal(open_source(path).read(box), array[box.slices])
+
+
+def test_a_series_has_the_size_of_its_own_image_where_the_files_of_others_are_elsewhere(
+    tmp_path: Path,
+) -> None:
+    xml = """<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">"""
+    for name, nm, uuid in (("a", 8, '<UUID FileName="gone.ome.tif">urn:uuid:9</UUID>'), ("b", 16, "")):
+        xml += (
+            f'<Image ID="Image:{nm}" Name="{name}"><Pixels ID="Pixels:{nm}" DimensionOrder="XYZCT" '
+            f'Type="uint16" SizeX="9" SizeY="6" SizeZ="5" SizeC="1" SizeT="1" '
+            f'PhysicalSizeX="{nm}" PhysicalSizeXUnit="nm" '
+            f'PhysicalSizeY="{nm}" PhysicalSizeYUnit="nm" PhysicalSizeZ="{5 * nm}" PhysicalSizeZUnit="nm">'
+            f'<TiffData IFD="0" PlaneCount="5">{uuid}</TiffData></Pixels></Image>'
+        )
+    with tifffile.TiffWriter(tmp_path / "b.ome.tif") as tif:
+        for i, plane in enumerate(VOXELS):
+            tif.write(plane, metadata=None, description=(xml + "</OME>").encode() if i == 0 else None)
+    source = open_source(tmp_path / "b.ome.tif")
+    assert source.voxel_nm == (80.0, 16.0, 16.0)
+    np.testing.assert_array_equal(whole(source), VOXELS)
+
+
+@pytest.mark.parametrize("packing", [None, "zlib"])
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_bool_mask_that_tifffile_wrote_is_read(folder: bool, packing: str | None, tmp_path: Path) -> None:
+    mask = volume("bool", (5, 12, 14))
+    if folder:
+        (tmp_path / "s").mkdir()
+        for z, plane in enumerate(mask):
+            tifffile.imwrite(tmp_path / f"s/{z}.tif", plane, compression=packing)
+    else:
+        tifffile.imwrite(tmp_path / "s", mask, compression=packing)
+    source = open_source(tmp_path / "s")
+    assert source.dtype == "bool"
+    np.testing.assert_array_equal(whole(source), mask)
+
+
+def test_a_mask_of_another_program_with_white_as_0_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", volume("bool", (5, 12, 14)), software="fax")
+    with pytest.raises(InputError, match=r"stores white as 0 .*photometric='minisblack'"):
+        open_source(tmp_path / "a.tif")
