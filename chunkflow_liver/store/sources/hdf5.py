@@ -344,6 +344,8 @@ def _only_volume(file: Any, path: str, h5py: Any) -> str:
         and item.dtype.kind in "buif"
         and sum(n > 1 for n in item.shape) <= 3 <= item.ndim
     ]
+    if not volumes:  # one array of channels is no volume either, and is refused as what it is
+        volumes = [n for n, item in found.items() if item.dtype.kind in "buif" and len(item.shape or ()) > 3]
     imaris = [name for name in volumes if name.startswith("DataSet/ResolutionLevel 0/")]
     volumes = imaris or volumes
     viewer = [name for name in volumes if statements.viewer_place(name)]

@@ -52,8 +52,11 @@ def test_several_channels_are_refused_by_name(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["p"] = np.zeros((4, 5, 6, 2), "uint8") + 1
         file["p"].attrs["axistags"] = json.dumps({"axes": [{"key": n} for n in "zyxc"]})
-    with pytest.raises(InputError, match=r"has 2 channels .axes z, y, x, c"):
-        open_source(tmp_path / "a.h5", dataset="p")
+    for dataset in ("p", None):
+        with pytest.raises(
+            InputError, match=r"has 2 channels .axes z, y, x, c.* array\[:, :, :, 0\] in Python"
+        ):
+            open_source(tmp_path / "a.h5", dataset=dataset)
 
 
 def test_dimension_scales_give_names_spacing_place_and_direction(tmp_path):
