@@ -208,7 +208,11 @@ REFUSALS = [
         "hdf5-garbage", lambda p: _written(p / "a.h5", b"\x89HDF\r\n\x1a\n" + b"\0" * 90), "no readable HDF5"
     ),
     Refusal("hdf5-complex", lambda p: _complex(p / "a.h5"), "holds 0 3-D datasets.*'a' .2, 2, 2. complex64"),
-    Refusal("hdf5-4d", lambda p: hdf5(p / "a.h5", np.zeros((2, 2, 2, 2)), "a"), "holds 0 3-D datasets"),
+    Refusal(
+        "hdf5-4d",
+        lambda p: hdf5(p / "a.h5", np.zeros((2, 2, 2, 2)), "a"),
+        r"has shape \(2, 2, 2, 2\); one volume",
+    ),
     Refusal("zarr-4d", lambda p: _four(p / "a.zarr"), r"has shape \(2, 2, 2, 2\); one volume"),
     Refusal(
         "zarr-empty",
