@@ -53,7 +53,7 @@ from chunkflow_liver.ops.steps.place import table_at, work_folder
 from chunkflow_liver.ops.stitch import stitch
 from chunkflow_liver.ops.suggest import Evidence, suggest
 from chunkflow_liver.planning import Made, Problems
-from chunkflow_liver.store.images import open_volume
+from chunkflow_liver.store.images import as_image, as_labels, open_volume
 from chunkflow_liver.store.volume import Volume
 
 T = TypeVar("T")
@@ -96,7 +96,7 @@ def _begin(run_file: RunFile, found: Problems) -> tuple[list[Plan], Made]:
     plans: list[Plan] = []
     with found.at("input"):
         if run_file.input is not None:
-            made.images["raw"] = open_volume(**run_file.input.model_dump())
+            made.images["raw"] = as_image(open_volume(**run_file.input.model_dump()))
             made.opened.append(made.raw)
         seen = None if run_file.segment else made.intensities
         if seen is not None:
@@ -117,7 +117,7 @@ def _begin(run_file: RunFile, found: Problems) -> tuple[list[Plan], Made]:
 
 def _existing(entry: Existing, made: Made) -> Plan:
     found = _on_voxels(made, entry.path, entry.level, entry.name, entry.missing_chunks)
-    volume = replace(found, called=entry.name)
+    volume = replace(as_labels(found, stated=entry.labels), called=entry.name)
     return Plan((), work_folder(made.run_file.work), volume, (Product("instances", entry.name, volume),))
 
 
@@ -303,10 +303,12 @@ def _semantic(run_file: RunFile, made: Made) -> Plan:
         return segment(made.raw, given.segmenter, within=within, **at, **options)
     assert there is not None
     found = _on_voxels(made, there.path, there.level, "semantic", there.missing_chunks)
+    # Who says which class has which number says that these are labels.
+    found = as_labels(found, stated=there.labels or bool(there.classes))
     classes = tuple((there.classes or dict(found.classes)).items())
     raw = made.intensities
     source = found.source if raw is None else raw.url
-    semantic = replace(found, kind="label", classes=classes, source=source)
+    semantic = replace(found, classes=classes, source=source)
     products = (Product("semantic", semantic.name, semantic, (("classes", classes),)),)
     return Plan((), work_folder(run_file.work), semantic, products)
 

@@ -62,13 +62,8 @@ class Made:
 
     @property
     def intensities(self) -> Volume | None:
-        """The image, unless there is none or it holds labels: their numbers are no grey values."""
-        if self.run_file.input is None:
-            return None
-        if "raw" not in self.images:
-            # It was refused, and so is the run; what else is wrong with it is still to be found.
-            return None
-        return self.raw if self.raw.kind == "image" else None
+        """The image, unless there is none, or it was refused: what else is wrong is still to be found."""
+        return self.images.get("raw")
 
     @property
     def frame(self) -> Volume | None:

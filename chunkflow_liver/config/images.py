@@ -107,6 +107,7 @@ class Semantic(Section):
     path: Annotated[str, Refers.FILE]
     level: Index | None
     classes: dict[str, Annotated[int, Field(ge=1)]] | None = None
+    labels: bool = False
     missing_chunks: Chunks
 
 
@@ -118,6 +119,7 @@ class Existing(Entry):
 
     path: Annotated[str, Refers.FILE]
     level: Index | None
+    labels: bool = False
     missing_chunks: Chunks
 
     def makes(self) -> Makes:

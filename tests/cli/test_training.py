@@ -145,10 +145,10 @@ CASES = {
     "rate": (lambda d: training(d, training={"rate": 7}), "training.rate: .*less than or equal to 1"),
     "no such split": (lambda d: training(d, split={"by": "chance"}), "a split is by one of .*got 'chance'"),
     "no gap": (lambda d: training(d, split={"gap_nm": 0}), "split.gap_nm: .*greater than 0"),
-    "no such fold": (lambda d: training(d, split={"train": [5]}), "from 0 to 4, got .5."),
+    "no such fold": (lambda d: training(d, split={"train": [5]}), "from 0 to 4, because .* got .5."),
     "too few volumes": (
         lambda d: training(d, split={"by": "volume", "folds": 2}),
-        "by volume in 2 folds needs as many sources, got 1",
+        "by volume in 2 folds needs as many sources, got 1; paint more",
     ),
     "too few boxes": (
         lambda d: training(d, split={"by": "box", "folds": 2}),
@@ -156,7 +156,7 @@ CASES = {
     ),
     "too few slices": (
         lambda d: training(d, sources=[source(d, "good", slices=[1, 2])]),
-        "has 2 painted planes along z, too few for slabs of 5 folds",
+        r"has 2 painted planes along z, too few for slabs of 5 folds; say folds: 2 and train: \[1\]",
     ),
     "a gap that leaves nothing": (
         lambda d: training(d, split={"gap_nm": 4000}),

@@ -67,3 +67,23 @@ def test_own_instances_are_refined_and_compared(own, tmp_path):
     assert tables["e"]["precision"] == [1.0]
     assert min(tables["large-ids"]["label"]) > 2**40
     assert len(tables["t"]["label"]) == tables["e"]["found"][0] > 0
+
+
+def test_labels_without_a_mark_are_taken_where_the_entry_says_so(own, project, array, tmp_path):
+    """Ids of 32 bits are no grey values; numbers that are given to classes state that there are some."""
+    write(tmp_path, array, "unmarked")
+    write(tmp_path, array.astype(np.uint32), "ids")
+    own["existing"] = [
+        {"name": "mitos", "path": "unmarked.ome.zarr", "labels": True},
+        {"name": "cells", "path": "ids.ome.zarr"},
+    ]
+    project |= {"evaluate": []}
+    numbers = {"er": 1, "mitochondrion": 2}
+    found = [
+        planned(tmp_path, own),
+        planned(tmp_path, project | {"semantic": {"path": "unmarked.ome.zarr", "classes": numbers}}),
+        planned(tmp_path, own | {"semantic": {"path": "unmarked.ome.zarr", "labels": True}}),
+    ]
+    kinds = [p.handle.kind for plan in found for p in plan.products if p.kind in ("instances", "semantic")]
+    assert len(kinds) > 5
+    assert set(kinds) == {"label"}

@@ -37,6 +37,27 @@ def refusals():
             ConfigError,
             r"small.ome.zarr level 0 has \(9, .*, .*truth.ome.zarr \(10, 12, 9\) of",
         ),
+        "grey values as own instances": (
+            {"existing": [{"name": "own", "path": "raw.ome.zarr"}]},
+            ConfigError,
+            r"existing.0: .*raw.ome.zarr is not marked as labels .* its uint16 voxels may be grey values; if "
+            r".* say 'labels: true' beside .*: chunkflow-liver convert .*raw.ome.zarr/\S+ .* --labels",
+        ),
+        "grey values as classes": (
+            {"semantic": {"path": "raw.ome.zarr"}},
+            ConfigError,
+            "semantic: .*raw.ome.zarr is not marked as labels",
+        ),
+        "no whole numbers as labels": (
+            {"existing": [{"name": "own", "path": "real.ome.zarr", "labels": True}]},
+            ConfigError,
+            "existing.0: .*real.ome.zarr holds float32 voxels; labels must be one of bool, ",
+        ),
+        "labels as the image": (
+            {"input": {"path": "classes.ome.zarr"}},
+            ConfigError,
+            "input: .*classes.ome.zarr holds labels, not grey values; name it under 'existing'",
+        ),
         "nothing to do": (nothing, ConfigError, "nothing to do: the run file has neither"),
         "another shape": (other, ConfigError, r"\(9, 12, 9\) voxels .*, the image \(10, 12, 9\)"),
         "another voxel size": (
@@ -87,6 +108,7 @@ def refusals():
 def test_runs_that_cannot_fit_together_are_refused(case, project, array, tmp_path, listing):
     write(tmp_path, array[:9], "small", kind="label")
     write(tmp_path, array, "coarse", kind="label", voxel_nm=(8, 8, 16))
+    write(tmp_path, array.astype(np.float32), "real")
     write(tmp_path, array, "raw.ome.zarr/labels/gold", kind="label")
     (tmp_path / "raw.ome.zarr/labels/gold.ome.zarr").rename(tmp_path / "raw.ome.zarr/labels/gold")
     write(tmp_path, np.ones((4, 300, 8), np.uint8), "fine", voxel_nm=(8, 8, 8))

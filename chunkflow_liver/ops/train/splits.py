@@ -58,8 +58,8 @@ class Split:
         odd = [k for k in self.train or () if not isinstance(k, int) or not 0 <= k < self.folds]
         if odd or (self.train is not None and len(set(self.train)) != len(self.train)) or self.train == ():
             raise ConfigError(
-                f"the folds to train are different numbers from 0 to {self.folds - 1}, got "
-                f"{list(self.train or ())}"
+                f"the folds to train are different numbers from 0 to {self.folds - 1}, because there are "
+                f"{self.folds} and the first is 0; got {list(self.train or ())}"
             )
         if self.gap_nm is not None and not (math.isfinite(self.gap_nm) and self.gap_nm > 0):
             raise ConfigError(
@@ -159,9 +159,8 @@ def _held(
     if split.by == "volume":
         if len(sources) < split.folds:
             raise ConfigError(
-                f"a split by volume in {split.folds} folds needs as many sources, got {len(sources)}; take "
-                "fewer "
-                "folds, or 'by: slab'"
+                f"a split by volume in {split.folds} folds needs as many sources, got {len(sources)}; "
+                f"{_fewer(len(sources))}, or 'by: slab'"
             )
         mine = set(np.array_split(np.arange(len(sources)), split.folds)[fold].tolist())
         return [(Box.of(s.shape),) if i in mine else () for i, s in enumerate(sources)]
@@ -170,29 +169,37 @@ def _held(
         if len(units) < split.folds:
             raise ConfigError(
                 f"a split by box in {split.folds} folds needs as many painted boxes or slices, got "
-                f"{len(units)}; "
-                "take fewer folds, or 'by: slab'"
+                f"{len(units)}; {_fewer(len(units))}, or 'by: slab'"
             )
         # Neighbours stay together.
         dealt = [units[n] for n in np.array_split(np.arange(len(units)), split.folds)[fold]]
         return [tuple(box for j, box in dealt if j == i) for i in range(len(sources))]
     axis = "zyx".index(split.axis)
     found: list[tuple[Box, ...]] = []
-    for i, (source, mine_rows) in enumerate(zip(sources, rows, strict=True)):
+    painted = []
+    for source, mine_rows in zip(sources, rows, strict=True):
         places = np.zeros(source.shape[axis], bool)
         for start, stop, _ in mine_rows:
             places[start[axis] : stop[axis]] = True
-        planes = np.flatnonzero(places)
-        if len(planes) < split.folds:
-            raise ConfigError(
-                f"source {i} has {len(planes)} painted planes along {split.axis}, too few for slabs of "
-                f"{split.folds} folds; take fewer folds, another axis, or 'by: none'"
-            )
+        painted.append(np.flatnonzero(places))
+    fewest = min(map(len, painted))
+    if fewest < split.folds:
+        raise ConfigError(
+            f"source {[len(p) for p in painted].index(fewest)} has {fewest} painted planes along "
+            f"{split.axis}, too few for slabs of {split.folds} folds; {_fewer(fewest)}, take another axis, "
+            "or 'by: none'"
+        )
+    for source, planes in zip(sources, painted, strict=True):
         part = np.array_split(planes, split.folds)[fold]
         low, high = [0, 0, 0], list(source.shape)
         low[axis], high[axis] = int(part[0]), int(part[-1]) + 1
         found.append((Box(zyx(low), zyx(high)),))
     return found
+
+
+def _fewer(parts: int) -> str:
+    """What to write where there are too many folds: fold and folds at once, because one needs the other."""
+    return f"say folds: {parts} and train: [{parts - 1}]" if parts > 1 else "paint more"
 
 
 def _grown(box: Box, split: Split, size: Nm) -> Box:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from painted_images import stored
 
+from chunkflow_liver.config import read_training_file
+from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import Box
 from chunkflow_liver.ops.train.sources import Given, opened
 from chunkflow_liver.ops.train.splits import Split, divided
@@ -54,6 +58,24 @@ def test_slabs_of_sparse_slices_hold_out_whole_slices(two):
         train, held = (np.flatnonzero(known(side)[0].any((1, 2))) for side in (part.train, part.held))
         assert held.tolist() == [2 + 4 * k]
         assert sorted([*train, *held]) == [2, 6, 10, 14, 18]
+
+
+def test_the_split_of_the_example_fits_its_own_slices(tmp_path):
+    given = read_training_file(Path(__file__).parents[3] / "configs/train_mitochondria.yaml").arguments()
+    slices = given["sources"][0]["slices"]
+    source = stored(tmp_path, shape=(max(slices) + 1, 16, 16)) | {"slices": slices}
+    (part,) = parts([source], **given["split"])
+    train, held = (
+        side.sources[0].labels(Box.of((max(slices) + 1, 16, 16))) for side in (part.train, part.held)
+    )
+    planes = [np.flatnonzero((side != IGNORE).any((1, 2))).tolist() for side in (train, held)]
+    assert planes == [[10, 60], [110]] == [list(slices[:-1]), list(slices[-1:])]
+
+
+def test_too_many_folds_name_the_folds_of_the_source_with_fewest_slices(two):
+    few = [two[0], two[1] | {"slices": [2, 9, 14]}]
+    with pytest.raises(ConfigError, match=r"source 1 has 3 painted .* say folds: 3 and train: \[2\], take"):
+        parts(few, by="slab", folds=5, train=(4,))
 
 
 def test_a_slab_along_x_has_its_gap_there(two):
