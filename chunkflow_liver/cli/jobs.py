@@ -82,8 +82,6 @@ def run(
     wait: Wait = None,
 ) -> None:
     """Run a run file, and go on where an earlier run stopped."""
-    from chunkflow_liver.config import read_run_file
-
     options = _cluster_options(cluster, workers, scheduler, cluster_option)
     if gpus_per_job is not None and cluster != ClusterKind.slurm:
         raise ConfigError(f"--gpus-per-job {gpus_per_job} is for --cluster slurm")
@@ -104,18 +102,7 @@ def run(
         redo=redo,
         options=options | {"wait_s": wait},
     )
-    if read_run_file(run_file).report:
-        from chunkflow_liver.engine.watch.progress import working
-        from chunkflow_liver.reports import is_current
-        from chunkflow_liver.reports import report as write
-
-        if is_current(made.work):
-            typer.echo(f"{made.work / 'report.html'} (nothing is new since; 'report' would draw it again)")
-        else:
-            with working("the report"):
-                written = [write(made), *_pages(made)]
-            for page in written:
-                typer.echo(page)
+    _draw(run_file, made)
 
 
 @app.command()
@@ -173,6 +160,7 @@ def repair(
         made, workers=workers, scheduler=scheduler, kind=cluster, memory_gib=memory_gib, options=options
     )
     typer.echo(f"{made.work}: results that were damaged, and are made anew: {len(found)}")
+    _draw(run_file, made)
 
 
 @app.command()
@@ -283,6 +271,24 @@ def from_skeletons(
     )
     objects = len({prompt.object for prompt in found})
     typer.echo(f"{write_prompts(found, to)}: {len(found)} prompts of {objects} objects")
+
+
+def _draw(run_file: Path, made: Plan) -> None:
+    """The report of a run, if its file asks for one and the page there is does not show the run as it is."""
+    from chunkflow_liver.config import read_run_file
+    from chunkflow_liver.engine.watch.progress import working
+    from chunkflow_liver.reports import is_current
+    from chunkflow_liver.reports import report as write
+
+    if not read_run_file(run_file).report:
+        return
+    if is_current(made.work):
+        typer.echo(f"{made.work / 'report.html'} (nothing is new since; 'report' would draw it again)")
+        return
+    with working("the report"):
+        written = [write(made), *_pages(made)]
+    for page in written:
+        typer.echo(page)
 
 
 def _pages(made: Plan) -> list[Path]:

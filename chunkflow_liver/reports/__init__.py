@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 __all__ = ["is_current", "report"]
+
+log = logging.getLogger(__name__)
 
 
 @documented
@@ -68,10 +71,14 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
     moved = carried(work, drawn, found.missing)
     compared = comparisons(work, found.missing)
     made = provenance(work)
+    told = (*drawn.problems, *found.missing, *(m for n in (*narrow, *formed) for m in n.missing))
+    missing = list(dict.fromkeys(work.local(m) for m in told))
+    # What was never made is no damage; every failure to read says so in these words.
+    unread = [m for m in missing if "cannot read" in m or "cannot be read" in m]
     page = page_template("page.html.j2").render(
         title=f"Report of {work.path.name}",
         drawn=drawn,
-        record=remembered(work.path, files).text,
+        record=remembered(work.path, files, whole=not unread).text,
         found=found,
         narrow=narrow,
         formed=formed,
@@ -80,17 +87,7 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
         compared=compared,
         made=made,
         warnings=[*made.warnings, *found.warnings, *(w for n in narrow for w in n.warnings)],
-        missing=list(
-            dict.fromkeys(
-                work.local(m)
-                for m in (
-                    *drawn.problems,
-                    *found.missing,
-                    *(m for n in narrow for m in n.missing),
-                    *(m for n in formed for m in n.missing),
-                )
-            )
-        ),
+        missing=missing,
         gradient=gradient(),
         score_gradient=score_gradient(),
         script=page_source("page.js"),
@@ -113,6 +110,13 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
             (target.parent / FOLDER / name).write_bytes(svg.encode())
     except OSError as err:
         raise OutputError(f"cannot write the report to {target}: {err}; choose another place") from err
+    if unread:
+        log.warning(
+            "warning: %d parts of the report cannot be drawn, the first: %s; 'check' with the run file names "
+            "what is damaged, 'repair' makes it anew",
+            len(unread),
+            unread[0],
+        )
     return target
 
 

@@ -30,9 +30,11 @@ class Record:
         return json.dumps(asdict(self), separators=(",", ":"))
 
 
-def remembered(work: Path, figures: Mapping[str, str]) -> Record:
-    """The record of a page of the run in `work`, with SVGs by name."""
-    return Record(state(work), {name: _digest(svg.encode()) for name, svg in figures.items()})
+def remembered(work: Path, figures: Mapping[str, str], *, whole: bool = True) -> Record:
+    """The record of a page of the run in `work`, with SVGs by name; not `whole`, it is never current."""
+    return Record(
+        state(work) if whole else "", {name: _digest(svg.encode()) for name, svg in figures.items()}
+    )
 
 
 def recorded(page: Path) -> Record:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -146,3 +147,29 @@ def test_who_reads_a_damaged_conversion_is_told_what_makes_it_anew(tmp_path):
     shutil.rmtree(f"{volume.url}.convert")
     go(cf.convert(tmp_path / "a.npy", tmp_path / "a.ome.zarr", voxel_nm=(40, 8, 8)))
     assert volume.read()[0, 0, 39] == 39
+
+
+def test_a_report_of_what_is_damaged_says_so_until_it_is_repaired(tmp_path):
+    write(tmp_path, semantic((16, 40, 40), 3))
+    labels = [{"name": "mitos", "classes": ["mitochondrion"]}]
+    content = {"semantic": {"path": "semantic.ome.zarr"}, "work": "work", "label": labels, "report": True}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(content | {"report": False}))
+    assert command("run", tmp_path / "run.yaml")[0] == 0
+    next((tmp_path / "work/results.ome.zarr/labels/mitos/0").rglob("c/*/*/*")).unlink()
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(content))
+    page = tmp_path / "work/report.html"
+    for _ in range(2):
+        # A page that lacks something is not the last word, even where nothing is new.
+        code, _, told = command("run", tmp_path / "run.yaml")
+        assert code == 0, told
+        assert re.search(
+            r"\d+ parts of the report cannot be drawn, .*cannot read chunk.*'repair' makes", told
+        )
+        assert "cannot read chunk" in page.read_text()
+    code, said, told = command("repair", tmp_path / "run.yaml")
+    assert code == 0, told
+    assert "made anew: 1" in said
+    assert str(page) in said
+    assert "cannot be drawn" not in told
+    assert "cannot read chunk" not in page.read_text()
+    assert "nothing is new since" in command("run", tmp_path / "run.yaml")[1]

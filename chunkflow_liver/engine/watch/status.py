@@ -62,13 +62,15 @@ def status_text(work: str | Path) -> str:
     return "\n".join(lines)
 
 
-def _line(stage: dict[str, object], known: Done, marks: list[Mark], alive: bool, width: int) -> str:
+def _line(
+    stage: dict[str, object], known: Done, marks: list[Mark], alive: bool, width: int, first: bool
+) -> str:
     name, total = str(stage["stage"]), int(str(stage["blocks"]))
     here = [m for m in marks if name.startswith(m.stage)]
     count = total if known.finished else len(known.records)
     seconds = sum(r["seconds"] for r in known.rows)
     begun = "running" if alive else "stopped"
-    state = "done" if known.finished else begun if known.records or here else "to do"
+    state = "done" if known.finished else begun if known.records or here or first else "to do"
     line = f"{name.ljust(width)}  {state.ljust(7)}  {count} of {total} blocks"
     if seconds and "voxels" in stage:
         rate = float(str(stage["voxels"])) * len(known.records) / total / seconds / 1e6

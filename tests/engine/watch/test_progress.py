@@ -116,6 +116,19 @@ def test_status_says_stopped_after_the_driver_was_killed(store, tmp_path):
     assert "is gone" not in status_text(tmp_path / "w")
 
 
+def interrupted(block, raw, *, count, by, seconds):
+    raise KeyboardInterrupt
+
+
+def test_status_says_stopped_of_a_stage_of_which_no_block_is_done(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(payload, "add", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        go(plan_of(store, tmp_path / "w"))
+    lines = status_text(tmp_path / "w").splitlines()
+    assert re.search(r"out/add +stopped +0 of 36 blocks", lines[0])
+    assert re.search(r"out/total +to do +0 of 1 blocks", lines[1])
+
+
 def test_a_holder_is_alive_while_its_process_or_its_lease_is(tmp_path):
     with Journal(tmp_path):
         mine = holder_of(tmp_path)
