@@ -86,20 +86,29 @@ def test_status_says_what_is_running(store, tmp_path):
     assert "at work" not in after
 
 
-def test_status_says_stopped_after_the_driver_was_killed(store, tmp_path):
+def started(store, work, seconds):
+    """A process that runs the plan, and has written it."""
     code = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
         "import payload; import chunkflow_liver as cf\n"
         "store = cf.open_volume(sys.argv[2])\n"
-        "cf.run(payload.plan_of(store, Path(sys.argv[3]), seconds=0.3), progress=False)\n"
+        "cf.run(payload.plan_of(store, Path(sys.argv[3]), seconds=float(sys.argv[4])), progress=False)\n"
     )
-    arguments = [str(Path(payload.__file__).parent), store.url, str(tmp_path / "w")]
+    arguments = [str(Path(payload.__file__).parent), store.url, str(work), str(seconds)]
     driver = subprocess.Popen([sys.executable, "-c", code, *arguments])
+    wait_for((work / "plan.json").exists)
+    return driver
+
+
+def wait_for(there):
     until = time.monotonic() + 60
-    while time.monotonic() < until and not (tmp_path / "w/plan.json").exists():
+    while time.monotonic() < until and not there():
         time.sleep(0.05)
-    while time.monotonic() < until and " 0 of 36" in status_text(tmp_path / "w"):
-        time.sleep(0.05)
+
+
+def test_status_says_stopped_after_the_driver_was_killed(store, tmp_path):
+    driver = started(store, tmp_path / "w", seconds=0.3)
+    wait_for(lambda: " 0 of 36" not in status_text(tmp_path / "w"))
     assert re.search(r"out/add +running", status_text(tmp_path / "w"))
     with pytest.raises(
         OutputError, match=rf"is in use by process {driver.pid} of .*; wait for it, or stop it"
@@ -116,14 +125,11 @@ def test_status_says_stopped_after_the_driver_was_killed(store, tmp_path):
     assert "is gone" not in status_text(tmp_path / "w")
 
 
-def interrupted(block, raw, *, count, by, seconds):
-    raise KeyboardInterrupt
-
-
-def test_status_says_stopped_of_a_stage_of_which_no_block_is_done(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(payload, "add", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        go(plan_of(store, tmp_path / "w"))
+def test_status_says_stopped_of_a_stage_of_which_no_block_is_done(store, tmp_path):
+    driver = started(store, tmp_path / "w", seconds=60)
+    wait_for(lambda: "running" in status_text(tmp_path / "w"))
+    driver.kill()
+    driver.wait()
     lines = status_text(tmp_path / "w").splitlines()
     assert re.search(r"out/add +stopped +0 of 36 blocks", lines[0])
     assert re.search(r"out/total +to do +0 of 1 blocks", lines[1])
