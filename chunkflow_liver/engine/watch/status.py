@@ -47,7 +47,10 @@ def status_text(work: str | Path) -> str:
     alive = holder is not None and holder.alive
     marks = list(read_marks(folder).values()) if alive else []
     width = max((len(s["stage"]) for s in planned), default=0)
-    lines = [_line(s, done.get(s["stage"], Done()), marks, alive, width) for s in planned]
+    known = {s["stage"]: done.get(s["stage"], Done()) for s in planned}
+    # Stages run in order: what was under way when a run was stopped is the first that is not finished.
+    first = None if alive else next((name for name, of in known.items() if not of.finished), None)
+    lines = [_line(s, known[s["stage"]], marks, alive, width, s["stage"] == first) for s in planned]
     if alive:
         lines.append(f"{holder} is at work")
     elif holder is not None:
@@ -56,9 +59,7 @@ def status_text(work: str | Path) -> str:
     if failed.exists():
         found = json.loads(failed.read_text())
         lines.append(f"{len(found['blocks'])} failed blocks in stage {found['stage']!r}, see {failed}")
-    lines += [
-        f"{stage}: block {block} was set aside" for stage, known in done.items() for block in known.set_aside
-    ]
+    lines += [f"{stage}: block {block} was set aside" for stage, of in done.items() for block in of.set_aside]
     return "\n".join(lines)
 
 
