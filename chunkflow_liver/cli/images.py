@@ -15,6 +15,9 @@ from chunkflow_liver.parameters import told
 if TYPE_CHECKING:
     from chunkflow_liver.store.volume import Volume
 
+FEW_VALUES = 12
+"""So many different values at most, in a whole chunk, are numbers of classes rather than grey values."""
+
 
 @app.command()
 def demo(
@@ -111,6 +114,12 @@ def convert(
         absent, there = classes_absent(plan.output)
         if absent:
             typer.echo(f"warning: no voxel is of {absent}; the numbers of the image are {there}", err=True)
+    elif not labels and (why := _like_labels(plan.output)):
+        typer.echo(
+            f"note: these look like labels ({why}), and are written as an image: --labels, with --redo, "
+            "makes labels of them",
+            err=True,
+        )
     typer.echo(plan.output.url)
 
 
@@ -147,6 +156,24 @@ def validate(
         f"{path}: {what}, {volume.shape} voxels of {volume.voxel_nm} nm, {volume.dtype}, "
         f"{volume.levels} level(s), {f'no voxel of {empty}, ' if empty else ''}no problem found"
     )
+
+
+def _like_labels(image: Volume) -> str:
+    """Why the voxels of an image may be labels, as its type and the chunks in its middle show; '' if not."""
+    import numpy as np
+
+    from chunkflow_liver.geometry import Box, zyx
+
+    if image.dtype in ("bool", "int32", "uint32"):
+        return f"{image.dtype}, as ids are"
+    if image.dtype.startswith("float"):
+        return ""
+    middle = zyx([n // 2 // u * u for n, u in zip(image.shape, image.write_unit, strict=True)])
+    stop = zyx([m + u for m, u in zip(middle, image.write_unit, strict=True)])
+    box = Box(middle, stop).clip(image.box)
+    there = np.unique(image.read(box)).tolist()
+    few = 1 < len(there) <= FEW_VALUES < box.size
+    return f"the values in its middle are {', '.join(map(str, there))}" if few else ""
 
 
 def _numbers(volume: Volume, deep: bool) -> str:

@@ -16,7 +16,7 @@ from chunkflow_liver.ops.contacts import contacts
 from chunkflow_liver.ops.distance import DistanceOptions, distance
 from chunkflow_liver.ops.label import label
 from chunkflow_liver.ops.link import link
-from chunkflow_liver.ops.measure import measure
+from chunkflow_liver.ops.measure import check_features, measure
 from chunkflow_liver.ops.narrowing import narrowing
 from chunkflow_liver.ops.narrowing.tables import PARTS
 from chunkflow_liver.ops.profiles import profiles
@@ -265,6 +265,11 @@ class Measure(Entry):
     features: tuple[str, ...]
     settings: Annotated[dict[str, Any] | str | None, Refers.FILE]
     engine: Literal["pyradiomics"] | None
+
+    @model_validator(mode="after")
+    def _known_features(self) -> Measure:
+        check_features(self.features, self.engine)
+        return self
 
 
 @defaults_of(narrowing, Near, Neck)

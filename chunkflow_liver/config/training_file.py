@@ -10,7 +10,8 @@ from pydantic import Field, ValidationError
 from chunkflow_liver.config.declaring import Name, Refers, Section
 from chunkflow_liver.config.images import Index, Nm
 from chunkflow_liver.config.reading import problem, problems_of, read_content, with_paths
-from chunkflow_liver.config.run_file import placed
+from chunkflow_liver.config.run_file import LISTS, placed
+from chunkflow_liver.errors import ConfigError
 
 Corner = tuple[float, float, float]
 Count = Annotated[int, Field(ge=1)]
@@ -131,6 +132,8 @@ def read_training_file(path: str | Path) -> TrainingFile:
         If it cannot be read; lists every problem with its place in the file.
     """
     content, lines = read_content(path)
+    if "sources" not in content and content.keys() & {"input", *LISTS, "segment", "semantic"}:
+        raise ConfigError(f"{path} is a run, not a training: 'chunkflow-liver run {path}' is for it")
     try:
         found = TrainingFile.model_validate(content)
     except ValidationError as err:

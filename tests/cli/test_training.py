@@ -105,6 +105,14 @@ def test_a_training_file_is_no_run_file():
         assert "is a training, not a run: 'chunkflow-liver train" in told
 
 
+@pytest.mark.parametrize("name", ["liver_organelles", "existing_instances"])
+def test_a_run_file_is_no_training_file(name):
+    path = Path(__file__).parents[2] / f"configs/{name}.yaml"
+    code, _, told = command("train", path)
+    assert code == 2
+    assert told == f"error: {path} is a run, not a training: 'chunkflow-liver run {path}' is for it\n"
+
+
 def test_the_example_is_a_training_file():
     from chunkflow_liver.config import read_training_file
 
@@ -187,11 +195,11 @@ CASES = {
     ),
     "a class that the labels do not state": (
         lambda d: training(d, classes=["golgi"]),
-        "has no class 'golgi'; it states .'bright', 'dark'.",
+        "has no class 'golgi'; it states 'bright', 'dark'",
     ),
     "a class that nobody painted": (
         lambda d: training(d, classes={"dark": 1, "bright": 2, "golgi": 7}),
-        "no painted voxel of any source is of .'golgi'.; painted are",
+        "no painted voxel of any source is of 'golgi'; painted are background .*, dark 8855 voxels",
     ),
     "a class that is held out altogether": (
         lambda d: training(d, sources=[source(d, "good", "half")], split={"folds": 2}),

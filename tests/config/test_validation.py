@@ -96,6 +96,20 @@ def test_names_that_do_not_fit_are_told_together(run_file):
     )
 
 
+def test_features_that_there_are_not_are_told_with_the_rest(run_file):
+    change(
+        run_file,
+        ("to: er", "to: ER"),
+        ("evaluate:", "measure:\n  - {name: t, instances: x, features: [basic, shapes]}\nevaluate:"),
+    )
+    features, to = validate_run(run_file).problems
+    assert re.match(
+        r"measure.0: no features \['shapes'\], did you mean 'shape'\? there are \['basic'", features
+    )
+    assert features.endswith("(line 16)")
+    assert re.fullmatch(r"distance.0: .*has no class 'ER'; it has \['er', .*\(line 12\)", to)
+
+
 def test_an_image_that_cannot_be_read_is_one_problem(run_file):
     change(run_file, ("path: raw", "path: nowhere"))
     assert len(problems := validate_run(run_file).problems) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -110,9 +111,7 @@ def measure(
         features, settings = given_to(engine, features, settings)
     elif not (settings is None or isinstance(settings, Mapping)):
         raise ConfigError(f"settings must be names and values, got {settings!r}; a file is for an engine")
-    unknown = sorted(set(features) - set(FEATURES) - {engine})
-    if unknown:
-        raise ConfigError(f"no features {unknown}; there are {list(FEATURES)}")
+    check_features(features, engine)
     instances = checked_labels(instances, "instances")
     if raw is not None:
         same_voxels(raw, instances, "measure needs both on the same voxels")
@@ -223,6 +222,21 @@ def measure(
     told = (("instances", instances.name), ("features", list(features)))
     seen = () if raw is None else (Product("raw", raw.name, raw),)
     return Plan(stages, work_folder(work), output, (*seen, Product("instance table", name, output, told)))
+
+
+def check_features(features: Sequence[str], engine: str | None) -> None:
+    """Refuse groups of features that there are not; an engine judges its own.
+
+    Raises
+    ------
+    ConfigError
+        With the name that is meant, where one is near.
+    """
+    unknown = [] if engine is not None else sorted(set(features) - set(FEATURES))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], FEATURES, 1)
+        meant = f", did you mean {near[0]!r}?" if near else ";"
+        raise ConfigError(f"no features {unknown}{meant} there are {list(FEATURES)}")
 
 
 def _device_bytes(grid: BlockGrid, settings: Settings, working: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -50,10 +51,12 @@ class Targets:
             there = dict(labels.classes)
             missing = [name for name in self.names if name not in there]
             if missing:
+                states = ", ".join(map(repr, sorted(there))) or "none"
+                near = difflib.get_close_matches(missing[0], there, 1)
                 raise InputError(
-                    f"source {i}: {labels.url} has no class {missing[0]!r}; it states "
-                    f"{sorted(there) or 'none'}. Give the numbers of all classes, as 'classes: "
-                    "{" + f"{missing[0]}: 1" + "}'"
+                    f"source {i}: {labels.url} has no class {missing[0]!r}; it states {states}"
+                    + (f", did you mean {near[0]!r}?" if near else ".")
+                    + f" Give the numbers of all classes, as 'classes: {{{missing[0]}: 1}}'"
                 )
             sets = tuple((there[name],) for name in self.names)
         found: dict[int, int] = {}

@@ -26,11 +26,11 @@ def check_classes(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> None:
         raise InputError("nothing is painted in the slices and boxes of any source")
     missing = [name for name, n in zip(names, total[1:], strict=True) if not n]
     if missing:
-        there = {name: int(n) for name, n in zip(("background", *names), total, strict=True) if n}
+        counts = zip(("background", *names), total, strict=True)
+        there = ", ".join(f"{name} {int(n)}" for name, n in counts if n)
         raise InputError(
-            f"no painted voxel of any source is of {missing}; painted are {there} voxels. Leave the class "
-            "out, "
-            "or mend its number, the slices or the boxes"
+            f"no painted voxel of any source is of {', '.join(map(repr, missing))}; painted are {there} "
+            "voxels. Leave the class out, or mend its number, the slices or the boxes"
         )
 
 

@@ -130,6 +130,7 @@ def test_status_says_stopped_of_a_stage_of_which_no_block_is_done(store, tmp_pat
     wait_for(lambda: "running" in status_text(tmp_path / "w"))
     driver.kill()
     driver.wait()
+    wait_for(lambda: "running" not in status_text(tmp_path / "w"))
     lines = status_text(tmp_path / "w").splitlines()
     assert re.search(r"out/add +stopped +0 of 36 blocks", lines[0])
     assert re.search(r"out/total +to do +0 of 1 blocks", lines[1])
