@@ -18,11 +18,14 @@ from chunkflow_liver.ops.train.model import PICTURES, fold_folder
 from chunkflow_liver.reports import page_source, page_template
 from chunkflow_liver.reports.pictures.errors import KEYS, grey, overlay
 from chunkflow_liver.reports.pictures.figures import INK, bare, inline, sketch
-from chunkflow_liver.reports.pictures.splits import Drawing, drawing
+from chunkflow_liver.reports.pictures.splits import COLOURS, PARTS, Drawing, drawing
 from chunkflow_liver.reports.words import by, one
 from chunkflow_liver.training.export import SETTINGS
 
-PALETTE = ("#1f6fb2", "#c8502f", "#3c8f4a", "#8a5cb4", "#b08a1e", "#4a9aa5", "#a34a78")
+PALETTE = ("#8a5cb4", "#d6559a", "#7a4a2b", "#5bb8e8", "#7a7f00", "#5a6b8c", "#c9a2e0")
+"""Of classes: none is a colour of what is right or wrong (`KEYS`), or of the split."""
+STYLES = ("solid", "dashed", "dotted", "dashdot")
+"""Lines of folds, which have no colours."""
 Pixels = np.ndarray[Any, Any]
 
 
@@ -85,6 +88,7 @@ def training_report(model: str | Path, runs: str | Path, *, to: str | Path) -> P
         curves=_curves(history, classes),
         sources=[_source(s, classes) for s in settings["sources"]],
         held=_held(settings),
+        single=single_slices(settings),
         splits=[split for fold in settings["folds"] for split in _splits(settings, fold)],
         windows=windows,
         drawn=[
@@ -94,6 +98,8 @@ def training_report(model: str | Path, runs: str | Path, *, to: str | Path) -> P
         ],
         recipe=sorted(settings["recipe"].items()),
         keys=KEYS,
+        parts=[(text, COLOURS[part]) for part, text in PARTS.items()],
+        columns=("image", "painted", "found", "difference"),
         style=page_source("page.css"),
         by=by,
         one=one,
@@ -135,17 +141,18 @@ def _curves(history: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> lis
                 for k, key in enumerate(keys):
                     points = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
                     if points:
-                        colour = PALETTE[(k if label == "Dice" else f) % len(PALETTE)]
-                        if label == "loss" and len(folds) == 1:
-                            colour = INK
+                        colour = PALETTE[k % len(PALETTE)] if label == "Dice" else INK
                         x, y = zip(*points, strict=True)
-                        axes.plot(x, y, color=colour, linewidth=1.8, marker="." if len(x) < 3 else "")
+                        style = {"linestyle": STYLES[f % len(STYLES)], "marker": "." if len(x) < 3 else ""}
+                        axes.plot(x, y, color=colour, linewidth=1.8, **style)
             if label == "Dice":
                 axes.set_ylim(0, 1)
             axes.set_xlabel("step", color=INK)
             axes.set_ylabel(label, color=INK)
             bare(axes)
 
+        lines = ", ".join(f"fold {fold} {STYLES[f % len(STYLES)]}" for f, fold in enumerate(folds))
+        caption += f" ({lines})" if len(folds) > 1 else ""
         made.append((caption, inline(sketch(draw, name=label.lower()))))
     return made
 
@@ -185,6 +192,19 @@ def _held(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
         ]
         rows.append((fold, " | ".join(parts) or "nothing"))
     return rows
+
+
+def single_slices(settings: Mapping[str, Any]) -> list[str]:
+    """Folds whose held-out part is one slice."""
+    found = []
+    for fold, boxes in settings["split"]["held_out"].items():
+        slices = 0
+        for source, mine in zip(settings["sources"], boxes, strict=True):
+            held = {z for b in mine for z in range(b["start"][0], b["stop"][0])}
+            slices += len(held if source["slices"] is None else held & set(source["slices"]))
+        if slices == 1:
+            found.append(fold)
+    return found
 
 
 def _splits(settings: Mapping[str, Any], fold: str) -> list[Drawing]:

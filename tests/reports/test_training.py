@@ -10,8 +10,9 @@ from strategies import done
 
 import chunkflow_liver as cf
 from chunkflow_liver.errors import InputError
+from chunkflow_liver.reports.pictures.errors import KEYS
 from chunkflow_liver.reports.pictures.splits import COLOURS, drawing
-from chunkflow_liver.reports.training import training_report
+from chunkflow_liver.reports.training import PALETTE, single_slices, training_report
 
 SOURCE = {"shape": [10, 20, 20], "voxel_nm": [40, 16, 16], "slices": [0, 2, 9], "boxes_nm": None}
 
@@ -56,12 +57,29 @@ def test_the_page_of_a_training(by, tmp_path):
     assert sum("as the network saw it" in (alt or "") for alt in images) == 6
     assert images.count("difference") == (0 if by == "none" else 4)
     assert ("Nothing was held out" in page.text) == (by == "none")
+    assert ("counted from 0 (the last is fold 3)" in page.text) == (by == "slab")
+    assert "a single slice" not in page.text
+    assert page.source.count('class="windows heads"') == (by == "slab")
     drawn = [a.get("fill") for a in page.all("rect")]
     assert (COLOURS["held"] in drawn) == (by == "slab")
     assert COLOURS["painted"] in drawn
     for text in ("Curves", "What was painted", "What the network saw", "dark", "bright"):
         assert text in page.text
     assert str(tmp_path) not in page.source
+
+
+def test_no_colour_means_two_things():
+    assert not {*PALETTE} & {*COLOURS.values(), *(colour for _, colour in KEYS)}
+    assert not {*COLOURS.values()} & {colour for _, colour in KEYS}
+
+
+def test_a_single_slice_that_is_held_out_is_told():
+    def settings(**source):
+        boxes = {"2": [[{"start": [5, 0, 0], "stop": [10, 20, 20]}]]}
+        return {"sources": [SOURCE | source], "split": {"held_out": boxes}}
+
+    assert single_slices(settings()) == ["2"]
+    assert single_slices(settings(slices=[0, 6, 9])) == single_slices(settings(slices=None)) == []
 
 
 def test_a_training_that_did_not_end_is_refused(tmp_path):

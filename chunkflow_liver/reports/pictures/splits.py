@@ -13,7 +13,12 @@ SIDE = 420.0
 """Pixels of the longer side of a drawing."""
 THINNEST = 1.6
 """Pixels of what would be too thin to see, such as a single slice."""
-COLOURS = {"painted": "#0072b2", "near": "#b9bfc6", "held": "#d55e00"}
+COLOURS = {"painted": "#4d4d4d", "near": "#b9bfc6", "held": "#e69f00"}
+PARTS = {
+    "painted": "painted, trained on",
+    "near": "too near to what was held out: not trained on",
+    "held": "held out",
+}
 
 
 @dataclass(frozen=True)
