@@ -83,6 +83,11 @@ def near_to(gap_nm: float, whom: str, verb: str = "") -> str:
     return f"{'touching' if not verb else 'touch' if verb == 'come' else 'touches'} {whom}"
 
 
+def counted(n: int, single: str, plural: str = "") -> str:
+    """`n` with the words for one, or for several: those for one and an 's', unless they are given."""
+    return f"{number(int(n))} {single if n == 1 else plural or f'{single}s'}"
+
+
 def by(values: Any, unit: str = "") -> str:
     """Sides of a box as 'a × b × c', with the unit once."""
     return f"{THIN}×{THIN}".join(f"{v:g}" for v in values) + (f"{THIN}{unit}" if unit else "")

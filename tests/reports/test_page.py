@@ -123,7 +123,7 @@ def test_what_clean_up_and_edits_did_is_said(tmp_path):
     final = cf.edit(clean.output, [("delete", 1)], name="final", **at)
     cf.run(clean + final, progress=False)
     text = Page(report(tmp_path / "work")).text
-    assert "1 of 4 objects of found stay in clean; 2 touch the end of the volume, 1 are too small." in text
+    assert "1 of 4 objects of found stays in clean; 2 touch the end of the volume, 1 are too small." in text
     assert "Edits that make final of clean: 1 delete." in text
     assert "clean-ids" in text
 

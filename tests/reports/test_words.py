@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from chunkflow_liver.reports.pictures.figures import Bars, even_edges, histogram, log_edges, single
 from chunkflow_liver.reports.pictures.samples import choose, surface
-from chunkflow_liver.reports.words import cell, duration, heading, number, percent, several, size
+from chunkflow_liver.reports.words import cell, counted, duration, heading, number, percent, several, size
 from chunkflow_liver.store.volume import Volume
 
 
@@ -120,3 +120,9 @@ def test_words_for_a_reader():
     assert heading("bbox_z_min") == ("bbox z min", "voxels")
     assert [duration(s).replace("\u202f", " ") for s in (1.5, 150, 7200)] == ["1.50 s", "2.5 min", "2.0 h"]
     assert size(3 * 2**20).replace("\u202f", " ") == "3.00 MiB"
+
+
+def test_one_is_singular_and_none_is_plural():
+    assert [counted(n, "object") for n in (0, 1, 2)] == ["0 objects", "1 object", "2 objects"]
+    assert counted(1, "box is", "boxes are") == "1 box is"
+    assert counted(1234, "box is", "boxes are") == "1\u202f234 boxes are"

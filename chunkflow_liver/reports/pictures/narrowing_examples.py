@@ -149,10 +149,11 @@ def examples(
 def chosen(narrow: Columns, to: str) -> list[tuple[int, str]]:
     """Rows of typical and extreme narrowings, each object once, and what each stands for.
 
-    Those that are not resolved come last where widths count: how thin they are is not known.
+    Those that are not resolved come last where widths count: how thin they are is not known. Typical are,
+    while there are any, whole objects: what the volume cuts shows less than all of itself.
     """
     ratio, unsure = narrow["width_ratio"], ~narrow["resolved"]
-    middle = np.lexsort((np.abs(ratio - np.median(ratio)), unsure))
+    middle = np.lexsort((np.abs(ratio - np.median(ratio)), narrow["touches_border"], unsure))
     wishes = [
         (int(middle[0]), "typical, its width relative to its flank is the median"),
         (int(np.lexsort((ratio, unsure))[0]), "the narrowest relative to its flank"),

@@ -20,7 +20,7 @@ from chunkflow_liver.reports.pictures.slices import Pictures, raw_levels
 from chunkflow_liver.reports.pictures.thumbnails import jpeg, outlined
 from chunkflow_liver.reports.sections.findings import Figure
 from chunkflow_liver.reports.tables import MOST_ROWS, Shown, stored
-from chunkflow_liver.reports.words import number, percent
+from chunkflow_liver.reports.words import counted, number, percent
 from chunkflow_liver.reports.work import Work
 from chunkflow_liver.store.volume import Volume
 
@@ -73,14 +73,15 @@ def _carried(product: Product, work: Work, drawn: Pictures) -> Carried:
     counts = {m: sum(m in marks.split() for marks in slices["marks"].tolist()) for m in MEANING}
     said = ", ".join(f"{number(n)} {MEANING[m]}" for m, n in counts.items() if n)
     text = (
-        f"{number(len(tables['objects']['object']))} objects were carried to {number(len(slices['slice']))} "
-        f"masks. {number(len(marked))} of them should be looked at{': ' + said if said else ''}."
+        f"{counted(len(tables['objects']['object']), 'object was', 'objects were')} carried to "
+        f"{counted(len(slices['slice']), 'mask')}. "
+        f"{number(len(marked))} of them should be looked at{': ' + said if said else ''}."
     )
     if truth is not None and len(truth["dice"]):
         switched = np.unique(truth["object"][truth["switched"]])
         text += (
             f" Against the truth, the mean Dice over all slices is {float(truth['dice'].mean()):.3f}; "
-            f"{number(len(switched))} objects lie in another one on some slice."
+            f"{counted(len(switched), 'object lies', 'objects lie')} in another one on some slice."
         )
     volume = next((p.handle for p in work.products if p.name == name and isinstance(p.handle, Volume)), None)
     worst = [] if volume is None or not volume.exists() else _worst(slices, marked, volume, work, drawn)

@@ -6,7 +6,7 @@ import numpy as np
 
 from chunkflow_liver.ops.refine.choosing import REASONS
 from chunkflow_liver.reports.tables import Stored
-from chunkflow_liver.reports.words import number
+from chunkflow_liver.reports.words import counted, number
 
 
 def refined_text(table: Stored) -> str:
@@ -15,7 +15,8 @@ def refined_text(table: Stored) -> str:
     reasons = np.zeros(0, str) if removed is None else removed.astype(str)
     stay = int((reasons == "").sum())
     source, name = table.about.get("instances", ""), table.product.name.removesuffix("-ids")
-    text = f"{number(stay)} of {number(len(reasons))} objects of {source} stay in {name}"
+    verb = "stays" if stay == 1 else "stay"
+    text = f"{number(stay)} of {counted(len(reasons), 'object')} of {source} {verb} in {name}"
     counts = [(int((reasons == reason).sum()), words) for reason, words in REASONS.items() if reason]
     gone = ", ".join(f"{number(n)} {words}" for n, words in counts if n)
     return f"{text}; {gone}." if gone else f"{text}."

@@ -22,7 +22,7 @@ from chunkflow_liver.reports.sections.nearness import nearness
 from chunkflow_liver.reports.sections.scores import evaluated_text, mean_scores
 from chunkflow_liver.reports.sections.trivial import trivial
 from chunkflow_liver.reports.tables import WHOLE, Shown, Stored, extreme_rows, extremes, first_rows, stored
-from chunkflow_liver.reports.words import length, near_to, number, one, percent, several
+from chunkflow_liver.reports.words import counted, length, near_to, number, one, percent, several
 from chunkflow_liver.reports.work import Work, exists
 from chunkflow_liver.store.ngff.write import PALETTE
 from chunkflow_liver.store.volume import Volume
@@ -150,9 +150,9 @@ def _instances(table: Stored, work: Work, pictured: Gallery | None, found: Findi
     border = table.column("touches_border")
     if border is not None and border.any():
         found.warnings.append(
-            f"{number(int(border.sum()))} of {number(table.rows)} objects in {table.product.name} "
-            f"({percent(float(border.mean()))}) touch the border of the volume: they go on outside it, so "
-            "their volumes and lengths are lower bounds."
+            f"{number(int(border.sum()))} of {counted(table.rows, 'object')} in {table.product.name} "
+            f"({percent(float(border.mean()))}) {'touches' if border.sum() == 1 else 'touch'} the border of "
+            "the volume: what goes on outside it has a volume and lengths that are lower bounds."
         )
     edges = log_edges(sizes)
     if len(edges):
@@ -167,7 +167,7 @@ def _instances(table: Stored, work: Work, pictured: Gallery | None, found: Findi
                 or histogram(
                     series, x="volume (µm³)", y="objects", log=True, name=f"volume{len(found.figures)}"
                 ),
-                f"All {number(table.rows)} objects; the axis is logarithmic. Median of all "
+                f"All of {counted(table.rows, 'object')}; the axis is logarithmic. Median of all "
                 f"{number(float(np.median(sizes)))} µm³, middle half "
                 f"{number(float(np.percentile(sizes, 25)))} to "
                 f"{number(float(np.percentile(sizes, 75)))} µm³.",

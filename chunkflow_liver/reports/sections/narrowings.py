@@ -18,7 +18,7 @@ from chunkflow_liver.reports.pictures.slices import Pictures, css
 from chunkflow_liver.reports.sections.findings import Figure
 from chunkflow_liver.reports.sections.lead import Compared, compared, lead
 from chunkflow_liver.reports.tables import Shown, first_rows, stored
-from chunkflow_liver.reports.words import length, near_to, number, one, percent
+from chunkflow_liver.reports.words import counted, length, near_to, number, one, percent
 from chunkflow_liver.reports.work import Work
 
 MOST_LINES = 150
@@ -99,7 +99,7 @@ def _narrowings(product: Product, work: Work, drawn: Pictures, made: Narrowed) -
     total, with_any = len(objects["label"]) - len(large), int((objects["narrowings"] > 0).sum())
     share = percent(with_any / total) if total else "–"
     made.sentences.append(
-        f"{number(len(narrow['label']))} narrowings in {number(with_any)} of {number(total)} objects "
+        f"{counted(len(narrow['label']), 'narrowing')} in {number(with_any)} of {counted(total, 'object')} "
         f"({share})."
     )
     made.answer = made.sentences[0]
@@ -108,9 +108,9 @@ def _narrowings(product: Product, work: Work, drawn: Pictures, made: Narrowed) -
     if len(large):
         few = ", ".join(str(label) for label in large[:NAMED]) + (" ..." if len(large) > NAMED else "")
         made.missing.append(
-            f"Narrowings {product.name!r}: {number(len(large))} objects were left out, because their "
-            f"bounding boxes are above crop_voxels = {number(int(about['crop_voxels']))}: {few}. Raise it, "
-            "use a coarser level, or split them."
+            f"Narrowings {product.name!r}: {counted(len(large), 'object was', 'objects were')} left out, "
+            f"because their bounding boxes are above crop_voxels = {number(int(about['crop_voxels']))}: {few}"
+            ". Raise it, use a coarser level, or split them."
         )
     if len(narrow["label"]):
         sure = narrow["resolved"] if narrow["resolved"].any() else np.ones(len(narrow["label"]), bool)
@@ -123,9 +123,9 @@ def _narrowings(product: Product, work: Work, drawn: Pictures, made: Narrowed) -
         unsure = int((~narrow["resolved"]).sum())
         if unsure:
             made.caveats.append(
-                f"{number(unsure)} of the narrowings are thinner or shorter than two voxels, or lie between "
-                "two sections: they are not resolved, and how thin they are is not known. They count in "
-                "the tests; as examples others go first."
+                f"{number(unsure)} of the narrowings {'is' if unsure == 1 else 'are'} thinner or shorter "
+                "than two voxels, or between two sections: not resolved, and how thin is not known. What is "
+                "not resolved counts in the tests; as examples others go first."
             )
     if "near_density" in narrow:
         tests = _columns(work, f"{product.name}-tests", "unpaired")
@@ -214,7 +214,12 @@ def _paired(narrow: Columns, about: dict[str, Any], seen: Compared, made: Narrow
         f"One line per narrowing: the share of the surface {near_to(float(about['gap_nm']), to)}, in the "
         f"window at the narrowing and {against}.{some} Thick: the means in the text, each of the "
         f"{number(seen.objects)} objects with the mean of its narrowings."
-        + (f" {number(left)} narrowings are on objects that have no contact{without}." if left else ""),
+        + (
+            f" {counted(left, 'narrowing is on an object', 'narrowings are on objects')} that "
+            f"{'has' if left == 1 else 'have'} no contact{without}."
+            if left
+            else ""
+        ),
         ("more at the narrowing", css(CONTACT)),
         ("more elsewhere", css(NECK)),
     )
@@ -253,7 +258,7 @@ def _enrichment(narrow: Columns, about: dict[str, Any], made: Narrowed) -> None:
         "Enrichment at narrowings",
         sketch(draw, name=f"{made.name}e"),
         "Contact per surface in the window of a narrowing over that of the rest of the object. "
-        f"{number(int((finite > 0).sum() + only))} narrowings have more, "
-        f"{number(int((finite < 0).sum() + never))} less; {number(int(missing))} are on objects without any "
-        "contact (0 over 0): missing, not depleted.",
+        f"{counted(int((finite > 0).sum() + only), 'narrowing has', 'narrowings have')} more, "
+        f"{number(int((finite < 0).sum() + never))} less; {counted(int(missing), 'is', 'are')} on objects "
+        "without any contact (0 over 0): missing, not depleted.",
     )

@@ -9,7 +9,7 @@ import numpy as np
 from chunkflow_liver.reports.pictures.samples import choose, fits, together
 from chunkflow_liver.reports.pictures.slices import SCORE_OF_ONE, Layer
 from chunkflow_liver.reports.tables import Shown, Stored
-from chunkflow_liver.reports.words import number, one, percent
+from chunkflow_liver.reports.words import counted, number, one, percent
 
 REST = "none of these"
 
@@ -65,7 +65,8 @@ def evaluated_text(table: Stored) -> str:
     if f1 is None or iou is None or matched is None or there is None or made is None or not len(f1):
         return ""
     return (
-        f"Of {number(int(there[0]))} objects of {truth} {number(int(matched[0]))} "
-        f"({percent(float(matched[0]) / max(1, int(there[0])))}) were found, {number(int(made[0]))} objects "
-        f"of {found} in all: F1 {number(float(f1[0]))} at an IoU of {iou[0]:g}."
+        f"Of {counted(int(there[0]), 'object')} of {truth} {number(int(matched[0]))} "
+        f"({percent(float(matched[0]) / max(1, int(there[0])))}) {'was' if matched[0] == 1 else 'were'} "
+        f"found, {counted(int(made[0]), 'object')} of {found} in all: F1 {number(float(f1[0]))} "
+        f"at an IoU of {iou[0]:g}."
     )

@@ -152,7 +152,7 @@ def test_the_most_enriched_is_so_by_near_over_far():
         "near_density": np.array([0.5, 0.1, 0.1, 0.0, 0.1]),
         "far_density": np.array([0.2, 0.01, 0.2, 0.0, 0.1]),
     }
-    narrow["resolved"] = np.ones(5, bool)
+    narrow |= {"resolved": np.ones(5, bool), "touches_border": np.zeros(5, bool)}
     assert chosen(narrow, "ER") == [
         (2, "typical, its width relative to its flank is the median"),
         (3, "the narrowest relative to its flank"),
@@ -168,6 +168,7 @@ def test_what_is_not_resolved_is_no_example_of_a_thin_neck():
         "width_ratio": np.array([0.05, 0.4, 0.3]),
         "width_nm": np.array([12.0, 100.0, 110.0]),
         "resolved": np.array([False, True, True]),
+        "touches_border": np.array([False, False, False]),
     }
     assert chosen(narrow, "ER") == [
         (2, "typical, its width relative to its flank is the median"),
@@ -176,6 +177,20 @@ def test_what_is_not_resolved_is_no_example_of_a_thin_neck():
     ]
     narrow["resolved"][:] = False
     assert chosen(narrow, "ER")[1] == (0, "the narrowest relative to its flank")
+
+
+def test_typical_is_a_whole_object_with_a_resolved_neck():
+    """The median of the ratios is 0.5, which two have: one is cut by the volume, one is not resolved."""
+    narrow = {
+        "label": np.array([1, 2, 3, 4, 5]),
+        "width_ratio": np.array([0.5, 0.5, 0.6, 0.3, 0.8]),
+        "width_nm": np.array([90.0, 80.0, 100.0, 70.0, 110.0]),
+        "resolved": np.array([True, False, True, True, True]),
+        "touches_border": np.array([True, False, False, False, False]),
+    }
+    assert chosen(narrow, "ER")[0][0] == 2
+    narrow["touches_border"][:] = True
+    assert chosen(narrow, "ER")[0][0] == 0
 
 
 def test_the_page_says_how_many_voxels_a_neck_has_and_what_that_is_worth(finished, tmp_path):
@@ -192,7 +207,7 @@ def test_the_page_says_how_many_voxels_a_neck_has_and_what_that_is_worth(finishe
         text = " ".join(cf.report(finished, to=tmp_path / "page.html").read_text().split())
     finally:
         path.write_bytes(written)
-    assert "1 of the narrowings are thinner or shorter than two voxels" in text
+    assert "1 of the narrowings is thinner or shorter than two voxels" in text
     assert re.search(r"Width [\d.]+ nm \([\d.]+ voxels across, not resolved\)", text)
 
 
@@ -207,14 +222,14 @@ def test_objects_that_were_left_out_are_named(tmp_path):
     gone = np.unique(labels)[1:][int(np.argmax(sizes))]
     assert "in 1 of 2 objects" in text or "in 2 of 2 objects" in text
     assert re.search(
-        rf"1 objects were left out, because their bounding boxes are above .*: {gone}\. Raise it", text
+        rf"1 object was left out, because their bounding boxes are above .*: {gone}\. Raise it", text
     )
 
 
 def test_without_narrowings_the_page_says_so(tmp_path):
     blob = np.pad(ellipsoid((200, 150, 120), CUBES, turned(0)), 2).astype(np.uint32)
     page = cf.report(run(tmp_path, blob, np.zeros(blob.shape, np.uint8))).read_text()
-    assert "0 narrowings in 0 of 1 objects" in page
+    assert "0 narrowings in 0 of 1 object " in page
     assert "there is nothing to test" in " ".join(page.split())
 
 
