@@ -75,6 +75,7 @@ def plan_run(run_file: RunFile) -> Plan:
     made.products += [product for plan in plans for product in plan.products]
     for place, entry in run_file.entries():
         with found.at(*place):
+            made.check_class(entry)
             plan = PLANNERS[str(place[0])](entry, made)
             plans.append(plan)
             made.products += plan.products
@@ -98,13 +99,11 @@ def _begin(run_file: RunFile, found: Problems) -> tuple[list[Plan], Made]:
         if run_file.input is not None:
             made.images["raw"] = as_image(open_volume(**run_file.input.model_dump()))
             made.opened.append(made.raw)
-        seen = None if run_file.segment else made.intensities
-        if seen is not None:
+        if run_file.segment is None and (seen := made.intensities) is not None:
             plans.append(Plan((), work_folder(run_file.work), seen, (Product("raw", seen.name, seen),)))
         if made.into is not None and made.raw.level != 0:
-            level = made.raw.level
             raise ConfigError(
-                f"into_source needs level 0, because labels have the levels of their image; got {level}"
+                f"into_source needs level 0: labels have the levels of their image; got {made.raw.level}"
             )
     if run_file.segment is None and run_file.semantic is None:
         return plans, made

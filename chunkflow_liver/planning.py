@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chunkflow_liver.config import Place, RunFile, problems_of
+from chunkflow_liver.config.declaring import Entry
+from chunkflow_liver.config.sections import Distance
 from chunkflow_liver.engine.plan import Product
 from chunkflow_liver.errors import ChunkflowLiverError
 from chunkflow_liver.store.volume import Volume
@@ -85,6 +87,12 @@ class Made:
     def instances(self, name: str | None) -> Volume:
         """The instances of that name; without one, the classes."""
         return self.semantic if name is None else self._have(self.volumes, name)
+
+    def check_class(self, entry: Entry) -> None:
+        """Refuse a class of `to` that there is not, also where the instances of the entry were refused."""
+        of_others = getattr(entry, "other", None) or (isinstance(entry, Distance) and entry.instances)
+        if "semantic" in self.images and not of_others and (to := getattr(entry, "to", None)) is not None:
+            self.semantic.class_number(to)
 
     def parents(self, name: str | None) -> Volume | None:
         return None if name is None else self._have(self.volumes, name)

@@ -110,6 +110,14 @@ def test_features_that_there_are_not_are_told_with_the_rest(run_file):
     assert re.fullmatch(r"distance.0: .*has no class 'ER'; it has \['er', .*\(line 12\)", to)
 
 
+def test_a_class_that_there_is_not_is_told_where_the_instances_were_refused(run_file):
+    near = "contacts:\n  - {name: near, instances: mitos, to: ER, gap_nm: 10}\nevaluate:"
+    change(run_file, ("[mitochondrion]", "[golgi]"), ("evaluate:", near))
+    label, contacts = validate_run(run_file).problems
+    assert label.startswith("label.0: ")
+    assert re.fullmatch(r"contacts.0: .*has no class 'ER'; it has \['er', .*\(line 16\)", contacts)
+
+
 def test_an_image_that_cannot_be_read_is_one_problem(run_file):
     change(run_file, ("path: raw", "path: nowhere"))
     assert len(problems := validate_run(run_file).problems) == 1
