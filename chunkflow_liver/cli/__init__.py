@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from chunkflow_liver.cli import evaluation, images, jobs, results, training
-from chunkflow_liver.cli.app import main
+import sys
+
+try:
+    from chunkflow_liver.cli import evaluation, images, jobs, results, training
+    from chunkflow_liver.cli.app import main
+except KeyboardInterrupt:
+    # On a slow disk a person may be quicker than the imports; nothing was begun.
+    sys.stderr.write("interrupted: nothing was begun\n")
+    sys.exit(130)
 
 __all__ = ["evaluation", "images", "jobs", "main", "results", "training"]

@@ -71,7 +71,8 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
     moved = carried(work, drawn, found.missing)
     compared = comparisons(work, found.missing)
     made = provenance(work)
-    told = (*drawn.problems, *found.missing, *(m for n in (*narrow, *formed) for m in n.missing))
+    parts = [found.missing, *(n.missing for n in narrow), *(n.missing for n in formed)]
+    told = (*drawn.problems, *(m for part in parts for m in part))
     missing = list(dict.fromkeys(work.local(m) for m in told))
     # What was never made is no damage; every failure to read says so in these words.
     unread = [m for m in missing if "cannot read" in m or "cannot be read" in m]

@@ -13,6 +13,7 @@ from typing import Any
 
 from chunkflow_liver.errors import ChunkflowLiverError, MemoryBudgetError, TrainingError
 from chunkflow_liver.geometry import Box
+from chunkflow_liver.segmenters.threads import torch_threads
 from chunkflow_liver.training import checkpoints
 from chunkflow_liver.training.batches import batches, collated
 from chunkflow_liver.training.drawing import Drawing, Painted, Source, read_window, validation_windows
@@ -144,7 +145,7 @@ class Fit:
         OutputError
             If a checkpoint cannot be written.
         """
-        with _threads(self.recipe.threads), self._memory():
+        with torch_threads(self.recipe.threads), self._memory():
             return self._run()
 
     def _run(self) -> Outcome:
@@ -366,18 +367,6 @@ def evaluating(network: Any) -> Iterator[None]:
         network.train()
         if deep is not None:
             decoder.deep_supervision = deep  # type: ignore[union-attr]
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _on_host(network: Any) -> dict[str, Any]:

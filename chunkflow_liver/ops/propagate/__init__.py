@@ -38,6 +38,7 @@ from chunkflow_liver.ops.steps.place import (
     work_folder,
 )
 from chunkflow_liver.segmenters.sam2 import backend_of
+from chunkflow_liver.segmenters.threads import torch_threads
 from chunkflow_liver.store.images import inspect
 from chunkflow_liver.store.prompts import Prompt, read_prompts
 from chunkflow_liver.store.table import Arrays, Columns
@@ -369,7 +370,8 @@ def _carry(
     said = plain([group, setup.fingerprint, setup.greys, how, seen, raw.shape])
     digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
     ways = [Way(i, subject) for i, subject in enumerate(group)]
-    files = carrier.carry(ways, Tracked(setup.folder, how.chunk).group(block.index), digest)
+    with torch_threads(1, how.device):
+        files = carrier.carry(ways, Tracked(setup.folder, how.chunk).group(block.index), digest)
     sweep, chunk = np.array(files, np.int64).reshape(-1, 2).T
     counts = {"encoded": np.array([carrier.encoded]), "steps": np.array([carrier.steps])}
     yield Result(record={"sweep": sweep, "chunk": chunk, **counts})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +34,7 @@ from chunkflow_liver.segmenters.streaming.forward import sticky
 from chunkflow_liver.segmenters.streaming.spacing import plane_axis
 from chunkflow_liver.segmenters.streaming.stream import working_bytes
 from chunkflow_liver.segmenters.streaming.windows import Frame
+from chunkflow_liver.segmenters.threads import torch_threads
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array, checked_device
@@ -361,7 +361,7 @@ def _segment(
         found.append((summary, None if axis is None else plane_extremes(planes, axis, summary.crop)))
     reads = [_stacked(channels) for channels in seen]
     whole = block.volume.shape
-    with _one_thread(network.settings.device), sticky(network.settings.device):
+    with torch_threads(1, network.settings.device), sticky(network.settings.device):
         for box, arrays in network(reads, found, whole, block.write, region):
             yield Piece(box, arrays)
     used = [network.forward(source) for source in network.sources]
@@ -377,19 +377,3 @@ def _stacked(channels: Sequence[Any]) -> Any:
         return np.stack([c.read(box) for c in channels])
 
     return read
-
-
-@contextlib.contextmanager
-def _one_thread(device: str) -> Iterator[None]:
-    """On a CPU a worker is one thread: workers share the cores, and two threads spin on each other."""
-    if device != "cpu":
-        yield
-        return
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
