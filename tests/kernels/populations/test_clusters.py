@@ -7,6 +7,8 @@ import pytest
 
 from chunkflow_liver.kernels.populations.clusters import hdbscan, mixture, umap
 
+pytest.importorskip("sklearn")
+
 
 def two(n=60):
     rng = np.random.default_rng(0)

@@ -14,6 +14,8 @@ from chunkflow_liver.kernels.populations.forms import FORMS, Forms, fit_forms, s
 from chunkflow_liver.kernels.populations.index import FITTED, RANKED, fit_index, fit_skew_normal, ks_distance
 from chunkflow_liver.kernels.populations.standard import fit_standard
 
+pytest.importorskip("sklearn")
+
 NAMES = ("round", "long", "size", "noise")
 
 
