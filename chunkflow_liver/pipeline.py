@@ -52,8 +52,8 @@ from chunkflow_liver.ops.split import split
 from chunkflow_liver.ops.steps.place import table_at, work_folder
 from chunkflow_liver.ops.stitch import stitch
 from chunkflow_liver.ops.suggest import Evidence, suggest
-from chunkflow_liver.planning import Made, Problems
-from chunkflow_liver.store.images import as_image, as_labels, open_volume
+from chunkflow_liver.planning import Made, Problems, as_image, as_labels
+from chunkflow_liver.store.images import open_volume
 from chunkflow_liver.store.volume import Volume
 
 T = TypeVar("T")

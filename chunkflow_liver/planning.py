@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chunkflow_liver.config import Place, RunFile, problems_of
 from chunkflow_liver.config.declaring import Entry
 from chunkflow_liver.config.sections import Distance
 from chunkflow_liver.engine.plan import Product
-from chunkflow_liver.errors import ChunkflowLiverError
-from chunkflow_liver.store.volume import Volume
+from chunkflow_liver.errors import ChunkflowLiverError, ConfigError
+from chunkflow_liver.store.images import to_labels
+from chunkflow_liver.store.volume import LABEL_DTYPES, Volume
 
 
 class NotPlanned(Exception):
@@ -102,3 +103,36 @@ class Made:
         if name not in volumes:
             raise NotPlanned
         return volumes[name]
+
+
+def as_image(volume: Volume) -> Volume:
+    """`volume`, which is not marked as labels: their numbers are no grey values."""
+    if volume.kind == "label":
+        raise ConfigError(
+            f"{volume.url} holds labels, not grey values; name it under 'existing' (instances) or "
+            "'semantic' (classes), and give as 'input' the image that they are of, or none"
+        )
+    return volume
+
+
+def as_labels(volume: Volume, *, stated: bool = False) -> Volume:
+    """`volume` as labels: its metadata mark it as such, or its dtype does, or it is `stated`.
+
+    Whole numbers of 32 bits are ids: micrographs have 8 or 16. Reads no voxels.
+
+    Raises
+    ------
+    ConfigError
+        If it may be an image of grey values, or has no whole numbers.
+    """
+    if volume.dtype not in LABEL_DTYPES:
+        raise ConfigError(
+            f"{volume.url} holds {volume.dtype} voxels; labels must be one of {', '.join(LABEL_DTYPES)}"
+        )
+    if volume.kind == "label" or stated or volume.dtype in ("bool", "int32", "uint32"):
+        return replace(volume, kind="label")
+    raise ConfigError(
+        f"{volume.url} is not marked as labels (no 'image-label' in its metadata), and its {volume.dtype} "
+        "voxels may be grey values; if they are labels, say 'labels: true' beside its path, or mark them: "
+        f"{to_labels(volume)}"
+    )

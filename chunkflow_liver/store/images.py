@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 import zarr
 
-from chunkflow_liver.errors import ChunkError, ConfigError, InputError
+from chunkflow_liver.errors import ChunkError, InputError
 from chunkflow_liver.geometry import Box, Nm, Zyx
 from chunkflow_liver.store.archive import archive_of
 from chunkflow_liver.store.handles import forget_handles
@@ -248,48 +248,15 @@ def _dtype_problems(volume: Volume, dtype: np.dtype[Any], is_label: bool) -> lis
     if volume.dtype not in LABEL_DTYPES:
         return [found]
     # Many programs write ids without the mark `image-label`.
-    return [f"{found}; if they are ids of objects, make labels of them: {_to_labels(volume)}"]
+    return [f"{found}; if they are ids of objects, make labels of them: {to_labels(volume)}"]
 
 
-def _to_labels(volume: Volume) -> str:
+def to_labels(volume: Volume) -> str:
     """The command that marks the numbers of an image as labels."""
     z, y, x = volume.voxel_nm
     return (
         f"chunkflow-liver convert {volume.url}/{volume.path} labels.ome.zarr --labels --voxel-nm "
         f"{z:g} {y:g} {x:g}"
-    )
-
-
-def as_image(volume: Volume) -> Volume:
-    """`volume`, which is not marked as labels: their numbers are no grey values."""
-    if volume.kind == "label":
-        raise ConfigError(
-            f"{volume.url} holds labels, not grey values; name it under 'existing' (instances) or "
-            "'semantic' (classes), and give as 'input' the image that they are of, or none"
-        )
-    return volume
-
-
-def as_labels(volume: Volume, *, stated: bool = False) -> Volume:
-    """`volume` as labels: its metadata mark it as such, or its dtype does, or it is `stated`.
-
-    Whole numbers of 32 bits are ids: micrographs have 8 or 16. Reads no voxels.
-
-    Raises
-    ------
-    ConfigError
-        If it may be an image of grey values, or has no whole numbers.
-    """
-    if volume.dtype not in LABEL_DTYPES:
-        raise ConfigError(
-            f"{volume.url} holds {volume.dtype} voxels; labels must be one of {', '.join(LABEL_DTYPES)}"
-        )
-    if volume.kind == "label" or stated or volume.dtype in ("bool", "int32", "uint32"):
-        return replace(volume, kind="label")
-    raise ConfigError(
-        f"{volume.url} is not marked as labels (no 'image-label' in its metadata), and its {volume.dtype} "
-        "voxels may be grey values; if they are labels, say 'labels: true' beside its path, or mark them: "
-        f"{_to_labels(volume)}"
     )
 
 

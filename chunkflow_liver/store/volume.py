@@ -246,6 +246,7 @@ class Volume:
             )
         if not self.box.contains(box):
             raise GridError(f"cannot read {box} of {self.url}: it has {self.shape} voxels")
+        stored = None
         try:
             stored = self._stored(self.complete)
             shards = self._shards()
@@ -254,9 +255,9 @@ class Volume:
             found = stored[self._index(box)]
         except FileNotFoundError as err:
             raise InputError(f"{join(self.url, self.path)} does not exist (yet): run its plan first") from err
-        except InputError:
-            raise
         except store_errors(RuntimeError, ValueError, TypeError, EOFError) as err:
+            if stored is None and isinstance(err, InputError):
+                raise
             raise self._chunk_error(box, err) from err
         spatial = [a for a in self.axes if a in SPACE]
         array = np.asarray(found).transpose([spatial.index(a) for a in SPACE if a in spatial])

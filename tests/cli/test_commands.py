@@ -332,7 +332,7 @@ def test_an_interrupted_process_goes_on_later(workers, tmp_path):
     array = semantic((32, 48, 48), 5)
     write(tmp_path, array)
     (tmp_path / "run.yaml").write_text(
-        "input: {path: semantic.ome.zarr}\nwork: work\nblock: [2, 8, 8]\nreport: false\n"
+        "work: work\nblock: [2, 8, 8]\nreport: false\n"
         "semantic: {path: semantic.ome.zarr}\nlabel: [{name: all}]\n"
     )
     running = subprocess.Popen(
