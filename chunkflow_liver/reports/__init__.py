@@ -7,10 +7,8 @@ import hashlib
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from chunkflow_liver.engine.plan import Plan
-from chunkflow_liver.errors import OutputError
 from chunkflow_liver.parameters import documented
 from chunkflow_liver.reports.pictures.slices import gradient, pictures, score_gradient
 from chunkflow_liver.reports.record import FOLDER, forget, is_current, remembered
@@ -24,9 +22,7 @@ from chunkflow_liver.reports.sections.seams import seams
 from chunkflow_liver.reports.sections.surroundings import surroundings
 from chunkflow_liver.reports.words import by, length, one, percent
 from chunkflow_liver.reports.work import read_work
-
-if TYPE_CHECKING:
-    from jinja2 import Template
+from chunkflow_liver.reports.writing import page_source, page_template, replacing
 
 __all__ = ["is_current", "report"]
 
@@ -100,17 +96,12 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
         percent=percent,
     )
     target = Path(to) if to is not None else work.path / "report.html"
-    partial = target.with_name(f"{target.name}.partial")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(target, "report") as partial:
         partial.write_text(page, encoding="utf-8")
         forget(target, files)
-        os.replace(partial, target)
         for name, svg in files.items():
             (target.parent / FOLDER).mkdir(exist_ok=True)
             (target.parent / FOLDER / name).write_bytes(svg.encode())
-    except OSError as err:
-        raise OutputError(f"cannot write the report to {target}: {err}; choose another place") from err
     if unread:
         log.warning(
             "warning: %d parts of the report cannot be drawn, the first: %s; 'check' with the run file names "
@@ -119,22 +110,6 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
             unread[0],
         )
     return target
-
-
-def page_template(name: str) -> Template:
-    """A template of this folder; what is put into it is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    loader = FileSystemLoader(Path(__file__).parent)
-    made = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return made.get_template(name)
-
-
-def page_source(name: str) -> str:
-    """The text of a file of this folder."""
-    return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
 def _hash(script: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from chunkflow_liver.errors import InputError, OutputError
+from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Nm
-from chunkflow_liver.reports import page_source, page_template
 from chunkflow_liver.reports.pictures.planes import Pixels, View, corner_nm, extent_nm, read_plane
 from chunkflow_liver.reports.pictures.samples import levels_of
 from chunkflow_liver.reports.pictures.slices import (
@@ -26,6 +23,7 @@ from chunkflow_liver.reports.pictures.slices import (
 )
 from chunkflow_liver.reports.words import by, length, one
 from chunkflow_liver.reports.work import Work, exists, read_work
+from chunkflow_liver.reports.writing import page_source, page_template, png, replacing
 from chunkflow_liver.store.ngff.write import PALETTE
 from chunkflow_liver.store.table import Table, read_table
 from chunkflow_liver.store.volume import Volume
@@ -107,13 +105,8 @@ def suggestions_report(
         style=page_source("page.css"),
     )
     target = Path(to)
-    partial = target.with_name(f"{target.name}.partial")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(target, "page") as partial:
         partial.write_text(page, encoding="utf-8")
-        os.replace(partial, target)
-    except OSError as err:
-        raise OutputError(f"cannot write the page to {target}: {err}; choose another place") from err
     return target
 
 
@@ -158,9 +151,9 @@ def _suggested(
     places = [(row[f"{a}_start_nm"] / 1000, row[f"{a}_stop_nm"] / 1000) for a in "zyx"]
     place = ", ".join(f"{a} {p:.4g} to {q:.4g} µm" for a, (p, q) in zip("zyx", places, strict=True))
     at = f"{place}; the pictures are its middle slice, {length(round(view.size_nm[1]))} wide"
-    return Suggested(
-        row, at, tuple((what, _png(_framed(p, row, finest, view), scale)) for what, p in pictures)
-    )
+    framed = [(what, _framed(p, row, finest, view)) for what, p in pictures]
+    drawn = tuple((what, png(pixels.repeat(scale, 0).repeat(scale, 1))) for what, pixels in framed)
+    return Suggested(row, at, drawn)
 
 
 def _view(row: Mapping[str, Any], raw: Volume) -> tuple[View, int]:
@@ -200,12 +193,3 @@ def _framed(picture: Pixels, row: Mapping[str, Any], raw: Volume, view: View) ->
     found[[top, bottom], left : right + 1] = FRAME
     found[top : bottom + 1, [left, right]] = FRAME
     return found
-
-
-def _png(pixels: Pixels, scale: int) -> str:
-    from PIL import Image
-
-    out = io.BytesIO()
-    large = pixels.round().astype(np.uint8).repeat(scale, 0).repeat(scale, 1)
-    Image.fromarray(large).save(out, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from chunkflow_liver.errors import InputError, OutputError
+from chunkflow_liver.errors import InputError
 from chunkflow_liver.ops.train.model import PICTURES, fold_folder
-from chunkflow_liver.reports import page_source, page_template
 from chunkflow_liver.reports.pictures.errors import KEYS, grey, overlay
 from chunkflow_liver.reports.pictures.figures import INK, bare, inline, sketch
 from chunkflow_liver.reports.pictures.splits import COLOURS, PARTS, Drawing, drawing
 from chunkflow_liver.reports.words import by, one
+from chunkflow_liver.reports.writing import page_source, page_template, png, replacing
 from chunkflow_liver.training.export import SETTINGS
 
 PALETTE = ("#8a5cb4", "#d6559a", "#7a4a2b", "#5bb8e8", "#7a7f00", "#5a6b8c", "#c9a2e0")
@@ -105,13 +102,8 @@ def training_report(model: str | Path, runs: str | Path, *, to: str | Path) -> P
         one=one,
     )
     target = Path(to)
-    partial = target.with_name(f"{target.name}.partial")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(target, "report") as partial:
         partial.write_text(page, encoding="utf-8")
-        os.replace(partial, target)
-    except OSError as err:
-        raise OutputError(f"cannot write the report to {target}: {err}; choose another place") from err
     return target
 
 
@@ -244,7 +236,7 @@ def _drawn(runs: str, fold: str, trial: int | None, classes: int) -> list[tuple[
     drawn = found["drawn_grey"]
     before, after = (
         [
-            _png(_painted(grey(values, like), true, classes))
+            png(_painted(grey(values, like), true, classes))
             for values, true, like in zip(found[f"{side}_grey"], found[f"{side}_true"], drawn, strict=True)
         ]
         for side in ("drawn", "seen")
@@ -256,7 +248,7 @@ def _against(values: Pixels, found: Pixels, true: Pixels, classes: int) -> tuple
     base, known = grey(values), true >= 0
     error = overlay(base, found > 0, true > 0, (found == true) & (true > 0), known)
     pictures = (base, _painted(base, true, classes), _painted(base, found, classes), error)
-    return _png(pictures[0]), _png(pictures[1]), _png(pictures[2]), _png(pictures[3])
+    return png(pictures[0]), png(pictures[1]), png(pictures[2]), png(pictures[3])
 
 
 def _painted(base: Pixels, labels: Pixels, classes: int) -> Pixels:
@@ -268,11 +260,3 @@ def _painted(base: Pixels, labels: Pixels, classes: int) -> Pixels:
         made[where] = 0.5 * base[where] + 0.5 * colours[(number - 1) % len(PALETTE)]
     made[labels < 0] *= 0.55
     return made
-
-
-def _png(pixels: Pixels) -> str:
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.fromarray(pixels.round().astype(np.uint8)).save(out, "PNG")
-    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from chunkflow_liver.kernels.significance.power import detectable_noncentrality
 from chunkflow_liver.xp import Array
 
 TESTED = (
@@ -31,7 +32,6 @@ TESTED = (
     "detectable_eta_squared",
 )
 """What is said of a column; see `between_cells`."""
-POWER, LEVEL = 0.8, 0.05
 _STEPS = 101
 SMALL = 0.01
 """Cohen's small effect: a part of 0.01 of the variance lies between cells."""
@@ -185,21 +185,7 @@ def mixed(values: Array, row: Array) -> dict[str, float]:
 
 
 def detectable(objects: int, groups: int) -> float:
-    """Smallest part of the variance between groups that an analysis of variance finds with `POWER`."""
-    from scipy.optimize import brentq
-    from scipy.stats import f, ncf
-
-    free = (groups - 1, objects - groups)
-    if free[0] < 1 or free[1] < 1:
-        return math.nan
-    least = float(f.ppf(1 - LEVEL, *free))
-
-    def lack(noncentrality: float) -> float:
-        return float(ncf.sf(least, *free, noncentrality)) - POWER
-
-    most = 1.0
-    while lack(most) < 0:
-        most *= 2
+    """Smallest part of the variance between groups that an analysis of variance finds with `power.POWER`."""
+    squared = detectable_noncentrality(groups - 1, objects - groups) / objects
     # Cohen's f^2 is noncentrality / n, and eta^2 = f^2 / (1 + f^2).
-    squared = brentq(lack, 0, most) / objects
-    return float(squared / (1 + squared))
+    return squared / (1 + squared)

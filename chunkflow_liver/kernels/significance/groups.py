@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.kernels.significance.permutations import adjusted
+from chunkflow_liver.kernels.significance.power import detectable_noncentrality
 from chunkflow_liver.xp import Array
 
-POWER = 0.8
 _AT_ONCE = 1 << 22
 _TIE = 1e-9
 
@@ -225,25 +225,11 @@ def _described(means: Array, condition: Array, sizes: Array, spread: Array) -> d
 
 
 def detectable(sizes: Array, level: float = 0.05) -> float:
-    """Smallest standardised effect that F between animals of these conditions finds with `POWER`.
+    """Smallest standardised effect that F between animals of these conditions finds with `power.POWER`.
 
     Cohen's d (difference over the standard deviation of animals) of two conditions, f of more.
     """
-    from scipy.optimize import brentq
-    from scipy.stats import f, ncf
-
-    free = (len(sizes) - 1, int(sizes.sum()) - len(sizes))
-    if free[0] < 1 or free[1] < 1:
-        return math.nan
-    least = float(f.ppf(1 - level, *free))
-
-    def lack(noncentrality: float) -> float:
-        return float(ncf.sf(least, *free, noncentrality)) - POWER
-
-    most = 1.0
-    while lack(most) < 0:
-        most *= 2
-    noncentrality = float(brentq(lack, 0, most))
+    noncentrality = detectable_noncentrality(len(sizes) - 1, int(sizes.sum()) - len(sizes), level)
     if len(sizes) == 2:
         return math.sqrt(noncentrality * float((1 / sizes).sum()))
     return math.sqrt(noncentrality / float(sizes.sum()))

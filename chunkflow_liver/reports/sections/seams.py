@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +18,7 @@ from chunkflow_liver.reports.sections.findings import Figure
 from chunkflow_liver.reports.tables import stored
 from chunkflow_liver.reports.words import length, number
 from chunkflow_liver.reports.work import Work
+from chunkflow_liver.reports.writing import png
 from chunkflow_liver.store.images import open_volume
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
@@ -124,7 +123,7 @@ def _seam(volume: Volume, row: dict[str, Any]) -> Seam:
     place = ", ".join(f"{a} {row[a]}" for a in "zyx")
     nm = ", ".join(f"{a} {row[f'{a}_nm']:g}" for a in "zyx")
     return Seam(
-        _png(picture),
+        png(picture),
         f"Blocks {row['block_a']} and {row['block_b']}, along {row['axis']}: score {row['score']:.3f}",
         f"{plane} plane of {length(round(side))} around voxel {place} ({nm} nm); {row['matched']} matched, "
         f"{row['unmatched']} unmatched, {row['ambiguous']} ambiguous, {row['vetoed']} vetoed.",
@@ -136,11 +135,3 @@ def _ring() -> Array:
     y, x = np.ogrid[:SIDE, :SIDE]
     away = np.hypot(y - SIDE / 2 + 0.5, x - SIDE / 2 + 0.5)
     return (away >= 8) & (away < 10)
-
-
-def _png(picture: np.ndarray[Any, Any]) -> str:
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.fromarray(np.rint(picture).astype(np.uint8)).save(out, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
