@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from labelled_project import MADE, plan_in
 from payload import calls, go, plan_of, sums
 from strategies import command, contents, semantic, write
 
@@ -16,23 +17,6 @@ import chunkflow_liver as cf
 from chunkflow_liver.engine.repair import damage, forget
 from chunkflow_liver.errors import ChunkError, InputError
 from chunkflow_liver.store.table import read_table
-
-MADE = ("results.ome.zarr", "tables")
-
-
-def plan_in(folder: Path, work: str) -> cf.Plan:
-    labels = cf.open_volume(folder / "semantic.ome.zarr")
-    at = {"work": folder / work, "block": (8, 16, 16)}
-    mitos = cf.label(labels, classes=["mitochondrion"], min_volume_um3=1e-6, name="mitos", **at)
-    return mitos + cf.measure(mitos.output, name="table", **at)
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("project")
-    write(folder, semantic((16, 40, 40), 3))
-    go(plan_in(folder, "whole"))
-    return folder
 
 
 def harm(path: Path, how: str, at: float) -> None:

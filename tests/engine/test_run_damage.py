@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from labelled_project import MADE, plan_in
 from payload import calls, go, plan_of, sums
-from strategies import contents, semantic, write
+from strategies import contents
 
 import chunkflow_liver as cf
 from chunkflow_liver.engine.journal import Journal
@@ -21,23 +22,6 @@ from chunkflow_liver.engine.stage import Fold
 from chunkflow_liver.errors import ChunkError, DiskBudgetError, JournalError, RunIncompleteError
 from chunkflow_liver.reports.work import exists, read_work
 from chunkflow_liver.store.table import Arrays, Table, read_table
-
-MADE = ("results.ome.zarr", "tables")
-
-
-def plan_in(folder: Path, work: str) -> Plan:
-    labels = cf.open_volume(folder / "semantic.ome.zarr")
-    at = {"work": folder / work, "block": (8, 16, 16)}
-    mitos = cf.label(labels, classes=["mitochondrion"], min_volume_um3=1e-6, name="mitos", **at)
-    return mitos + cf.measure(mitos.output, name="table", **at)
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("project")
-    write(folder, semantic((16, 40, 40), 3))
-    go(plan_in(folder, "whole"))
-    return folder
 
 
 def stages_before(plan: Plan, artefact: int) -> tuple[Plan, Arrays]:

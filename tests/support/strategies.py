@@ -9,6 +9,7 @@ import functools
 import gc
 import io
 import logging
+import re
 import unittest.mock
 from pathlib import Path
 from typing import Any
@@ -175,3 +176,13 @@ def command(*arguments: object) -> tuple[int, str, str]:
         finally:
             log.handlers, log.level, log.propagate = before
     return code, said.getvalue(), told.getvalue()
+
+
+def refused(says: str, verb: str, path: Path) -> None:
+    """A verb refuses a file: status 2, one message that matches, and nothing that was not there before."""
+    before = sorted(p.name for p in path.parent.iterdir())
+    code, said, told = command(verb, path)
+    assert (code, said) == (2, "")
+    assert re.search(says, told), told
+    assert "Traceback" not in told
+    assert sorted(p.name for p in path.parent.iterdir()) == before
