@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from chunkflow_liver.config.declaring import Name, Refers, Section, defaults_of
 from chunkflow_liver.config.images import Block, Index, Nm, Segment
-from chunkflow_liver.config.reading import problem, problems_of, read_content, with_paths
-from chunkflow_liver.config.run_file import placed
+from chunkflow_liver.config.reading import read_content, validated
 from chunkflow_liver.config.sections import Threshold, several
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.ops.evaluate import Compared, evaluate
@@ -102,12 +101,7 @@ def read_evaluation_file(path: str | Path) -> EvaluationFile:
     content, lines = read_content(path)
     if "truth" not in content and {"sources", "input", "label", "segment"} & content.keys():
         raise ConfigError(f"{path} is no evaluation: it has no 'truth'; see configs/evaluate.yaml")
-    try:
-        found = EvaluationFile.model_validate(content)
-    except ValidationError as err:
-        texts = [placed(*problem(dict(e), EvaluationFile), lines) for e in err.errors()]
-        raise problems_of(str(path), texts) from err
-    return with_paths(found, Path(path).parent)
+    return validated(EvaluationFile, content, lines, path)
 
 
 def is_evaluation_file(path: str | Path) -> bool:

@@ -142,6 +142,22 @@ def _listed(content: dict[str, Any], lines: Mapping[Place, int]) -> tuple[dict[s
     return {**content, **{key: [content[key]] for key in single}}, texts
 
 
+def validated(kind: type[S], content: dict[str, Any], lines: Mapping[Place, int], path: str | Path) -> S:
+    """The content of the file at `path` as a section, with relative paths taken from its folder.
+
+    Raises
+    ------
+    ConfigError
+        Lists every problem with its place in the file.
+    """
+    try:
+        found = kind.model_validate(content)
+    except ValidationError as err:
+        texts = [placed(*problem(dict(e), kind), lines) for e in err.errors()]
+        raise problems_of(str(path), texts) from err
+    return with_paths(found, Path(path).parent)
+
+
 def with_paths(section: S, folder: Path) -> S:
     """A section with relative paths taken from `folder`."""
     changed: dict[str, Any] = {}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from chunkflow_liver.config.declaring import Name, Refers, Section
 from chunkflow_liver.config.images import Index, Nm
-from chunkflow_liver.config.reading import problem, problems_of, read_content, with_paths
-from chunkflow_liver.config.run_file import LISTS, placed
+from chunkflow_liver.config.reading import read_content, validated
+from chunkflow_liver.config.run_file import LISTS
 from chunkflow_liver.errors import ConfigError
 
 Corner = tuple[float, float, float]
@@ -134,12 +134,7 @@ def read_training_file(path: str | Path) -> TrainingFile:
     content, lines = read_content(path)
     if "sources" not in content and content.keys() & {"input", *LISTS, "segment", "semantic"}:
         raise ConfigError(f"{path} is a run, not a training: 'chunkflow-liver run {path}' is for it")
-    try:
-        found = TrainingFile.model_validate(content)
-    except ValidationError as err:
-        texts = [placed(*problem(dict(e), TrainingFile), lines) for e in err.errors()]
-        raise problems_of(str(path), texts) from err
-    return with_paths(found, Path(path).parent)
+    return validated(TrainingFile, content, lines, path)
 
 
 def is_training_file(path: str | Path) -> bool:
