@@ -170,6 +170,7 @@ def run_carrying(to: Path, *, workers: int = 2) -> str:
     page = report(plan)
     rows = read_table(Table(str(folder / "tables" / "carried-truth.parquet"))).to_pandas()
     lines = [f"Dice of {name}: {own.dice.mean():.3f}" for name, own in rows.groupby("object")]
+    lines.append(f"Mean Dice over all objects and slices: {rows.dice.mean():.3f}")
     lines.append(f"Objects that lie in another one on some slice: {rows[rows.switched].object.nunique()}")
     lines.append(f"Report: {page}")
     lines.append(f"Finished in {time.monotonic() - start:.0f} s with {workers} workers")

@@ -12,6 +12,8 @@ OTHER_NAMES = {
     "PIL": "pillow",
     "sklearn": "scikit-learn",
     "umap": "umap-learn",
+    # The project of that name on PyPI is not of SAM2's authors.
+    "sam2": "'sam2 @ git+https://github.com/facebookresearch/sam2'",
 }
 """Packages whose modules have another name."""
 
@@ -56,6 +58,10 @@ class StageError(ChunkflowLiverError, TypeError):
 
 class ChunkError(ChunkflowLiverError, OSError):
     """A stored chunk is missing or corrupt."""
+
+
+class ChunkSizeError(ChunkError):
+    """A stored chunk would become far more than its voxels, and was not decoded."""
 
 
 class OutputError(ChunkflowLiverError, FileExistsError):

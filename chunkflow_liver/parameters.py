@@ -43,6 +43,11 @@ SHARED: Mapping[str, Shared] = {
         "Zyx, optional",
         "Voxels per block; by default the write unit of the output, or of the first input of tables.",
     ),
+    "slices": Shared(
+        "block",
+        "Zyx, optional",
+        "Slices per block; slices are whole, so the other two count for nothing.",
+    ),
     "into": Shared(
         "into",
         "path or URL, optional",
@@ -51,7 +56,8 @@ SHARED: Mapping[str, Shared] = {
     "pieces": Shared(
         "pieces",
         "Volume, optional",
-        "Finer objects on the same voxels, for `divide`: the instances before a merge, or supervoxels.",
+        "Finer objects on the same voxels, for `divide` and `cleave`: the instances before a merge, or "
+        "supervoxels.",
     ),
     # images that are made of files
     "file_voxel_nm": Shared(

@@ -7,39 +7,47 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from functools import reduce
 from operator import add
-from typing import Any, TypeVar
+from typing import Any
 
+from chunkflow_liver.anatomy import PLANNERS as OF_ANATOMY
 from chunkflow_liver.config import INSTANCES, LISTS, RunFile, read_training_file
-from chunkflow_liver.config.declaring import Entry
 from chunkflow_liver.config.images import Existing
+from chunkflow_liver.config.lobule import Geodesic
 from chunkflow_liver.config.sections import (
     Contacts,
     Distance,
+    Edit,
     Label,
     Link,
     Measure,
     Narrowing,
+    Placement,
     Profiles,
     Propagate,
     Refine,
     Split,
     Stitch,
 )
-from chunkflow_liver.config.studies import Compare, Evaluate, Population, Suggest
+from chunkflow_liver.config.studies import Calibrate, Compare, Evaluate, Population, Suggest
 from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.kernels.centreline.necks import Neck
 from chunkflow_liver.kernels.centreline.windows import Near
+from chunkflow_liver.kernels.contacts.placements import Chance
 from chunkflow_liver.kernels.instances.smoothing import Shapes
 from chunkflow_liver.kernels.populations.forms import Forms
+from chunkflow_liver.kernels.significance.boundaries import Boundary
+from chunkflow_liver.ops.calibrate import calibrate
 from chunkflow_liver.ops.compare import Sample, compare
 from chunkflow_liver.ops.contacts import contacts
 from chunkflow_liver.ops.distance import DistanceOptions, distance
+from chunkflow_liver.ops.edit import edit
 from chunkflow_liver.ops.evaluate import evaluate
 from chunkflow_liver.ops.label import label
 from chunkflow_liver.ops.link import link
 from chunkflow_liver.ops.measure import measure
 from chunkflow_liver.ops.narrowing import narrowing
+from chunkflow_liver.ops.placement import placement
 from chunkflow_liver.ops.population import population
 from chunkflow_liver.ops.population.options import Search, Select
 from chunkflow_liver.ops.profiles import profiles
@@ -52,13 +60,12 @@ from chunkflow_liver.ops.split import split
 from chunkflow_liver.ops.steps.place import table_at, work_folder
 from chunkflow_liver.ops.stitch import stitch
 from chunkflow_liver.ops.suggest import Evidence, suggest
-from chunkflow_liver.planning import Made, Problems, as_image, as_labels
+from chunkflow_liver.planning import Made, Problems, as_image, as_labels, options_of
 from chunkflow_liver.store.images import open_volume
+from chunkflow_liver.store.location import refuse_work_inside
 from chunkflow_liver.store.volume import Volume
 
-T = TypeVar("T")
-SAME_VOXEL = 0.01
-"""Voxel sizes that differ by a larger share are not those of one image."""
+_BOUNDARY = {f.name for f in fields(Boundary)}
 
 
 def plan_run(run_file: RunFile) -> Plan:
@@ -76,11 +83,13 @@ def plan_run(run_file: RunFile) -> Plan:
     for place, entry in run_file.entries():
         with found.at(*place):
             made.check_class(entry)
-            plan = PLANNERS[str(place[0])](entry, made)
+            plan = PLANNERS[str(place[0])](entry, made.for_entry(entry))
             plans.append(plan)
             made.products += plan.products
             if entry.makes_instances:
                 made.volumes[entry.name] = plan.output
+            if isinstance(entry, Distance | Geodesic):
+                made.maps[entry.name] = plan.output
     found.tell()
     with found.at():
         plan = reduce(add, plans, Plan((), work_folder(run_file.work), None))
@@ -115,15 +124,9 @@ def _begin(run_file: RunFile, found: Problems) -> tuple[list[Plan], Made]:
 
 
 def _existing(entry: Existing, made: Made) -> Plan:
-    found = _on_voxels(made, entry.path, entry.level, entry.name, entry.missing_chunks)
+    found = made.on_voxels(entry.path, entry.level, entry.name, entry.missing_chunks)
     volume = replace(as_labels(found, stated=entry.labels), called=entry.name)
     return Plan((), work_folder(made.run_file.work), volume, (Product("instances", entry.name, volume),))
-
-
-def _options(entry: Entry, kind: type[T]) -> T:
-    """The options of an operation that stand in one dataclass, as far as an entry gives them."""
-    names = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    return kind(**entry.model_dump(include=names, exclude_none=True))
 
 
 def _label(entry: Label, made: Made) -> Plan:
@@ -135,7 +138,7 @@ def _split(entry: Split, made: Made) -> Plan:
 
 
 def _link(entry: Link, made: Made) -> Plan:
-    slices = _on_voxels(made, entry.slices, entry.level, entry.name)
+    slices = made.on_voxels(entry.slices, entry.level, entry.name)
     return link(slices, into=made.into, **entry.model_dump(exclude={"slices", "level"}), **made.at)
 
 
@@ -145,7 +148,7 @@ def _stitch(entry: Stitch, made: Made) -> Plan:
     if entry.labels is None:
         options["block"] = entry.block or made.run_file.block
         return stitch(made.raw, _function(entry.function or ""), **options)
-    labels = _on_voxels(made, entry.labels, entry.level, entry.name)
+    labels = made.on_voxels(entry.labels, entry.level, entry.name)
     return stitch(labels, **options)
 
 
@@ -164,7 +167,7 @@ def _function(place: str) -> Any:
 def _propagate(entry: Propagate, made: Made) -> Plan:
     options = entry.model_dump(exclude={"masks", "truth", "block"})
     masks, truth = (
-        None if path is None else _on_voxels(made, path, None, entry.name)
+        None if path is None else made.on_voxels(path, None, entry.name)
         for path in (entry.masks, entry.truth)
     )
     source = made.raw if entry.guide is None else made.semantic
@@ -173,20 +176,27 @@ def _propagate(entry: Propagate, made: Made) -> Plan:
 
 
 def _refine(entry: Refine, made: Made) -> Plan:
-    shapes, keep = _options(entry, Shapes), _options(entry, Keep)
+    shapes, keep = options_of(entry, Shapes), options_of(entry, Keep)
     source = made.instances(entry.instances)
     return refine(source, shapes=shapes, keep=keep, into=made.into, name=entry.name, **made.at)
 
 
+def _edit(entry: Edit, made: Made) -> Plan:
+    options = entry.model_dump(include={"edits", "table", "name"})
+    source, pieces = made.instances(entry.instances), made.parents(entry.pieces)
+    return edit(source, pieces=pieces, into=made.into, **options, **made.at)
+
+
 def _distance(entry: Distance, made: Made) -> Plan:
-    kinds = _options(entry, DistanceOptions)
+    kinds = options_of(entry, DistanceOptions)
     asked = entry.model_dump(include={"name", "to", "cap_nm", "device"})
     return distance(made.instances(entry.instances), into=made.into, options=kinds, **asked, **made.at)
 
 
 def _contacts(entry: Contacts, made: Made) -> Plan:
     own, other = made.instances(entry.instances), made.instances(entry.other)
-    return contacts(own, other, **entry.model_dump(exclude={"instances", "other"}), **made.at)
+    options = entry.model_dump(exclude={"instances", "other", *_BOUNDARY})
+    return contacts(own, other, boundary=options_of(entry, Boundary), **options, **made.at)
 
 
 def _profiles(entry: Profiles, made: Made) -> Plan:
@@ -205,10 +215,26 @@ def _narrowing(entry: Narrowing, made: Made) -> Plan:
     return narrowing(
         made.instances(entry.instances),
         er=None if entry.to is None else made.semantic,
-        near=_options(entry, Near),
+        near=options_of(entry, Near),
         axis=entry.axis,
-        neck=_options(entry, Neck),
+        neck=options_of(entry, Neck),
+        boundary=options_of(entry, Boundary),
         parents=made.parents(entry.parents),
+        name=entry.name,
+        **made.at,
+    )
+
+
+def _placement(entry: Placement, made: Made) -> Plan:
+    own, other = made.instances(entry.instances), made.instances(entry.other)
+    return placement(
+        own,
+        other,
+        to=entry.to,
+        chance=options_of(entry, Chance),
+        avoid=entry.avoid,
+        parents=made.parents(entry.parents),
+        keep=made.map(entry.keep, entry.name),
         name=entry.name,
         **made.at,
     )
@@ -218,9 +244,9 @@ def _population(entry: Population, made: Made) -> Plan:
     work = made.run_file.work
     return population(
         [*(table_at(work, table) for table in entry.tables), *entry.files],
-        forms=_options(entry, Forms),
-        search=_options(entry, Search),
-        select=_options(entry, Select),
+        forms=options_of(entry, Forms),
+        search=options_of(entry, Search),
+        select=options_of(entry, Select),
         windows=None if entry.windows is None else table_at(work, entry.windows),
         work=work,
         **entry.model_dump(include={"columns", "classes", "border", "cell", "by", "model", "name"}),
@@ -239,7 +265,7 @@ def _evaluate(entry: Evaluate, made: Made) -> Plan:
     if known and entry.found not in planned | made.volumes.keys():
         there = sorted(planned | made.volumes.keys())
         raise ConfigError(f"{entry.name!r} compares {entry.found!r}; this run makes {there}")
-    truth = open_volume(entry.truth, level=made.frame.level if made.frame else None)
+    truth = made.part(open_volume(entry.truth, level=made.frame.level if made.frame else None))
     made.opened.append(truth)
     options = entry.model_dump(exclude={"found", "truth"})
     found = made.instances(entry.found)
@@ -248,12 +274,19 @@ def _evaluate(entry: Evaluate, made: Made) -> Plan:
     return evaluate(found, truth, raw=raw if same else None, **options, **made.at)
 
 
+def _calibrate(entry: Calibrate, made: Made) -> Plan:
+    level = made.frame.level if made.frame else None
+    scores, truth = (made.part(open_volume(path, level=level)) for path in (entry.scores, entry.truth))
+    made.opened += [scores, truth]
+    return calibrate(scores, truth, **entry.model_dump(include={"to", "cap_nm", "name"}), **made.at)
+
+
 def _suggest(entry: Suggest, made: Made) -> Plan:
     training = None if entry.training is None else read_training_file(entry.training)
     box_nm = entry.box_nm if training is None else entry.box_nm or training.window_nm()
     evidence = Evidence.of_products(
         (Product("raw", made.raw.name, made.raw), *made.products),
-        labels=[_on_voxels(made, path, None, entry.name) for path in entry.labels],
+        labels=[made.on_voxels(path, None, entry.name) for path in entry.labels],
         painted=() if training is None else training.arguments()["sources"],
     )
     options = entry.model_dump(exclude={"training", "labels", "box_nm"})
@@ -268,21 +301,26 @@ PLANNERS: Mapping[str, Callable[[Any, Made], Plan]] = {
     "stitch": _stitch,
     "propagate": _propagate,
     "refine": _refine,
+    "edit": _edit,
     "distance": _distance,
     "contacts": _contacts,
     "profiles": _profiles,
     "measure": _measure,
     "narrowing": _narrowing,
+    "placement": _placement,
     "population": _population,
     "compare": _compare,
     "evaluate": _evaluate,
+    "calibrate": _calibrate,
     "suggest": _suggest,
+    **OF_ANATOMY,
 }
 """What plans an entry, by the key that it stands under."""
 
 
 def _check_outputs(plan: Plan, opened: list[Volume]) -> None:
-    """Refuse a run that would write over an image of the run file, read by a stage or not."""
+    """Refuse a run that would write over an image of the run file, or into it, read by a stage or not."""
+    refuse_work_inside(plan.work, (v.url for v in opened))
     lost = {v.url for v in opened} & {o.url for stage in plan.maps for o in stage.outputs}
     if lost:
         raise ConfigError(f"the run would write its own result over {min(lost)}, which it reads; rename it")
@@ -301,7 +339,7 @@ def _semantic(run_file: RunFile, made: Made) -> Plan:
         at: dict[str, Any] = {**made.at, "block": given.block or run_file.block, "into": made.into}
         return segment(made.raw, given.segmenter, within=within, **at, **options)
     assert there is not None
-    found = _on_voxels(made, there.path, there.level, "semantic", there.missing_chunks)
+    found = made.on_voxels(there.path, there.level, "semantic", there.missing_chunks)
     # Who says which class has which number says that these are labels.
     found = as_labels(found, stated=there.labels or bool(there.classes))
     classes = tuple((there.classes or dict(found.classes)).items())
@@ -310,25 +348,3 @@ def _semantic(run_file: RunFile, made: Made) -> Plan:
     semantic = replace(found, classes=classes, source=source)
     products = (Product("semantic", semantic.name, semantic, (("classes", classes),)),)
     return Plan((), work_folder(run_file.work), semantic, products)
-
-
-def _on_voxels(made: Made, path: str, level: int | None, what: str, missing_chunks: str = "error") -> Volume:
-    """A label image, opened, whose voxels are those of the image; `what` needs it."""
-    frame = made.frame
-    if level is None and frame is not None:
-        level = frame.level
-    found = open_volume(path, level=level, missing_chunks=missing_chunks)
-    if frame is not None:
-        first = frame.url if made.run_file.input is None else "the image"
-        if found.shape != frame.shape or any(
-            abs(a - b) > SAME_VOXEL * b for a, b in zip(found.voxel_nm, frame.voxel_nm, strict=True)
-        ):
-            raise ConfigError(
-                f"{found.url} level {found.level} has {found.shape} voxels of {found.voxel_nm} nm, {first} "
-                f"{frame.shape} of {frame.voxel_nm} nm: choose the level of {what!r} that matches, or mend "
-                "its scale"
-            )
-        # Rounded sizes are those of the image, so that operations find all volumes on the same voxels.
-        found = replace(found, voxel_nm=frame.voxel_nm)
-    made.opened.append(found)
-    return found

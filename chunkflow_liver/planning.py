@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
 
 from chunkflow_liver.config import Place, RunFile, problems_of
 from chunkflow_liver.config.declaring import Entry
 from chunkflow_liver.config.sections import Distance
 from chunkflow_liver.engine.plan import Product
 from chunkflow_liver.errors import ChunkflowLiverError, ConfigError
-from chunkflow_liver.store.images import to_labels
+from chunkflow_liver.store.images import open_volume, to_labels
 from chunkflow_liver.store.volume import LABEL_DTYPES, Volume
+from chunkflow_liver.store.voxels.region import Corners
+
+T = TypeVar("T")
+SAME_VOXEL = 0.01
+"""Voxel sizes that differ by a larger share are not those of one image."""
 
 
 class NotPlanned(Exception):
@@ -56,8 +61,21 @@ class Made:
     run_file: RunFile
     images: dict[str, Volume] = field(default_factory=dict)
     volumes: dict[str, Volume] = field(default_factory=dict)
+    maps: dict[str, Volume] = field(default_factory=dict)
     opened: list[Volume] = field(default_factory=list)
     products: list[Product] = field(default_factory=list)
+    wanted: tuple[Corners | Volume, ...] = ()
+
+    def for_entry(self, entry: Entry) -> Made:
+        """The same, of which the entry sees the box and the mask that it asks for."""
+        mask = () if entry.mask is None else (open_volume(entry.mask),)
+        return replace(self, wanted=(*(() if entry.roi_nm is None else (entry.roi_nm,)), *mask))
+
+    def part(self, volume: Volume) -> Volume:
+        """What an entry is to look at of a volume."""
+        for wanted in self.wanted:
+            volume = volume.within(wanted)
+        return volume
 
     @property
     def raw(self) -> Volume:
@@ -66,7 +84,8 @@ class Made:
     @property
     def intensities(self) -> Volume | None:
         """The image, unless there is none, or it was refused: what else is wrong is still to be found."""
-        return self.images.get("raw")
+        found = self.images.get("raw")
+        return None if found is None else self.part(found)
 
     @property
     def frame(self) -> Volume | None:
@@ -92,17 +111,57 @@ class Made:
     def check_class(self, entry: Entry) -> None:
         """Refuse a class of `to` that there is not, also where the instances of the entry were refused."""
         of_others = getattr(entry, "other", None) or (isinstance(entry, Distance) and entry.instances)
+        # The classes of a truth are its own.
+        of_others = of_others or getattr(entry, "truth", None)
         if "semantic" in self.images and not of_others and (to := getattr(entry, "to", None)) is not None:
-            self.semantic.class_number(to)
+            for one in to if isinstance(to, tuple) else (to,):
+                self.semantic.class_number(one)
 
     def parents(self, name: str | None) -> Volume | None:
         return None if name is None else self._have(self.volumes, name)
 
-    @staticmethod
-    def _have(volumes: dict[str, Volume], name: str) -> Volume:
+    def map(self, name: str | None, wanted_by: str) -> Volume | None:
+        """The distances of that name, which an entry under 'distance' makes."""
+        if name is None:
+            return None
+        return self._map(name, f"{wanted_by!r} keeps the distance {name!r}", "distance")
+
+    def maps_of(self, name: str, wanted_by: str) -> Volume:
+        """The map of that name, straight or along the tissue."""
+        return self._map(name, f"{wanted_by!r} takes the map {name!r}", "distance", "geodesic")
+
+    def _map(self, name: str, asked: str, *keys: str) -> Volume:
+        named = [entry.name for key in keys for entry in getattr(self.run_file, key)]
+        if name not in named and self.run_file.is_complete:
+            under = " and ".join(map(repr, keys))
+            raise ConfigError(f"{asked}; under {under} there are {named}")
+        return self._have(self.maps, name)
+
+    def _have(self, volumes: dict[str, Volume], name: str) -> Volume:
         if name not in volumes:
             raise NotPlanned
-        return volumes[name]
+        return self.part(volumes[name])
+
+    def on_voxels(self, path: str, level: int | None, what: str, missing_chunks: str = "error") -> Volume:
+        """A label image, opened, whose voxels are those of the image; `what` needs it."""
+        frame = self.frame
+        if level is None and frame is not None:
+            level = frame.level
+        found = open_volume(path, level=level, missing_chunks=missing_chunks)
+        if frame is not None:
+            first = frame.url if self.run_file.input is None else "the image"
+            if found.shape != frame.shape or any(
+                abs(a - b) > SAME_VOXEL * b for a, b in zip(found.voxel_nm, frame.voxel_nm, strict=True)
+            ):
+                raise ConfigError(
+                    f"{found.url} level {found.level} has {found.shape} voxels of {found.voxel_nm} nm, "
+                    f"{first} {frame.shape} of {frame.voxel_nm} nm: choose the level of {what!r} that "
+                    "matches, or mend its scale"
+                )
+            # Rounded sizes are those of the image, so that operations find all volumes on the same voxels.
+            found = replace(found, voxel_nm=frame.voxel_nm)
+        self.opened.append(found)
+        return self.part(found)
 
 
 def as_image(volume: Volume) -> Volume:
@@ -136,3 +195,9 @@ def as_labels(volume: Volume, *, stated: bool = False) -> Volume:
         "voxels may be grey values; if they are labels, say 'labels: true' beside its path, or mark them: "
         f"{to_labels(volume)}"
     )
+
+
+def options_of(entry: Entry, kind: type[T]) -> T:
+    """The options of an operation that stand in one dataclass, as far as an entry gives them."""
+    names = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    return kind(**entry.model_dump(include=names, exclude_none=True))

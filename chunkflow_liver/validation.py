@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from chunkflow_liver.config import (
     Place,
     RunFile,
@@ -16,15 +18,18 @@ from chunkflow_liver.config import (
     read_training_file,
 )
 from chunkflow_liver.config.declaring import Refers
+from chunkflow_liver.config.sections import Edit
 from chunkflow_liver.engine.devices import check_devices
 from chunkflow_liver.engine.plan import Plan
-from chunkflow_liver.engine.stage import volume_of
+from chunkflow_liver.engine.stage import Fold, Map, volume_of
 from chunkflow_liver.errors import ChunkflowLiverError, ConfigError
 from chunkflow_liver.evaluation import plan_evaluation
+from chunkflow_liver.ops.edit.lists import named_before, rows_naming
 from chunkflow_liver.ops.train import train
 from chunkflow_liver.pipeline import plan_run
 from chunkflow_liver.store.images import numbers_absent, validate
 from chunkflow_liver.store.slice_faults import glance
+from chunkflow_liver.store.table import Arrays, read_table
 from chunkflow_liver.store.volume import Volume
 
 
@@ -68,6 +73,8 @@ def validate_run(path: str | Path, *, deep: bool = False) -> Validation:
             check(plan)
         except ChunkflowLiverError as err:
             problems.append(str(err))
+    if run_file is not None:
+        problems += _unknown_objects(run_file, plan, deep)
     if deep:
         damaged = list(_damage(plan))
         problems += damaged or ([] if run_file is None else _absent_classes(run_file, plan))
@@ -95,6 +102,30 @@ def _damage(plan: Plan) -> Iterator[str]:
         selection = {"channel": at.get("c"), "timepoint": at.get("t")}
         for problem in validate(url, deep=True, missing_chunks=gaps, **selection):
             yield f"{url}: {problem}"
+
+
+def _unknown_objects(run_file: RunFile, plan: Plan, deep: bool) -> Iterator[str]:
+    """Rows of edits with ids that the instances do not have, as far as these are known now."""
+    stages = {stage.name: stage for stage in plan.stages}
+    for place, entry in run_file.entries():
+        if not isinstance(entry, Edit):
+            continue
+        find, decide = stages[f"{entry.name}/find"], stages[f"{entry.name}/decide"]
+        assert isinstance(find, Map)
+        assert isinstance(decide, Fold)
+        rows, made, instances = decide.params["rows"], decide.artefacts["made"], find.inputs[0]
+        missing, source = named_before(rows), ""
+        if entry.table is not None and Path(entry.table).exists():
+            there, source = read_table(entry.table)["label"].to_numpy(), f"the table {entry.table}"
+            missing = {i for i in missing if not (there == np.uint64(i)).any()}
+        elif isinstance(made, Arrays) and made.exists() and "value" in made.names():
+            source = f"{entry.instances!r}, as it is in {run_file.work} now,"
+            missing = {i for i in missing if i > len(made["value"])}
+        elif deep and isinstance(instances, Volume) and instances.exists():
+            missing, source = numbers_absent(instances, missing)[0], instances.url
+        if source and missing:
+            text = f"{entry.edits} names ids that {source} does not have: {rows_naming(rows, missing)}"
+            yield run_file.at((*place, "edits"), text)
 
 
 def _absent_classes(run_file: RunFile, plan: Plan) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,16 +16,18 @@ from typing import Any
 import psutil
 
 from chunkflow_liver.engine.cluster import cluster
-from chunkflow_liver.engine.execute import peak_mib
-from chunkflow_liver.engine.journal import Journal, read_rows
+from chunkflow_liver.engine.execute import peak_mib, reset_peak
+from chunkflow_liver.engine.journal import Journal, read_journal, read_rows
 from chunkflow_liver.engine.plan import Plan
 from chunkflow_liver.engine.run import run
 from chunkflow_liver.engine.stage import Map, Result
+from chunkflow_liver.engine.watch.done import batch
 from chunkflow_liver.geometry import Block, BlockGrid, Box
 
 BLOCKS = 2000
 WORKERS = 2
 JOURNAL_ROWS = 100_000
+MANY = int(float(os.environ.get("ENGINE_BLOCKS", "1e6")))
 SIDE = 16
 DAISY = """
 import sys, time, json, warnings, resource
@@ -61,9 +64,9 @@ def empty(block: Block) -> Result:
     return Result()
 
 
-def plan_of(work: Path) -> Plan:
-    """A map over `BLOCKS` blocks without inputs or outputs."""
-    grid = BlockGrid(Box.of((SIDE * BLOCKS, SIDE, SIDE)), (SIDE, SIDE, SIDE))
+def plan_of(work: Path, blocks: int = BLOCKS) -> Plan:
+    """A map over `blocks` blocks without inputs or outputs."""
+    grid = BlockGrid(Box.of((SIDE * blocks, SIDE, SIDE)), (SIDE, SIDE, SIDE))
     return Plan((Map("empty", empty, grid),), work, None)
 
 
@@ -76,6 +79,7 @@ def cpu_now() -> float:
 
 def timed(case: str, blocks: int, work: Callable[[], bool]) -> dict[str, Any]:
     """One row: milliseconds per block of `work`, which says whether its answer is right."""
+    reset_peak()
     cpu, start = cpu_now(), time.perf_counter()
     ok = work()
     seconds = time.perf_counter() - start
@@ -123,14 +127,36 @@ def bench(folder: Path) -> Iterator[dict[str, Any]]:
     for workers in (0, WORKERS):
         yield daisy(workers, folder)
     yield timed(f"resume scan of {JOURNAL_ROWS} rows", JOURNAL_ROWS, scan(folder / "journal"))
+    yield from many(folder / "many")
+
+
+def many(work: Path) -> Iterator[dict[str, Any]]:
+    """What `MANY` blocks cost the process that drives the run: to plan, to do, to look at again."""
+    plan = plan_of(work, MANY)
+
+    def planned() -> bool:
+        return bool(str(plan)) and len(list(plan.descriptions())) == 1
+
+    def gone_through() -> bool:
+        run(plan, progress=False)
+        return len(read_journal(work).stage("empty").records) == MANY
+
+    def opened() -> bool:
+        with Journal(work) as journal:
+            return len(journal.stage("empty").records) == MANY
+
+    yield timed(f"{MANY} blocks planned", MANY, planned)
+    yield timed(f"{MANY} empty blocks, serial", MANY, gone_through)
+    yield timed(f"{MANY} finished blocks, run again", MANY, gone_through)
+    yield timed(f"{MANY} finished blocks, resume scan", MANY, opened)
 
 
 def scan(work: Path) -> Callable[[], bool]:
     """Opens a journal of `JOURNAL_ROWS` rows, one line per block as in a run of long blocks."""
-    rows = {"seconds": 31.234567, "cpu": 30.98765, "read": 10**8, "written": 10**8, "peak_mib": 812.5}
+    row = {"seconds": 31.234567, "cpu": 30.98765, "read": 10**8, "written": 10**8, "peak_mib": 812.5}
     with Journal(work) as journal:
         for i in range(JOURNAL_ROWS):
-            journal.append({"stage": "a/b", "record": f"{i:010d}.npz", "rows": [{"block": i, **rows}]})
+            journal.append(batch("a/b", f"{i:010d}.npz", [{"block": i, **row}]))
 
     def opened() -> bool:
         with Journal(work) as journal:

@@ -50,7 +50,18 @@ class Case:
 
 
 def bench(folder: Path) -> Iterator[dict[str, Any]]:
-    """Rows of two networks: the tools side by side, then memory along z."""
+    """Rows of the engines in turns; of two networks the tools side by side; then memory along z."""
+    parts = os.environ.get("BENCH_INFERENCE_PARTS", "turns,rest").split(",")
+    if "turns" in parts:
+        from inference_turns import engines
+
+        yield from engines(folder)
+    if "rest" in parts:
+        yield from tools(folder)
+
+
+def tools(folder: Path) -> Iterator[dict[str, Any]]:
+    """Torch in float32 beside its bare passes and nnUNetPredictor, then memory along z."""
     sides = json.loads(os.environ.get("BENCH_INFERENCE_SHAPES", "[[96, 256, 256], [192, 128, 128]]"))
     trained, realistic = (tuple(side) for side in sides)
     cases = [
@@ -143,10 +154,11 @@ def row(tool: str, case: Case, found: dict[str, Any], said: str, **more: Any) ->
     }
 
 
-def child(tool: str, case: Case, device: str) -> dict[str, Any]:
+def child(tool: str, case: Case, device: str, **more: str) -> dict[str, Any]:
     """Run a tool in a process of its own; its seconds, CPU seconds, and the peak of its process tree."""
     case.folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, str(Path(__file__).resolve()), tool, case.name, str(case.model), str(case.raw)]
+    os.environ.update({f"BENCH_{key.upper()}": value for key, value in more.items()})
     seen = watched([*command, json.dumps(case.shape), str(case.folder), device], None)
     answer = case.folder / f"{tool}.json"
     if not (seen["ok"] and answer.is_file()):
@@ -226,6 +238,8 @@ def stream(case: Case, device: str, workers: int = 0) -> dict[str, Any]:
         work=case.folder / f"work-{name}",
         block=block,
         device=device,
+        engine="torch",
+        precision="auto" if device != "cpu" else "float32",
         mirroring=False,
     )
     if workers:
@@ -264,8 +278,8 @@ def workers(case: Case, device: str) -> dict[str, Any]:
     return stream(case, device, WORKERS)
 
 
-def predictor(case: Case, device: str) -> dict[str, Any]:
-    """nnU-Net's own predictor: the volume in memory, preprocessing, sliding window and export."""
+def predictor_of(case: Case, device: str, mirroring: bool) -> Callable[[], Any]:
+    """nnU-Net's own predictor, loaded: the volume in memory, preprocessing, sliding window and export."""
     os.environ["nnUNet_def_n_proc"] = "1"  # noqa: SIM112
     warnings.simplefilter("ignore")
     import torch
@@ -274,15 +288,25 @@ def predictor(case: Case, device: str) -> dict[str, Any]:
     torch.set_num_threads(1)
     model = read_model(case.model)
     made = nnUNetPredictor(
-        use_mirroring=False,
+        use_mirroring=mirroring,
         perform_everything_on_device=device != "cpu",
         device=torch.device(device),
         allow_tqdm=False,
     )
     made.initialize_from_trained_model_folder(str(model.folder), model.folds, model.checkpoint)
+
+    def predict() -> Any:
+        voxels = cf.open_volume(str(case.raw)).read()[None]
+        return made.predict_single_npy_array(voxels, {"spacing": list(model.spacing)})
+
+    return predict
+
+
+def predictor(case: Case, device: str) -> dict[str, Any]:
+    """One prediction by it."""
+    predict = predictor_of(case, device, mirroring=False)
     cpu, start = cpu_now(), time.perf_counter()
-    voxels = cf.open_volume(str(case.raw)).read()[None]
-    labels = made.predict_single_npy_array(voxels, {"spacing": list(model.spacing)})
+    labels = predict()
     found = times(cpu, start, device)
     np.save(case.folder / "predictor.npy", labels)
     from importlib.metadata import version
@@ -334,13 +358,19 @@ def texture(path: Path, shape: Zyx, voxel_nm: tuple[float, float, float] = (8.0,
     return path
 
 
-def unet(folder: Path) -> Path:
-    """A folder with random weights of nnU-Net's usual width, window 64^3."""
+def unet(folder: Path, network: str = "PlainConvUNet", window: Zyx = (64, 64, 64)) -> Path:
+    """A folder with random weights of nnU-Net's usual width and depth."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/support"))
     from model_folders import write_model_folder
 
     return write_model_folder(
-        folder, window=(64, 64, 64), spacing=(8.0, 8.0, 8.0), mirror=None, features=FEATURES
+        folder,
+        window=window,
+        spacing=(8.0, 8.0, 8.0),
+        mirror=(0, 1, 2),
+        features=FEATURES,
+        network=network,
+        blocks=(2,) * len(FEATURES) if network == "PlainConvUNet" else (1, 3, 4, 6, 6),
     )
 
 
@@ -358,7 +388,11 @@ def main() -> None:
     tool, name, model, raw, shape, folder, device = sys.argv[1:]
     z, y, x = json.loads(shape)
     case = Case(name, Path(model), Path(raw), (z, y, x), Path(folder))
-    (case.folder / f"{tool}.json").write_text(json.dumps(TOOLS[tool](case, device)))
+    if tool == "turns":
+        from inference_turns import turns as work
+    else:
+        work = TOOLS[tool]
+    (case.folder / f"{tool}.json").write_text(json.dumps(work(case, device)))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,3 @@ def bench(folder: Path, shapes: tuple[tuple[int, int, int], ...] = SHAPES) -> It
 
 def _rate(found: dict[str, Any], voxels: int) -> dict[str, Any]:
     return {**found, "value": voxels / 1e6 / found["seconds"], "unit": "Mvoxel/s"}
-
-
-CASES: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {"memory": bench}

@@ -172,6 +172,7 @@ def mitochondria(folder: Path) -> Iterator[dict[str, Any]]:
         for tool, name, seeds in (("chunkflow", "split", None), ("chunkflow, coarse seeds", "coarse", half)):
             plan = cf.split(
                 volume, classes=[1], depth_nm=depth, cap_nm=cap, distance_smooth_nm=smooth, seeds_from=seeds,
+                steepness=0, connectivity=26,  # as scikit-image beside it
                 name=f"{name}-{cube}", work=folder / "work", block=(128, 128, 128),
             )  # fmt: skip
             start = clock()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import shutil
 import subprocess
 import sys
 
@@ -15,19 +17,28 @@ STEPS = (
     ("lint-imports",),
     ("mkdocs", "build", "--quiet", "--strict"),
     ("python", "scripts/check_wheel.py"),
-    ("pytest", "-m", "not gpu", "-n", "2", "-q", "--durations", "15"),
+    ("pytest", "-m", "not gpu and not proof", "-n", "2", "-q", "--durations", "40"),
 )
+PROOFS = ("pytest", "-m", "proof", "-q", "--durations", "0")
+"""Minutes of statistics or of waiting: not part of every check."""
 
 
 def main() -> int:
     """Run every step, the tests last; the status is that of the first failure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--proofs", action="store_true", help="also what takes minutes: statistics, waiting")
+    steps = [*STEPS, PROOFS] if parser.parse_args().proofs else STEPS
     # Two OpenMP threads on two shared cores spin on each other: one is up to 16 times faster.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_MKDOCS_2_WARNING": "1"}
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     others = [v for v in VERSIONS if v != python]
     print(f"Python {python} is tested; not {', '.join(others)}: {told(others)}")
+    browser = shutil.which("chromium")
+    print(
+        f"the viewer is tested in {browser}" if browser else "NO TEST of the viewer's page: no chromium here"
+    )
     status = 0
-    for step in STEPS:
+    for step in steps:
         print("+", " ".join(step), flush=True)
         status = status or subprocess.run(step, env=environment, check=False).returncode
     return status

@@ -32,20 +32,32 @@ class Clip:
 
 @dataclass(frozen=True)
 class Sample:
-    """A bundle with its image and truth, as wide as the largest window beyond every edge."""
+    """An image and its truth, as wide as the largest window beyond every edge.
 
-    bundle: Bundle
+    Attributes
+    ----------
+    grey, labels : ndarray of shape (Z, Y, X)
+    vessel : int
+        Label of an object that a quarter of the clips follow, 0 if there is none.
+    """
+
     grey: np.ndarray[Any, Any]
     labels: np.ndarray[Any, Any]
+    vessel: int = 0
 
 
 MARGIN = MOST_FACTOR * SIZE
 
 
+def sample(grey: Any, labels: Any, vessel: int = 0) -> Sample:
+    """An image that goes on with its edge, and a truth with nothing, beyond theirs."""
+    wide = [(0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)]
+    return Sample(np.pad(grey, wide, mode="edge"), np.pad(labels, wide), vessel)
+
+
 def samples(count: int, first: int) -> list[Sample]:
     """Bundles of several sizes of cells."""
     rng = np.random.default_rng(first)
-    wide = [(0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)]
     found = []
     for seed in range(first, first + count):
         bundle = Bundle(
@@ -56,21 +68,20 @@ def samples(count: int, first: int) -> list[Sample]:
             ending=int(rng.integers(0, 4)),
             branch=float(rng.uniform(0.1, 0.7)),
         )
-        raw, truth = render_bundle(bundle)
-        found.append(Sample(bundle, np.pad(raw, wide, mode="edge"), np.pad(truth, wide)))
+        found.append(sample(*render_bundle(bundle), bundle.vessel))
     return found
 
 
 def clip(pool: list[Sample], length: int, rng: np.random.Generator) -> Clip:
     """A random object in a window that is laid as propagation lays it, on `length` slices in either order."""
     while True:
-        sample = pool[rng.integers(len(pool))]
-        vessel, count = sample.bundle.vessel, len(sample.grey)
-        order = np.arange(length) + rng.integers(count - length + 1)
+        of = pool[rng.integers(len(pool))]
+        order = np.arange(length) + rng.integers(len(of.grey) - length + 1)
         if rng.random() < 0.5:
             order = order[::-1]
-        number = vessel if rng.random() < 0.25 else int(rng.integers(1, vessel))
-        rows, columns = np.nonzero(sample.labels[order[0]] == number)
+        there = np.setdiff1d(of.labels[order[0]], (0, of.vessel))
+        number = of.vessel if of.vessel and rng.random() < 0.25 else int(rng.choice(there))
+        rows, columns = np.nonzero(of.labels[order[0]] == number)
         if len(rows) < LEAST_VOXELS:
             continue
         extent = max(np.ptp(rows), np.ptp(columns)) + 1
@@ -82,7 +93,7 @@ def clip(pool: list[Sample], length: int, rng: np.random.Generator) -> Clip:
         # Anywhere in the window: where an image ends, windows do not have their object in the middle.
         jitter = rng.uniform(-0.5, 0.5, 2) * (SIZE * factor - extent)
         corner = [round(m + j - SIZE * factor / 2) for m, j in zip(middle, jitter, strict=True)]
-        found = _cut(sample, order, number, corner, factor, rng)
+        found = _cut(of, order, number, corner, factor, rng)
         if found.mask[0].any():
             return _turned(found, rng)
 

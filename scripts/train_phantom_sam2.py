@@ -121,6 +121,11 @@ class Trainer:
         # Sessions hold one object; with this, each of them holds a batch, and one object is as before.
         self.network.memory_attention.register_forward_hook(lambda *given: given[2].transpose(0, 1))
 
+    def begin(self, folder: Path) -> None:
+        """Go on from the weights of a model folder."""
+        known = read_tensors(folder / "model.safetensors")
+        self.network.load_state_dict({name: value.float() for name, value in known.items()})
+
     def step(
         self, clips: list[Clip], kind: str, rng: np.random.Generator, share: float
     ) -> tuple[float, float]:
@@ -287,8 +292,7 @@ def main() -> None:
     trainer = Trainer(0, given.rate)
     single = SINGLE if given.begin is None else 0.0
     if given.begin is not None:
-        known = read_tensors(given.begin / "model.safetensors")
-        trainer.network.load_state_dict({name: value.float() for name, value in known.items()})
+        trainer.begin(given.begin)
     log.info("%.2f million weights", sum(p.numel() for p in trainer.network.parameters()) / 1e6)
     train(
         trainer,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,31 @@ if os.environ.get("CI"):
     settings.load_profile("same")
 
 VOXEL_NM = (4.0, 8.0, 16.0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What is kept for later runs on this machine lies in a folder of these tests, for workers too."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHUNKFLOW_LIVER_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def fresh_log() -> None:
+    """A command sets the log of its process up; what comes after it finds the log as a library leaves it.
+
+    So do libraries: setuptools sets the level of the root, Alembic's template switches all loggers off.
+    """
+    logging.disable(logging.NOTSET)
+    logging.getLogger().setLevel(logging.WARNING)
+    for name, known in logging.root.manager.loggerDict.items():
+        if name.startswith("chunkflow_liver") and isinstance(known, logging.Logger):
+            known.disabled = False
+    log = logging.getLogger("chunkflow_liver")
+    log.handlers, log.propagate = [], True
+    log.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

@@ -41,6 +41,13 @@ def test_every_voxel_is_written_by_exactly_one_block(shape, block, low, high):
 
 
 @settings(max_examples=60, deadline=None)
+@given(shape=triple, block=triple, low=small, high=small, margin=small)
+def test_what_all_blocks_read_is_the_sum_of_what_each_reads(shape, block, low, high, margin):
+    box = Box.of(shape)
+    grid = BlockGrid(box, tuple(b + 4 for b in block), low, high, box.grow(margin))
+    assert grid.read_voxels == sum(b.read.size for b in grid)
+
+
 @given(a=boxes, b=boxes)
 def test_clip_is_the_intersection_and_contains_is_its_test(a, b):
     meet = a.clip(b)

@@ -26,7 +26,7 @@ RELEASED = {
     "contacts": "instances other of to gap_nm name work block sites",
     "convert": "source to voxel_nm kind classes ome_version block allow_gaps allow_overlaps",
     "distance": "labels to cap_nm name work block into options device",
-    "edit": "instances edits pieces name work block into",
+    "edit": "instances edits pieces table name work block into",
     "evaluate": "found truth iou name work block",
     "export": "source to",
     "export_mesh": "instances table to ids ending",

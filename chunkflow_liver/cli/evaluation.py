@@ -1,4 +1,4 @@
-"""The verb that compares a result with the truth."""
+"""The verbs that compare a result with the truth, and objects with what they would be otherwise."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chunkflow_liver.cli.app import Workers, app
-from chunkflow_liver.cli.jobs import carry_out
+from chunkflow_liver.cli.app import RunFilePath, Workers, app
+from chunkflow_liver.cli.jobs import carry_out, planned
 from chunkflow_liver.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,6 +17,32 @@ if TYPE_CHECKING:
     from chunkflow_liver.store.table import Table
 
 MOST_ROWS = 40
+
+
+@app.command()
+def necks(
+    run_file: RunFilePath,
+    name: Annotated[str, typer.Argument(help="Name of the instances: an entry of split.")],
+    box: Annotated[
+        tuple[int, int, int, int, int, int],
+        typer.Option(metavar="Z0 Z1 Y0 Y1 X0 X1", help="Voxels to look at, half-open."),
+    ],
+    to: Annotated[Path, typer.Option(help="Page that gets the figure and the pictures.")] = Path(
+        "necks.html"
+    ),
+) -> None:
+    """Count the objects of a box at each depth and steepness of split; suggest a depth, draw the necks."""
+    from chunkflow_liver.geometry import Box
+    from chunkflow_liver.ops.split.depths import depths
+    from chunkflow_liver.reports.necks import advice, necks_report, settings
+
+    z0, z1, y0, y1, x0, x1 = box
+    found = depths(planned(run_file), Box((z0, y0, x0), (z1, y1, x1)), name=name)
+    typer.echo(f"{name}: {settings(found)}")
+    typer.echo(advice(found))
+    for steepness, objects in zip(found.steepness.tolist(), found.objects_steep.tolist(), strict=True):
+        typer.echo(f"steepness {steepness:4g}   {objects} objects")
+    typer.echo(f"{necks_report(found, name=name, to=to)} shows which necks are cut")
 
 
 @app.command()

@@ -51,7 +51,7 @@ def plan(
     from chunkflow_liver.engine.watch.progress import working
     from chunkflow_liver.validation import glances
 
-    made = _plan(run_file)
+    made = planned(run_file)
     typer.echo(str(made))
     for warning in glances(made):
         typer.echo(f"warning: {warning}")
@@ -89,7 +89,7 @@ def run(
         raise ConfigError(
             f"--wait {wait:g} is for --cluster slurm or --scheduler; nothing else makes you wait"
         )
-    made = _plan(run_file)
+    made = planned(run_file)
     if cluster == ClusterKind.slurm:
         options |= {"gpus_per_job": gpus_per_job, "folder": made.work / "jobs"}
     carry_out(
@@ -113,22 +113,29 @@ def verify(
         tuple[int, int, int, int, int, int],
         typer.Option(metavar="Z0 Z1 Y0 Y1 X0 X1", help="Voxels to compare, half-open."),
     ],
+    tilings: Annotated[
+        int | None,
+        typer.Option(help="Cut the box in so many ways instead, and say whether instances depend on it."),
+    ] = None,
 ) -> None:
     """Find the instances of a box anew without blocks, and say how well the run agrees."""
     from chunkflow_liver.geometry import Box
+    from chunkflow_liver.ops.tilings import tilings as cut
     from chunkflow_liver.ops.verify import verify as check
 
     z0, z1, y0, y1, x0, x1 = box
-    for key, value in check(_plan(run_file), Box((z0, y0, x0), (z1, y1, x1)), name=name).items():
+    at, made = Box((z0, y0, x0), (z1, y1, x1)), planned(run_file)
+    found = check(made, at, name=name) if tilings is None else cut(made, at, name=name, count=tilings)
+    for key, value in found.items():
         typer.echo(f"{key:18} {value:.6g}" if isinstance(value, float) else f"{key:18} {value}")
 
 
 @app.command()
 def check(run_file: RunFilePath) -> None:
     """Read all that a run wrote, and name what is damaged or missing; writes nothing."""
-    from chunkflow_liver.engine.repair import damage
+    from chunkflow_liver.engine.upkeep.repair import damage
 
-    made = _plan(run_file)
+    made = planned(run_file)
     if found := damage(made):
         for entry in found:
             typer.echo(str(entry))
@@ -148,10 +155,10 @@ def repair(
     cluster_option: ClusterOptions = None,
 ) -> None:
     """Do what is damaged or missing of a run again, and nothing else; then go on if it was not finished."""
-    from chunkflow_liver.engine.repair import damage, forget
+    from chunkflow_liver.engine.upkeep.repair import damage, forget
 
     options = _cluster_options(cluster, workers, scheduler, cluster_option)
-    made = _plan(run_file)
+    made = planned(run_file)
     found = damage(made)
     for entry in found:
         typer.echo(str(entry))
@@ -161,6 +168,22 @@ def repair(
     )
     typer.echo(f"{made.work}: results that were damaged, and are made anew: {len(found)}")
     _draw(run_file, made)
+
+
+@app.command()
+def clean(
+    run_file: RunFilePath,
+    dry: Annotated[bool, typer.Option("--dry", help="Only list what would be removed.")] = False,
+) -> None:
+    """Remove what a finished run wrote for itself and nobody looks at; results stay."""
+    from chunkflow_liver.engine.upkeep.clean import clean, intermediates
+
+    made = planned(run_file)
+    found = intermediates(made) if dry else clean(made)
+    for entry in found:
+        typer.echo(str(entry))
+    freed = sum(entry.nbytes for entry in found) / 2**20
+    typer.echo(f"{made.work}: {freed:.1f} MiB {'would be' if dry else 'are'} freed; results stay")
 
 
 @app.command()
@@ -188,19 +211,25 @@ def report(
 @app.command()
 def edit(
     image: Annotated[str, typer.Argument(help="Label image with the instances.")],
-    edits: Annotated[Path, typer.Option(help="CSV file: action,label,other (merge, split, divide, delete).")],
+    edits: Annotated[
+        Path,
+        typer.Option(help="CSV file: action,label,other (merge, split, divide, delete, cut, cleave, class)."),
+    ],
     name: Annotated[str, typer.Option(help="Name of the corrected label image.")],
     work: Annotated[Path, typer.Option(help=told("work"))],
     pieces: Annotated[str | None, typer.Option(help=told("pieces"))] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="Table of the instances (features 'basic'), for cut and cleave.")
+    ] = None,
     redo: Annotated[bool, typer.Option("--redo", help=told("redo"))] = False,
     workers: Workers = None,
 ) -> None:
-    """Apply a proofreader's list of merges and splits to instances; goes on where it was interrupted."""
+    """Apply a list of edits to instances; goes on where interrupted."""
     from chunkflow_liver.ops.edit import edit as plan_edit
     from chunkflow_liver.store.images import open_volume
 
     finer = None if pieces is None else open_volume(pieces)
-    plan = plan_edit(open_volume(image), edits, pieces=finer, name=name, work=work)
+    plan = plan_edit(open_volume(image), edits, pieces=finer, table=table, name=name, work=work)
     carry_out(plan, workers=workers, redo=redo)
     typer.echo(plan.output.url)
 
@@ -299,7 +328,7 @@ def _pages(made: Plan) -> list[Path]:
     return [suggestions_report(made.work, name, to=made.work / f"{name}.html") for name in names]
 
 
-def _plan(run_file: Path) -> Plan:
+def planned(run_file: Path) -> Plan:
     from chunkflow_liver.config import read_run_file
     from chunkflow_liver.pipeline import plan_run
 
@@ -340,6 +369,10 @@ def carry_out(
 
         # It tells of every worker that takes its time to close; what fails, fails as an error of ours.
         logging.getLogger("distributed").setLevel(logging.ERROR)
+        # Its `sync`, interrupted before its loop took the call up, stumbles over a name that is not bound
+        # yet (distributed 2026.7, utils.py); the call is given up all the same.
+        loops = logging.getLogger("tornado.application")
+        loops.addFilter(lambda r: "sync.<locals>.cancel" not in r.getMessage())
     try:
         with started as client:
             run_plan(plan, client, **settings)

@@ -7,12 +7,17 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from chunkflow_liver.store.location import NAME
 
+Corners = tuple[tuple[float, float, float], tuple[float, float, float]]
+"""First and opposite corner of a box (z, y, x), in nm from the volume's first corner."""
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 S = TypeVar("S", bound="Section")
+
+
+OF_TABLES = "it works on tables; give them to the entries that make these"
 
 
 class Refers(Enum):
@@ -58,11 +63,21 @@ class Entry(Section):
     """A section that has a name and makes something of that name."""
 
     name: Name
+    roi_nm: Corners | None = Field(default=None, exclude=True)
+    mask: Annotated[str | None, Refers.FILE] = Field(default=None, exclude=True)
 
     makes_instances: ClassVar[bool] = False
     """Whether others can name what it makes as instances."""
     of_classes: ClassVar[bool] = False
     """Whether it takes the classes even where it names none."""
+    whole: ClassVar[str] = ""
+    """Why a part of a volume, a box or a mask, is nothing that it could look at."""
+
+    @model_validator(mode="after")
+    def _has_parts(self) -> Entry:
+        if self.whole and (self.roi_nm is not None or self.mask is not None):
+            raise ValueError(f"'roi_nm' and 'mask' have no meaning here: {self.whole}")
+        return self
 
     def makes(self) -> Makes:
         """What it makes."""

@@ -72,6 +72,7 @@ class Segment(Entry):
     numerics: Literal["exact", "nnunet"]
     step: Share
     device: str
+    engine: Literal["auto", "torch", "openvino"]
     batch: Annotated[int, Field(ge=1)]
     precision: Literal["auto", "float32", "bfloat16", "float16"]
     layout: Literal["channels_first", "channels_last"]
@@ -81,8 +82,6 @@ class Segment(Entry):
     uncertainty: Literal["none", "entropy", "margin"]
     spacing_units: Literal["nm", "um", "mm", "m", "voxel"] | None = None
     accept_spacing: bool = False
-    roi_nm: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
-    mask: Annotated[str | None, Refers.FILE] = None
     block: Block | None = None
 
     @model_validator(mode="after")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -196,6 +197,8 @@ def _lines(node: Any, place: Place = ()) -> Iterator[tuple[Place, int]]:
 
 def from_folder(folder: Path, path: str) -> str:
     """A path or URL of a file, relative ones taken from the file's folder."""
+    if is_local(path) and path.startswith("~"):
+        path = os.path.expanduser(path)
     if not is_local(path) or Path(path).is_absolute():
         return absolute(path)
     return absolute(folder / path)

@@ -9,20 +9,24 @@ from pydantic import PrivateAttr
 
 from chunkflow_liver.config.declaring import Entry, Made, Refers, Section
 from chunkflow_liver.config.images import Block, Existing, Input, Segment, Semantic
+from chunkflow_liver.config.lobule import Domains, Duct, Fenestrae, Geodesic, Zonation
 from chunkflow_liver.config.sections import (
     Contacts,
     Distance,
+    Edit,
     Label,
     Link,
     Measure,
     Narrowing,
+    Placement,
     Profiles,
     Propagate,
     Refine,
     Split,
     Stitch,
 )
-from chunkflow_liver.config.studies import Compare, Evaluate, Population, Suggest
+from chunkflow_liver.config.studies import Calibrate, Compare, Evaluate, Population, Suggest
+from chunkflow_liver.config.tissue import Cells, Flow, Network, Protrusions
 
 OWN = "; bring your own by an entry {name: ..., path: ...} under 'existing'"
 """What to do where instances are missing."""
@@ -46,15 +50,27 @@ class RunFile(Section):
     link: tuple[Link, ...] = ()
     stitch: tuple[Stitch, ...] = ()
     propagate: tuple[Propagate, ...] = ()
+    flow: tuple[Flow, ...] = ()
+    cells: tuple[Cells, ...] = ()
+    protrusions: tuple[Protrusions, ...] = ()
     refine: tuple[Refine, ...] = ()
+    edit: tuple[Edit, ...] = ()
     distance: tuple[Distance, ...] = ()
+    geodesic: tuple[Geodesic, ...] = ()
     contacts: tuple[Contacts, ...] = ()
+    domains: tuple[Domains, ...] = ()
+    duct: tuple[Duct, ...] = ()
+    fenestrae: tuple[Fenestrae, ...] = ()
     profiles: tuple[Profiles, ...] = ()
     measure: tuple[Measure, ...] = ()
     narrowing: tuple[Narrowing, ...] = ()
+    placement: tuple[Placement, ...] = ()
+    network: tuple[Network, ...] = ()
     population: tuple[Population, ...] = ()
+    zonation: tuple[Zonation, ...] = ()
     compare: tuple[Compare, ...] = ()
     evaluate: tuple[Evaluate, ...] = ()
+    calibrate: tuple[Calibrate, ...] = ()
     suggest: tuple[Suggest, ...] = ()
     report: bool = True
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from chunkflow_liver.config.declaring import Entry, Made, Makes, Refers, defaults_of
 from chunkflow_liver.config.images import Block, FromZero, Index, Nm, Share
 from chunkflow_liver.kernels.centreline.necks import Neck
 from chunkflow_liver.kernels.centreline.windows import Near
+from chunkflow_liver.kernels.contacts.placements import Chance
 from chunkflow_liver.kernels.instances.smoothing import Shapes
-from chunkflow_liver.kernels.instances.watershed import Necks
-from chunkflow_liver.ops.contacts import contacts
+from chunkflow_liver.kernels.instances.touching.watershed import Necks
+from chunkflow_liver.kernels.significance.boundaries import Boundary
+from chunkflow_liver.ops.contacts import CURVES, contacts
 from chunkflow_liver.ops.distance import DistanceOptions, distance
+from chunkflow_liver.ops.edit import edit
 from chunkflow_liver.ops.label import label
 from chunkflow_liver.ops.link import link
 from chunkflow_liver.ops.measure import check_features, measure
 from chunkflow_liver.ops.narrowing import narrowing
 from chunkflow_liver.ops.narrowing.tables import PARTS
+from chunkflow_liver.ops.placement import PARTS as OF_PLACEMENT
+from chunkflow_liver.ops.placement import placement
 from chunkflow_liver.ops.profiles import profiles
 from chunkflow_liver.ops.propagate import propagate
 from chunkflow_liver.ops.propagate.options import Carrying
@@ -26,6 +31,7 @@ from chunkflow_liver.ops.refine import refine
 from chunkflow_liver.ops.refine.choosing import Keep
 from chunkflow_liver.ops.split import split
 from chunkflow_liver.ops.steps.blockwise import Rules
+from chunkflow_liver.ops.steps.place import WINDOWS
 from chunkflow_liver.ops.stitch import stitch
 
 Class = str | int
@@ -67,6 +73,10 @@ class Split(Entry):
     cap_nm: Nm
     mode: Literal["volume", "slices"]
     boundary: Annotated[Class | None, Refers.CLASS]
+    steepness: FromZero
+    contact: FromZero
+    connectivity: Literal[6, 26]
+    wall: Share
     distance_smooth_nm: FromZero
     mask_smooth_nm: FromZero
     opening_nm: FromZero
@@ -143,6 +153,8 @@ class Stitch(Entry):
 class Propagate(Entry):
     """Instances that begin at prompts and are carried through the slices by SAM2."""
 
+    whole: ClassVar[str] = WINDOWS
+
     makes_instances: ClassVar[bool] = True
 
     model: Annotated[str, Refers.FILE]
@@ -190,6 +202,21 @@ class Refine(Entry):
         return {Made.LABELS: ("",), Made.TABLES: ("-ids",)}
 
 
+@defaults_of(edit)
+class Edit(Entry):
+    """Instances with the edits of a list applied; later entries do again only what these touch."""
+
+    makes_instances: ClassVar[bool] = True
+
+    instances: Annotated[str, Refers.INSTANCES]
+    edits: Annotated[str, Refers.FILE]
+    pieces: Annotated[str | None, Refers.INSTANCES]
+    table: Annotated[str | None, Refers.FILE]
+
+    def makes(self) -> Makes:
+        return {Made.LABELS: ("",), Made.TABLES: ("-edits",)}
+
+
 @defaults_of(distance, DistanceOptions)
 class Distance(Entry):
     """A distance map to a class, or to instances; without a cap by passes over the whole volume."""
@@ -214,7 +241,7 @@ class Distance(Entry):
         return {Made.LABELS: ("-exact", *nearest), Made.MAPS: ("",)}
 
 
-@defaults_of(contacts)
+@defaults_of(contacts, Boundary)
 class Contacts(Entry):
     """Tables of contacts: instances, or the class `of`, with the class `to`, or the instances `other`."""
 
@@ -225,6 +252,13 @@ class Contacts(Entry):
     gap_nm: FromZero
     sites: bool
     nearest: bool
+    curve_nm: FromZero | None
+    bands_nm: tuple[tuple[float, float], ...]
+    centres: bool
+    boundary_nm: FromZero | None
+    partner_nm: FromZero | None
+    correlation_nm: FromZero | None
+    bias_nm: float | None
 
     @model_validator(mode="after")
     def _one_pair(self) -> Contacts:
@@ -236,7 +270,8 @@ class Contacts(Entry):
 
     def makes(self) -> Makes:
         sites = ("",) if self.sites else ()
-        return {Made.LABELS: sites, Made.TABLES: ("", "-objects", "-sites")}
+        curves = tuple(f"-{what}" for what, _ in CURVES) if self.curve_nm is not None else ()
+        return {Made.LABELS: sites, Made.TABLES: ("", "-objects", "-sites", *curves)}
 
 
 @defaults_of(profiles)
@@ -249,6 +284,7 @@ class Profiles(Entry):
     shells_nm: tuple[Nm, ...]
     parents: Annotated[str | None, Refers.INSTANCES]
     nearest: bool
+    bands_nm: tuple[tuple[float, float], ...] | None
 
     def makes(self) -> Makes:
         kinds = [("", True), ("-shells", self.shells_nm), ("-parents", self.parents)]
@@ -272,12 +308,13 @@ class Measure(Entry):
         return self
 
 
-@defaults_of(narrowing, Near, Neck)
+@defaults_of(narrowing, Near, Neck, Boundary)
 class Narrowing(Entry):
-    """Tables of narrowings; with `to`, of the contact with that class at them."""
+    """Tables of narrowings; with `to` and `others`, of the contact at them with classes and other objects."""
 
     instances: Annotated[str, Refers.INSTANCES]
-    to: Annotated[Class | None, Refers.CLASS] = None
+    to: Annotated[tuple[Class, ...] | None, Refers.CLASS, BeforeValidator(several)] = None
+    others: bool
     parents: Annotated[str | None, Refers.INSTANCES]
     axis: Literal["centreline", "major"]
     min_prominence_nm: Nm | None
@@ -288,9 +325,13 @@ class Narrowing(Entry):
     gap_nm: FromZero
     window_nm: Nm | None
     window_fraction: Annotated[float, Field(gt=0, le=0.5)] | None
+    all_kinds: bool
     permutations: Annotated[int, Field(ge=1)]
     draws: Annotated[int, Field(ge=1)]
     seed: Index
+    boundary_nm: FromZero | None
+    correlation_nm: FromZero | None
+    bias_nm: float | None
 
     @model_validator(mode="after")
     def _one_window(self) -> Narrowing:
@@ -300,3 +341,38 @@ class Narrowing(Entry):
 
     def makes(self) -> Makes:
         return {Made.TABLES: tuple(end for end, _, _ in PARTS)}
+
+
+@defaults_of(placement, Chance)
+class Placement(Entry):
+    """Tests of whether instances lie nearer to classes `to`, or to the instances `other`, than chance."""
+
+    instances: Annotated[str, Refers.INSTANCES]
+    to: Annotated[tuple[Class, ...] | None, Refers.CLASS, BeforeValidator(several)]
+    other: Annotated[str | None, Refers.INSTANCES] = None
+    avoid: Annotated[tuple[Class, ...], Refers.CLASS]
+    parents: Annotated[str | None, Refers.INSTANCES]
+    keep: str | None
+    gap_nm: FromZero
+    cap_nm: Nm
+    placements: Annotated[int, Field(ge=1)]
+    region_nm: Nm
+    apart: bool
+    free: bool
+    keep_nm: Nm
+    tries: Annotated[int, Field(ge=1)]
+    border: bool
+    crop_voxels: Annotated[int, Field(ge=1)]
+    draws: Annotated[int, Field(ge=1)]
+    seed: Index
+
+    @model_validator(mode="after")
+    def _one_partner(self) -> Placement:
+        if (self.to is None) == (self.other is None):
+            raise ValueError("give either 'to' (classes) or 'other' (the name of instances)")
+        if self.other is not None and self.avoid:
+            raise ValueError("'avoid' names classes, and goes with 'to', not with 'other'")
+        return self
+
+    def makes(self) -> Makes:
+        return {Made.TABLES: tuple(end for end, _, _ in OF_PLACEMENT)}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from chunkflow_liver.config.declaring import Entry, Made, Makes, Refers, Section, defaults_of
+from chunkflow_liver.config.declaring import OF_TABLES, Entry, Made, Makes, Refers, Section, defaults_of
 from chunkflow_liver.config.images import FromZero, Index, Nm, Share
 from chunkflow_liver.config.sections import Threshold, several
 from chunkflow_liver.kernels.populations.forms import Forms
+from chunkflow_liver.ops.calibrate import PARTS as OF_CALIBRATION
+from chunkflow_liver.ops.calibrate import calibrate
 from chunkflow_liver.ops.compare import compare
 from chunkflow_liver.ops.evaluate import Compared, evaluate
 from chunkflow_liver.ops.population import ENRICHED, OF_CELLS, population
@@ -24,6 +26,8 @@ Form = Literal["constricted-like", "intermediate", "elongated-like"]
 @defaults_of(population, Forms, Search, Select)
 class Population(Entry):
     """Forms of the objects of tables: components, index, classes, and how cells differ."""
+
+    whole: ClassVar[str] = OF_TABLES
 
     tables: Annotated[tuple[str, ...], Refers.TABLES] = ()
     files: Annotated[tuple[str, ...], Refers.FILES] = ()
@@ -71,6 +75,8 @@ class OfAnimal(Section):
 class Compare(Entry):
     """Whether conditions differ, with animals as the units."""
 
+    whole: ClassVar[str] = OF_TABLES
+
     samples: Annotated[tuple[OfAnimal, ...], Field(min_length=2)]
     columns: tuple[str, ...] | None
     cell: str | None
@@ -99,6 +105,19 @@ class Evaluate(Entry):
         kinds = [("", True), ("-objects", self.iou), ("-surfaces", self.surfaces_nm)]
         kinds += [("-slices", self.per_slice), ("-worst", self.per_slice)]
         return {Made.TABLES: tuple(end for end, wanted in kinds if wanted)}
+
+
+@defaults_of(calibrate)
+class Calibrate(Entry):
+    """What held-out truth says of the scores of a class; `scores` and `truth` are images."""
+
+    scores: Annotated[str, Refers.FILE]
+    truth: Annotated[str, Refers.FILE]
+    to: str | int | None
+    cap_nm: Nm
+
+    def makes(self) -> Makes:
+        return {Made.TABLES: OF_CALIBRATION}
 
 
 @defaults_of(suggest)

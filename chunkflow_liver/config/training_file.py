@@ -65,6 +65,7 @@ class Steps(Section):
     precision: str | None = None
     device: str | None = None
     threads: Count | None = None
+    processes: Count | None = None
     seed: Index | None = None
     checkpoint_seconds: Count | None = None
 

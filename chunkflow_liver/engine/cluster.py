@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from chunkflow_liver.engine.devices import gpu_count
 from chunkflow_liver.engine.options import check_options
 from chunkflow_liver.engine.slurm import start as start_slurm
 from chunkflow_liver.engine.slurm.jobs import Jobs
 from chunkflow_liver.engine.watch.starting import started
-from chunkflow_liver.engine.worker import ENVIRONMENT
+from chunkflow_liver.engine.worker import ENVIRONMENT, SILENT
 from chunkflow_liver.errors import ClusterError, install
 from chunkflow_liver.parameters import documented
 
@@ -39,6 +40,8 @@ PATIENCE = {"distributed.deploy.lost-worker-timeout": 10**7}
 """dask gives up a worker that does not come back within 15 s, also one that is only slow to start again.
 Who is lost the run decides itself: `watch.workforce` on this machine, SLURM for its jobs."""
 CLOSE_SECONDS = 30
+ANSWER_SECONDS = 30.0
+"""Longest wait for a scheduler that runs already."""
 
 
 @contextlib.contextmanager
@@ -83,7 +86,10 @@ def cluster(
     Notes
     -----
     All ports are bound to the loopback interface, except on SLURM, where those of dask are reached by the
-    nodes, over TLS with keys that only the jobs get; the dashboard stays on the loopback interface.
+    nodes, over TLS with keys that only the jobs get. Elsewhere `security=True` has TLS too, with keys that
+    are made for this cluster and lie in memory only: without it other users of the machine can run code
+    through its ports. There is a dashboard if `dashboard_address` is given, such as '127.0.0.1:8787'; dask
+    can ask for no password, so every user of the machine sees it.
     """
     if gpus_per_job is not None and (kind != "slurm" or scheduler is not None):
         raise ClusterError(
@@ -109,15 +115,17 @@ def cluster(
         place = Path(folder).absolute()
         made, jobs = start_slurm(workers or 1, memory_gib or 16, gpus_per_job, place, options)
     else:
-        with dask.config.set(WORKER_ENVIRONMENT):
+        with dask.config.set(WORKER_ENVIRONMENT | ({} if "dashboard_address" in options else SILENT)):
             # Others start no processes here.
             start = started if kind == "local" else _called
             made = start(_start, kind, workers, memory_gib, options)
     try:
         # Not the default of this process: a client that fails would leave dask without a scheduler.
         with dask.config.set(PATIENCE), Client(made, set_as_default=False) as client:
-            if find_spec("bokeh") is not None:
-                log.info("dashboard at %s", client.dashboard_link if jobs is None else jobs.dashboard_link)
+            if find_spec("bokeh") is not None and (
+                "dashboard_address" in options if jobs is None else jobs.pages
+            ):
+                _tell_dashboard(client.dashboard_link if jobs is None else jobs.dashboard_link)
             if jobs is None:
                 yield client
             else:
@@ -140,6 +148,18 @@ def cluster(
                 jobs.close()
 
 
+def _tell_dashboard(link: str) -> None:
+    """Say where the dashboard is, and who else can look at it: dask knows neither password nor token."""
+    if urlsplit(link).hostname in ("127.0.0.1", "localhost", "::1"):
+        log.info("dashboard at %s; it has no password: every user of this machine can open it", link)
+    else:
+        log.warning(
+            "dashboard at %s; it has no password: whoever reaches this machine can open it; "
+            "dashboard_address=127.0.0.1:8787 and 'ssh -L 8787:127.0.0.1:8787 MACHINE' keep it to its users",
+            link,
+        )
+
+
 def _running(scheduler: str) -> Client:
     """A client of a scheduler that runs already."""
     from distributed import Client
@@ -149,9 +169,11 @@ def _running(scheduler: str) -> Client:
         # dask would wait for the file to appear, for ever.
         raise ClusterError(f"no dask scheduler file at {scheduler!r}; start the scheduler first")
     try:
-        return Client(**{key: scheduler}, timeout=30, set_as_default=False)
+        return Client(**{key: scheduler}, timeout=ANSWER_SECONDS, set_as_default=False)
     except (OSError, ValueError) as err:
-        raise ClusterError(f"no dask scheduler answers at {scheduler!r} within 30 s: {err}") from err
+        raise ClusterError(
+            f"no dask scheduler answers at {scheduler!r} within {ANSWER_SECONDS:g} s: {err}"
+        ) from err
 
 
 def _called(start: Callable[..., Any], *arguments: Any) -> Any:
@@ -159,6 +181,11 @@ def _called(start: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _start(kind: str, workers: int | None, memory_gib: float | None, options: dict[str, Any]) -> Any:
+    if "dashboard_address" not in options:
+        # A port is opened all the same: nothing is behind it.
+        options = {"scheduler_kwargs": {"dashboard": False}} | options
+    if options.get("security") is True:
+        options = options | {"security": _own_keys()}
     settings = {"threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"} | options
     if memory_gib is not None:
         settings["memory_limit"] = int(memory_gib * 2**30)
@@ -181,6 +208,18 @@ def _start(kind: str, workers: int | None, memory_gib: float | None, options: di
             f"{workers or 'any number of'} GPU workers were asked for, this machine has {gpus} GPUs"
         )
     return LocalCUDACluster(n_workers=workers, **settings)
+
+
+def _own_keys() -> Any:
+    """Keys for one cluster, which nobody else gets."""
+    from distributed.security import Security
+
+    try:
+        return Security.temporary()
+    except ImportError as err:
+        raise ClusterError(
+            f"security=True needs {err.name or 'cryptography'!r}; {install('cryptography')}"
+        ) from err
 
 
 @contextlib.contextmanager

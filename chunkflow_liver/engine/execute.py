@@ -14,16 +14,19 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from chunkflow_liver.engine.journal import record_folder
+from chunkflow_liver.engine.code.of_stage import check_code
 from chunkflow_liver.engine.stage import Map, Piece, Readable, Result, volumes
+from chunkflow_liver.engine.watch.content import content_sum, sum_of
+from chunkflow_liver.engine.watch.done import batch
 from chunkflow_liver.engine.watch.marks import Marker
+from chunkflow_liver.engine.watch.records import record_folder, save_records
 from chunkflow_liver.errors import (
     BlockError,
     ConfigError,
@@ -45,41 +48,47 @@ MOST_WAITING = 2
 """Pieces that wait to be written while the next one is made."""
 PERMANENT = (InputError, ConfigError, GridError, TrainingError)
 """Faults of the data or of what was asked for: the same block fails again in the same way."""
+_AT: dict[str, tuple[str, ...]] = {}
+"""The stages that this process is at."""
 DEVICE_LOST = 70
 """Exit status of a worker whose device is lost."""
 
 
-def execute(stages: Sequence[Map], indices: Sequence[int], work: Path) -> dict[str, Any]:
+def execute(
+    stages: Sequence[Map], indices: Sequence[int], work: Path, code: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Run one batch of blocks of the stages of a pass; a block that fails is reported and the others go on.
 
     A worker whose device is lost ends: no later block could use it. Its nanny starts another process, and
-    dask gives the batch to a worker that lives.
+    dask gives the batch to a worker that lives. With `code`, by stage, a process that has other code than
+    the one that planned the run refuses the batch.
 
     Returns
     -------
     dict
-        'done' (blocks that all stages finished), 'entries' (one per stage: its name as 'stage', 'record',
-        a file name in its folder of records, '' if no block left one, and 'rows', per block: seconds, CPU
-        seconds, peak MiB of the process, bytes read and written) and 'failed' (block, stage, error text,
-        traceback, whether it is 'permanent': a second try cannot mend it, and whether the disk is 'full').
+        'done' (blocks that all stages finished), 'voxels' (that these own), 'entries' (one per stage, as
+        `watch.done.batch` makes it) and 'failed' (block, stage, error text, traceback, whether it is
+        'permanent': a second try cannot mend it, and whether the disk is 'full').
     """
+    check_code(stages, code or {})
     with Marker(work) as marker:
         return _execute(stages, indices, work, marker)
 
 
 def _execute(stages: Sequence[Map], indices: Sequence[int], work: Path, marker: Marker) -> dict[str, Any]:
-    reset_peak()
+    reset_peak([stage.name for stage in stages])
     # A living worker may have seen an earlier array at the same place.
     forget_handles()
     done: list[int] = []
     rows: dict[str, list[dict[str, Any]]] = {stage.name: [] for stage in stages}
     records: dict[str, dict[str, Any]] = {stage.name: {} for stage in stages}
     failed = []
+    voxels = 0
     for index in indices:
-        reads = Reads(stages, index)
+        blocks = [stage.grid[index] for stage in stages]
+        reads = Reads(stages, blocks)
         made: dict[str, tuple[dict[str, Any], Any]] = {}
-        for stage in stages:
-            block = stage.grid[index]
+        for stage, block in zip(stages, blocks, strict=True):
             marker.at(stage.name, index)
             try:
                 made[stage.name] = _timed(stage, block, reads, marker)
@@ -95,23 +104,25 @@ def _execute(stages: Sequence[Map], indices: Sequence[int], work: Path, marker: 
                 break
         else:
             done.append(index)
+            voxels += blocks[0].write.size
             for name, (row, record) in made.items():
                 rows[name].append(row)
-                records[name].update({f"{index}.{key}": values for key, values in record.items()})
+                if record:
+                    records[name].update({f"{index}.{key}": values for key, values in record.items()})
     peak = round(peak_mib(), 1)
     for row in itertools.chain.from_iterable(rows.values()):
         row["peak_mib"] = peak
     # Named by a block that is in it: a block that failed comes again alone, under its own number.
     entries = [
-        {
-            "stage": name,
-            "record": _save(found, record_folder(work, name), done[0]) if (found := records[name]) else "",
-            "rows": rows[name],
-        }
-        for name in rows
+        batch(
+            name,
+            save_records(found, record_folder(work, name), done[0]) if (found := records[name]) else "",
+            of,
+        )
+        for name, of in rows.items()
         if done
     ]
-    return {"done": done, "entries": entries, "failed": failed}
+    return {"done": done, "entries": entries, "failed": failed, "voxels": voxels}
 
 
 def _is_permanent(err: BaseException | None) -> bool:
@@ -135,22 +146,27 @@ def is_full(err: BaseException | None) -> bool:
 def _timed(stage: Map, block: Block, reads: Reads, marker: Marker) -> tuple[dict[str, Any], Any]:
     """Do one block of one stage; what it took, and its record."""
     start, cpu, before = time.perf_counter(), time.process_time(), reads.nbytes
-    record = _block(stage, block, reads, marker)
+    record, content = _block(stage, block, reads, marker)
     streamed = block.read.size * sum(i.itemsize for i in stage.inputs) if stage.streams else 0
     row = {
         "block": block.index,
         "seconds": round(time.perf_counter() - start, 6),
         "cpu": round(time.process_time() - cpu, 6),
         "read": streamed + reads.nbytes - before,
+        "sum": content,
         "written": sum(block.write.coarser(stage.factor(o)).size * o.itemsize for o in stage.outputs),
     }
     return row, record
 
 
-def _block(stage: Map, block: Block, reads: Reads, marker: Marker) -> Any:
+def _block(stage: Map, block: Block, reads: Reads, marker: Marker) -> tuple[Any, int]:
+    """The record of a block, and the checksum of what it wrote."""
     extra = {**stage.artefacts, **stage.params}
     if stage.streams:
-        assemblies = [Assembly(output) for output in stage.outputs]
+        assemblies = [
+            Assembly(output, n, block.write.coarser(stage.factor(output)))
+            for n, output in enumerate(stage.outputs)
+        ]
         record: Any = {}
         with Writer() as writer:
             for piece in stage.function(block, *stage.inputs, **extra):
@@ -163,12 +179,15 @@ def _block(stage: Map, block: Block, reads: Reads, marker: Marker) -> Any:
                 marker.add(piece.box.size / block.write.size)
         for assembly in assemblies:
             assembly.close(block)
-        return record
+        return record, sum_of(assembly.sum for assembly in assemblies)
     arrays = [reads.read(source, block.read) for source in stage.inputs]
     result = stage.function(block, *arrays, **extra)
-    for output, array in zip(stage.outputs, result.outputs, strict=True):
-        output.write(block.write.coarser(stage.factor(output)), array)
-    return result.record
+    sums = []
+    for number, (output, array) in enumerate(zip(stage.outputs, result.outputs, strict=True)):
+        box, values = block.write.coarser(stage.factor(output)), on_host(array)
+        output.write(box, values)
+        sums.append(content_sum(output, box, values, number))
+    return result.record, sum_of(sums)
 
 
 class Reads:
@@ -180,13 +199,13 @@ class Reads:
         Bytes read from storage so far.
     """
 
-    def __init__(self, stages: Sequence[Map], index: int) -> None:
+    def __init__(self, stages: Sequence[Map], blocks: Sequence[Block]) -> None:
         self.nbytes = 0
         self._wanted: dict[Volume, list[Box]] = {}
         self._held: dict[Volume, tuple[Box, np.ndarray[Any, Any]]] = {}
-        for stage in stages:
+        for stage, block in zip(stages, blocks, strict=True):
             for source in volumes(stage):
-                self._wanted.setdefault(source, []).append(stage.grid[index].read)
+                self._wanted.setdefault(source, []).append(block.read)
 
     def read(self, source: Readable, box: Box) -> np.ndarray[Any, Any]:
         """Voxels of `box`, in an array that only its reader has: it may write into it."""
@@ -246,10 +265,10 @@ class Writer:
 
 
 class Assembly:
-    """Pieces of a block in any order, written as soon as a write unit is whole."""
+    """Pieces of a block in any order, written as soon as a write unit is whole; `sum` is of all of them."""
 
-    def __init__(self, output: Volume) -> None:
-        self.output = output
+    def __init__(self, output: Volume, number: int, whole: Box) -> None:
+        self.output, self.number, self.whole, self.sum = output, number, whole, 0
         self.units = BlockGrid(output.box, output.write_unit)
         self.open: dict[int, tuple[Array, int]] = {}
         self.written = 0
@@ -272,6 +291,7 @@ class Assembly:
             else:
                 self.open.pop(index, None)
                 self.output.write(unit, buffer)
+                self.sum += content_sum(self.output, unit, buffer, self.number, self.whole)
                 self.written += unit.size
 
     def close(self, block: Block) -> None:
@@ -287,17 +307,6 @@ class Assembly:
             range(a // u, -(-b // u)) for a, b, u in zip(box.start, box.stop, self.units.block, strict=True)
         ]
         return [(z * ny + y) * nx + x for z in spans[0] for y in spans[1] for x in spans[2]]
-
-
-def _save(records: dict[str, Any], folder: Path, first: int) -> str:
-    """Write the records of a batch under a temporary name and rename it into place."""
-    folder.mkdir(parents=True, exist_ok=True)
-    name = f"{first:010d}.npz"
-    partial = folder / f"{name}.{os.getpid()}.partial"
-    with partial.open("wb") as file:
-        np.savez(file, allow_pickle=False, **records)
-    os.replace(partial, folder / name)
-    return name
 
 
 @contextlib.contextmanager
@@ -324,8 +333,16 @@ def kept_memory() -> Iterator[None]:
         trim(0)
 
 
-def reset_peak() -> None:
-    """Let the kernel count the peak memory of this process anew (Linux; elsewhere it only grows)."""
+def reset_peak(stages: Sequence[str] = ()) -> None:
+    """Let the kernel count the peak memory of this process anew (Linux; elsewhere it only grows).
+
+    Where `stages` are others than those before, what these freed is given back first: it is kept for blocks
+    that are alike, and would be counted as the peak of later stages.
+    """
+    if stages and _AT.get("stages") != (now := tuple(stages)):
+        _AT["stages"] = now
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
     with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
         file.write("5")
 

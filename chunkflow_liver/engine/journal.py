@@ -11,19 +11,19 @@ import json
 import os
 import shutil
 import time
-import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from filelock import FileLock, Timeout
 
-from chunkflow_liver.engine.stage import Records, Stage, called, makes
+from chunkflow_liver.engine.stage import Map, Records, Stage, called, makes, volume_of
 from chunkflow_liver.engine.watch.changes import refusal
+from chunkflow_liver.engine.watch.done import Done, rows_of
 from chunkflow_liver.engine.watch.lease import Lease, holder_of
+from chunkflow_liver.engine.watch.records import load_records, record_folder
 from chunkflow_liver.errors import JournalError, OutputError
 from chunkflow_liver.store.table import SUMS
 
@@ -31,16 +31,6 @@ SCHEMA = 1
 FSYNC_SECONDS = 1.0
 OUTDATED = "outdated"
 """Folder of tables that a later run does anew, until that is done."""
-
-
-@dataclass
-class Done:
-    """What the journal knows of one stage."""
-
-    records: dict[int, str] = field(default_factory=dict)
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    finished: bool = False
-    set_aside: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -74,7 +64,7 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
-            self._sync()
+            self.force()
             self._file.close()
         if self._lease is not None:
             self._lease.give_up()
@@ -84,41 +74,27 @@ class Journal:
     def _load(self) -> None:
         """Replay the lines; cut off a torn tail, refuse a damaged middle."""
         path = self.work / "journal.jsonl"
-        raw = path.read_bytes() if path.exists() else b""
+        if not path.exists():
+            return
         good = 0
-        for line in raw.splitlines(keepends=True):
-            entry = _parse(line)
-            if entry is None:
-                if good + len(line) < len(raw):
-                    raise JournalError(
-                        f"{path} is damaged at byte {good}; run in a new work folder, or delete it to redo"
-                    )
-                break
-            good += len(line)
-            self._apply(entry)
-        if good < len(raw):
-            with path.open("r+b") as file:
+        with path.open("r+b") as file:
+            total = os.fstat(file.fileno()).st_size
+            for line in file:
+                entry = _parse(line)
+                if entry is None:
+                    if good + len(line) < total:
+                        raise JournalError(_damaged(path, good))
+                    break
+                good += len(line)
+                self._apply(entry)
+            if good < total:
                 file.truncate(good)
 
     def _apply(self, entry: Mapping[str, Any]) -> None:
         if entry.get("reset"):
             self.done.pop(entry["stage"], None)
-            return
-        if "forget" in entry:
-            known, gone = self.done.get(entry["stage"], Done()), set(entry["forget"])
-            known.records = {b: file for b, file in known.records.items() if b not in gone}
-            known.rows = [row for row in known.rows if row["block"] not in gone]
-            known.finished = False
-            return
-        stage = self.done.setdefault(entry["stage"], Done())
-        if "rows" in entry:
-            stage.rows += entry["rows"]
-            stage.records.update({row["block"]: entry.get("record", "") for row in entry["rows"]})
-            for row in entry["rows"]:
-                stage.set_aside.pop(row["block"], None)
-        if "set_aside" in entry:
-            stage.set_aside[entry["set_aside"]] = entry["error"]
-        stage.finished = stage.finished or bool(entry.get("finished"))
+        elif "forget" not in entry or entry["stage"] in self.done:
+            self.done.setdefault(entry["stage"], Done()).apply(entry)
 
     def append(self, entry: Mapping[str, Any]) -> None:
         """Hand one line to the operating system; lines are forced onto the disk once a second."""
@@ -127,12 +103,17 @@ class Journal:
         self._file.write(b"%08x %s\n" % (zlib.crc32(text), text))
         self._file.flush()
         if time.monotonic() - self._synced > FSYNC_SECONDS:
-            self._sync()
+            self.force()
 
-    def _sync(self) -> None:
+    def force(self) -> None:
+        """Have all lines on the disk: before something is done that cannot be undone without them."""
         self._file.flush()
         os.fsync(self._file.fileno())
         self._synced = time.monotonic()
+
+    def now_ns(self) -> int:
+        """When the last line was written, by the clock of the disk: all that it tells of lay there before."""
+        return os.fstat(self._file.fileno()).st_mtime_ns
 
     def stage(self, name: str) -> Done:
         return self.done.get(name, Done())
@@ -140,22 +121,24 @@ class Journal:
     def forget_lost_records(self, name: str) -> int:
         """Have the blocks of a stage done again whose records are gone; how many there are."""
         folder, known = record_folder(self.work, name), self.stage(name)
-        there = {file: (folder / file).exists() for file in set(known.records.values()) if file}
-        gone = sorted(b for b, file in known.records.items() if file and not there[file])
+        there = {"", *(os.listdir(folder) if folder.is_dir() else ())}
+        gone = [b for b, file in known.records.items() if file not in there]
         if gone:
             self.append({"stage": name, "forget": gone})
         return len(gone)
 
-    def records(self, name: str) -> Records:
-        """(block index, record) of a finished map, in the order of blocks."""
+    def records(self, name: str, without: Container[int] = ()) -> Records:
+        """(block index, record) of a finished map, in the order of blocks, but for some blocks."""
         folder = record_folder(self.work, name)
         loaded: tuple[str, Any] = ("", None)
-        for block, file in sorted(self.stage(name).records.items()):
+        for block, file in self.stage(name).records.items():
+            if block in without:
+                continue
             if not file:
                 yield block, {}
                 continue
             if loaded[0] != file:
-                loaded = (file, _loaded(folder / file, name))
+                loaded = (file, load_records(folder / file, name))
             yield block, loaded[1].get(block, {})
 
     def unreadable_records(self, name: str) -> dict[int, str]:
@@ -164,7 +147,7 @@ class Journal:
         found: dict[int, str] = {}
         for file in sorted(set(known.records.values()) - {""}):
             try:
-                _loaded(folder / file, name)
+                load_records(folder / file, name)
             except JournalError as err:
                 found |= {block: str(err) for block, of in known.records.items() if of == file}
         return found
@@ -221,7 +204,13 @@ class Journal:
             ) from err
         return found
 
-    def changed(self, stages: Mapping[str, tuple[str, dict[str, Any]]], *, redo: bool) -> list[str]:
+    def changed(
+        self,
+        stages: Mapping[str, tuple[str, dict[str, Any]]],
+        planned: Sequence[Stage] = (),
+        *,
+        redo: bool,
+    ) -> list[str]:
         """Stages that have work here and were planned differently; refused if they are not to be redone.
 
         Raises
@@ -235,7 +224,8 @@ class Journal:
             if was["fingerprint"] == digest or name not in self.done:
                 continue
             if not redo:
-                raise JournalError(refusal(self.work, name, was["description"], description))
+                reads = _inputs(next((s for s in planned if s.name == name), None))
+                raise JournalError(refusal(self.work, name, was["description"], description, reads))
             found.append(name)
         return found
 
@@ -269,7 +259,7 @@ class Journal:
             If a stage with finished work was planned differently and `redo` is not set.
         """
         before = self._planned()
-        changed = self.changed(stages, redo=redo)
+        changed = self.changed(stages, planned, redo=redo)
         for name in [*changed, *self._follow(changed, before, stages)]:
             set_aside(self.work, map(self._expanded, before.get(name, {}).get("makes", ())))
             self.append({"stage": name, "reset": True})
@@ -289,6 +279,12 @@ class Journal:
         os.replace(partial, path)
 
 
+def _inputs(stage: Stage | None) -> list[tuple[str, str]]:
+    """Where the inputs of a map and their masks lie; '' of what is no image."""
+    volumes = map(volume_of, stage.inputs if isinstance(stage, Map) else ())
+    return [("" if v is None else v.url, "" if v is None or v.mask is None else v.mask.url) for v in volumes]
+
+
 def set_aside(work: Path, keys: Iterable[str]) -> None:
     """Move the tables and artefacts among `keys` that lie in `work` into its folder 'outdated'.
 
@@ -304,31 +300,6 @@ def set_aside(work: Path, keys: Iterable[str]) -> None:
                 os.replace(path, place)
 
 
-def record_folder(work: Path, stage: str) -> Path:
-    """Where the records of a stage lie."""
-    return Path(work) / "records" / stage.replace("/", ".")
-
-
-def _loaded(path: Path, stage: str) -> dict[int, dict[str, Any]]:
-    """What a file of records holds, by block."""
-    try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as archive:
-            return _by_block(dict(archive))
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as err:
-        raise JournalError(
-            f"the records of stage {stage!r} in {path} cannot be read: {err}; 'repair' does the blocks that "
-            "left them again"
-        ) from err
-
-
-def _by_block(archive: Mapping[str, np.ndarray[Any, Any]]) -> dict[int, dict[str, Any]]:
-    found: dict[int, dict[str, Any]] = {}
-    for key, values in archive.items():
-        block, _, name = key.partition(".")
-        found.setdefault(int(block), {})[name] = values
-    return found
-
-
 def _parse(line: bytes) -> dict[str, Any] | None:
     checksum, _, text = line.rstrip(b"\n").partition(b" ")
     if not line.endswith(b"\n") or b"%08x" % zlib.crc32(text) != checksum:
@@ -337,16 +308,19 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     return found
 
 
-def read_rows(work: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_rows(work: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """(stage, row) of every finished block, read without taking the lock."""
-    for stage, done in _read(work).items():
-        for row in done.rows:
-            yield stage, row
-
-
-def read_finished(work: Path) -> set[str]:
-    """Names of the stages that are done, read without taking the lock."""
-    return {stage for stage, done in _read(work).items() if done.finished}
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in read_entries(work):
+        rows = found.setdefault(entry["stage"], [])
+        if entry.get("reset"):
+            rows.clear()
+        elif gone := set(entry.get("forget", ())):
+            rows[:] = [row for row in rows if row["block"] not in gone]
+        else:
+            rows += rows_of(entry)
+    for stage, rows in found.items():
+        yield from ((stage, row) for row in rows)
 
 
 def read_made(work: Path) -> dict[str, str]:
@@ -360,11 +334,32 @@ def read_journal(work: Path) -> Journal:
 
 
 def read_entries(work: Path) -> Iterator[dict[str, Any]]:
-    """Lines of the journal of `work`, read without taking the lock; one being written is left out."""
+    """Lines of the journal of `work`, read without taking the lock; one being written is left out.
+
+    Raises
+    ------
+    JournalError
+        If a line before the last is damaged: what it said may make others untrue.
+    """
     path = Path(work) / "journal.jsonl"
-    if path.exists():
-        with path.open("rb") as file:
-            yield from (entry for line in file if (entry := _parse(line)) is not None)
+    if not path.exists():
+        return
+    at = 0
+    with path.open("rb") as file:
+        # What is appended while this reads may come in pieces.
+        total = os.fstat(file.fileno()).st_size
+        for line in file:
+            entry = _parse(line)
+            if entry is None and at + len(line) < total:
+                raise JournalError(_damaged(path, at))
+            at += len(line)
+            if entry is None or at > total:
+                return
+            yield entry
+
+
+def _damaged(path: Path, at: int) -> str:
+    return f"{path} is damaged at byte {at}; delete this file to do all again, or run in a new work folder"
 
 
 def _read(work: Path) -> dict[str, Done]:

@@ -6,18 +6,24 @@ and records is as if it ran alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from chunkflow_liver.engine.stage import PROCESS_BYTES, Fold, Map, Stage, makes, needs, volumes
 from chunkflow_liver.store.volume import Volume
 
 
-def passes(stages: Sequence[Stage], memory_bytes: float | None = None) -> list[tuple[Map, ...] | Fold]:
+def passes(
+    stages: Sequence[Stage],
+    memory_bytes: float | None = None,
+    after: Mapping[str, str] | None = None,
+) -> list[tuple[Map, ...] | Fold]:
     """`stages` in the order in which they run, those that share a read together.
 
     A map joins the first earlier one that has the same blocks and reads a volume that it reads too, if all
-    that it needs is made before, and if a worker has the memory for both.
+    that it needs is made before, and if a worker has the memory for both; not the one that it comes `after`
+    (by their names), from which it takes blocks over.
     """
+    after = after or {}
     found: list[tuple[Map, ...] | Fold] = []
     left = list(stages)
     while left:
@@ -27,10 +33,12 @@ def passes(stages: Sequence[Stage], memory_bytes: float | None = None) -> list[t
             continue
         together = [first]
         coming = {key for stage in (first, *left) for key in makes(stage)}
+        names = {stage.name for stage in (first, *left)}
         for stage in [s for s in left if isinstance(s, Map)]:
             more = [*together, stage]
             fits = memory_bytes is None or pass_bytes(more) <= memory_bytes
-            if fits and _shares(first, stage) and not needs(stage) & coming:
+            waits = after.get(stage.name) in names or needs(stage) & coming
+            if fits and _shares(first, stage) and not waits:
                 together = more
                 left.remove(stage)
         found.append(tuple(together))

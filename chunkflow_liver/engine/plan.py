@@ -25,9 +25,11 @@ from chunkflow_liver.engine.stage import (
     plain,
     volume_of,
 )
+from chunkflow_liver.engine.unchanged import Unchanged
 from chunkflow_liver.errors import ConfigError, DiskBudgetError, MemoryBudgetError
 from chunkflow_liver.geometry import zyx
-from chunkflow_liver.store.location import is_local
+from chunkflow_liver.store.exports.markup import html_table
+from chunkflow_liver.store.location import is_local, refuse_work_inside
 from chunkflow_liver.store.table import Table
 from chunkflow_liver.store.volume import Volume
 
@@ -47,9 +49,11 @@ Kind = Literal[
     "contact table",
     "contact objects",
     "contact sites",
+    "contact curve",
     "profile",
     "shells",
     "evaluation",
+    "calibration",
     "surface evaluation",
     "slice evaluation",
     "object evaluation",
@@ -57,9 +61,19 @@ Kind = Literal[
     "narrowing table",
     "narrowing objects",
     "narrowing lines",
+    "narrowing spacing",
     "narrowing windows",
     "narrowing cells",
     "narrowing tests",
+    "network branches",
+    "network nodes",
+    "network angles",
+    "networks",
+    "network points",
+    "network summary",
+    "placement tests",
+    "placement objects",
+    "placement curve",
     "id table",
     "edit log",
     "seam table",
@@ -74,8 +88,21 @@ Kind = Literal[
     "population enrichment",
     "comparison",
     "comparison animals",
+    "fenestrae",
+    "fenestrae summary",
+    "duct cells",
+    "duct sections",
+    "domains",
+    "domain neighbours",
+    "zonation",
+    "zonation trends",
+    "zonation zones",
+    "zonation objects",
     "training",
     "propagation",
+    "flow",
+    "flow slices",
+    "cells table",
     "suggestions",
     "empty labels",
 ]
@@ -120,6 +147,7 @@ class Plan:
         for stage in self.stages:
             check_function(stage)
         self._check_places()
+        refuse_work_inside(self.work, (volume.url for volume in self.sources))
 
     def _check_places(self) -> None:
         """Refuse to make one thing twice, or to write over an image that is read."""
@@ -253,6 +281,19 @@ class Plan:
             )
         return found
 
+    def _repr_html_(self) -> str:
+        shown = ("blocks", "block", "halo", "read_bytes", "written_bytes", "task_bytes", "device")
+
+        def text(row: Mapping[str, Any], key: str) -> str:
+            value = row.get(key, "")
+            if key.endswith("_bytes") and key in row:
+                return size(value)
+            return _by(value) if isinstance(value, list) else str(value)
+
+        rows = [(row["stage"], *(text(row, key) for key in shown)) for row in self.rows()]
+        head = ("stage", "blocks", "block", "halo", "reads", "writes", "memory/task", "device")
+        return html_table(rows, head=head, caption=str(self).rsplit("\n", 1)[-1])
+
     def __str__(self) -> str:
         lines = [("stage", "blocks", "block", "halo", "reads", "writes", "memory/task", "device")]
         for row in self.rows():
@@ -270,6 +311,7 @@ class Plan:
         text += [
             f"reads {_end(v)}/{v.path}: {_by(v.shape)} voxels of {_by(v.voxel_nm)} nm" for v in self.sources
         ]
+        text += Unchanged(self.stages).notes()
         together = [p for p in passes(self.stages) if not isinstance(p, Fold) and len(p) > 1]
         text += [f"in one pass, each volume read once: {', '.join(s.name for s in p)}" for p in together]
         text.append(

@@ -28,12 +28,16 @@ class Finer:
         z, y, x = self.factor
         return self.volume.itemsize * z * y * x
 
-    def read(self, box: Box) -> np.ndarray[Any, Any]:
+    def under(self, box: Box) -> Box:
+        """Voxels of the level that are read for `box`."""
         scaled = Box(
             zyx([n * f for n, f in zip(box.start, self.factor, strict=True)]),
             zyx([n * f for n, f in zip(box.stop, self.factor, strict=True)]),
         )
-        return self.volume.read(scaled.clip(self.volume.box))
+        return scaled.clip(self.volume.box)
+
+    def read(self, box: Box) -> np.ndarray[Any, Any]:
+        return self.volume.read(self.under(box))
 
     def identity(self) -> str:
         return self.volume.identity()
@@ -63,6 +67,11 @@ def pyramid(volume: Volume, name: str, *, made: int = 0) -> tuple[Map, ...]:
             )
         )
     return tuple(stages)
+
+
+def is_pyramid(stage: Map) -> bool:
+    """Whether a map makes a level from the one below it, and nothing else."""
+    return stage.function is _reduce
 
 
 def along(volume: Volume, grid: BlockGrid) -> tuple[tuple[Volume, ...], Zyx | None]:

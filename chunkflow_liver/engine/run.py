@@ -6,10 +6,12 @@ import contextlib
 import logging
 import shutil
 import time
+from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import psutil
 
 from chunkflow_liver.engine.cluster import first_worker
@@ -18,17 +20,21 @@ from chunkflow_liver.engine.execute import is_full
 from chunkflow_liver.engine.journal import OUTDATED, Journal, read_journal, read_made
 from chunkflow_liver.engine.passes import passes
 from chunkflow_liver.engine.plan import Plan
-from chunkflow_liver.engine.stage import Fold, Map, Stage, handle_key, makes
+from chunkflow_liver.engine.stage import Fold, Map, Stage, handle_key, makes, needs
 from chunkflow_liver.engine.tasks import Tasks, hand_out
+from chunkflow_liver.engine.unchanged import Unchanged
+from chunkflow_liver.engine.watch.content import refuse_changed
+from chunkflow_liver.engine.watch.done import seconds_of
 from chunkflow_liver.engine.watch.lacking import Lacking
 from chunkflow_liver.engine.watch.marks import clear_marks
 from chunkflow_liver.engine.watch.progress import Progress, tell, working
 from chunkflow_liver.engine.written import write_plan, write_products
 from chunkflow_liver.errors import ChunkError, DiskBudgetError, OutputError, RunIncompleteError
 from chunkflow_liver.parameters import documented
-from chunkflow_liver.store.create import create, finish, is_complete, sweep
+from chunkflow_liver.store.create import create, finish, is_complete, is_there, refuse_foreign, sweep
 from chunkflow_liver.store.handles import forget_handles
-from chunkflow_liver.store.table import Arrays
+from chunkflow_liver.store.table import Arrays, Table
+from chunkflow_liver.store.volume import Volume
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -83,26 +89,32 @@ def run(
     work = Path(plan.work)
     with working("looking at the inputs", shown=progress):
         described = _described(plan)
+    if not (work / "journal.jsonl").exists():
+        # Before anything is made.
+        _refuse_foreign(plan, Journal(work))
     with _full_disk_told(work), Journal(work) as journal:
         _refuse_foreign(plan, journal)
         journal.adopt(described, plan.stages, redo=redo)
-        _forget_lost(plan, journal)
         _forget_damaged(plan, journal)
+        _forget_lost(plan, journal)
+        _make_again(plan, journal)
+        _refuse_changed(plan, journal)
         write_products(plan)
-        write_plan(plan, client)
+        write_plan(plan, client, lambda name: journal.stage(name).finished)
         clear_marks(work)
         todo = [stage for stage in plan.stages if not _is_done(stage, journal)]
-        lacking = Lacking(work)
-        for together in passes(todo, memory):
+        lacking, unchanged = Lacking(work), Unchanged(plan.stages)
+        for together in passes(todo, memory, unchanged.after()):
             if isinstance(together, Fold):
                 if lacking.allows(together):
                     _run_fold(together, plan.provenance(together), journal, progress)
             elif ready := [stage for stage in together if lacking.allows(stage)]:
-                lacking.add(ready, _run_pass(ready, journal, client, retries, progress))
+                lacking.add(ready, _run_pass(ready, journal, client, retries, progress, unchanged))
         clear_marks(work)
         lacking.tell()
         shutil.rmtree(work / OUTDATED, ignore_errors=True)
-        for output in {o for s in plan.maps for o in s.outputs if o.level == 0}:
+        made = [stage for stage in plan.maps if not journal.stage(stage.name).cleaned]
+        for output in {o for s in made for o in s.outputs if o.level == 0}:
             finish(output)
         (work / "failed.json").unlink(missing_ok=True)
     return plan
@@ -129,7 +141,7 @@ def check_folder(plan: Plan, *, redo: bool = False) -> None:
     """
     seen = read_journal(plan.work)
     _refuse_foreign(plan, seen)
-    seen.changed(_described(plan), redo=redo)
+    seen.changed(_described(plan), plan.stages, redo=redo)
 
 
 def is_finished(plan: Plan, *, redo: bool = False) -> bool:
@@ -144,11 +156,13 @@ def is_finished(plan: Plan, *, redo: bool = False) -> bool:
     seen = read_journal(plan.work)
     if seen.changed(_described(plan), redo=True) or not all(_is_done(s, seen) for s in plan.stages):
         return False
-    images = {o for s in plan.maps for o in s.outputs if o.level == 0}
-    if not all(o.exists() for s in plan.maps for o in s.outputs) or not all(map(is_complete, images)):
+    _refuse_changed(plan, seen)
+    there = [stage for stage in plan.stages if not seen.stage(stage.name).cleaned]
+    outputs = [o for stage in there if isinstance(stage, Map) for o in stage.outputs]
+    if not all(is_there(o) and (o.level != 0 or is_complete(o)) for o in outputs):
         return False
     try:
-        for stage in plan.stages:
+        for stage in there:
             if isinstance(stage, Fold) and isinstance(stage.output, Arrays):
                 stage.output.check()
     except ChunkError:
@@ -168,12 +182,28 @@ def _refuse_foreign(plan: Plan, journal: Journal) -> None:
         for key in makes(stage):
             journal.check_maker(key, stage)
     for stage in plan.maps:
-        for output in (o for o in stage.outputs if o.level == 0 and o.exists()):
-            if handle_key(output) not in ours.get(stage.name, ()):
+        for output in (o for o in stage.outputs if o.level == 0):
+            if handle_key(output) in ours.get(stage.name, ()):
+                continue
+            if output.exists():
                 raise OutputError(
                     f"{output.url} exists, and this work folder ({journal.work}) did not make it; "
                     "choose another name, or remove it"
                 )
+            refuse_foreign(output)
+
+
+def _refuse_changed(plan: Plan, journal: Journal) -> None:
+    """Refuse to go on from images that were painted over, but for those that are there to be painted."""
+    stages = [s for s in plan.maps if s.outputs and (k := journal.stage(s.name)).finished and not k.cleaned]
+    stages = [s for s in stages if not is_for_painting(plan, s)]
+    refuse_changed(journal.work, stages, [journal.stage(s.name) for s in stages])
+
+
+def is_for_painting(plan: Plan, stage: Map) -> bool:
+    """Whether a stage makes images that people are to change."""
+    empty = {p.handle.url for p in plan.products if p.kind == "empty labels" and isinstance(p.handle, Volume)}
+    return any(output.url in empty for output in stage.outputs)
 
 
 def _forget_lost(plan: Plan, journal: Journal) -> None:
@@ -182,8 +212,10 @@ def _forget_lost(plan: Plan, journal: Journal) -> None:
     Level 0 makes its image anew, so all stages that write to a lost image are done again, and with them
     the other images that these stages write.
     """
-    begun = [s for s in plan.maps if journal.stage(s.name).finished or journal.stage(s.name).records]
-    lost = {o.url for s in begun if not all(o.exists() for o in s.outputs) for o in s.outputs}
+    known = {s.name: journal.stage(s.name) for s in plan.maps}
+    begun = [s for s in plan.maps if known[s.name].finished or known[s.name].records]
+    begun = [s for s in begun if not known[s.name].cleaned]
+    lost = {o.url for s in begun if not all(map(is_there, s.outputs)) for o in s.outputs}
     lost |= {o.url for s in plan.maps for o in s.outputs if s not in begun and o.level == 0}
     again: list[Map] = []
     while more := [s for s in begun if s not in again and any(o.url in lost for o in s.outputs)]:
@@ -197,14 +229,33 @@ def _forget_lost(plan: Plan, journal: Journal) -> None:
 def _forget_damaged(plan: Plan, journal: Journal) -> None:
     """Make artefacts anew that are not as they were written, and blocks whose records a fold lacks."""
     for fold in [stage for stage in plan.stages if isinstance(stage, Fold)]:
-        if isinstance(fold.output, Arrays) and _is_done(fold, journal):
+        cleaned = journal.stage(fold.name).cleaned
+        if isinstance(fold.output, Arrays) and _is_done(fold, journal) and not cleaned:
             try:
                 fold.output.check()
             except ChunkError as err:
                 log.warning("%s: doing it again: %s", fold.name, err)
                 journal.append({"stage": fold.name, "reset": True})
-        if not _is_done(fold, journal) and (gone := journal.forget_lost_records(fold.over)):
+        if _is_done(fold, journal) or journal.stage(fold.over).cleaned:
+            continue
+        if gone := journal.forget_lost_records(fold.over):
             log.warning("%s: the records of %d blocks are gone, doing them again", fold.over, gone)
+
+
+def _make_again(plan: Plan, journal: Journal) -> None:
+    """Do stages again whose results were removed as not needed, where a stage to be done needs them."""
+    while True:
+        todo = [stage for stage in plan.stages if not _is_done(stage, journal)]
+        wanted = {stage.over for stage in todo if isinstance(stage, Fold)}
+        for stage in todo:
+            handles = {handle_key(a) for a in stage.artefacts.values()}
+            wanted |= needs(stage) if isinstance(stage, Map) else handles
+        again = [s for s in plan.stages if journal.stage(s.name).cleaned and wanted & {s.name, *makes(s)}]
+        if not again:
+            return
+        for stage in again:
+            log.info("%s: was removed as not needed, and is needed now: doing it again", stage.name)
+            journal.append({"stage": stage.name, "reset": True})
 
 
 def worker_memory(client: Client | None) -> float:
@@ -228,8 +279,8 @@ def _memory_limit() -> float:
 
 
 def _is_done(stage: Stage, journal: Journal) -> bool:
-    finished = journal.stage(stage.name).finished
-    return finished and (isinstance(stage, Map) or stage.output.exists())
+    known = journal.stage(stage.name)
+    return known.finished and (isinstance(stage, Map) or known.cleaned or stage.output.exists())
 
 
 def _run_fold(stage: Fold, provenance: dict[str, Any], journal: Journal, progress: bool) -> None:
@@ -239,7 +290,10 @@ def _run_fold(stage: Fold, provenance: dict[str, Any], journal: Journal, progres
         stage.output.write(columns, provenance)
         # Some network file systems keep files that are still mapped.
         del columns
-    journal.append({"stage": stage.name, "finished": True, "seconds": round(time.monotonic() - start, 3)})
+    # Pages of a table have checksums, its names, units and types have none; arrays keep theirs beside them.
+    seal = {"content": stage.output.identity()} if isinstance(stage.output, Table) else {}
+    seconds = round(time.monotonic() - start, 3)
+    journal.append({"stage": stage.name, "finished": True, "seconds": seconds} | seal)
     if progress:
         tell("%s: done in %.1f s", stage.name, time.monotonic() - start)
 
@@ -260,24 +314,36 @@ def _scratch(stage: Fold, work: Path) -> Iterator[dict[str, Path]]:
 
 
 def _run_pass(
-    stages: Sequence[Map], journal: Journal, client: Client | None, retries: int, progress: bool
+    stages: Sequence[Map],
+    journal: Journal,
+    client: Client | None,
+    retries: int,
+    progress: bool,
+    unchanged: Unchanged,
 ) -> list[dict[str, Any]]:
     """Run all blocks that one of `stages` lacks; those that failed for good."""
     for stage in stages:
         begun = journal.stage(stage.name).records
         for output in stage.outputs:
-            if output.level == 0 and not (begun and output.exists()):
+            if output.level == 0 and not (begun and is_there(output)):
                 create(output)
         for artefact in stage.artefacts.values():
             # Said once, and not by every block that reads it.
             artefact.check()
     forget_handles()
+    for stage in stages:
+        unchanged.take_over(stage, journal)
     workers = 1 if client is None else max(1, sum(client.nthreads().values()))
     failed: list[dict[str, Any]] = []
     torn = any(journal.stage(stage.name).records for stage in stages)
-    for lacking, blocks, count in _portions(stages, journal):
+    portions = list(_portions(stages, journal))
+    for lacking, blocks, count in portions:
         tasks = Tasks(blocks, workers, retries, count)
-        failed += _run_blocks(lacking, tasks, journal, client, progress)
+        # Of several portions each is counted alone: what the others do was not there before.
+        total = len(stages[0].grid) if len(portions) == 1 else count
+        name = " + ".join(stage.name for stage in lacking)
+        shown = Progress(name, total, total - count, shown=progress, work=journal.work)
+        failed += _run_blocks(lacking, tasks, journal, client, shown)
         torn |= bool(tasks.attempts or tasks.deaths or tasks.suspicions)
     if torn:
         for output in {o for stage in stages for o in stage.outputs}:
@@ -289,32 +355,32 @@ def _run_pass(
                 f"{missing} blocks of stage {stage.name!r} were never handed out; run again"
             )
         if not missing:
-            journal.append({"stage": stage.name, "finished": True})
+            journal.append({"stage": stage.name, "finished": True, "ended_ns": journal.now_ns()})
     return failed
 
 
 def _portions(stages: Sequence[Map], journal: Journal) -> Iterator[tuple[list[Map], Iterator[int], int]]:
     """The blocks that are left, by the stages that lack them: nearly always all lack the same ones."""
-    known = [journal.stage(stage.name).records.keys() for stage in stages]
-    begun = set().union(*known)
+    total = len(stages[0].grid)
+    if not any(journal.stage(stage.name).records for stage in stages):
+        yield list(stages), iter(range(total)), total
+        return
+    lacking = ~np.stack([journal.stage(stage.name).records.mask(total) for stage in stages])
+    whole = lacking.all(0)
     by_lack: dict[tuple[int, ...], list[int]] = {}
-    for block in sorted(begun.difference(set(known[0]).intersection(*known))):
-        lack = tuple(i for i, done in enumerate(known) if block not in done)
-        by_lack.setdefault(lack, []).append(block)
+    for block in np.flatnonzero(lacking.any(0) & ~whole).tolist():
+        by_lack.setdefault(tuple(np.flatnonzero(lacking[:, block]).tolist()), []).append(block)
     for lack, blocks in by_lack.items():
         yield [stages[i] for i in lack], iter(blocks), len(blocks)
-    total = len(stages[0].grid)
-    if total > len(begun):
-        yield list(stages), (i for i in range(total) if i not in begun), total - len(begun)
+    if left := int(whole.sum()):
+        yield list(stages), iter(array("q", np.flatnonzero(whole).tobytes())), left
 
 
 def _run_blocks(
-    stages: Sequence[Map], tasks: Tasks, journal: Journal, client: Client | None, progress: bool
+    stages: Sequence[Map], tasks: Tasks, journal: Journal, client: Client | None, progress: Progress
 ) -> list[dict[str, Any]]:
-    grid, name = stages[0].grid, " + ".join(stage.name for stage in stages)
-    total = len(grid)
     with (
-        Progress(name, total, total - tasks.remaining, shown=progress, work=journal.work) as shown,
+        progress as shown,
         contextlib.closing(hand_out(stages, tasks, journal.work, client)) as finds,
     ):
         for found in finds:
@@ -324,9 +390,8 @@ def _run_blocks(
                 # Every other block would fail as well.
                 raise DiskBudgetError(f"a disk is full: {full[0]}; {MAKE_ROOM}")
             done = found["done"]
-            seconds = sum(row["seconds"] for entry in found["entries"] for row in entry["rows"])
-            tasks.finish(len(done), seconds, found["failed"])
-            shown.add(len(done), sum(grid[i].write.size for i in done), len(found["failed"]))
+            tasks.finish(len(done), sum(map(seconds_of, found["entries"])), found["failed"])
+            shown.add(len(done), found["voxels"], len(found["failed"]))
     failed = []
     for block, failure in sorted(tasks.failed.items()):
         if "deaths" in failure:

@@ -9,11 +9,12 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Protocol, cast
 
 import numpy as np
 
+from chunkflow_liver.engine.code.of_stage import code_of
 from chunkflow_liver.engine.devices import Library
 from chunkflow_liver.errors import GridError, StageError
 from chunkflow_liver.geometry import BlockGrid, Box, Zyx, zyx
@@ -49,6 +50,17 @@ class Kept(Protocol):
     def exists(self) -> bool: ...
 
     def write(self, columns: Columns, provenance: Mapping[str, Any] | None = None) -> None: ...
+
+
+class Beside(Protocol):
+    """Files that the tasks of a map leave in a folder of the work folder, for tasks of later stages."""
+
+    @property
+    def folder(self) -> Path: ...
+
+    def wrong(self, record: Record) -> Iterator[str]:
+        """What is wrong with the files of the block of a record, where something is."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -89,8 +101,7 @@ class Map:
     params : mapping
         Plain values for `function`.
     artefacts : mapping of str to Arrays or Table
-        Results of folds, passed by name as handles; arrays are memory-mapped. A table may also be one that
-        another run made: then it counts by its content.
+        Results of folds, by name; arrays are memory-mapped. A table of another run counts by its content.
     working : float
         Bytes per voxel of the read box that `function` needs beside inputs and outputs.
     resident : int
@@ -109,6 +120,16 @@ class Map:
         What a person should know of this stage before it runs; printed with the plan.
     operation : str
         Which operation planned it.
+    beside : Beside, optional
+        Files that `function` itself writes; its record says which.
+    changed_in : str
+        Of a map that edits its first input, and leaves no records, the artefact that says where its output
+        differs: in 'blocks', from voxel 'low' to 'high'; 'near' are those with objects that differ, by 'ids'.
+    per_object : str
+        The artefact of which a block uses nothing but the rows (by 'label') of objects in its boxes.
+    owners : callable, optional
+        `owners(grid, artefact) -> block of each row`, where a block reads, of its first input, nothing but
+        the voxels of the objects that it owns.
     """
 
     name: str
@@ -127,6 +148,10 @@ class Map:
     device_bytes: int = 0
     notes: tuple[str, ...] = ()
     operation: str = ""
+    beside: Beside | None = None
+    changed_in: str = ""
+    per_object: str = ""
+    owners: Callable[[BlockGrid, Arrays], Array] | None = None
 
     def __post_init__(self) -> None:
         for output in self.outputs:
@@ -167,7 +192,9 @@ class Map:
         if self.streams:
             return PROCESS_BYTES + self.resident
         write = [min(b, n) for b, n in zip(block, self.grid.box.shape, strict=True)]
-        inputs = self.largest_read(block) * (sum(i.itemsize for i in self.inputs) + self.working)
+        # Of a mask there is one array, and what it leaves out.
+        masked = 3 * any((v := volume_of(i)) is not None and v.mask is not None for i in self.inputs)
+        inputs = self.largest_read(block) * (sum(i.itemsize for i in self.inputs) + self.working + masked)
         # An output exists as an array, as the shard being encoded, and as compressed bytes.
         sizes = (o.itemsize / math.prod(self.factor(o)) for o in self.outputs)
         outputs = math.prod(write) * sum(sizes) * 2.5
@@ -182,11 +209,7 @@ class Map:
     @property
     def read_bytes(self) -> int:
         """Bytes all blocks together ask for, halo included."""
-        steps = (self.grid.counts[1] * self.grid.counts[2], self.grid.counts[2], 1)
-        voxels = 1
-        for axis, (count, step) in enumerate(zip(self.grid.counts, steps, strict=True)):
-            voxels *= sum(self.grid[i * step].read.shape[axis] for i in range(count))
-        return voxels * sum(i.itemsize for i in self.inputs)
+        return self.grid.read_voxels * sum(i.itemsize for i in self.inputs)
 
     @property
     def written_bytes(self) -> int:
@@ -214,8 +237,7 @@ class Fold:
     provenance : mapping
         What a table's metadata state about its making.
     spills : bool
-        Whether `function` also takes `scratch`, an empty folder of the work folder for what may not fit
-        in memory; it is removed when the columns are written.
+        Whether `function` takes `scratch`, an empty folder for what may not fit in memory, gone afterwards.
     operation : str
         Which operation planned it.
     """
@@ -273,6 +295,7 @@ def describe(stage: Stage, made: Mapping[str, str], version: str) -> dict[str, A
         "function": f"{stage.function.__module__}.{stage.function.__qualname__}",
         "artefacts": {k: made.get(v.path) or _content(v) for k, v in stage.artefacts.items()},
         "version": version,
+        "code": code_of(stage),
     }
     if isinstance(stage, Fold):
         return found | {"over": made.get(stage.over, stage.over), "params": plain(stage.params)}
@@ -317,10 +340,11 @@ def _identity(readable: Readable, made: Mapping[str, str]) -> str:
     """Fingerprint of the stage that makes an input, or of the stored data."""
     if (volume := volume_of(readable)) is None:
         return readable.identity()
-    if (key := handle_key(volume)) in made:
-        return made[key]
-    # The group's metadata are not part of the array: its voxel size and place are.
     region = f" {volume.region}" if volume.region else ""
+    region += f" within {_identity(volume.mask, made)}" if volume.mask else ""
+    if (key := handle_key(volume)) in made:
+        return made[key] + region
+    # The group's metadata are not part of the array: its voxel size and place are.
     return f"{readable.identity()} {volume.voxel_nm} {volume.origin_nm}{region}"
 
 
@@ -348,6 +372,7 @@ def volumes(stage: Map) -> tuple[Volume, ...]:
 def needs(stage: Map) -> set[str]:
     """Keys of the handles that a map reads."""
     read = {handle_key(volume) for source in stage.inputs if (volume := volume_of(source))}
+    read |= {handle_key(v.mask) for source in stage.inputs if (v := volume_of(source)) and v.mask}
     return read | {handle_key(artefact) for artefact in stage.artefacts.values()}
 
 
@@ -359,7 +384,8 @@ def fingerprint(description: Mapping[str, Any]) -> str:
 def plain(value: Any) -> Any:
     """`value` as what JSON can hold, equal numbers alike; dataclasses, NumPy scalars and arrays included."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        told = (f.name for f in dataclasses.fields(value) if f.metadata.get("plain", True))
+        return {name: plain(getattr(value, name)) for name in told}
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

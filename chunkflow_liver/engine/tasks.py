@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chunkflow_liver.engine.code.of_stage import code_text
 from chunkflow_liver.engine.execute import execute, kept_memory
 from chunkflow_liver.engine.stage import Map
 from chunkflow_liver.engine.watch.marks import Mark
@@ -34,6 +35,10 @@ MOST_SUSPICIONS = 12
 """The same for a block that was lost alone so often, where nothing tells which block it was."""
 HOPELESS = 8
 """A stage is given up when its first so many blocks all fail: the fault is not in the blocks."""
+
+
+NOTHING: dict[str, Any] = {"done": [], "entries": [], "voxels": 0}
+"""Of what `execute` finds, where a batch was lost."""
 
 
 @dataclass
@@ -143,7 +148,7 @@ def _there(stages: Sequence[Map], tasks: Tasks, work: Path, client: Client) -> I
     running: dict[Any, list[int]] = {}
     ready = as_completed(loop=client.loop)
     force = Workforce(client, work)
-
+    code = {stage.name: code_text(stage) for stage in stages}
     counted = time.monotonic()
 
     def submit() -> None:
@@ -153,7 +158,7 @@ def _there(stages: Sequence[Map], tasks: Tasks, work: Path, client: Client) -> I
             tasks.workers = max(1, sum(client.nthreads().values()))
             counted = time.monotonic()
         while len(running) < tasks.workers * TASKS_PER_WORKER and (batch := tasks.batch()):
-            future = client.submit(execute, stages, batch, work, pure=False, retries=0)
+            future = client.submit(execute, stages, batch, work, code, pure=False, retries=0)
             running[future] = batch
             ready.add(future)
 
@@ -166,24 +171,39 @@ def _there(stages: Sequence[Map], tasks: Tasks, work: Path, client: Client) -> I
                     ready.thread_condition.wait(timeout=WAIT_SECONDS)
             future = next(ready)
             batch = running.pop(future)
-            if future.status == "finished":
+            found, err = _outcome(future, client)
+            if found is not None:
                 force.works()
-                yield future.result()
-            elif client.status != "running":
-                raise ClusterError("the dask scheduler is gone; run again to go on from here")
-            elif isinstance(err := future.exception(), KilledWorker):
+                yield found
+            elif isinstance(err, KilledWorker):
                 _lost(stages, tasks, batch, err.last_worker.address, force)
-                yield {"done": [], "entries": [], "failed": []}
+                yield NOTHING | {"failed": []}
+            elif isinstance(err, ClusterError):
+                raise err
             else:
                 names = ", ".join(repr(stage.name) for stage in stages)
                 text = f"stage {names}, blocks {batch[0]}-{batch[-1]}: {err!r}"
                 lost = {"stage": stages[0].name, "error": text, "traceback": ""}
-                yield {"done": [], "entries": [], "failed": [{"block": b} | lost for b in batch]}
+                yield NOTHING | {"failed": [{"block": b} | lost for b in batch]}
             submit()
     finally:
         force.close()
         if running and client.status == "running":
             client.cancel(list(running))
+
+
+def _outcome(future: Any, client: Client) -> tuple[dict[str, Any] | None, BaseException | None]:
+    """What a task found, or its error; a worker may end when it is done, before its result is fetched."""
+    from distributed import KilledWorker
+
+    if future.status == "finished":
+        try:
+            return future.result(), None
+        except KilledWorker as err:
+            return None, err
+    if client.status != "running":
+        raise ClusterError("the dask scheduler is gone; run again to go on from here")
+    return None, future.exception()
 
 
 def _lost(stages: Sequence[Map], tasks: Tasks, batch: list[int], address: str, force: Workforce) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from functools import cache
@@ -26,11 +27,20 @@ from chunkflow_liver.store.volume import Volume
 if TYPE_CHECKING:
     from distributed import Client
 
+log = logging.getLogger(__name__)
+
 H = TypeVar("H", Volume, Table)
 
 
-def write_plan(plan: Plan, client: Client | None) -> None:
-    """`plan.json`: what was planned, by which versions, on which machine."""
+def write_plan(plan: Plan, client: Client | None, is_finished: Callable[[str], bool]) -> None:
+    """`plan.json`: what was planned, by which versions, on which machine.
+
+    Stages of earlier plans of the folder stay in it where they are finished: what they made is there.
+    """
+    path = Path(plan.work) / "plan.json"
+    rows = plan.rows()
+    mine = {row["stage"] for row in rows}
+    kept = [row for row in _planned(path) if row["stage"] not in mine and is_finished(row["stage"])]
     packages = ("chunkflow-liver", "numpy", "zarr", "dask", "scipy", "torch", "pyarrow")
     memory = psutil.virtual_memory().total / 2**30
     entry = {
@@ -41,10 +51,18 @@ def write_plan(plan: Plan, client: Client | None) -> None:
         "versions": {p: v for p in packages if (v := _version(p))},
         "workers": 1 if client is None else len(client.scheduler_info(n_workers=-1)["workers"]),
         "distributed": client is not None,
-        "stages": plan.rows(),
+        "stages": [*kept, *rows],
         "text": str(plan),
     }
-    _replace(Path(plan.work) / "plan.json", entry)
+    _replace(path, entry)
+
+
+def _planned(path: Path) -> list[dict[str, Any]]:
+    """The stages of a `plan.json`; none of one that is absent or damaged, which is written anew."""
+    try:
+        return [row for row in json.loads(path.read_text())["stages"] if "stage" in row]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 @cache
@@ -75,10 +93,16 @@ def write_products(plan: Plan) -> None:
         for p in plan.products
     ]
     path = Path(plan.work) / "products.json"
-    before = json.loads(path.read_text()) if path.exists() else []
     names = {(e["kind"], e["name"]) for e in entries}
-    entries = [e for e in before if (e["kind"], e["name"]) not in names] + entries
-    _replace(path, entries)
+    try:
+        before = [e for e in read_json(path, []) if (e["kind"], e["name"]) not in names]
+    except (InputError, LookupError, TypeError) as err:
+        log.warning(
+            "%s is damaged and written again; what other run files made is listed when they run again: %s",
+            *(path, err),
+        )
+        before = []
+    _replace(path, before + entries)
 
 
 def write_failed(work: Path, failed: Sequence[Mapping[str, Any]]) -> None:
@@ -138,6 +162,8 @@ def _handle(path: Path, stated: Mapping[str, Any], kind: type[H]) -> H:
     handle[place] = _moved(handle[place], path)
     if (region := handle.get("region")) is not None:
         handle["region"] = Box(_tuples(region["start"]), _tuples(region["stop"]))
+    if (mask := stated.get("mask")) is not None:
+        handle["mask"] = _handle(path, mask, Volume)
     known = {f.name for f in fields(cast(Any, kind))}
     return kind(**{k: v for k, v in handle.items() if k in known})
 

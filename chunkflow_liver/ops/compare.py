@@ -13,7 +13,6 @@ from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.stage import Fold, Map, Result, plain
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Block
-from chunkflow_liver.kernels.populations.forms import FORMS
 from chunkflow_liver.kernels.significance.groups import Nested, between_animals
 from chunkflow_liver.ops.steps.objects import (
     ONCE,
@@ -21,10 +20,12 @@ from chunkflow_liver.ops.steps.objects import (
     WithUnits,
     as_table,
     check_measured,
+    measurements,
     numbers,
     part,
     side_by_side,
     task_bytes,
+    with_forms,
 )
 from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import PathLike, table_at, work_folder
@@ -167,7 +168,7 @@ def _compared(
     values, of, cells, lost = [], [], [], np.zeros(len(conditions), np.int64)
     order = {animal: i for i, animal in enumerate(conditions)}
     for i, (known, animal, table) in enumerate(zip(read, animals, given, strict=True)):
-        own = _values(known, names, table.path)
+        own = measurements(known, names, table.path)
         inside = np.ones(len(own), np.int64) if cell is None else _inside(known, cell, table.path)
         used = np.isfinite(own).all(1) & (inside > 0) & (known.get("left_out", np.full(len(own), "")) == "")
         lost[order[animal]] += int((~used).sum())
@@ -185,7 +186,7 @@ def _compared(
     nested = Nested(animal_of, np.concatenate(cells), condition)
     means = nested.means(value)
     tested = between_animals(means, condition, permutations=permutations, level=level, seed=seed)
-    expanded = _expanded(names)
+    expanded = with_forms(names)
     rows: Columns = {
         "column": np.array(expanded),
         "animals": np.full(len(expanded), len(order)),
@@ -216,22 +217,6 @@ def _names(read: Sequence[Columns], columns: Sequence[str] | None) -> list[str]:
     if not found:
         raise InputError("the tables share no column of numbers; name some in 'columns'")
     return found
-
-
-def _expanded(names: Sequence[str]) -> list[str]:
-    """Columns of numbers: the class as a fraction of each form."""
-    forms = [f"{form.removesuffix('-like')}_fraction" for form in FORMS]
-    return [column for name in names for column in (forms if name == "form" else [name])]
-
-
-def _values(known: Columns, names: Sequence[str], path: str) -> Array:
-    columns = dict(known)
-    if "form" in names:
-        if "form" not in known:
-            raise InputError(f"{path} has no column 'form'; give the table of a population")
-        for form, name in zip(FORMS, _expanded(["form"]), strict=True):
-            columns[name] = np.where(known["form"] == "", np.nan, known["form"] == form)
-    return numbers(columns, _expanded(names), path)
 
 
 def _inside(known: Columns, cell: str, path: str) -> Array:

@@ -17,6 +17,9 @@ OF = {
     "contact objects": "a",
     "profile": "a",
     "narrowing objects": "instances",
+    "zonation": "instances",
+    "domains": "instances",
+    "duct cells": "instances",
 }
 """Kinds of table with a row per object, and what says whose objects they are."""
 

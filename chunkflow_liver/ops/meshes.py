@@ -10,10 +10,11 @@ import numpy as np
 from chunkflow_liver.errors import ConfigError, InputError, OutputError
 from chunkflow_liver.geometry import BlockGrid, Box, Zyx, zyx
 from chunkflow_liver.kernels.shape.triangles import box_triangles, join_triangles
+from chunkflow_liver.ops.steps.objects import bounding_boxes
 from chunkflow_liver.ops.steps.place import PathLike, checked_labels
 from chunkflow_liver.parameters import documented
 from chunkflow_liver.store.exports.meshes import ENDINGS, write_mesh
-from chunkflow_liver.store.table import Table, read_table
+from chunkflow_liver.store.table import Table
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
@@ -61,43 +62,48 @@ def export_mesh(
     if ids is not None and not len(ids):
         raise ConfigError("give the ids of the instances to export as meshes")
     instances = checked_labels(instances, "instances")
-    boxes = _boxes(table, ids)
+    boxes = bounding_boxes(table, ids)
     folder = Path(to)
     paths = [folder / f"{label}{ending}" for label in boxes]
     there = [path for path in paths if path.exists()]
     if there:
         raise OutputError(f"{there[0]} exists; delete it, or write to another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    size, origin = np.array(instances.voxel_nm), np.array(instances.origin_nm)
     for path, (label, box) in zip(paths, boxes.items(), strict=True):
-        halves, faces = join_triangles(_triangles(instances, label, box))
-        if not len(faces):
-            raise InputError(
-                f"{instances.url} has no voxels of instance {label} at {box}, where the table has it: "
-                "take the table that was measured on this image"
-            )
-        vertices = (origin + halves * (size / 2))[:, ::-1]
-        write_mesh(path, vertices, faces)
+        write_mesh(path, *surface(instances, label, box))
     return paths
 
 
-def _boxes(table: Table | PathLike, ids: Sequence[int] | None) -> dict[int, Box]:
-    """Bounding box of each instance that is asked for, in that order; of all without ids."""
-    found = read_table(table)
-    sides = [f"bbox_{a}_{end}" for end in ("min", "max") for a in "zyx"]
-    missing = [c for c in ("label", *sides) if c not in found.column_names]
-    if missing:
-        raise InputError(f"the table has no columns {missing}: measure with the features 'basic'")
-    label = found["label"].to_numpy()
-    ids = label.tolist() if ids is None else ids
-    wanted = np.array([i for i in ids if 0 < i < 2**64], np.uint64)
-    rows = {int(label[i]): i for i in np.flatnonzero(np.isin(label, wanted)).tolist()}
-    unknown = [i for i in ids if int(i) not in rows]
-    if unknown:
-        raise InputError(f"the table has no instances {unknown[:10]}")
-    at = found.select(sides).take([rows[int(i)] for i in ids]).to_pydict()
-    corners = np.array([at[c] for c in sides]).T.tolist()
-    return {int(i): Box(zyx(c[:3]), zyx(c[3:])) for i, c in zip(ids, corners, strict=True)}
+def surface(instances: Volume, label: int, box: Box) -> tuple[Array, Array]:
+    """The closed surface of one object.
+
+    Parameters
+    ----------
+    instances : Volume
+    label : int
+    box : Box
+        Voxels in which all of it lies.
+
+    Returns
+    -------
+    vertices : ndarray of shape (V, 3), float64
+        Positions along (x, y, z), in nm, the image's origin included.
+    faces : ndarray of shape (T, 3), integer
+        Rows of `vertices`, counterclockwise seen from outside.
+
+    Raises
+    ------
+    InputError
+        If the object has no voxels in `box`.
+    """
+    halves, faces = join_triangles(_triangles(instances, label, box))
+    if not len(faces):
+        raise InputError(
+            f"{instances.url} has no voxels of instance {label} at {box}, where the table has it: "
+            "take the table that was measured on this image"
+        )
+    size, origin = np.array(instances.voxel_nm), np.array(instances.origin_nm)
+    return (origin + halves * (size / 2))[:, ::-1], faces
 
 
 def _triangles(instances: Volume, label: int, box: Box) -> Iterator[Array]:

@@ -19,6 +19,7 @@ from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage, plai
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import NM_PER_UM, Block, BlockGrid, Box, Nm, voxels, zyx
 from chunkflow_liver.kernels.contacts.areas import area_step_nm2
+from chunkflow_liver.kernels.contacts.curves import Bands, checked_bands, in_bands
 from chunkflow_liver.kernels.contacts.gaps import Near, halo_voxels, near_surface
 from chunkflow_liver.kernels.contacts.tallies import (
     OBJECT,
@@ -33,9 +34,9 @@ from chunkflow_liver.kernels.contacts.tallies import (
     share,
     shell_rows,
 )
-from chunkflow_liver.kernels.distance.squares import nearest_of, whole_unit
+from chunkflow_liver.kernels.distance.squares import nearest_of, squares_to, whole_unit
 from chunkflow_liver.kernels.rows import Rows, grouped, merged
-from chunkflow_liver.ops.steps.nearest import nearest_columns, nearest_stages
+from chunkflow_liver.ops.steps.far.nearest import nearest_columns, nearest_stages
 from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import (
     PathLike,
@@ -49,9 +50,11 @@ from chunkflow_liver.ops.steps.place import (
 from chunkflow_liver.ops.steps.rows import named, summed
 from chunkflow_liver.store.table import Columns
 from chunkflow_liver.store.volume import Volume
+from chunkflow_liver.store.voxels.region import Known
 from chunkflow_liver.xp import Array
 
-WITHIN_NM = (10, 20, 30, 50)
+BANDS_NM = ((0, 10), (0, 20), (0, 30), (0, 50))
+"""Bands that are stated where none are asked for, as far as the cap reaches."""
 PERCENTILES = (5, 25, 50, 75, 95)
 
 _SURE = 1 + 1e-9
@@ -70,6 +73,7 @@ def profiles(  # noqa: PLR0913
     work: PathLike,
     block: tuple[int, int, int] | None = None,
     nearest: bool = False,
+    bands_nm: Bands | None = None,
 ) -> Plan:
     """Plan tables of the distance from the surface of instances to a class, and of shells around them.
 
@@ -95,6 +99,9 @@ def profiles(  # noqa: PLR0913
     nearest : bool
         Also `nearest_nm`: the smallest distance of the surface to the class, however far, and
         `nearest_exact`, whether what lies outside the volume could be nearer.
+    bands_nm : sequence of pairs of float, optional
+        Shares of the surface at a gap above the first and up to the second of each pair, in nm (from 0 on
+        what touches counts); by default up to 10, 20, 30 and 50 nm, as far as the cap reaches.
 
     Returns
     -------
@@ -102,23 +109,26 @@ def profiles(  # noqa: PLR0913
         Its `output` is a `Table` with one row per instance that has a surface: `surface_um2` (as
         in contacts), `exact_fraction` (share whose distance nothing outside the volume could change),
         `within_cap_fraction`, `distance_mean_nm` of the surface within the cap, `distance_min_nm` and
-        percentiles of all of it (infinite beyond the cap), `within_10_nm_fraction` and so on for 20, 30 and
-        50 nm as far as the cap reaches. Distances are gaps between the boxes of voxels, as in `contacts`: 0
-        where they touch. Shells count the voxels outside all instances by their nearest instance (of two
-        the one with the smaller label) and the distance between centres: `voxels, class_voxels,
-        class_fraction, exact_voxels`.
+        percentiles of all of it (infinite beyond the cap), `within_10_nm_fraction` and so on for each band
+        (`from_24_to_56_nm_fraction` where it does not begin at 0). Distances are gaps between the boxes of
+        voxels, as in `contacts`: 0 where they touch. Shells count the voxels outside all instances by their
+        nearest instance (of two the one with the smaller label) and the distance between centres: `voxels,
+        class_voxels, class_fraction, exact_voxels`.
 
     Raises
     ------
     ConfigError, InputError
-        If the cap is not above 0, shells do not ascend, the class does not exist or is background, or
-        the volumes hold no labels or do not lie on the same voxels.
+        If the cap is not above 0, a band ends beyond it, shells do not ascend, the class does not exist or
+        is background, or the volumes hold no labels or do not lie on the same voxels.
     """
     shells = [0.0, *map(float, shells_nm)]
     if not (math.isfinite(cap_nm) and cap_nm > 0):
         raise ConfigError(f"cap_nm must be above 0, got {cap_nm!r}")
     if not all(a < b < math.inf for a, b in itertools.pairwise(shells)):
         raise ConfigError(f"shells_nm must ascend from above 0, got {list(shells_nm)}")
+    bands = checked_bands(
+        [band for band in BANDS_NM if band[1] <= cap_nm] if bands_nm is None else bands_nm, cap_nm, "cap_nm"
+    )
     given = (instances, other) if parents is None else (instances, other, parents)
     volumes = tuple(checked_labels(volume, "instances, classes and parents") for volume in given)
     for volume in given[1:]:
@@ -173,7 +183,8 @@ def profiles(  # noqa: PLR0913
             continue
         values = params | {"prefix": prefix}
         arrays = far if what == "surface" and not prefix else {}
-        values |= {"known": known} if arrays else {}
+        values |= {"known": known.box} if arrays else {}
+        values |= {"bands_nm": bands} if what == "surface" else {}
         function = _surfaces if what == "surface" else _shells
         provenance = {"operation": "profiles", **plain(params)}
         output = table_at(work, table)
@@ -206,19 +217,23 @@ def _block(
     cap_nm: float,
     shells_nm: list[float],
     number: int,
-    known: Box,
+    known: Known,
 ) -> Result:
-    whole, block = block, block.within(known)
+    whole, block = block, block.within(known.box)
     if not block.write.size:
         return Result()
     inner = block.read.relative_to(whole.read).slices
     target, own = classes[inner] == number, own[inner]
+    hidden = known.hidden(block.read)
+    if hidden is not None:
+        target, own = target & ~hidden, np.where(hidden, own.dtype.type(0), own)
     own = own.view(np.uint8) if own.dtype == bool else own
     pairs: dict[str, list[Rows]] = {"": [], "parent_": []}
     objects: dict[str, list[Rows]] = {"": [], "parent_": []}
     inside = None if parents is None else parents[inner][block.trim]
-    for near in near_surface(own, target.view(np.uint8), voxel_nm=voxel_nm, gap_nm=cap_nm, trim=block.trim):
-        exact = _exact(near, block, voxel_nm, cap_nm)
+    at: dict[str, Any] = {"voxel_nm": voxel_nm, "gap_nm": cap_nm, "trim": block.trim, "hidden": hidden}
+    for near in near_surface(own, target.view(np.uint8), **at):
+        exact = _exact(near, _outside(block, voxel_nm, 0, hidden, cap_nm), voxel_nm, cap_nm)
         for prefix, labels in (
             ("", near.label),
             ("parent_", None if inside is None else inside[tuple(near.at)]),
@@ -236,10 +251,12 @@ def _block(
         unit = whole_unit(voxel_nm)
         edges = [unit.squares(e) for e in shells_nm]
         squares, nearest = nearest_of(own, unit, edges[-1], block.trim)
+        if hidden is not None:
+            squares[hidden[block.trim]] = edges[-1] + 1
         counts = {
             "class_voxels": target[block.trim],
             "exact_voxels": np.minimum(unit.length_nm(squares), shells_nm[-1])
-            <= _outside(block, voxel_nm, 1) * _SURE,
+            <= _outside(block, voxel_nm, 1, hidden, shells_nm[-1]) * _SURE,
         }
         record |= named("shells", shell_rows(squares, edges, nearest, **counts))
         if inside is not None:
@@ -247,8 +264,11 @@ def _block(
     return Result(record=record)
 
 
-def _outside(block: Block, voxel_nm: Nm, beside: int) -> Array:
-    """Distance in nm of each voxel of a block to what is unknown; `beside` is that of the last voxels."""
+def _outside(block: Block, voxel_nm: Nm, beside: int, hidden: Array | None, most_nm: float) -> Array:
+    """Distance in nm of each voxel of a block to what is unknown; `beside` is that of the last voxels.
+
+    That to what a mask leaves out is told up to `most_nm`.
+    """
     box, known = block.write, block.volume
     sides = []
     for axis in range(3):
@@ -259,14 +279,19 @@ def _outside(block: Block, voxel_nm: Nm, beside: int) -> Array:
         sides.append(away.reshape([-1 if a == axis else 1 for a in range(3)]))
     z, y, x = sides
     found: Array = np.minimum(np.minimum(z, y), x)
+    if hidden is not None:
+        unit = whole_unit(voxel_nm)
+        limit = unit.squares(most_nm)
+        squares = squares_to(hidden, unit, limit, block.trim, between=not beside)
+        found = np.minimum(found, np.where(squares <= limit, unit.length_nm(squares), np.inf))
     return found
 
 
-def _exact(near: Near, block: Block, voxel_nm: Nm, cap_nm: float) -> Array:
+def _exact(near: Near, outside: Array, voxel_nm: Nm, cap_nm: float) -> Array:
     """Whether nothing outside the volume can be nearer to a surface voxel than what was found."""
     gap = np.full(len(near.label), cap_nm)
     gap[near.voxel] = whole_unit(voxel_nm).length_nm(near.square)
-    exact: Array = gap <= _outside(block, voxel_nm, 0)[tuple(near.at)] * _SURE
+    exact: Array = gap <= outside[tuple(near.at)] * _SURE
     return exact
 
 
@@ -287,7 +312,7 @@ def _met(records: Records) -> Columns:
     return {"a": np.unique(pairs["own"])}
 
 
-def _surfaces(
+def _surfaces(  # noqa: PLR0913
     records: Records,
     *,
     prefix: str,
@@ -295,6 +320,7 @@ def _surfaces(
     cap_nm: float,
     shells_nm: list[float],
     number: int,
+    bands_nm: tuple[tuple[float, float], ...],
     known: Box | None = None,
     cells: Any = None,
     nearest: Any = None,
@@ -329,13 +355,9 @@ def _surfaces(
         "distance_min_nm": within["nearest_nm"],
         **{f"distance_p{p}_nm": values for p, values in zip(PERCENTILES, levels, strict=True)},
     }
-    for near in WITHIN_NM:
-        if near <= cap_nm:
-            hit = pairs["square"] <= unit.squares(near)
-            rows = grouped({"own": pairs["own"][hit], "area": pairs["area"][hit]}, ("own",))
-            inside = np.zeros(len(area), np.int64)
-            inside[np.searchsorted(objects["label"], rows["own"])] = rows["area"]
-            columns[f"within_{near}_nm_fraction"] = share(inside, area)
+    at = np.searchsorted(objects["label"], pairs["own"])
+    for band, inside in in_bands(pairs, at, len(area), bands_nm, unit).items():
+        columns[f"{band}_fraction"] = share(inside, area)
     if nearest is not None:
         far = {"cells": cells, "nearest": nearest, "known": known}
         found = nearest_columns(objects["label"], "a", least, far, voxel_nm)

@@ -52,8 +52,8 @@ def stitch(
         Name of the label image.
     {work}
     params : mapping, optional
-        Plain values for the function. A run that was begun with others, or with another text of the
-        file that the function is in, is not resumed; what that file imports is not looked at.
+        Plain values for the function. A run that was begun with others, or with other code of the function
+        or of what it uses from its own folder or package, is not resumed.
     block : Zyx, optional
         Voxels per block; the write unit of the output by default. Without a function: the blocks, counted
         from voxel 0, that were labelled each by itself.

@@ -7,18 +7,17 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.engine.plan import Plan
-from chunkflow_liver.engine.run import worker_memory
-from chunkflow_liver.engine.stage import PROCESS_BYTES, Fold, Map
-from chunkflow_liver.errors import ConfigError, MemoryBudgetError
+from chunkflow_liver.engine.stage import Fold, Map
+from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import Box, zyx
 from chunkflow_liver.kernels.instances.components import label_block
 from chunkflow_liver.kernels.labels.overlap import instance_scores, overlap, variation_of_information
 from chunkflow_liver.ops.steps.levels import Repeated
 from chunkflow_liver.ops.steps.stored_blocks import as_stored
+from chunkflow_liver.ops.steps.whole_box import check_fits
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
 
-GIB = 2**30
 MOST = 40.0
 """Bytes per voxel that comparing needs at most."""
 
@@ -66,12 +65,7 @@ def verify(plan: Plan, box: Box, *, name: str) -> dict[str, Any]:
     if box.size <= 0 or not output.box.contains(box):
         raise ConfigError(f"the box {box} is not inside {output.url}, which has {output.shape} voxels")
     region = _read(stage, box, output.box)
-    need = PROCESS_BYTES + region.size * (sum(i.itemsize for i in stage.inputs) + max(stage.working, MOST))
-    if need > (have := worker_memory(None)):
-        raise MemoryBudgetError(
-            f"the box with its halo, {region}, needs {need / GIB:.2f} GiB and there are "
-            f"{have / GIB:.2f} GiB; choose a smaller box"
-        )
+    check_fits(stage, region, max(stage.working, MOST), what="the box with its halo,")
     blocks, whole = output.read(region), _unblocked(stage, region)
     small = _fewest_voxels(plan, name)
     if small > 1:

@@ -10,16 +10,22 @@ from pathlib import Path
 
 from chunkflow_liver.engine.plan import Plan
 from chunkflow_liver.parameters import documented
+from chunkflow_liver.reports.pictures.closeups import edit_pictures
+from chunkflow_liver.reports.pictures.planes import middle
 from chunkflow_liver.reports.pictures.slices import gradient, pictures, score_gradient
 from chunkflow_liver.reports.record import FOLDER, forget, is_current, remembered
 from chunkflow_liver.reports.sections.carried import carried
+from chunkflow_liver.reports.sections.chance import chance
 from chunkflow_liver.reports.sections.comparisons import comparisons
 from chunkflow_liver.reports.sections.findings import findings
 from chunkflow_liver.reports.sections.narrowings import narrowings
+from chunkflow_liver.reports.sections.networks import networks
 from chunkflow_liver.reports.sections.populations import populations
 from chunkflow_liver.reports.sections.provenance import provenance
 from chunkflow_liver.reports.sections.seams import seams
 from chunkflow_liver.reports.sections.surroundings import surroundings
+from chunkflow_liver.reports.sections.tissue import tissue
+from chunkflow_liver.reports.sections.zones import zonations
 from chunkflow_liver.reports.words import by, length, one, percent
 from chunkflow_liver.reports.work import read_work
 from chunkflow_liver.reports.writing import page_source, page_template, replacing
@@ -27,6 +33,8 @@ from chunkflow_liver.reports.writing import page_source, page_template, replacin
 __all__ = ["is_current", "report"]
 
 log = logging.getLogger(__name__)
+VIEWER_PORT = 8137
+"""Where the viewer listens if nothing else is said, so that links of a page lead there."""
 
 
 @documented
@@ -59,28 +67,40 @@ def report(run: Plan | str | os.PathLike[str], *, to: str | os.PathLike[str] | N
     work = read_work(Path(run.work if isinstance(run, Plan) else run).absolute())
     drawn = pictures(work)
     found = findings(work, drawn)
+    edited = edit_pictures(work, drawn, found.missing)
     surroundings(work, found)
+    chance(work, found)
     narrow = narrowings(work, drawn)
     files = {name: svg for n in narrow for name, svg in n.files.items()}
     formed = populations(work)
+    zoned = zonations(work)
+    traced = networks(work)
     joined = seams(work, found.missing)
     moved = carried(work, drawn, found.missing)
+    cells = tissue(work, drawn, found.missing)
     compared = comparisons(work, found.missing)
     made = provenance(work)
-    parts = [found.missing, *(n.missing for n in narrow), *(n.missing for n in formed)]
+    parts = [found.missing, *(n.missing for n in narrow), *(n.missing for n in (*formed, *zoned, *traced))]
     told = (*drawn.problems, *(m for part in parts for m in part))
     missing = list(dict.fromkeys(work.local(m) for m in told))
     # What was never made is no damage; every failure to read says so in these words.
     unread = [m for m in missing if "cannot read" in m or "cannot be read" in m]
     page = page_template("page.html.j2").render(
         title=f"Report of {work.path.name}",
+        run=work.path.name,
+        viewer=f"http://127.0.0.1:{VIEWER_PORT}/",
+        middle=middle,
         drawn=drawn,
         record=remembered(work.path, files, whole=not unread).text,
         found=found,
+        edited=edited,
         narrow=narrow,
         formed=formed,
+        zoned=zoned,
+        traced=traced,
         joined=joined,
         carried=moved,
+        cells=cells,
         compared=compared,
         made=made,
         warnings=[*made.warnings, *found.warnings, *(w for n in narrow for w in n.warnings)],

@@ -100,3 +100,31 @@ for (const table of document.querySelectorAll("table[data-name]")) {
   });
   table.closest(".scroll").after(button);
 }
+// Objects and places lead into the viewer while it runs. Its token is a cookie of the browser, not in this page.
+const { run, viewer } = document.body.dataset;
+const lead = (link, given) => {
+  link.href = `${viewer}?${new URLSearchParams({ run, ...given })}`;
+  link.target = "chunkflow-liver-view";
+  link.rel = "noreferrer";
+  const words = Object.entries(given).map(([key, value]) => `--${key} ${value}`).join(" ");
+  link.title = `chunkflow-liver view ${run} ${words}`;
+};
+for (const link of document.querySelectorAll("a.go")) {
+  const { at, object } = link.dataset;
+  lead(link, at ? { at } : { object, in: link.dataset.in });
+}
+for (const table of document.querySelectorAll("table[data-name]")) {
+  const names = [...table.rows[0].cells].map((cell) => (cell.querySelector("button") ?? cell.firstChild)?.textContent);
+  const [label, z, y, x] = ["label", "z_nm", "y_nm", "x_nm"].map((name) => names.indexOf(name));
+  if (label < 0 && z < 0) continue;
+  for (const row of table.tBodies[0].rows) {
+    if (row.cells.length !== names.length) continue;
+    const value = (column) => row.cells[column].dataset.v ?? row.cells[column].textContent.trim();
+    const given = z < 0 ? { object: value(label), in: table.dataset.name } : { at: [z, y, x].map(value).join(",") };
+    const cell = row.cells[label < 0 ? z : label];
+    const link = document.createElement("a");
+    link.append(...cell.childNodes);
+    lead(link, given);
+    cell.append(link);
+  }
+}

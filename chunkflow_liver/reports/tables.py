@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from chunkflow_liver.engine.plan import Product
@@ -18,6 +19,8 @@ from chunkflow_liver.reports.work import is_pending
 from chunkflow_liver.store.table import Table
 
 MOST_ROWS = 200
+BUFFER, READ_AT_ONCE = 1 << 20, 1 << 14
+"""Bytes of a file, and rows of a table, that are held at once where a whole column is read."""
 EXTREMES = 5
 ENDS = (
     ("The largest", "volume_um3", False),
@@ -45,6 +48,20 @@ class Shown:
     scope: str = ""
 
 
+def in_short(name: str, rows: Sequence[tuple[str, str, str]]) -> Shown:
+    """A table of what a text tells of a whole table: rows of what, value and unit."""
+    heads = tuple((head, "", False) for head in ("what", "value", "unit"))
+    cells = tuple(tuple((text, text) for text in row) for row in rows)
+    return Shown(f"{name}: in short", heads, cells, len(cells))
+
+
+def beside(name: str, rows: Sequence[tuple[str, str, str, str]]) -> Shown:
+    """A table of what is published beside what was measured: rows of measure, published, here, source."""
+    heads = tuple((head, "", False) for head in ("measure", "published", "here", "source"))
+    cells = tuple(tuple((text, text) for text in row) for row in rows)
+    return Shown(f"{name}: beside published ranges", heads, cells, len(cells))
+
+
 @dataclass(frozen=True)
 class Stored:
     """A table of the run, open for reading."""
@@ -66,11 +83,13 @@ class Stored:
 
     def column(self, name: str) -> np.ndarray[Any, Any] | None:
         """All values of a column; None if there is no such column."""
-        if name not in self.names:
+        file = pq.ParquetFile(self.path, buffer_size=BUFFER)
+        if name not in file.schema_arrow.names:
             return None
-        found: np.ndarray[Any, Any] = (
-            pq.ParquetFile(self.path).read(columns=[name]).column(0).to_numpy(zero_copy_only=False)
-        )
+        kind = file.schema_arrow.field(name).type
+        if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
+            return _numbers(file, name)
+        found: np.ndarray[Any, Any] = file.read(columns=[name]).column(0).to_numpy(zero_copy_only=False)
         return found
 
     def values(self, name: str) -> np.ndarray[Any, Any]:
@@ -104,6 +123,38 @@ class Stored:
         names = [str(n) for n in chunk.dictionary.to_pylist()]
         masks = {n: index == i for i, n in enumerate(names)}
         return dict(sorted(masks.items(), key=lambda item: -int(item[1].sum())))
+
+
+def as_arrow(values: np.ndarray[Any, Any]) -> pa.Array:
+    """Numbers as Arrow has them; `pa.array` asks pandas what it was given, which takes 40 MiB."""
+    there = np.ascontiguousarray(values)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(there.dtype), len(there), [None, pa.py_buffer(there)])
+
+
+def as_numpy(part: pa.Array) -> np.ndarray[Any, Any]:
+    """Numbers as NumPy has them, truth as bool; without pandas where none is missing."""
+    if part.null_count:
+        missing: np.ndarray[Any, Any] = part.to_numpy(zero_copy_only=False)
+        return missing
+    if pa.types.is_boolean(part.type):
+        return np.from_dlpack(pc.cast(part, pa.uint8())).view(bool)
+    return np.from_dlpack(part)
+
+
+def _numbers(file: pq.ParquetFile, name: str) -> np.ndarray[Any, Any]:
+    """A column of numbers, read part by part: read at once it would be in memory two or three times."""
+    out = np.empty(file.metadata.num_rows, file.schema_arrow.field(name).type.to_pandas_dtype())
+    begin = 0
+    for batch in file.iter_batches(READ_AT_ONCE, columns=[name], use_threads=False):
+        part = as_numpy(batch.column(0))
+        wide = np.result_type(out, part)
+        if wide != out.dtype:
+            # Where values are missing Arrow makes numbers with NaN of whole ones, objects of truth.
+            out, known = np.empty(len(out), wide), out[:begin]
+            out[:begin] = known
+        out[begin : begin + len(part)] = part
+        begin += len(part)
+    return out
 
 
 def cut_text(table: Stored) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from chunkflow_liver.engine.journal import read_entries, read_journal
 from chunkflow_liver.engine.plan import Product
+from chunkflow_liver.engine.watch.done import rows_of
 from chunkflow_liver.engine.written import read_json, read_products
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import BlockGrid, Box, zyx
@@ -182,7 +183,7 @@ def _stages(path: Path, plan: Mapping[str, Any]) -> list[Stage]:
         this = stage(entry["stage"])
         if "forget" in entry:
             this.done, this.finished = this.done - len(entry["forget"]), False
-        for row in entry.get("rows", ()):
+        for row in rows_of(entry):
             this.add(row)
         if entry.get("finished"):
             this.finished = True

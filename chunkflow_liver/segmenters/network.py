@@ -6,11 +6,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from chunkflow_liver.errors import SegmenterError
 from chunkflow_liver.geometry import Box, Zyx
 from chunkflow_liver.kernels.images.statistics import Statistics
+from chunkflow_liver.segmenters.engines import Engine, settled
 from chunkflow_liver.segmenters.model import Model
 from chunkflow_liver.segmenters.registry import kind_of
 from chunkflow_liver.segmenters.settings import Settings
@@ -18,6 +20,7 @@ from chunkflow_liver.segmenters.streaming.forward import Forward, prepare
 from chunkflow_liver.segmenters.streaming.planes import Read
 from chunkflow_liver.segmenters.streaming.spacing import Fit
 from chunkflow_liver.segmenters.streaming.stream import Inside, Member, Pieces, segment_block
+from chunkflow_liver.segmenters.streaming.trial import Trial, tried
 from chunkflow_liver.segmenters.streaming.view import View
 
 MOST_LOADED = 8
@@ -91,33 +94,52 @@ class Network:
         shape: Zyx,
         block: Box,
         inside: Inside | None = None,
+        engines: Sequence[Engine | None] = (),
     ) -> Pieces:
-        """Pieces of `block`; `reads` and `statistics` (with the limits of planes) are one per source."""
+        """Pieces of `block`; `reads` and `statistics` (with the limits of planes) are one per source.
+
+        So are `engines`, as `trials` chose them; None is what the settings say.
+        """
+        chosen = engines or [None] * len(self.sources)
         members = [
-            Member(
-                View.of(s.model, found, s.fit, self.settings.step, s.factor, limits),
-                self.forward(s),
-                read,
-                s.weight,
-            )
-            for s, read, (found, limits) in zip(self.sources, reads, statistics, strict=True)
+            Member(self._view(s, *found), self.forward(s, engine), read, s.weight)
+            for s, read, found, engine in zip(self.sources, reads, statistics, chosen, strict=True)
         ]
         yield from segment_block(members, shape, block, self.settings, inside)
 
-    def forward(self, source: Source) -> Forward:
+    def trials(
+        self,
+        reads: Sequence[Read],
+        statistics: Sequence[tuple[Statistics, tuple[Any, Any] | None]],
+    ) -> list[Trial]:
+        """What a trial on windows of the volume chooses for every source."""
+        return [
+            tried(self._view(s, *found), read, partial(self._load, s), self.settings, s.fingerprint)
+            for s, read, found in zip(self.sources, reads, statistics, strict=True)
+        ]
+
+    def _view(self, source: Source, found: Statistics, limits: tuple[Any, Any] | None) -> View:
+        return View.of(source.model, found, source.fit, self.settings.step, source.factor, limits)
+
+    def _load(self, source: Source) -> list[Any]:
+        """The networks of a source, if it is still what the plan was made for."""
+        kind = kind_of(source.kind)
+        found = kind.fingerprint(source.model)
+        if found != source.fingerprint:
+            raise SegmenterError(
+                f"{source.model.folder} has changed since the plan was made: its fingerprint was "
+                f"{source.fingerprint[:12]}, now it is {found[:12]}; make the plan again"
+            )
+        return kind.load(source.model, self.settings.device)
+
+    def forward(self, source: Source, engine: Engine | None = None) -> Forward:
         """The networks of a source, loaded and prepared by the first block of this process."""
         how = self.settings
-        key = (source.fingerprint, how.device, how.precision, how.layout, how.compile, how.batch)
+        runs = engine or settled(how)
+        key = (source.fingerprint, how.device, runs, how.compile, how.batch)
         with _LOADING:
             if key not in _loaded:
-                kind = kind_of(source.kind)
-                found = kind.fingerprint(source.model)
-                if found != source.fingerprint:
-                    raise SegmenterError(
-                        f"{source.model.folder} has changed since the plan was made: its fingerprint was "
-                        f"{source.fingerprint[:12]}, now it is {found[:12]}; make the plan again"
-                    )
-                _loaded[key] = prepare(kind.load(source.model, how.device), source.model, how)
+                _loaded[key] = prepare(self._load(source), source.model, how, runs, source.fingerprint)
                 while len(_loaded) > max(MOST_LOADED, len(self.sources)):
                     _loaded.popitem(last=False)
             _loaded.move_to_end(key)

@@ -9,6 +9,7 @@ from chunkflow_liver.errors import SegmenterError
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "numerics": ("exact", "nnunet"),
+    "engine": ("auto", "torch", "openvino"),
     "precision": ("auto", "float32", "bfloat16", "float16"),
     "layout": ("channels_first", "channels_last"),
     "compile": ("off", "default", "graphs"),
@@ -37,17 +38,23 @@ class Settings:
         nnU-Net rounds, to reproduce its results to the bit.
     device : str
         For torch: "cpu", "cuda", "cuda:1".
+    engine : {"auto", "torch", "openvino"}
+        What computes the network on a CPU; `engine` and `precision` that are "auto" are decided once for a
+        run, by a trial on windows of its volume: the fastest way whose labels are those of torch in
+        float32, as nearly as docs/promises.md says. A run of less than 5 s of passes keeps torch in
+        float32. On a GPU, and for `numerics` "nnunet", it is torch.
     batch : int
         Inputs per forward pass, mirrored ones included. The last pass of a block is filled up, so that
         this number alone (and not the block) decides the bits.
     precision : {"auto", "float32", "bfloat16", "float16"}
-        Of the network's arithmetic; sums are not touched. "auto" is what nnU-Net does: float32 on a CPU,
-        float16 on a GPU. bfloat16 is several times faster on CPUs that have it (AMX, AVX512-BF16), slower
-        on others, and moves scores by about 1 %.
+        Of the network's arithmetic; sums are not touched. "auto" is tried on a CPU, see `engine`, and
+        float16 on a GPU, as nnU-Net does. bfloat16 is several times faster on CPUs that have it (AMX,
+        AVX512-BF16), slower on others, and moves scores by about 1 %.
     planes_ahead : int
         Planes to read at once at least, where the network needs fewer; read while it works.
     layout : {"channels_first", "channels_last"}
-        How activations lie in memory. Which is faster depends on network and device; measure.
+        How activations lie in memory; for torch alone, and without a trial. Which is faster depends on
+        network and device; measure.
     compile : {"off", "default", "graphs"}
         torch.compile, and with "graphs" CUDA graphs as well; compared with the plain network at start.
     combine : {"mean", "vote"}
@@ -64,6 +71,7 @@ class Settings:
     step: float = 0.5
     numerics: Literal["exact", "nnunet"] = "exact"
     device: str = "cpu"
+    engine: Literal["auto", "torch", "openvino"] = "auto"
     batch: int = 1
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     planes_ahead: int = 16
@@ -91,6 +99,25 @@ class Settings:
             raise SegmenterError(
                 f"batch and planes_ahead are at least 1, got {self.batch} and {self.planes_ahead}"
             )
+
+        if self.engine == "openvino":
+            self._check_openvino()
+
+    def _check_openvino(self) -> None:
+        """Refuse what only torch does."""
+        torch_only = {
+            "device": self.device != "cpu",
+            "numerics": not self.exact,
+            "layout": self.layout != "channels_first",
+            "compile": self.compile != "off",
+            "precision": self.precision == "float16",
+        }
+        for name, refused in torch_only.items():
+            if refused:
+                raise SegmenterError(
+                    f"engine 'openvino' does not run with {name} {getattr(self, name)!r}, which is for "
+                    "torch; take engine: torch, or leave that out"
+                )
 
     @property
     def exact(self) -> bool:

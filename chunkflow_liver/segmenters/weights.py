@@ -150,11 +150,18 @@ def read_tensors(path: Path) -> dict[str, Any]:
 
 
 def fill(network: Any, weights: Mapping[str, Any], where: Path, *, of: str, remedy: str) -> None:
-    """Give a network its weights.
+    """Give a network its weights; parameters and errors as `check_fit`."""
+    check_fit(network, weights, where, of=of, remedy=remedy)
+    network.load_state_dict(dict(weights))
+
+
+def check_fit(network: Any, weights: Mapping[str, Any], where: Path, *, of: str, remedy: str) -> None:
+    """Refuse weights that are not those of a network.
 
     Parameters
     ----------
     network : torch.nn.Module
+        Also one without memory, on the device 'meta'.
     weights : mapping of str to tensor
     where : Path
         The file they come from.
@@ -197,7 +204,6 @@ def fill(network: Any, weights: Mapping[str, Any], where: Path, *, of: str, reme
             raise SegmenterError(
                 f"{where}: weight {name!r} is not finite, so every score would be NaN; {remedy}"
             )
-    network.load_state_dict(dict(weights))
 
 
 def first_line(err: BaseException) -> str:

@@ -65,6 +65,17 @@ def list_label(volume: Volume) -> None:
         write_attributes(labels, version, attributes)
 
 
+def unlist_label(volume: Volume) -> None:
+    """Take a label image out of the list of its `labels` group, before it is removed."""
+    for labels in containers(volume)[1:]:
+        attributes = stored_attributes(labels, volume.version) or {}
+        ome = volume.version.ome(attributes)
+        name, stated = volume.url.rpartition("/")[2], ome.get("labels")
+        if isinstance(stated, list) and name in stated:
+            ome["labels"] = [n for n in stated if n != name]
+            write_attributes(labels, volume.version, attributes)
+
+
 def stored_attributes(url: str, version: Version) -> dict[str, Any] | None:
     """Attributes of the group at `url`, of that version; None where they are missing or damaged."""
     try:

@@ -1,7 +1,8 @@
-"""Create and finish OME-Zarr images; write a whole array as one."""
+"""Create and finish OME-Zarr images; write a whole array as one; copy parts of one to another."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -12,14 +13,16 @@ from typing import Any, cast
 import numpy as np
 import zarr
 from zarr.codecs import ZstdCodec
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
 
 from chunkflow_liver.errors import InputError, OutputError
-from chunkflow_liver.geometry import Nm, Zyx, zyx
+from chunkflow_liver.geometry import Box, Nm, Zyx, zyx
 from chunkflow_liver.kernels.images.downsample import mean, mode
 from chunkflow_liver.parameters import documented
 from chunkflow_liver.store.archive import ENDING
 from chunkflow_liver.store.container import containers, list_label, stored_attributes, write_attributes
-from chunkflow_liver.store.handles import forget_handles
+from chunkflow_liver.store.handles import array_at, forget_handles
 from chunkflow_liver.store.location import (
     absolute,
     is_local,
@@ -33,6 +36,7 @@ from chunkflow_liver.store.ngff.read import version_beside
 from chunkflow_liver.store.ngff.versions import DEFAULT, VERSIONS, WRITABLE
 from chunkflow_liver.store.ngff.write import image_attributes, label_entry, pyramid_factors
 from chunkflow_liver.store.volume import IMAGE_DTYPES, LABEL_DTYPES, Volume
+from chunkflow_liver.store.voxels.region import OF_MASK
 from chunkflow_liver.store.write_units import units
 
 log = logging.getLogger(__name__)
@@ -48,7 +52,7 @@ def create(volume: Volume) -> None:
     OutputError
         If something that is not ours lies there already.
     """
-    _refuse_foreign(volume)
+    refuse_foreign(volume)
     try:
         group = zarr.open_group(
             open_store(volume.url),
@@ -83,11 +87,21 @@ def _attributes(volume: Volume) -> dict[str, Any]:
         attributes[STATUS]["quantum_nm"] = volume.quantum_nm
     if volume.region is not None:
         attributes[STATUS]["region"] = [volume.region.start, volume.region.stop]
+    if (mask := volume.mask) is not None:
+        told = {f: getattr(mask, f) for f in OF_MASK}
+        attributes[STATUS]["mask"] = told | {"url": relative(mask.url, volume.url)}
     return attributes
 
 
-def _refuse_foreign(volume: Volume) -> None:
-    """Making a group empties its folder, so only one of ours may lie there, in a container of its format."""
+def refuse_foreign(volume: Volume) -> None:
+    """Refuse to make an image where something else lies, or in a container of another format.
+
+    Making a group empties its folder, so only one of ours may lie there.
+
+    Raises
+    ------
+    OutputError
+    """
     if is_local(volume.url) and ENDING.search(volume.url):
         raise OutputError(
             f"{volume.url} would be in a zip file, and those are only read; choose a name without .ozx or "
@@ -153,7 +167,7 @@ def finish(volume: Volume, status: str = "complete") -> None:
     in the list of label images.
     """
     attributes = stored_attributes(volume.url, volume.version)
-    if not attributes or STATUS not in attributes:
+    if not attributes or STATUS not in attributes or not _says(attributes, volume):
         log.warning("the metadata of %s were gone or damaged; they are written again", volume.url)
         attributes = _attributes(volume)
     attributes[STATUS] = attributes[STATUS] | {"status": status}
@@ -163,9 +177,45 @@ def finish(volume: Volume, status: str = "complete") -> None:
 
 
 def is_complete(volume: Volume) -> bool:
-    """Whether the image group states that all its voxels are there."""
-    found = group_attributes(volume.url)[0].get(STATUS)
-    return isinstance(found, dict) and found.get("status") == "complete"
+    """Whether the image group states that all its voxels are there, and what they are."""
+    try:
+        attributes = group_attributes(volume.url)[0]
+    except InputError:
+        return False
+    found = attributes.get(STATUS)
+    return isinstance(found, dict) and found.get("status") == "complete" and _says(attributes, volume)
+
+
+def is_stated(volume: Volume) -> bool:
+    """Whether the image group states levels, voxel sizes and places as they were written."""
+    try:
+        return _says(group_attributes(volume.url)[0], volume)
+    except InputError:
+        return False
+
+
+def is_there(volume: Volume) -> bool:
+    """Whether the array is stored, with the shape, chunks and type of voxels that this handle says."""
+    try:
+        # Which sees to shape and type.
+        next(volume.keys(volume.box))
+        stored = array_at(volume.url, volume.path, volume.version.array_key, complete=False)
+        units = [(stored.chunks, volume.chunks), (stored.shards or (), volume.shards or ())]
+        # A plane has no z; times and channels stand before.
+        cut = ((a[-min(len(a), 3) :], b[-min(len(a), 3) :] if a else b) for a, b in units)
+        return all(tuple(a) == tuple(b) for a, b in cut)
+    except store_errors(ValueError, TypeError, LookupError, AttributeError, RuntimeError):
+        return False
+
+
+def _says(attributes: Mapping[str, Any], volume: Volume) -> bool:
+    """Whether attributes of a group state what those of the image that `volume` is level 0 of do."""
+
+    def stated(found: Mapping[str, Any]) -> Any:
+        ome = found.get("ome", found)
+        return ome.get("multiscales") if isinstance(ome, dict) else None
+
+    return bool(stated(attributes) == json.loads(json.dumps(stated(_attributes(volume)))))
 
 
 @documented
@@ -288,3 +338,41 @@ def sweep(volume: Volume) -> None:
     if is_local(volume.url):
         for left in Path(volume.url, volume.path).rglob("*.partial"):
             left.unlink(missing_ok=True)
+
+
+def copy_units(source: Volume, target: Volume, box: Box) -> bool:
+    """Have the voxels of `box`, whole write units of `target`, as `source` has them.
+
+    As bytes where both arrays are laid out alike and all of `source` is looked at, else read and written.
+
+    Returns
+    -------
+    bool
+        False, with nothing to be relied on, if `source` lacks a unit.
+
+    Raises
+    ------
+    ChunkError
+        If a chunk that had to be read is damaged.
+    """
+    restricted = source.region is not None or source.mask is not None
+    if restricted or _layout(source) != _layout(target) or source.at != target.at:
+        target.write(box, source.read(box))
+        return True
+    stored, new = (_array(volume).store_path for volume in (source, target))
+    for key in target.keys(box):
+        held = sync((stored / key).get(default_buffer_prototype()))
+        if held is None:
+            return False
+        sync((new / key).set(held))
+    return True
+
+
+def _array(volume: Volume) -> Any:
+    return array_at(volume.url, volume.path, volume.version.array_key, complete=False)
+
+
+def _layout(volume: Volume) -> dict[str, Any]:
+    """All that says which bytes stand for which voxels."""
+    found: dict[str, Any] = _array(volume).metadata.to_dict()
+    return {key: value for key, value in found.items() if key not in ("attributes", "dimension_names")}

@@ -9,7 +9,7 @@ from typing import Any
 import zarr
 
 from chunkflow_liver.store.archive import archive_of, entry_mark
-from chunkflow_liver.store.location import is_local, join, open_store
+from chunkflow_liver.store.location import forget_folders, is_local, join, open_store
 from chunkflow_liver.store.shards import Shards, shards_of
 
 Mark = tuple[int, ...] | bytes
@@ -49,6 +49,7 @@ def forget_handles() -> None:
     """Drop what this process keeps: an array may have been made or replaced since."""
     _array.cache_clear()
     _shards.cache_clear()
+    forget_folders()
 
 
 def _mark(url: str, path: str, key: str) -> Mark:
@@ -67,7 +68,7 @@ def _mark(url: str, path: str, key: str) -> Mark:
 
 @functools.lru_cache(maxsize=64)
 def _shards(url: str, path: str, mark: Mark) -> Shards | None:
-    return shards_of(_array(url, path, False, mark), join(url, path))
+    return shards_of(_array(url, path, False, mark), url, path)
 
 
 @functools.lru_cache(maxsize=64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,13 +34,14 @@ from chunkflow_liver.store.ngff.read import extent_problems
 from chunkflow_liver.store.ngff.systems import axis_problems
 from chunkflow_liver.store.slice_faults import slice_faults
 from chunkflow_liver.store.volume import IMAGE_DTYPES, LABEL_DTYPES, Volume
+from chunkflow_liver.store.voxels.absent import absent
 from chunkflow_liver.xp import Array
 
 MOST_RATIO = 1.5
 MOST_NUMBERS = 20
 """Of the numbers in a label image so many are told."""
 MANY = 1 << 20
-"""So many numbers are gathered before they are sorted."""
+"""So many numbers are gathered before they are sorted, and so many missing chunks are counted."""
 
 
 def open_volume(
@@ -177,6 +179,9 @@ def inspect(
         if not (region.size and volumes[0].box.contains(region)):
             problems.append(f"'region' {region} does not lie in the {volumes[0].shape} voxels")
         volumes = [replace(v, region=region.coarser(v.reduction)) for v in volumes]
+    if told := metadata.mask:
+        where = told["url"] if "://" in told["url"] else absolute(join(url, told["url"]))
+        volumes = [replace(v, mask=Volume(**{**told, "url": where})) for v in volumes]
     return metadata, volumes, problems
 
 
@@ -298,13 +303,18 @@ def validate(
         return [str(err)]
     for found in [] if problems else volumes:
         volume = replace(found, complete=missing_chunks == "error")
-        missing = volume.missing() if volume.complete else []
+        try:
+            missing = list(itertools.islice(absent(volume), MANY)) if volume.complete else []
+        except ChunkError as err:
+            problems.append(f"level {volume.level}: {err}")
+            continue
         if not volume.complete and (empty := _emptiness(volume)):
             problems.append(f"level {volume.level}: {empty}")
         elif missing:
             total = math.prod(-(-n // u) for n, u in zip(volume.shape, volume.write_unit, strict=True))
+            count = f"{len(missing)} or more" if len(missing) == MANY else len(missing)
             problems.append(
-                f"level {volume.level}: {len(missing)} of {total} chunks are missing, the first is "
+                f"level {volume.level}: {count} of {total} chunks are missing, the first is "
                 f"{join(volume.url, volume.path, missing[0])}; {chunk_advice(volume.url, missing=True)}"
             )
         elif deep:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import re
+import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +16,7 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, ObjectStore, WrapperStore
 
-from chunkflow_liver.errors import ChunkError, InputError, install
+from chunkflow_liver.errors import ChunkError, ConfigError, InputError, install
 from chunkflow_liver.store.archive import ArchiveStore, archive_of, entry_bytes, entry_mark
 
 SCHEMES = ("file", "memory", "s3", "gs", "az", "https")
@@ -22,6 +24,17 @@ METADATA_KEYS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 WHOLE_MARK = 1 << 18
 """Files up to this many bytes are looked at as a whole to tell whether they changed."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class InsideStore(WrapperStore[LocalStore]):
+    """A local folder of which nothing is read that does not lie in it."""
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        root = str(self._store.root)
+        check_inside(root, join(root, key))
+        return await self._store.get(key, prototype, byte_range)
 
 
 class CompleteStore(WrapperStore[Store]):
@@ -90,7 +103,7 @@ def open_store(url: str, *, complete: bool = False) -> Store:
         case "file" if (zipped := archive_of(url)) is not None:
             store = ArchiveStore(*zipped)
         case "file":
-            store = LocalStore(url)
+            store = InsideStore(LocalStore(url))
         case "memory":
             store = FsspecStore.from_url(url)
         case kind:
@@ -115,6 +128,68 @@ def store_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
     return (OSError, BaseError, *more)
 
 
+def check_inside(root: str, file: str) -> None:
+    """Refuse to read a file of the image in `root` that lies elsewhere, or is no file; absent ones are fine.
+
+    An image from elsewhere may hold links to whatever its reader may read, and pipes that never end.
+
+    Raises
+    ------
+    ChunkError
+    """
+    folder = os.path.dirname(file)
+    out, found = folder, None if _leads_out(root, folder) else _kind(file)
+    if found == "link":
+        out, real = file, os.path.realpath(file)
+        found = _kind(real) if _is_below(real, root) else None
+    if found is None:
+        raise ChunkError(
+            f"{out} is a link that leads out of the image; if you trust what is there, copy the image with "
+            "the data in place of links (cp -rL)"
+        )
+    if found != "file":
+        raise ChunkError(f"{file} is a {found}, not a file")
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _leads_out(root: str, folder: str) -> bool:
+    """Whether a folder of an image is a link out of it, or lies below one; remembered, as many files ask."""
+    return folder != root and not _is_below(os.path.realpath(folder), root)
+
+
+def _is_below(real: str, root: str) -> bool:
+    return Path(real).is_relative_to(os.path.realpath(root))
+
+
+def _kind(file: str) -> str:
+    """What lies at a path, not following links; 'file' also where there is nothing."""
+    try:
+        mode = os.lstat(file).st_mode
+    except (OSError, ValueError):
+        return "file"
+    kinds = {stat.S_IFREG: "file", stat.S_IFLNK: "link", stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe"}
+    return kinds.get(stat.S_IFMT(mode), "device")
+
+
+def refuse_work_inside(work: Path, images: Iterable[str]) -> None:
+    """Refuse a work folder inside an image that is read: there is no place for it among chunks and metadata.
+
+    Raises
+    ------
+    ConfigError
+    """
+    for url in images:
+        if is_local(url) and _is_below(os.path.realpath(work), url):
+            raise ConfigError(
+                f"the work folder {work} lies inside {url}, which the plan reads: take a folder elsewhere"
+            )
+
+
+def forget_folders() -> None:
+    """Look at folders of images anew: they may have become links since."""
+    _leads_out.cache_clear()
+
+
 def read_key(url: str, key: str) -> bytes | None:
     """The bytes stored under `key`, or None where there is nothing.
 
@@ -128,10 +203,16 @@ def read_key(url: str, key: str) -> bytes | None:
             return entry_bytes(zipped[0], join(zipped[1], key).strip("/"))
         if is_local(url):
             # Opening a local store would make its folder; looking must leave nothing behind.
-            return Path(join(url, key)).read_bytes()
+            file = Path(join(url, key))
+            if file.is_dir():
+                return None
+            check_inside(url, str(file))
+            return file.read_bytes()
         found = sync(open_store(url).get(key, default_buffer_prototype()))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
+    except ChunkError as err:
+        raise InputError(str(err)) from err
     except store_errors(ValueError) as err:
         raise InputError(f"cannot read {join(url, key)}: {err}") from err
     return None if found is None else found.to_bytes()
@@ -183,8 +264,10 @@ def file_mark(file: str) -> bytes:
                 opened.seek((size - 64) * i // 8)
                 found.append(opened.read(64))
             return b"".join(found)
-    except OSError:
+    except FileNotFoundError:
         return b""
+    except OSError as err:
+        raise InputError(f"cannot read {file}: {err}") from err
 
 
 def chunk_advice(url: str, *, missing: bool) -> str:

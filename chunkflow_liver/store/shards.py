@@ -26,7 +26,10 @@ import numpy as np
 import zarr
 from numcodecs.zstd import Zstd
 
+from chunkflow_liver.errors import ChunkSizeError
 from chunkflow_liver.geometry import Box, Zyx, zyx
+from chunkflow_liver.store.location import check_inside, join
+from chunkflow_liver.store.voxels.promised import HEAD, promised_bytes
 from chunkflow_liver.xp import Array
 
 ABSENT = 2**64 - 1
@@ -39,8 +42,8 @@ class Shards:
 
     Attributes
     ----------
-    folder : str
-        Of the array.
+    root, folder : str
+        Of the image, and of the array in it.
     shape, chunk, shard : Zyx
         Voxels of the array, of a chunk and of a shard.
     dtype : numpy.dtype
@@ -50,6 +53,7 @@ class Shards:
         Of zstd; a checksum is written.
     """
 
+    root: str
     folder: str
     shape: Zyx
     chunk: Zyx
@@ -64,6 +68,7 @@ class Shards:
         codec, size = Zstd(), math.prod(self.chunk) * self.dtype.itemsize
         try:
             for path, inside in self._units(box):
+                check_inside(self.root, path)
                 file = os.open(path, os.O_RDONLY)
                 try:
                     index = self._index(file)
@@ -71,7 +76,13 @@ class Shards:
                         offset, count = (int(n) for n in index[at])
                         if offset == ABSENT:
                             return None
-                        data = codec.decode(os.pread(file, count, offset))
+                        packed = os.pread(file, count, offset)
+                        if (promised_bytes(packed[:HEAD], packed[-4:]) or 0) > size:
+                            raise ChunkSizeError(
+                                f"chunk {at} of {path} would become more than its {size} bytes: it is "
+                                "damaged, or made to fill the memory; restore the file"
+                            )
+                        data = codec.decode(packed)
                         if len(data) != size:
                             return None
                         values = np.frombuffer(data, self.dtype).reshape(self.chunk)
@@ -79,6 +90,8 @@ class Shards:
                         out[part.relative_to(box).slices] = values[cut]
                 finally:
                     os.close(file)
+        except ChunkSizeError:
+            raise
         except (OSError, ValueError, RuntimeError):
             return None
         return out
@@ -155,8 +168,8 @@ def _tiles(box: Box, side: Zyx) -> Iterator[tuple[Zyx, Box]]:
         yield zyx(list(at)), Box(zyx(start), zyx([a + n for a, n in zip(start, side, strict=True)]))
 
 
-def shards_of(stored: zarr.Array[Any], folder: str) -> Shards | None:
-    """The shards of an array in a local folder, or None if it has another form, or lies in a zip file."""
+def shards_of(stored: zarr.Array[Any], root: str, path: str) -> Shards | None:
+    """The shards of the array `path` of a local image; None if it has another form, or is in a zip file."""
     if stored.store.read_only:
         return None
     found: Any = stored.metadata.to_dict()
@@ -180,7 +193,8 @@ def shards_of(stored: zarr.Array[Any], folder: str) -> Shards | None:
     if not zstd["checksum"]:
         return None
     return Shards(
-        folder,
+        root,
+        join(root, path),
         zyx(list(stored.shape)),
         zyx(list(inner["chunk_shape"])),
         zyx(list(stored.shards or ())),

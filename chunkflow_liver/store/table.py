@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from chunkflow_liver.errors import ChunkError, InputError, OutputError
+from chunkflow_liver.store.scratch.noticed import save
 
 Columns = Mapping[str, np.ndarray[Any, Any]]
 UNITS = {
@@ -93,11 +94,34 @@ class Table:
         os.replace(partial, self.path)
 
 
+def _column(values: np.ndarray[Any, Any]) -> pa.Array:
+    """`values` as Arrow holds them.
+
+    Numbers and texts are given as bytes: `pyarrow.array` imports pandas, only to see that they are not of it,
+    which takes a process a second. Objects none of which is there are texts: Arrow would call them of no
+    type, and a later part of the same table, or the table of another run, would not fit.
+    """
+    if values.dtype == object and all(value is None for value in values):
+        return pa.array(values, pa.string())
+    if values.ndim != 1 or not values.dtype.isnative or values.dtype.kind not in "biufU":
+        return pa.array(values)
+    if values.dtype.kind != "U":
+        kind = pa.from_numpy_dtype(values.dtype)
+        held = np.packbits(values, bitorder="little") if kind == pa.bool_() else np.ascontiguousarray(values)
+        return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(held)])
+    texts = [text.encode() for text in values.tolist()]
+    ends = np.cumsum([0, *map(len, texts)])
+    if ends[-1] > np.iinfo(np.int32).max:
+        return pa.array(values)
+    offsets = pa.py_buffer(ends.astype(np.int32))
+    return pa.Array.from_buffers(pa.string(), len(texts), [None, offsets, pa.py_buffer(b"".join(texts))])
+
+
 def _rows(columns: Columns, provenance: Mapping[str, Any] | None) -> pa.Table:
     """Columns with their units, and how the table was made."""
     units = (provenance or {}).get("units", {})
     arrow = (pa.Array, pa.ChunkedArray)
-    arrays = [v if isinstance(v, arrow) else pa.array(np.asarray(v)) for v in columns.values()]
+    arrays = [v if isinstance(v, arrow) else _column(np.asarray(v)) for v in columns.values()]
     fields = []
     for name, array in zip(columns, arrays, strict=True):
         unit = units.get(name) or next((u for end, u in UNITS.items() if name.endswith(end)), "")
@@ -127,7 +151,7 @@ class Arrays:
             # What an earlier run left when it was stopped here.
             old.unlink()
         for name, values in columns.items():
-            np.save(partial / f"{name}.npy", np.asarray(values), allow_pickle=False)
+            save(partial / f"{name}.npy", np.asarray(values))
         sums = {name: _checksum(partial / f"{name}.npy") for name in columns}
         (partial / SUMS).write_text(json.dumps(sums, sort_keys=True))
         if os.path.isdir(self.path):
@@ -137,12 +161,12 @@ class Arrays:
         os.replace(partial, self.path)
 
     def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
-        self._check(name, self._sums())
+        self._check(name, self.sums())
         found: np.ndarray[Any, Any] = np.load(self._file(name), mmap_mode="r", allow_pickle=False)
         return found
 
     def names(self) -> list[str]:
-        return sorted(self._sums())
+        return sorted(self.sums())
 
     def check(self) -> None:
         """Read everything.
@@ -152,11 +176,18 @@ class Arrays:
         ChunkError
             If something is not as it was written.
         """
-        sums = self._sums()
+        sums = self.sums()
         for name in sums:
             self._check(name, sums)
 
-    def _sums(self) -> dict[str, str]:
+    def sums(self) -> dict[str, str]:
+        """The checksum of every array, as it was written.
+
+        Raises
+        ------
+        ChunkError
+            If they cannot be read.
+        """
         path = os.path.join(self.path, SUMS)
         try:
             with open(path, encoding="utf-8") as file:

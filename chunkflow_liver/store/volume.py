@@ -9,26 +9,29 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
-import xxhash
 import zarr
 from zarr.core.sync import sync
 
-from chunkflow_liver.errors import ChunkError, GridError, InputError
+from chunkflow_liver.errors import ChunkError, ChunkSizeError, GridError, InputError
 from chunkflow_liver.geometry import Box, Nm, Zyx
+from chunkflow_liver.store.exports.markup import html_table
 from chunkflow_liver.store.handles import array_at, shards_at
 from chunkflow_liver.store.ids import refuse_negative
-from chunkflow_liver.store.location import chunk_advice, file_mark, is_local, join, read_key, store_errors
+from chunkflow_liver.store.location import chunk_advice, join, read_key, store_errors
 from chunkflow_liver.store.ngff.versions import DEFAULT, SPACE, VERSIONS, Version, ZarrFormat
 from chunkflow_liver.store.ngff.write import pyramid_factors
 from chunkflow_liver.store.shards import Shards
+from chunkflow_liver.store.voxels.absent import absent
+from chunkflow_liver.store.voxels.identity import identity_of
+from chunkflow_liver.store.voxels.levels import levels_below
+from chunkflow_liver.store.voxels.promised import check_promises
+from chunkflow_liver.store.voxels.region import Corners, Known, box_of, check_mask
 from chunkflow_liver.store.write_units import is_whole, units
 from chunkflow_liver.xp import Array, on_host
 
 _SMALL = ("bool", "uint8", "uint16", "int8", "int16")
 IMAGE_DTYPES = (*_SMALL, "uint32", "int32", "float16", "float32", "float64")
 LABEL_DTYPES = ("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64")
-MOST_MARKS = 100_000
-"""How many units of an input are looked at, at most, to tell whether it changed: about 2 s."""
 EXPECTED_RATIO = {"label": 8.0, "image": 1.3}
 """How much smaller than in memory arrays are expected on disk; used for the disk estimate only."""
 
@@ -71,6 +74,10 @@ class Volume:
         Of a new image of lengths in whole steps: nm of one step.
     region : Box or None
         The voxels that were looked at, where those are not all: others are 0 and mean nothing.
+    mask : Volume or None
+        Not 0 in the voxels that were looked at, where those are not all; over the same extent.
+    blank : bool
+        Whether voxels outside of region and mask are read as 0, whatever is stored there.
     ids : bool
         Whether it is read as labels: a negative one is an error then.
     called : str or None
@@ -97,6 +104,8 @@ class Volume:
     complete: bool = True
     quantum_nm: float | None = None
     region: Box | None = None
+    mask: Volume | None = None
+    blank: bool = False
     ids: bool = False
     called: str | None = None
 
@@ -123,6 +132,11 @@ class Volume:
     def known(self) -> Box:
         """The voxels that were looked at; what lies outside is unknown, like what lies outside the volume."""
         return self.region or self.box
+
+    @property
+    def seen(self) -> Known:
+        """What says of any box which of its voxels were looked at, the mask included."""
+        return Known(self.known, self.voxel_nm, () if self.mask is None else (self.mask,))
 
     @property
     def write_unit(self) -> Zyx:
@@ -191,38 +205,16 @@ class Volume:
             source=self.source if self.kind == "label" else self.url,
             ome_version=ome_version,
             region=self.region,
+            mask=self.mask,
         )
 
     def pyramid(self) -> tuple[Volume, ...]:
         """Handles to every level of the image that this volume is level 0 of."""
-        found = []
-        factors = pyramid_factors(self.shape, self.voxel_nm, self.levels)
-        # A coarse unit lies over about one unit of the level below, so that making it needs no more memory.
-        halves = cast(Zyx, tuple(max(1, u // 2) for u in self.write_unit))
-        for level, factor in enumerate(factors):
-            shape = cast(Zyx, tuple(-(-n // f) for n, f in zip(self.shape, factor, strict=True)))
-            voxel = cast(Nm, tuple(v * f for v, f in zip(self.voxel_nm, factor, strict=True)))
-            # The centre of a coarse voxel is the mean of the centres it covers.
-            origin = tuple(
-                o + (w - v) / 2 for o, w, v in zip(self.origin_nm, voxel, self.voxel_nm, strict=True)
-            )
-            # Nobody asked for these halves, so they are not to be refused.
-            chunks, shards = units(shape, voxel, halves, self.version.zarr_format, exact=False)
-            found.append(
-                replace(
-                    self,
-                    path=str(level),
-                    shape=shape,
-                    voxel_nm=voxel,
-                    origin_nm=cast(Nm, origin),
-                    chunks=self.chunks if level == 0 else chunks,
-                    shards=self.shards if level == 0 else shards,
-                    level=level,
-                    reduction=factor,
-                    region=self.region and self.region.coarser(factor),
-                )
-            )
-        return tuple(found)
+        return levels_below(self)
+
+    def _repr_html_(self) -> str:
+        named = ("kind", "shape", "dtype", "voxel_nm", "origin_nm", "write_unit", "level", "url")
+        return html_table([(k, getattr(self, k)) for k in named], caption=self.name)
 
     def exists(self) -> bool:
         """Whether the array is stored."""
@@ -251,14 +243,17 @@ class Volume:
             stored = self._stored(self.complete)
             shards = self._shards()
             if shards is not None and (direct := shards.read(box)) is not None:
-                return direct.astype(self.dtype, copy=False)
+                return self._blanked(direct.astype(self.dtype, copy=False), box)
+            check_promises(self, box, math.prod(stored.shards or stored.chunks) * stored.dtype.itemsize)
             found = stored[self._index(box)]
+        except ChunkSizeError:
+            raise
         except FileNotFoundError as err:
             raise InputError(f"{join(self.url, self.path)} does not exist (yet): run its plan first") from err
-        except store_errors(RuntimeError, ValueError, TypeError, EOFError) as err:
+        except store_errors(RuntimeError, ValueError, TypeError, EOFError, LookupError) as err:
             if stored is None and isinstance(err, InputError):
                 raise
-            raise self._chunk_error(box, err) from err
+            raise (self._metadata_error(err) if stored is None else self._chunk_error(box, err)) from err
         spatial = [a for a in self.axes if a in SPACE]
         array = np.asarray(found).transpose([spatial.index(a) for a in SPACE if a in spatial])
         if "z" not in spatial:
@@ -266,7 +261,13 @@ class Volume:
         voxels = np.ascontiguousarray(array, dtype=self.dtype)
         if self.ids:
             refuse_negative(voxels, box, join(self.url, self.path))
-        return voxels
+        return self._blanked(voxels, box)
+
+    def _blanked(self, voxels: np.ndarray[Any, Any], box: Box) -> np.ndarray[Any, Any]:
+        """`voxels` of `box` with 0 in those that are not looked at."""
+        if not self.blank or (self.mask is None and self.known.contains(box)):
+            return voxels
+        return np.where(self.seen(box), voxels, voxels.dtype.type(0))
 
     def write(self, box: Box, array: Array) -> None:
         """Store `array` as the voxels of `box`, which must be whole write units.
@@ -319,37 +320,37 @@ class Volume:
 
     def missing(self) -> list[str]:
         """Store keys of write units that are not there."""
-        stored = self._stored(False)
-        return [key for key in self.keys(self.box) if not sync((stored.store_path / key).exists())]
+        return list(absent(self))
 
     def identity(self) -> str:
-        """Fingerprint of metadata, of 16 stored units, and of all others if they are small files.
+        """Fingerprint of the stored array, see `store.identity`; InputError if there is none."""
+        return identity_of(self)
 
-        Never of path or time. Of local files above `WHOLE_MARK` bytes size and nine places are looked
-        at; of more than `MOST_MARKS` units, and of an object store, a sample.
+    def within(self, wanted: Corners | Volume) -> Volume:
+        """The same volume, of which a box or a mask alone is looked at.
+
+        Parameters
+        ----------
+        wanted : pair of corners, or Volume
+            First and opposite corner (z, y, x) in nm, of the voxels whose centre lies between them; or a
+            mask over the same extent, at any voxel size, that is not 0 in the voxels wanted.
+
+        Returns
+        -------
+        Volume
+            Reads 0 elsewhere. To operations all else is unknown, like what lies outside the volume, and what
+            they make of it says so.
 
         Raises
         ------
-        InputError
-            If the array does not exist.
+        ConfigError, InputError
+            If no voxel is left, the mask does not cover the volume, or there is another mask already.
         """
-        if not self.exists():
-            raise InputError(f"{join(self.url, self.path)} does not exist (yet): run its plan first")
-        digest = xxhash.xxh3_128(repr(self.at).encode())
-        for key in ("zarr.json", ".zarray"):
-            digest.update(read_key(self.url, join(self.path, key)) or b"")
-        counts = [-(-n // u) for n, u in zip(self.shape, self.write_unit, strict=True)]
-        total = math.prod(counts)
-        whole = set(range(0, total, -(-total // 16)))
-        marked = range(0, total, -(-total // MOST_MARKS)) if is_local(self.url) else ()
-        for i in sorted(whole.union(marked)):
-            at = np.unravel_index(i, counts)
-            start = tuple(int(a) * u for a, u in zip(at, self.write_unit, strict=True))
-            for key in self.keys(Box(cast(Zyx, start), cast(Zyx, tuple(s + 1 for s in start)))):
-                name = join(self.path, key)
-                found = read_key(self.url, name) if i in whole else file_mark(join(self.url, name))
-                digest.update(found or b"")
-        return digest.hexdigest()
+        if isinstance(wanted, Volume):
+            check_mask(wanted, self, self.mask)
+            return replace(self, mask=wanted, blank=True)
+        box = box_of(wanted, self.shape, self.voxel_nm, self.known, self.url)
+        return replace(self, region=None if box == self.box else box, blank=True)
 
     def _stored(self, complete: bool) -> zarr.Array[Any]:
         """The array; InputError if it holds other voxels than when this handle was made."""
@@ -373,6 +374,10 @@ class Volume:
         spans = dict(zip(SPACE, box.slices, strict=True))
         at = dict(self.at)
         return tuple(spans[a] if a in SPACE else at.get(a, 0) for a in self.axes)
+
+    def _metadata_error(self, err: Exception) -> ChunkError:
+        where, advice = join(self.url, self.path), chunk_advice(self.url, missing=False)
+        return ChunkError(f"the metadata of {where} are damaged: {err}; {advice}")
 
     def _chunk_error(self, box: Box, err: Exception) -> ChunkError:
         """Find the unit that cannot be read, so that the message names its file."""

@@ -15,13 +15,14 @@ from chunkflow_liver.errors import ChunkflowLiverError, MemoryBudgetError, Train
 from chunkflow_liver.geometry import Box
 from chunkflow_liver.segmenters.threads import torch_threads
 from chunkflow_liver.training import checkpoints
-from chunkflow_liver.training.batches import batches, collated
-from chunkflow_liver.training.drawing import Drawing, Painted, Source, read_window, validation_windows
 from chunkflow_liver.training.losses import Counts, Loss
 from chunkflow_liver.training.networks import fill, freeze_encoder, network_of
 from chunkflow_liver.training.numerics import chosen_precision, mixed, prepare
 from chunkflow_liver.training.recipe import Recipe
 from chunkflow_liver.training.regions import bit
+from chunkflow_liver.training.together import ALONE
+from chunkflow_liver.training.windows.batches import Batch, batches, collated
+from chunkflow_liver.training.windows.drawing import Drawing, Painted, Source, read_window, validation_windows
 
 log = logging.getLogger(__name__)
 
@@ -131,10 +132,11 @@ class Fit:
         )
         self.folder, self.identity, self.name, self.start = folder, identity, name, start
         self.advance = advance
-        self.loss = Loss.of(recipe, data.painted.total)
+        self.painted = data.painted.total
+        self.group = ALONE
 
     def run(self) -> Outcome:
-        """Train to the end, from the last checkpoint if there is one.
+        """Train to the end in this process, from the last checkpoint if there is one.
 
         Raises
         ------
@@ -145,6 +147,8 @@ class Fit:
         OutputError
             If a checkpoint cannot be written.
         """
+        if self.group.size == 1:
+            self.discard()
         with torch_threads(self.recipe.threads), self._memory():
             return self._run()
 
@@ -154,15 +158,17 @@ class Fit:
         optimizer = self._optimizer(network)
         state = self._resumed(network, optimizer)
         if not state.precision:
-            state.precision = chosen_precision(recipe, self.architecture)
+            own = chosen_precision(recipe, self.architecture) if self.group.rank == 0 else ""
+            state.precision = self.group.first(own)
             log.info("%s: arithmetic in %s", self.name, state.precision)
         prepare(network, state.precision, recipe.device)
+        shared = self.group.wrapped(network)
+        loss_of = Loss.of(recipe, self.painted, self.group)
         self.advance(state.step / recipe.steps)
         clock, cpu, saved = time.monotonic(), time.process_time(), time.monotonic()
-        with batches(self.drawing, recipe, state.step) as coming:
+        with batches(self.drawing, recipe, state.step, self.group) as coming:
             while state.step < recipe.steps and not state.stopped:
-                images, targets = next(coming)
-                loss = self._step(network, optimizer, state, images, targets)
+                loss = self._step(shared, optimizer, state, loss_of, next(coming))
                 state.step += 1
                 self.advance(1 / recipe.steps)
                 state.losses, state.counted = state.losses + loss, state.counted + 1
@@ -218,11 +224,10 @@ class Fit:
             return torch.optim.SGD(weights, self.recipe.rate, momentum=0.99, nesterov=True, weight_decay=3e-5)
         return torch.optim.AdamW(weights, self.recipe.rate, weight_decay=1e-2)
 
-    def _resumed(self, network: Any, optimizer: Any) -> State:
+    def discard(self) -> None:
+        """Delete checkpoints of other settings or data."""
         found = checkpoints.load(self.folder / checkpoints.LAST)
-        if found is None:
-            return State()
-        if found.get("identity") != self.identity:
+        if found is not None and found.get("identity") != self.identity:
             log.warning(
                 "%s: the checkpoint in %s is of other settings or data; from the start",
                 self.name,
@@ -230,6 +235,10 @@ class Fit:
             )
             for name in (checkpoints.LAST, checkpoints.BEST):
                 (self.folder / name).unlink(missing_ok=True)
+
+    def _resumed(self, network: Any, optimizer: Any) -> State:
+        found = checkpoints.load(self.folder / checkpoints.LAST)
+        if found is None:
             return State()
         network.load_state_dict(found["network"])
         optimizer.load_state_dict(found["optimizer"])
@@ -237,18 +246,19 @@ class Fit:
         log.info("%s: going on after step %d of %d", self.name, state.step, self.recipe.steps)
         return state
 
-    def _step(self, network: Any, optimizer: Any, state: State, images: Any, targets: Any) -> float:
+    def _step(self, network: Any, optimizer: Any, state: State, loss_of: Loss, batch: Batch) -> float:
         import torch
 
         recipe = self.recipe
         for group in optimizer.param_groups:
             group["lr"] = rate(recipe, state.step)
         optimizer.zero_grad(set_to_none=True)
-        images, targets = images.to(recipe.device), targets.to(recipe.device)
+        images, targets = (part.to(recipe.device) for part in batch)
         with mixed(state.precision, recipe.device):
             scores = network(images)
-        loss = self.loss(scores, targets)
-        loss.backward()
+        loss = loss_of(scores, targets)
+        # The mean over processes that each hold a part of the gradient.
+        (loss * self.group.size).backward()
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), MOST_GRADIENT)
         value, size = float(loss.detach()), float(norm)
         if not (math.isfinite(value) and math.isfinite(size)):
@@ -284,8 +294,8 @@ class Fit:
             text += f", held out: Dice {row['dice']:.3f} ({parts})"
             if row["dice"] > state.best:
                 state.best, state.best_step, state.worse = row["dice"], state.step, 0
-                best = {"network": network.state_dict(), "step": state.step, "identity": self.identity}
-                checkpoints.save(best, self.folder / checkpoints.BEST)
+                if self.group.rank == 0:
+                    self._keep(network, state)
             else:
                 state.worse += 1
         state.history.append(row)
@@ -297,18 +307,21 @@ class Fit:
 
     def validate(self, network: Any, precision: str) -> list[float]:
         """Dice per class over all windows that are held out; the network is left in training mode."""
-        found = None
-        for _, _, labels, targets in self.predicted(network, precision):
-            counts = Counts.of(labels, targets, len(self.recipe.classes) + 1, bool(self.recipe.regions))
-            found = counts if found is None else found + counts
-        return [] if found is None else found.dice()
+        heads = len(self.recipe.classes) + 1
+        found = Counts.none(heads)
+        own = self.windows[self.group.rank :: self.group.size]
+        for _, _, labels, targets in self.predicted(network, precision, own):
+            found += Counts.of(labels, targets, heads, bool(self.recipe.regions))
+        return found.over(self.group, self.recipe.device).dice()
 
-    def predicted(self, network: Any, precision: str) -> Iterator[tuple[tuple[int, Box], Any, Any, Any]]:
-        """Every held-out window with its image, found labels and targets (numbers of classes)."""
+    def predicted(
+        self, network: Any, precision: str, windows: Sequence[tuple[int, Box]]
+    ) -> Iterator[tuple[tuple[int, Box], Any, Any, Any]]:
+        """Held-out windows, each with its image, found labels and targets (numbers of classes)."""
         import torch
 
         with evaluating(network), torch.no_grad():
-            for source, box in self.windows:
+            for source, box in windows:
                 image, labels = read_window(self.held[source], box)
                 images, targets = collated([(image, labels)], self.recipe)
                 with mixed(precision, self.recipe.device):
@@ -322,6 +335,8 @@ class Fit:
         return sum((scores[:, i] > 0).long() * bit(i + 1) for i in range(scores.shape[1]))
 
     def _save(self, network: Any, optimizer: Any, state: State) -> None:
+        if self.group.rank:
+            return
         content = {
             "identity": self.identity,
             "network": network.state_dict(),
@@ -330,8 +345,12 @@ class Fit:
         }
         checkpoints.save(content, self.folder / checkpoints.LAST)
 
+    def _keep(self, network: Any, state: State) -> None:
+        best = {"network": network.state_dict(), "step": state.step, "identity": self.identity}
+        checkpoints.save(best, self.folder / checkpoints.BEST)
+
     def _outcome(self, network: Any, state: State) -> Outcome:
-        if self.recipe.keep == "best" and self.windows:
+        if self.recipe.keep == "best" and self.windows and self.group.rank == 0:
             best = checkpoints.load(self.folder / checkpoints.BEST)
             if best is not None and best.get("identity") == self.identity:
                 network.load_state_dict(best["network"])

@@ -10,6 +10,7 @@ import numpy as np
 
 from chunkflow_liver.training.recipe import Recipe
 from chunkflow_liver.training.regions import of_class
+from chunkflow_liver.training.together import ALONE, Group
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,6 +41,8 @@ class Loss:
     auxiliary : float
         Weight of all scores after the first; 0: they are those of coarser and coarser levels, and get
         half the weight of the level before, the last one none.
+    group : Group
+        Processes that share the batch: the loss is of the windows of all, its gradient of the own ones.
     """
 
     kind: str
@@ -47,13 +50,14 @@ class Loss:
     edges: float = 0.0
     auxiliary: float = 0.0
     regions: bool = False
+    group: Group = ALONE
 
     @classmethod
-    def of(cls, recipe: Recipe, painted: Sequence[int]) -> Loss:
+    def of(cls, recipe: Recipe, painted: Sequence[int], group: Group = ALONE) -> Loss:
         """The loss of a recipe, where `painted` counts the painted voxels of background and classes."""
         weights = balanced(painted) if recipe.balance else None
         auxiliary = AUXILIARY if recipe.network == "pyramid" else 0.0
-        return cls(recipe.loss, weights, recipe.edges, auxiliary, bool(recipe.regions))
+        return cls(recipe.loss, weights, recipe.edges, auxiliary, bool(recipe.regions), group)
 
     def __call__(self, scores: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
         """The loss of a batch.
@@ -82,17 +86,17 @@ class Loss:
         if self.regions:
             return self._of_regions(scores, target)
         if self.kind == "dice":
-            return 1 - soft_dice(scores, target)
+            return 1 - soft_dice(scores, target, group=self.group)
         if self.kind == "dual_dice":
-            return 1 - soft_dice(scores, target, background=True)
-        entropy = cross_entropy(scores, target, self.class_weights, self.edges)
-        return entropy if self.kind == "ce" else entropy - soft_dice(scores, target)
+            return 1 - soft_dice(scores, target, background=True, group=self.group)
+        entropy = cross_entropy(scores, target, self.class_weights, self.edges, self.group)
+        return entropy if self.kind == "ce" else entropy - soft_dice(scores, target, group=self.group)
 
     def _of_regions(self, scores: Tensor, target: Tensor) -> Tensor:
         if self.kind == "ce":
-            return region_entropy(scores, target)
-        dice = soft_dice(scores, target, regions=True)
-        return 1 - dice if self.kind == "dice" else region_entropy(scores, target) - dice
+            return region_entropy(scores, target, self.group)
+        dice = soft_dice(scores, target, regions=True, group=self.group)
+        return 1 - dice if self.kind == "dice" else region_entropy(scores, target, self.group) - dice
 
 
 def deep_shares(count: int) -> list[float]:
@@ -119,7 +123,14 @@ def at_scale(target: Tensor, shape: Sequence[int]) -> Tensor:
     return target
 
 
-def soft_dice(scores: Tensor, target: Tensor, *, background: bool = False, regions: bool = False) -> Tensor:
+def soft_dice(
+    scores: Tensor,
+    target: Tensor,
+    *,
+    background: bool = False,
+    regions: bool = False,
+    group: Group = ALONE,
+) -> Tensor:
     """Mean Dice of probabilities over the classes, of all windows of a batch together."""
     import torch
 
@@ -132,37 +143,42 @@ def soft_dice(scores: Tensor, target: Tensor, *, background: bool = False, regio
     true = true * known[:, None]
     probability = probability * known[:, None]
     axes = (0, *range(2, scores.ndim))
-    both = (probability * true).sum(axes)
-    either = probability.sum(axes) + true.sum(axes)
+    both = group.total((probability * true).sum(axes))
+    either = group.total(probability.sum(axes) + true.sum(axes))
     first = 0 if background or regions else 1
     return ((2 * both + SMOOTH) / (either + SMOOTH).clamp(min=1e-8))[first:].mean()
 
 
 def cross_entropy(
-    scores: Tensor, target: Tensor, class_weights: Sequence[float] | None = None, edges: float = 0.0
+    scores: Tensor,
+    target: Tensor,
+    class_weights: Sequence[float] | None = None,
+    edges: float = 0.0,
+    group: Group = ALONE,
 ) -> Tensor:
     """Mean cross entropy of the painted voxels; 0 if there are none."""
     import torch
 
     found = torch.nn.functional.cross_entropy(scores, target, reduction="none", ignore_index=IGNORE)
     weight = (target != IGNORE).float()
-    count = weight.sum().clamp(min=1)
+    count = group.total(weight.sum()).clamp(min=1)
     if class_weights is not None:
         table = torch.tensor(class_weights, dtype=torch.float32, device=scores.device)
         weight = weight * table[target.clamp(min=0)]
     if edges:
-        weight = weight * (1 + edge_weights(target, scores.shape[1], edges))
-    return (found * weight).sum() / count
+        weight = weight * (1 + edge_weights(target, scores.shape[1], edges, group))
+    return group.total((found * weight).sum()) / count
 
 
-def region_entropy(scores: Tensor, target: Tensor) -> Tensor:
+def region_entropy(scores: Tensor, target: Tensor, group: Group = ALONE) -> Tensor:
     """Mean binary cross entropy of every head over the painted voxels; 0 if there are none."""
     import torch
 
     true = heads_of(target, scores.shape[1]).to(scores.dtype)
     found = torch.nn.functional.binary_cross_entropy_with_logits(scores, true, reduction="none")
     known = (target != IGNORE)[:, None]
-    return (found * known).sum() / (known.sum() * scores.shape[1]).clamp(min=1)
+    count = group.total(known.sum()) * scores.shape[1]
+    return group.total((found * known).sum()) / count.clamp(min=1)
 
 
 def heads_of(target: Tensor, heads: int) -> Tensor:
@@ -183,7 +199,7 @@ def balanced(painted: Sequence[int]) -> tuple[float, ...]:
     return tuple(total / (there * n) if n else 0.0 for n in painted)
 
 
-def edge_weights(target: Tensor, heads: int, most: float) -> Tensor:
+def edge_weights(target: Tensor, heads: int, most: float, group: Group = ALONE) -> Tensor:
     """Weights that grow where voxels of two classes are near each other within a plane.
 
     Parameters
@@ -193,6 +209,8 @@ def edge_weights(target: Tensor, heads: int, most: float) -> Tensor:
         Classes with the background.
     most : float
         Largest weight.
+    group : Group
+        Processes among whose windows it is the largest.
 
     Returns
     -------
@@ -224,7 +242,7 @@ def edge_weights(target: Tensor, heads: int, most: float) -> Tensor:
             around = torch.nn.functional.pad(heat, (1, 1, 1, 1), mode="replicate")
             heat = DECAY * (heat + DIFFUSION * torch.nn.functional.conv2d(around, kernel))
         total += (heat - FLOOR).clamp(min=0) * (~mine & (planes != IGNORE))
-    largest = total.max()
+    largest = group.largest(total.max())
     if float(largest) > 0:
         total = total * (most / largest)
     return total.reshape(target.shape)
@@ -251,6 +269,17 @@ class Counts:
             return cls(np.array(both), *(np.array([int(m.sum()) for m in side]) for side in sides))
         pairs = torch.bincount(a * heads + b, minlength=heads * heads).reshape(heads, heads).cpu().numpy()
         return cls(pairs.diagonal().copy(), pairs.sum(1), pairs.sum(0))
+
+    @classmethod
+    def none(cls, heads: int) -> Counts:
+        return cls(*np.zeros((3, heads), np.int64))
+
+    def over(self, group: Group, device: str) -> Counts:
+        """Those of all processes together."""
+        import torch
+
+        own = torch.tensor(np.stack([self.both, self.found, self.true]), device=device)
+        return Counts(*group.total(own).cpu().numpy())
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(self.both + other.both, self.found + other.found, self.true + other.true)

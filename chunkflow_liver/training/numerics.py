@@ -14,6 +14,8 @@ from dataclasses import asdict, replace
 from typing import Any, cast
 
 from chunkflow_liver.errors import ConfigError
+from chunkflow_liver.segmenters.engines.engine import has_bfloat16
+from chunkflow_liver.segmenters.engines.layers import swap_norms
 from chunkflow_liver.training.losses import Loss
 from chunkflow_liver.training.narrow import narrow_convolutions
 from chunkflow_liver.training.networks import network_of
@@ -38,26 +40,6 @@ def mixed(precision: str, device: str) -> AbstractContextManager[Any]:
         return nullcontext()
     made = torch.autocast(torch.device(device).type, getattr(torch, precision))
     return cast(AbstractContextManager[Any], made)
-
-
-def swap_norms(network: Any) -> None:
-    """Let group normalisation do the work of instance normalisation, which copies more on a CPU.
-
-    The sums are the same, and so are the names of the weights.
-    """
-    from torch import nn
-
-    made: dict[int, Any] = {}
-    kinds = (nn.InstanceNorm2d, nn.InstanceNorm3d)
-    for parent in list(network.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, kinds) and child.affine and not child.track_running_stats:
-                if id(child) not in made:
-                    swapped = nn.GroupNorm(child.num_features, child.num_features, eps=child.eps)
-                    swapped.weight, swapped.bias = child.weight, child.bias
-                    # The old one is held too, so that no other gets its address.
-                    made[id(child)] = (swapped, child)
-                setattr(parent, name, made[id(child)][0])
 
 
 def prepare(network: Any, precision: str, device: str) -> None:
@@ -90,7 +72,7 @@ def chosen_precision(recipe: Recipe, architecture: Mapping[str, Any] | None) -> 
         if recipe.precision == "bfloat16":
             raise ConfigError(f"{recipe.device} cannot compute in bfloat16; take precision: float32")
         return "float32"
-    if recipe.precision == "auto" and not _has_bfloat16():
+    if recipe.precision == "auto" and not has_bfloat16():
         return "float32"
     reason = _objection(recipe, try_out(recipe, architecture))
     if reason is None:
@@ -218,16 +200,6 @@ def worst_layer(network: Any, recipe: Recipe) -> tuple[str, float]:
             if not share <= worst[1]:
                 worst = (name, share)
     return worst
-
-
-def _has_bfloat16() -> bool:
-    """Whether this CPU has instructions for bfloat16; without them it is slower than float32."""
-    try:
-        with open("/proc/cpuinfo") as file:
-            flags = next((line for line in file if line.startswith("flags")), "").split()
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 if __name__ == "__main__":

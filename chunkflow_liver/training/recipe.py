@@ -22,7 +22,16 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "precision": ("auto", "float32", "bfloat16"),
     "keep": ("best", "last"),
 }
-WHOLE = ("convolutions", "batch", "steps", "epoch", "validation_windows", "threads", "checkpoint_seconds")
+WHOLE = (
+    "convolutions",
+    "batch",
+    "steps",
+    "epoch",
+    "validation_windows",
+    "threads",
+    "processes",
+    "checkpoint_seconds",
+)
 MOST_STAGES = 12
 
 
@@ -82,6 +91,8 @@ class Recipe:
         'cpu', 'cuda', 'cuda:1'.
     threads : int
         CPU threads of torch. Another number gives other bits.
+    processes : int
+        That share the windows of every batch: one per GPU, `cuda:0` and up. On a CPU they share the cores.
     seed : int
         Of weights, windows and augmentation.
     checkpoint_seconds : int
@@ -113,6 +124,7 @@ class Recipe:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "cpu"
     threads: int = 1
+    processes: int = 1
     seed: int = 0
     checkpoint_seconds: int = 60
     channels: tuple[str, ...] = ("EM",)
@@ -158,6 +170,16 @@ class Recipe:
             raise ConfigError(f"the network 'resunet' sees windows of (y, x) voxels, got {self.window}")
         if (self.edges or self.balance) and self.loss not in ("ce", "dice_ce"):
             raise ConfigError(f"balance and edges weigh a cross entropy, which the loss {self.loss!r} lacks")
+        if self.batch % self.processes:
+            raise ConfigError(
+                f"{self.processes} processes share a batch evenly, and {self.batch} windows cannot be; take "
+                f"a batch of {-(-self.batch // self.processes) * self.processes}"
+            )
+        if self.processes > 1 and self.device not in ("cpu", "cuda"):
+            raise ConfigError(
+                f"{self.processes} processes take cuda:0 to cuda:{self.processes - 1}: say device: cuda, got "
+                f"{self.device!r}"
+            )
         if self.regions:
             self._check_regions()
 

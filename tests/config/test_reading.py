@@ -74,7 +74,7 @@ def test_a_parameter_file_of_an_engine_lies_beside_the_run_file(tmp_path):
 )
 def test_the_examples_can_be_read(name):
     found = cf.read_run_file(ROOT / "configs" / name)
-    assert found.label or found.existing or found.propagate
+    assert found.label or found.existing or found.propagate or found.cells or found.network
 
 
 BAD = {
@@ -227,3 +227,13 @@ def test_any_content_is_read_or_refused_in_our_words(content):
         return
     with pytest.raises(ConfigError, match=r"the file has \d+ problem"):
         parse({**content, "segment": {}}, Path("/nowhere"), "the file")
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    """Not a folder of that name beside the run file."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    content = {"work": "~/runs", "semantic": {"path": "a~.ome.zarr"}, "label": [{"name": "a"}]}
+    found = parse(content, tmp_path, "run.yaml")
+    assert found.work == str(tmp_path / "home/runs")
+    assert found.semantic is not None
+    assert found.semantic.path == str(tmp_path / "a~.ome.zarr")

@@ -13,6 +13,7 @@ from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.pipeline import plan_run
 from chunkflow_liver.store import images
 from chunkflow_liver.store.images import numbers_absent
+from chunkflow_liver.store.table import Table
 from chunkflow_liver.validation import validate_run
 
 RUN = """\
@@ -259,3 +260,43 @@ def test_a_model_that_is_not_there_is_told_beside_an_image_that_is_not(run_file)
     image, model = validate_run(run_file).problems
     assert "nowhere.ome.zarr" in image
     assert re.match(r"segment: .*no-model", model)
+
+
+def test_edits_of_objects_that_there_are_not_are_told_with_their_row(tmp_path):
+    """Of instances that the run made, of a table, and of foreign instances where all is read."""
+    array = np.zeros((1, 2, 9), np.uint8)
+    array[0, 0] = [2, 2, 0, 2, 0, 2, 0, 0, 2]
+    write(tmp_path, array)
+    text = """\
+work: work
+semantic: {path: semantic.ome.zarr, classes: {mitochondrion: 2}}
+label:
+  - {name: mitos, classes: [mitochondrion]}
+"""
+    (tmp_path / "run.yaml").write_text(text)
+    (tmp_path / "edits.csv").write_text("action,label,other\nmerge,1,2\ndelete,5\nmerge,77,3\n")
+    entry = "edit:\n  - {name: edited, instances: mitos, edits: edits.csv}\n"
+    (tmp_path / "edited.yaml").write_text(text + entry)
+    # Nothing is known of instances that are not made yet.
+    assert validate_run(tmp_path / "edited.yaml", deep=True).problems == ()
+    cf.run(plan_run(cf.read_run_file(tmp_path / "run.yaml")), progress=False)
+    (problem,) = validate_run(tmp_path / "edited.yaml").problems
+    wanted = "does not have: 5 (row 2, delete), 77 (row 3, merge) (line 6)"
+    assert problem.startswith(f"edit.0.edits: {tmp_path}/edits.csv names ids that 'mitos', as it is in")
+    assert problem.endswith(wanted)
+    code, _, told = command("validate", tmp_path / "edited.yaml")
+    assert code == 2
+    assert "5 (row 2, delete), 77 (row 3, merge)" in " ".join(told.split())
+    foreign = "existing:\n  - {name: mitos, path: work/results.ome.zarr/labels/mitos}\n" + entry
+    (tmp_path / "foreign.yaml").write_text("work: other\n" + foreign)
+    assert validate_run(tmp_path / "foreign.yaml").problems == ()
+    (problem,) = validate_run(tmp_path / "foreign.yaml", deep=True).problems
+    assert "labels/mitos does not have: 5 (row 2, delete), 77 (row 3, merge)" in problem
+    Table(str(tmp_path / "table.parquet")).write({"label": np.array([1, 2, 3, 5], np.uint64)})
+    (tmp_path / "foreign.yaml").write_text(
+        "work: other\n" + foreign.replace("csv}", "csv, table: table.parquet}")
+    )
+    (problem,) = validate_run(tmp_path / "foreign.yaml").problems
+    assert "table.parquet does not have: 77 (row 3, merge)" in problem
+    (tmp_path / "edits.csv").write_text("action,label,other\nmerge,1,2\ndelete,4\n")
+    assert validate_run(tmp_path / "edited.yaml", deep=True).problems == ()

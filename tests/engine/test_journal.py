@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -12,9 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chunkflow_liver.engine.journal import Journal, read_rows, record_folder
+from chunkflow_liver.engine.journal import Journal, read_rows
 from chunkflow_liver.engine.watch.changes import difference
+from chunkflow_liver.engine.watch.records import _array, record_folder
 from chunkflow_liver.errors import JournalError, OutputError
+from chunkflow_liver.store.scratch.sealed import sealing
 
 
 def rows(*blocks: int) -> list[dict[str, float]]:
@@ -98,7 +101,7 @@ def test_a_damaged_middle_is_refused_and_the_lock_given_back(tmp_path, at):
     for _ in range(2):
         with (
             pytest.raises(
-                JournalError, match=r"journal.jsonl is damaged at byte \d+; run in a new work folder"
+                JournalError, match=r"journal.jsonl is damaged at byte \d+; delete this file to do all again"
             ),
             Journal(tmp_path),
         ):
@@ -124,8 +127,10 @@ def test_records_come_back_in_the_order_of_blocks(tmp_path):
     folder = record_folder(tmp_path, "a/map")
     folder.mkdir(parents=True)
     assert folder.name == "a.map"
-    np.savez(folder / "5.npz", **{"5.sum": np.array([5]), "6.sum": np.array([6]), "6.a.b": np.eye(2)})
-    np.savez(folder / "0.npz", **{"0.sum": np.array([0])})
+    with sealing(folder / "5.npz") as file:
+        np.savez(file, **{"5.sum": np.array([5]), "6.sum": np.array([6]), "6.a.b": np.eye(2)})
+    with sealing(folder / "0.npz") as file:
+        np.savez(file, **{"0.sum": np.array([0])})
     with Journal(tmp_path) as journal:
         journal.append({"stage": "a/map", "record": "5.npz", "rows": rows(5, 6)})
         journal.append({"stage": "a/map", "record": "", "rows": rows(3)})
@@ -214,3 +219,29 @@ def test_the_run_file_is_json_of_the_stages(tmp_path):
     adopted(tmp_path, a="one")
     content = json.loads((tmp_path / "run.json").read_text())
     assert content["stages"]["a"]["fingerprint"] == "one"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array(3, np.uint64),
+        np.zeros((0, 3)),
+        np.array(["ä", "bc"]),
+        np.array(["", ""]),
+        np.asfortranarray(np.arange(6, dtype=">i2").reshape(2, 3)),
+        np.array([True, False]),
+        np.array([(1, 2.5)], [("a", "<i4"), ("b", "<f8")]),
+    ],
+    ids=lambda v: f"{v.dtype}-{v.shape}",
+)
+def test_arrays_of_records_are_those_that_numpy_wrote(values):
+    file = io.BytesIO()
+    np.save(file, values)
+    found = _array(file.getvalue())
+    assert (found.dtype, found.shape) == (values.dtype, values.shape)
+    np.testing.assert_array_equal(found, values)
+    assert found.flags.writeable
+    for damaged in (file.getvalue()[:-1], file.getvalue()[:40]):
+        if values.nbytes:
+            with pytest.raises((ValueError, EOFError)):
+                _array(damaged)

@@ -121,7 +121,7 @@ def test_a_run_that_lost_a_worker_and_its_driver_goes_on_to_the_same_bytes(proje
     assert alive == []
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_the_run_that_goes_on_may_lose_a_worker_too(project):
     work, chosen = "worker", random.Random(4)
     plan_in(project, work)

@@ -243,7 +243,7 @@ def test_progress_is_a_line_where_there_is_no_terminal(caplog):
     with caplog.at_level(logging.INFO), Progress("a", 10, 4, shown=True) as shown:
         shown.add(3, 3_000_000, 1)
     assert "a: 7 of 10 blocks in" in caplog.text
-    assert "1 failed attempts, 4 from an earlier run, about" in caplog.text
+    assert "1 failed attempts, 4 were there before, about" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -41,8 +41,18 @@ def test_a_changed_parameter_is_refused_and_named(store, tmp_path):
 def test_a_changed_input_is_refused(store, tmp_path):
     go(plan_of(store, tmp_path / "w"))
     store.write(store.box, store.read() + np.uint16(1))
-    with pytest.raises(JournalError, match=r"stage 'out/add' has inputs = "):
+    with pytest.raises(JournalError, match=r"stage 'out/add' read other voxels of .*raw.ome.zarr, which was"):
         go(plan_of(store, tmp_path / "w"))
+
+
+def test_a_changed_mask_is_refused_and_named(store, tmp_path):
+    mask = write_volume(tmp_path / "mask.ome.zarr", np.ones(store.shape, np.uint8), voxel_nm=store.voxel_nm)
+    go(plan_of(store.within(mask), tmp_path / "w"))
+    mask.write(mask.box, mask.read() * np.uint8(2))
+    with pytest.raises(
+        JournalError, match=r"stage 'out/add' read other voxels of .*mask.ome.zarr, which was"
+    ):
+        go(plan_of(store.within(mask), tmp_path / "w"))
 
 
 def test_redo_does_only_what_changed_and_what_follows(store, voxels, tmp_path, count):
@@ -189,5 +199,5 @@ def test_a_change_of_one_unit_of_many_is_refused(tmp_path, shards, at):
     go(plan_of(raw, tmp_path / "w", block=(32, 64, 64)))
     box = Box(tuple(16 * i for i in at), tuple(16 * i + 16 for i in at))  # type: ignore[arg-type]
     raw.write(box, values[box.slices] + np.uint16(1))
-    with pytest.raises(JournalError, match="stage 'out/add' has inputs = "):
+    with pytest.raises(JournalError, match=r"stage 'out/add' read other voxels of .*raw.ome.zarr, which was"):
         go(plan_of(raw, tmp_path / "w", block=(32, 64, 64)))

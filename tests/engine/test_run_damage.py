@@ -93,6 +93,22 @@ def test_records_that_are_damaged_cost_their_blocks_only(store, tmp_path, count)
     assert [s.done for s in read_work(tmp_path / "w").stages] == [36, 1]
 
 
+def test_a_table_with_another_name_of_a_column_is_damaged(project):
+    """Parquet has checksums of its pages, and none of its footer, where names, types and units stand."""
+    work = "renamed"
+    plan = plan_in(project, work)
+    go(plan)
+    path = next((project / work / "tables").glob("*.parquet"))
+    whole = path.read_bytes()
+    name = read_table(path).column_names[-1].encode()
+    path.write_bytes(whole.replace(name, name[:-1] + b"?"))
+    assert read_table(path).column_names[-1] == name[:-1].decode() + "?"
+    (found,) = cf.damage(plan, progress=False)
+    assert "its bytes are not those that were written" in str(found)
+    cf.repair(plan, progress=False)
+    assert path.read_bytes() == whole
+
+
 def test_tables_of_stages_that_are_redone_are_set_aside_at_once(store, tmp_path, count):
     go(plan_of(store, tmp_path / "w"))
     Path(f"{count}.fail-7").touch()

@@ -12,9 +12,8 @@ from scipy import ndimage
 from strategies import blocks, command, done, resumed_equals_whole, seeds, shapes, write
 
 import chunkflow_liver as cf
+from chunkflow_liver.engine.watch.status import status_text
 from chunkflow_liver.errors import ConfigError, InputError, RunIncompleteError
-
-CORNERS = np.ones((3, 3, 3))
 
 
 def scattered(shape, seed):
@@ -41,7 +40,7 @@ def whole(labels, pieces, edits):
     for kind in ("split", "divide"):
         for a in sorted(row[1] for row in edits if row[0] == kind):
             if kind == "split":
-                parts, n = ndimage.label(labels == a, CORNERS)
+                parts, n = ndimage.label(labels == a)
                 masks = [parts == i + 1 for i in range(n)]
                 masks.sort(key=lambda m: np.flatnonzero(m)[0])
             else:
@@ -105,6 +104,19 @@ def test_a_hand_worked_list_through_the_command_line(tmp_path):
     np.testing.assert_array_equal(cf.open_volume(said.strip()).read(), np.where(labels == 8, 0, labels))
 
 
+def test_what_label_parts_split_parts_too(tmp_path):
+    """Two mitochondria that meet by an edge, under one id of another program; across blocks, too."""
+    mask = np.zeros((4, 6, 8), np.uint8)
+    mask[:2, :3, :4], mask[2:, 3:, :4], mask[2:, 3:, 4:] = 1, 1, 1
+    volume = write(tmp_path, mask, "mask", kind="label")
+    at = {"work": tmp_path / "work", "block": (2, 3, 4)}
+    found = done(cf.edit(volume, [("split", 1)], name="edited", **at)).read()
+    # The larger part keeps the id of both, 1; `label` numbers by first voxels.
+    parts = done(cf.label(volume, classes=[1], name="parts", **at)).read()
+    np.testing.assert_array_equal(found, np.array([0, 2, 1])[parts])
+    assert found.max() == 2
+
+
 def test_an_object_is_divided_by_the_ids_that_it_had_before(tmp_path):
     before = np.zeros((4, 4, 8), np.uint32)
     before[1, 1, 0:5], before[1, 1, 5:7], before[3, 3, 1] = 1, 2, 3
@@ -143,8 +155,12 @@ def test_ids_that_are_not_there_or_do_not_fit_stop_the_run_before_it_writes(tmp_
     labels[0, 0, ::2] = 255
     volume = write(tmp_path, labels, "instances", kind="label")
     for edits, says in [
-        ([("delete", 12), ("merge", 255, 77)], r"name ids that the instances do not have: \[12, 77\]"),
+        (
+            [("delete", 12), ("merge", 255, 77)],
+            r"name ids that the instances do not have: 12 \(row 1, delete\), 77 \(row 2, merge\)",
+        ),
         ([("split", 255)], "the largest new id would be 259, which uint8 cannot hold"),
+        ([("delete", i) for i in range(1, 15)], r"1 \(row 1, delete\), .*, 10 \(row 10, delete\) and 4 more"),
     ]:
         plan = cf.edit(volume, edits, name="edited", work=tmp_path / f"{len(edits)}")
         with pytest.raises((InputError, RunIncompleteError), match=says):
@@ -218,7 +234,63 @@ def test_a_result_of_the_run_is_not_replaced_by_edits_of_it(tmp_path):
     for redo in ((), ("--redo",)):
         code, _, told = command(*order, *redo)
         assert code == 2
-        assert "labels/mitos/0 is a result of this run" in told
+        assert "mitos.instances is a result of this run" in told
         assert "choose another name" in told
     assert (tmp_path / "work/run.json").read_bytes() == before
     assert (mitos.read() == 1).all()
+
+
+def test_the_status_after_an_edit_tells_of_the_run_before_it_too(tmp_path):
+    at = {"work": tmp_path / "work"}
+    classes = write(tmp_path, np.ones((2, 3, 4), np.uint8), "classes", kind="label")
+    first = cf.label(classes, classes=1, name="mitos", **at)
+    mitos = done(first)
+    edited = cf.edit(mitos, [("delete", 1)], name="edited", **at)
+    done(edited)
+    lines = status_text(tmp_path / "work").splitlines()
+    names = [stage.name for plan in (first, edited) for stage in plan.stages]
+    assert [line.split()[:2] for line in lines] == [[name, "done"] for name in names]
+    # What is to be made anew is told where it stands now.
+    cf.run(cf.edit(mitos, [("class", 1, "er")], name="edited", **at), progress=False, redo=True)
+    assert [line.split()[0] for line in status_text(tmp_path / "work").splitlines()] == names
+
+
+def test_objects_keep_their_class_and_get_another(tmp_path):
+    """A mitochondrion is split, the parts keep its class; a lipid becomes ER, another what nobody knew."""
+    classes = np.zeros((1, 2, 11), np.uint8)
+    classes[0, 0] = [2, 2, 0, 3, 0, 3, 0, 3, 0, 2, 2]
+    named = write(tmp_path, classes)
+    at = {"work": tmp_path / "work"}
+    found = done(cf.label(named, name="all", **at))
+    ids = found.read()[0, 0]
+    assert ids.tolist() == [1, 1, 0, 2, 0, 3, 0, 4, 0, 5, 5]
+    rows = [("merge", 1, 5), ("class", 2, "er"), ("class", 3, "vacuole"), ("class", 5, "1")]
+    edited = done(cf.edit(found, rows, name="edited", **at))
+    table = cf.read_table(done(cf.measure(edited, features=["basic"], name="table", **at))).to_pydict()
+    assert dict(zip(table["label"], table["class"], strict=True)) == {
+        1: "er",
+        2: "er",
+        3: "vacuole",
+        4: "lipid",
+    }
+    again = done(cf.edit(edited, [("split", 1), ("class", 4, 2)], name="again", **at))
+    table = cf.read_table(done(cf.measure(again, features=["basic"], name="more", **at))).to_pydict()
+    wanted = {1: "er", 2: "er", 3: "vacuole", 4: "mitochondrion", 5: "er"}
+    assert dict(zip(table["label"], table["class"], strict=True)) == wanted
+    log = cf.read_table(tmp_path / "work/tables/again-edits.parquet").to_pydict()
+    assert (log["class"], log["into"]) == (["", "2"], [2, 4])
+
+
+def test_instances_of_nobody_knows_whom_get_classes(tmp_path):
+    labels = np.array([[[7, 7, 0, 9]]], np.uint16)
+    volume = write(tmp_path, labels, "instances", kind="label")
+    at = {"work": tmp_path / "work"}
+    fewer = done(cf.edit(volume, [("delete", 7)], name="fewer", **at))
+    table = cf.read_table(done(cf.measure(fewer, features=["basic"], name="rest", **at))).to_pydict()
+    assert (table["label"], table["class"]) == ([9], [""])
+    edited = done(cf.edit(volume, [("class", 9, "vacuole")], name="edited", **at))
+    table = cf.read_table(done(cf.measure(edited, features=["basic"], name="table", **at))).to_pydict()
+    assert table["class"] == ["", "vacuole"]
+    far = write(tmp_path, labels.astype(np.uint64) << np.uint64(40), "far", kind="label")
+    with pytest.raises(InputError, match="number the instances anew with refine first"):
+        done(cf.edit(far, [("class", 9 << 40, "vacuole")], name="other", **at))

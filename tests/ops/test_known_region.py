@@ -12,7 +12,7 @@ from strategies import done, semantic, table, write
 import chunkflow_liver as cf
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Box
-from chunkflow_liver.reports.sections.findings import tissue_um3
+from chunkflow_liver.reports.sections.sentences import tissue_um3
 from chunkflow_liver.store.create import create, finish
 from chunkflow_liver.store.volume import Volume
 
@@ -121,7 +121,7 @@ def test_where_the_box_cuts_an_object_there_is_no_surface(pair, tmp_path):
     np.testing.assert_array_equal(image, alone_image)
     assert image.any()
     names = dict(alone)
-    assert len(names) == 16
+    assert len(names) == 17
     assert any(names["n-objects"]["touches_border"])
     for (name, got), (_, wanted) in zip(here, alone, strict=True):
         assert list(got) == list(wanted)

@@ -98,7 +98,9 @@ def test_a_hand_worked_volume(tmp_path):
     wanted = np.zeros(array.shape, int)
     wanted[0, 0, 5] = wanted[1, 1, 4] = 1
     wanted[0, 1, 0:2], wanted[0, 1, 2] = 2, 3
-    np.testing.assert_array_equal(done(cf.label(volume, name="corners", **at)).read(), wanted)
+    np.testing.assert_array_equal(
+        done(cf.label(volume, name="corners", connectivity=26, **at)).read(), wanted
+    )
     wanted[1, 1, 4] = 4
     np.testing.assert_array_equal(done(cf.label(volume, connectivity=6, name="faces", **at)).read(), wanted)
 
@@ -111,7 +113,7 @@ def test_only_the_classes_asked_for_become_instances(classes, tmp_path):
         write(tmp_path, array), classes=classes, name="some", work=tmp_path / "work", block=(3, 7, 4)
     )
     found = done(plan).read()
-    np.testing.assert_array_equal(found, components(array, 26, [numbers.get(c, c) for c in classes]))
+    np.testing.assert_array_equal(found, components(array, 6, [numbers.get(c, c) for c in classes]))
     made = Arrays(str(tmp_path / "work/artefacts/some.instances"))
     ids, first = np.unique(found, return_index=True)
     np.testing.assert_array_equal(made["value"], array.ravel()[first[ids > 0]])
@@ -132,7 +134,7 @@ def test_any_integer_can_be_a_class(dtype, tmp_path):
     array = semantic((5, 6, 7), 8, 1).astype(dtype)
     volume = write(tmp_path, array, kind="label", name="mask", voxel_nm=(40, 8, 8))
     plan = cf.label(volume, name="objects", work=tmp_path / "work", block=(5, 3, 7))
-    np.testing.assert_array_equal(done(plan).read(), components(array.astype(int), 26))
+    np.testing.assert_array_equal(done(plan).read(), components(array.astype(int), 6))
 
 
 def test_instances_get_the_levels_of_their_classes(tmp_path):
@@ -166,7 +168,7 @@ def test_labels_join_the_image_they_were_made_from(tmp_path):
         output = done(cf.label(raw, name="objects", work=tmp_path / version, into=raw.url, block=(3, 7, 8)))
         assert output.url == f"{raw.url}/labels/objects"
         assert cf.validate(output.url, deep=True) == []
-        np.testing.assert_array_equal(cf.open_volume(output.url).read(), components(array, 26))
+        np.testing.assert_array_equal(cf.open_volume(output.url).read(), components(array, 6))
         assert cf.open_volume(raw.url).read().sum() == array.sum()
 
 
@@ -335,7 +337,7 @@ def test_ids_have_64_bits_only_where_32_might_not_do(tmp_path):
     volume = write(tmp_path, array, "other", kind="label")
     found = done(cf.label(volume, **at, dtype="uint64", block=(3, 7, 4))).read()
     assert found.dtype == np.uint64
-    np.testing.assert_array_equal(found, components(array, 26))
+    np.testing.assert_array_equal(found, components(array, 6))
 
 
 def test_more_instances_than_ids_are_refused(tmp_path):

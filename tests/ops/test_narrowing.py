@@ -20,7 +20,7 @@ from chunkflow_liver.ops.narrowing import tables as parts
 from chunkflow_liver.store.table import Table
 
 FEW = {"permutations": 99, "draws": 50}
-PARTS = ("", "-objects", "-windows", "-cells", "-tests")
+PARTS = ("", "-objects", "-spacing", "-windows", "-cells", "-tests")
 
 
 def plan(folder, work, block=None, near=None, **options):
@@ -90,7 +90,10 @@ def test_necks_contact_and_cells_are_those_of_the_scene(whole):
     assert np.isnan(tests["p_value"]).all()
     assert np.isnan(tests["q_value"]).all()
     # Cell 5 has objects with and without a neck and no contact; cell 1 has no object without one.
-    assert tests["no_test"] == ["fewer than 6 objects to test", "no contact in any cell that has both"]
+    assert tests["no_test"][:2] == ["fewer than 6 objects to test", "no contact in any cell that has both"]
+    assert tests["no_test"][2] == "no contact on such objects"
+    assert narrow["kind"] == ["constriction"] * 2
+    assert narrow["tested"] == [True, True]
     assert cells["no_test"] == ["fewer than 6 objects to test", "no contact on any object that has both"]
 
 
@@ -157,17 +160,20 @@ def test_cells_are_tested_with_random_numbers_of_their_own():
             "branch": 0 * label,
             "position_nm": density,
             "narrow": np.tile([True, False, False, False], 60),
+            "tested": np.ones(240, bool),
             "area_um2": np.ones(240),
-            "contact_um2": density,
+            "contact_um2": density[:, None],
         }
         kinds = parts.OBJECT | parts.CONTACT
-        objects = {name: np.ones(60, kind) for name, kind in kinds.items()}
+        objects = {
+            name: np.ones((60, 1) if name.endswith(parts.WITH) else 60, k) for name, k in kinds.items()
+        }
         objects |= {"label": label[::4], "cell": cell[::4], "too_large": np.zeros(60, bool)}
         chosen = np.isin(cell, kept)
         record = {f"window/{n}": c[chosen] for n, c in windows.items()}
         record |= {f"object/{n}": c[chosen[::4]] for n, c in objects.items()}
         part = {part: function for part, function, _ in parts.PARTS}["-cells"]
-        return part(iter([(0, record)]), near=cf.Near(permutations=999, draws=10))["p_value"]
+        return part(iter([(0, record)]), near=cf.Near(permutations=999, draws=10), partners=["er"])["p_value"]
 
     found = p_values(range(1, 11))
     assert len(set(found.tolist())) > 3
@@ -232,7 +238,7 @@ def test_no_objects_are_no_rows(tmp_path):
     empty = write(tmp_path, np.zeros((8, 8, 8), np.uint16), "mitos", kind="label")
     done(cf.narrowing(empty, er=empty, near=cf.Near(**FEW), name="necks", work=tmp_path / "work"))
     found = tables(tmp_path / "work")
-    assert [len(next(iter(found[p].values()))) for p in PARTS] == [0, 0, 0, 0, 2]
+    assert [len(next(iter(found[p].values()))) for p in PARTS] == [0, 0, 1, 0, 0, 3]
     assert np.isnan(found["-tests"]["p_value"]).all()
     assert found["-tests"]["no_test"] == [nothing for nothing, _ in parts.NO_TEST]
 
@@ -289,7 +295,7 @@ def test_a_plan_fits_its_estimate(tmp_path):
 
 def test_planning_reads_no_voxels(whole, tmp_path, monkeypatch):
     monkeypatch.setattr("chunkflow_liver.store.volume.Volume.read", lambda *_: pytest.fail("read"))
-    assert len(plan(whole, tmp_path / "work").stages) == 9
+    assert len(plan(whole, tmp_path / "work").stages) == 10
 
 
 @pytest.mark.parametrize(
@@ -297,6 +303,7 @@ def test_planning_reads_no_voxels(whole, tmp_path, monkeypatch):
     [
         ({"axis": "minor"}, ConfigError, r"no axis 'minor'; there are \['centreline', 'major'\]"),
         ({"near": cf.Near(to="golgi")}, InputError, "no class 'golgi'; it has"),
+        ({"near": cf.Near(to=("er", 1))}, ConfigError, "each once and not the background; got .'er', 1."),
     ],
 )
 def test_what_does_not_exist_is_refused(options, error, says, whole, tmp_path):
@@ -307,6 +314,9 @@ def test_what_does_not_exist_is_refused(options, error, says, whole, tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
+        ({"to": ("er", "er")}, "'to' names classes, each once and none 'others'"),
+        ({"to": ("er", "others")}, "'to' names classes, each once and none 'others'"),
+        ({"to": ()}, "'to' names classes, each once"),
         ({"gap_nm": -1}, "gap_nm must be 0 or more, got -1"),
         ({"window_nm": 0}, "window_nm must be positive and finite, got 0"),
         ({"window_nm": 10, "window_fraction": 0.1}, "give either window_nm or window_fraction, not both"),

@@ -23,11 +23,14 @@ def test_no_row_has_a_p_from_fewer_than_six_objects_of_a_kind(with_neck, without
         "window/branch": np.zeros(len(label), np.int64),
         "window/position_nm": np.zeros(len(label)),
         "window/narrow": narrow,
+        "window/tested": np.ones(len(label), bool),
         "window/area_um2": np.ones(len(label)),
-        "window/contact_um2": contact,
+        "window/contact_um2": contact[:, None],
     }
-    found = tables._tests(iter([(0, record)]), near=cf.Near(permutations=199, draws=10))
-    assert found["rarer"].tolist() == [with_neck, min(with_neck, without)]
-    for rarer, p, why in zip(found["rarer"], found["p_value"], found["no_test"], strict=True):
+    found = tables._tests(iter([(0, record)]), near=cf.Near(permutations=199, draws=10), partners=["er"])
+    # Without centre lines nothing is known of places.
+    assert found["rarer"].tolist() == [with_neck, min(with_neck, without), 0]
+    assert found["no_test"][2].startswith("no cell has objects")
+    for rarer, p, why in zip(*(found[k][:2] for k in ("rarer", "p_value", "no_test")), strict=True):
         assert np.isnan(p) == (rarer < 6)
         assert why == ("fewer than 6 objects to test" if rarer < 6 else "")

@@ -203,6 +203,42 @@ def test_contact_at_narrowings_is_told_of_selected_objects_by_group(run, tmp_pat
     assert len(rows.loc["cell"]) == 6
 
 
+def test_contact_at_narrowings_is_told_by_zone(tmp_path):
+    """Zones come from the table of another operation, joined by label; what has none is of no group."""
+    columns = objects()
+    rng = np.random.default_rng(5)
+    zone = rng.integers(0, 4, 240)
+    placed = rng.permutation(np.arange(240) % 8 > 0)
+    zones = {"label": columns["label"], "zone": zone.astype(np.int64), "position": rng.random(240)}
+    given = [
+        written(tmp_path, columns),
+        # In another order, and without every eighth object.
+        written(tmp_path, zones, "lobule-objects", np.flatnonzero(placed)[::-1]),
+    ]
+    narrow = np.tile([True, False, False, False], 240)
+    density = 0.2 + 0.2 * rng.random(960) + 0.2 * narrow * np.repeat(zone == 3, 4)
+    window = {
+        "label": np.repeat(columns["label"], 4),
+        "cell": np.zeros(960, np.uint64),
+        "narrow": narrow,
+        "area_um2": np.full(960, 0.5),
+        "density": density,
+    }
+    options = QUICK | {"windows": written(tmp_path, window, "necks-windows"), "by": ("lobule-objects.zone",)}
+    done(cf.population(given, name="forms", work=tmp_path / "work", **options))
+    rows = tables(tmp_path / "work", parts=("-enrichment",))["-enrichment"].to_pandas().set_index("group")
+    assert rows.index.tolist() == ["selected", "1", "2", "3"]
+    kept = tables(tmp_path / "work", parts=("",))[""].to_pandas()["selected"].to_numpy()
+    for group in (1, 2, 3):
+        there = (zone == group) & placed & kept
+        assert rows.loc[str(group), "windows"] == 4 * there.sum()
+        of = np.repeat(there, 4)
+        gap = density[of & narrow].mean() - density[of & ~narrow].mean()
+        assert rows.loc[str(group), "difference"] == pytest.approx(gap, abs=0.02)
+    assert rows.loc["3", "q_value"] < 0.01
+    assert rows.loc["1", "p_value"] > 0.01
+
+
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [

@@ -16,7 +16,7 @@ from chunkflow_liver.store.table import Table
 OBJECTS, CELLS = 37_920, 150
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_the_mitochondria_of_the_liver_study_take_less_than_a_minute_and_a_gibibyte(tmp_path):
     rng = np.random.default_rng(0)
     form = rng.gamma(3, size=(OBJECTS, 1))

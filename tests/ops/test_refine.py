@@ -258,15 +258,19 @@ def test_memory_of_the_driver_does_not_grow_with_the_objects(tmp_path, monkeypat
         at = {"name": "clean", "work": tmp_path / "work", "block": (4, 8, 8)}
         find, choose = cf.refine(volume, shapes=Shapes(fill_holes=True), **at).stages[:2]
         blocks = [(b.index, find.function(b, labels[b.read.slices], **find.params).record) for b in find.grid]
-        scratch = tmp_path / f"scratch-{layers}"
-        scratch.mkdir()
-        if layers > 2:
-            tracemalloc.start()
-        ids = choose.function(iter(blocks), **choose.params, **choose.artefacts, scratch=scratch)
-        assert ids["after"].tolist() == [27] * 16 * layers
-        assert sum(len(part["label"]) for part in refine._table(iter(()), z_nm=4, ids=ids)) == 16 * layers
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
+        # Threads that other tests left behind allocate, too, now and then: the least of several counts.
+        tries = []
+        for i in range(3 if layers > 2 else 1):
+            scratch = tmp_path / f"scratch-{layers}-{i}"
+            scratch.mkdir()
+            if layers > 2:
+                tracemalloc.start()
+            ids = choose.function(iter(blocks), **choose.params, **choose.artefacts, scratch=scratch)
+            assert ids["after"].tolist() == [27] * 16 * layers
+            assert sum(len(part["label"]) for part in refine._table(iter(()), z_nm=4, ids=ids)) == 16 * layers
+            tries.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        peaks.append(min(tries))
     # What grows is where the pieces of each block begin, and handles of sorted parts.
     assert peaks[2] < 1.25 * peaks[1]
 

@@ -191,11 +191,16 @@ def test_labels_inside_a_region_are_those_of_the_whole(how, numerics, folders, r
     calls.clear()
     made = plan(raw, folders[0], tmp_path / "part", within=within, numerics=numerics, scores=("class 1",))
     assert "% of the windows lie in what is wanted" in str(made)
-    assert ("what lies outside the mask is background to later operations" in str(made)) == (how != "box")
+    assert ("what lies outside the mask is unknown to later operations" in str(made)) == (how != "box")
     labels = done(made).read()
     np.testing.assert_array_equal(labels, np.where(inside, whole, 0))
     assert cf.open_volume(made.output.url).known == (REGION if how == "box" else made.output.box)
     assert not made.products[-1].handle.read()[~inside].any()
+    if (how, numerics) == ("box", "exact"):
+        # The network sees what lies around, also where the image itself is restricted.
+        part = plan(raw.within(within), folders[0], tmp_path / "view", numerics=numerics)
+        np.testing.assert_array_equal(done(part).read(), labels)
+        assert part.output.known == REGION
     assert 0 < sum(calls) < windows
 
 

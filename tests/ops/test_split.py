@@ -15,22 +15,92 @@ from strategies import done, most_resident, numbered, resumed_equals_whole, seed
 
 import chunkflow_liver as cf
 from chunkflow_liver.errors import ConfigError, InputError
-from chunkflow_liver.kernels.instances.watershed import Necks, split_block, split_mask
+from chunkflow_liver.kernels.instances.touching.basins import inner_steps
+from chunkflow_liver.kernels.instances.touching.watershed import Necks, split_block, split_mask
+
+HOW = (
+    {},
+    {"distance_smooth_nm": 8.0},
+    {"steepness": 0.0},
+    {"steepness": 0.3, "connectivity": 26},
+    {"contact": 0.5},
+)
 
 
 def test_two_touching_balls_are_two_and_a_rod_is_one():
-    """Balls of radius 64 nm, 112 nm apart: the neck's half-width is 31 nm, 33 nm less than that of a ball."""
+    """Balls of radius 64 nm, 112 nm apart: the neck's half-width is 31 nm, 33 nm less than that of a ball.
+
+    It rises by these 33 nm over the 56 nm to the centre of a ball: by 0.59 nm per nm.
+    """
     mask = balls((11, 20, 34), [(5, 10, 10), (5, 10, 24)], 64.0)
-    found = split_mask(mask, voxel_nm=NM, necks=Necks(depth_nm=20, cap_nm=200))
+    necks = Necks(depth_nm=20, cap_nm=200, steepness=0.5)
+    found = split_mask(mask, voxel_nm=NM, necks=necks)
     assert set(np.unique(found)) == {0, 1, 2}
     assert (found[:, :, :17][mask[:, :, :17]] == 1).all()
     assert (found[:, :, 18:][mask[:, :, 18:]] == 2).all()
-    assert split_mask(mask, voxel_nm=NM, necks=Necks(depth_nm=45, cap_nm=200)).max() == 1
+    for other in ({"depth_nm": 45}, {"steepness": 0.7}):
+        assert split_mask(mask, voxel_nm=NM, necks=replace(necks, **other)).max() == 1
     # A neck wider than twice the cap is none.
-    assert split_mask(mask, voxel_nm=NM, necks=Necks(depth_nm=20, cap_nm=24)).max() == 1
+    assert split_mask(mask, voxel_nm=NM, necks=replace(necks, cap_nm=24)).max() == 1
     rod = np.zeros((5, 9, 40), bool)
     rod[1:4, 2:7, 2:38] = True
     assert split_mask(rod, voxel_nm=NM, necks=Necks(depth_nm=8, cap_nm=200)).max() == 1
+
+
+def test_a_body_that_narrows_slowly_is_one_and_two_that_meet_are_two():
+    """Both have bodies of 10 and necks of 3 voxels' half-width, at 8 nm; one over 30 voxels."""
+    along = np.abs(np.arange(90) - 45)
+    off = np.indices((23, 23)) - 11
+    for length, count in ((30, 1), (1, 2)):
+        radius = np.minimum(10, 3 + 7 * along / length)
+        mask = np.hypot(*off)[None] <= radius[:, None, None]
+        found = split_mask(mask, voxel_nm=(8.0, 8.0, 8.0), necks=Necks(depth_nm=24, cap_nm=200))
+        assert found.max() == count
+        assert split_mask(mask, voxel_nm=(8.0, 8.0, 8.0), necks=Necks(24, 200, steepness=0)).max() == 2
+
+
+def test_a_neck_against_one_side_is_none():
+    """A rod of 3 voxels' half-width out of a ball of 10: the rod is not wider than where it comes out."""
+    z, y, x = np.indices((25, 25, 70)) - np.array([12, 12, 12])[:, None, None, None]
+    mask = z**2 + y**2 + x**2 <= 100
+    mask |= (z**2 + y**2 <= 9) & (x > 0) & (x < 50)
+    assert split_mask(mask, voxel_nm=(8.0, 8.0, 8.0), necks=Necks(16, 200, steepness=0.3)).max() == 1
+
+
+def test_flat_objects_that_touch_over_little_are_two_by_their_contact():
+    """Plates of 3 x 12 x 12 voxels of 8 nm, one a step of 2 voxels above the other: half-widths of 2, then 1.
+
+    A plate has the volume of a ball of radius 4.69, section 69 voxels. They touch over 1 x 12 faces: 0.17.
+    """
+    mask = np.zeros((7, 14, 26), bool)
+    mask[1:4, 1:13, 1:13], mask[3:6, 1:13, 13:25] = True, True
+    at = {"voxel_nm": (8.0, 8.0, 8.0)}
+    assert split_mask(mask, necks=Necks(8, 200), **at).max() == 1
+    found = split_mask(mask, necks=Necks(8, 200, contact=0.2), **at)
+    wanted = np.zeros(mask.shape, np.uint32)
+    wanted[1:4, 1:13, 1:13], wanted[3:6, 1:13, 13:25] = 1, 2
+    # Where the two meet a row or two may be on either side.
+    assert found.max() == 2
+    assert (found != wanted).sum() <= 24
+    assert split_mask(mask, necks=Necks(8, 200, contact=0.1), **at).max() == 1
+
+
+def test_across_edges_and_corners_only_where_it_is_asked_for():
+    mask = np.zeros((3, 4, 5), bool)
+    mask[0, :2, :2], mask[0, 2:, 2:4] = True, True
+    necks = Necks(depth_nm=8, cap_nm=40)
+    assert split_mask(mask, voxel_nm=NM, necks=necks).max() == 2
+    assert split_mask(mask, voxel_nm=NM, necks=replace(necks, connectivity=26)).max() == 1
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=seeds, block=st.tuples(*[st.integers(1, 9)] * 3))
+def test_inner_distances_are_those_of_scipy(seed, block):
+    mask = np.random.default_rng(seed).random(block) < 0.8
+    mask[0, 0, 0] = False
+    wanted = np.minimum(ndimage.distance_transform_edt(mask, NM), 30.0)
+    np.testing.assert_array_equal(inner_steps(mask, NM, 30.0, 0.3), np.rint(wanted / 0.3))
+    assert (inner_steps(np.ones(block, bool), NM, 30.0, 0.5) == 60).all()
 
 
 @settings(max_examples=12, deadline=None)
@@ -40,7 +110,7 @@ def test_basins_are_those_of_h_maxima(seed, depth):
     from skimage.morphology import local_maxima, reconstruction
 
     mask = chain(seed)
-    found = split_mask(mask, voxel_nm=NM, necks=Necks(depth_nm=depth, cap_nm=1000.0))
+    found = split_mask(mask, voxel_nm=NM, necks=Necks(depth, 1000.0, steepness=0, connectivity=26))
     if mask.all() or not mask.any():
         return
     steps = np.rint(ndimage.distance_transform_edt(mask, NM) * 2).astype(np.int32)
@@ -56,10 +126,10 @@ def test_basins_are_those_of_h_maxima(seed, depth):
 
 
 @settings(max_examples=4, deadline=None)
-@given(seed=seeds, block=st.tuples(*[st.integers(5, 13)] * 3), smooth=st.sampled_from([0.0, 8.0]))
-def test_with_a_halo_as_long_as_the_objects_blocks_give_what_one_block_gives(seed, block, smooth):
+@given(seed=seeds, block=st.tuples(*[st.integers(5, 13)] * 3), how=st.sampled_from(HOW))
+def test_with_a_halo_as_long_as_the_objects_blocks_give_what_one_block_gives(seed, block, how):
     mask = chain(seed)
-    necks = Necks(depth_nm=8, cap_nm=64, distance_smooth_nm=smooth)
+    necks = Necks(depth_nm=8, cap_nm=64, **how)
     wanted = numbered(split_mask(mask, voxel_nm=NM, necks=necks))
     with tempfile.TemporaryDirectory() as folder:
         plan = cf.split(
@@ -67,8 +137,8 @@ def test_with_a_halo_as_long_as_the_objects_blocks_give_what_one_block_gives(see
             classes=["er"],
             depth_nm=8,
             cap_nm=64,
-            distance_smooth_nm=smooth,
             halo_nm=320.0,
+            **how,
             name="parts",
             work=f"{folder}/work",
             block=block,
@@ -116,16 +186,16 @@ def test_holes_smoothing_and_opening_change_the_seeds():
     hollow[4:7, 9:12, 9:12] = False
     args = {"voxel_nm": NM, "classes": [1]}
     semantic = hollow.astype(np.uint8)
-    filled = split_block(semantic, necks=Necks(4, 200, fill_nm=48), **args)
+    filled = split_block(semantic, necks=Necks(4, 200, steepness=0, fill_nm=48), **args)
     np.testing.assert_array_equal(filled > 0, mask)
     assert filled.max() == 1
-    assert not split_block(semantic, necks=Necks(4, 200, fill_nm=40), **args)[5, 10, 10]
+    assert not split_block(semantic, necks=Necks(4, 200, steepness=0, fill_nm=40), **args)[5, 10, 10]
     spur = mask.copy()
     spur[5, 10, 10:29], spur[4:7, 9:12, 25:28] = True, True
     semantic = spur.astype(np.uint8)
-    assert split_block(semantic, necks=Necks(4, 200), **args).max() == 2
-    opened = split_block(semantic, necks=Necks(4, 200, opening_nm=24), **args)
-    smoothed = split_block(semantic, necks=Necks(4, 200, mask_smooth_nm=24), **args)
+    assert split_block(semantic, necks=Necks(4, 200, steepness=0), **args).max() == 2
+    opened = split_block(semantic, necks=Necks(4, 200, steepness=0, opening_nm=24), **args)
+    smoothed = split_block(semantic, necks=Necks(4, 200, steepness=0, mask_smooth_nm=24), **args)
     for found in (opened, smoothed):
         np.testing.assert_array_equal(found, spur)
 
@@ -138,7 +208,7 @@ def test_opening_takes_necks_away_and_gives_bodies_their_depth_back():
     mask = np.zeros((1, 11, 28), bool)
     mask[0, 1:10, 1:10] = mask[0, 1:10, 18:27] = True
     mask[0, 4:7, 10:18] = True
-    necks = Necks(depth_nm=32, cap_nm=200)
+    necks = Necks(depth_nm=32, cap_nm=200, steepness=0)
     assert split_mask(mask, voxel_nm=NM, necks=necks).max() == 1
     found = split_mask(mask, voxel_nm=NM, necks=replace(necks, opening_nm=16))
     assert set(np.unique(found)) == {0, 1, 2}
@@ -153,16 +223,29 @@ def test_objects_meet_on_the_ridge_of_a_boundary_map_or_at_a_boundary_class(tmp_
     ridge[:, :, 14] = 1
     volume = write(tmp_path, mask.astype(np.uint8), voxel_nm=NM)
     membrane = write(tmp_path, ridge, name="membrane", voxel_nm=NM)
-    at = {"classes": ["er"], "depth_nm": 20, "cap_nm": 200, "work": tmp_path / "work", "halo_nm": 500}
+    at = {"classes": ["er"], "depth_nm": 16, "cap_nm": 200, "work": tmp_path / "work", "halo_nm": 700}
     found = done(cf.split(volume, boundary=membrane, name="ridge", **at)).read()
     assert (found[:, :, :14][mask[:, :, :14]] == 1).all()
     assert (found[:, :, 15:][mask[:, :, 15:]] == 2).all()
+    # A map parts what has no neck at all, at any depth; numbers are shares of what their type holds.
+    block = np.ones((9, 12, 30), np.uint8)
+    ridge = np.zeros(block.shape, np.uint8)
+    ridge[:, :, 11:16] = [140, 180, 230, 180, 140]
+    volume = write(tmp_path / "block", block, voxel_nm=NM)
+    membrane = write(tmp_path / "block", ridge, name="membrane", voxel_nm=NM)
+    for depth in (8, 30):
+        found = done(cf.split(volume, boundary=membrane, name=f"b{depth}", **at | {"depth_nm": depth})).read()
+        assert (found[:, :, :13] == 1).all()
+        assert (found[:, :, 14:] == 2).all()
+    found = done(cf.split(volume, boundary=membrane, wall=0.95, name="none", **at)).read()
+    assert found.max() == 1
     # Organelles inside a cell are no neck if distances are measured to the wall class alone.
     cell = np.full((9, 20, 20), 1, np.uint8)
     cell[:, 9:11, 3:17], cell[:, [0, -1]], cell[:, :, [0, -1]] = 2, 3, 3
     cells = write(tmp_path / "cells", cell, voxel_nm=NM)
-    assert done(cf.split(cells, name="organelle", **at | {"depth_nm": 8})).read().max() == 2
-    assert done(cf.split(cells, name="wall", boundary="lipid", **at | {"depth_nm": 8})).read().max() == 1
+    at |= {"depth_nm": 8, "steepness": 0}
+    assert done(cf.split(cells, name="organelle", **at)).read().max() == 2
+    assert done(cf.split(cells, name="wall", boundary="lipid", **at)).read().max() == 1
 
 
 def test_slices_are_taken_apart_one_by_one_and_linked(tmp_path):
@@ -221,6 +304,9 @@ def test_a_broken_run_goes_on_to_the_same_bytes(tmp_path):
         ({"classes": []}, ConfigError, "name one or more"),
         ({"classes": ["golgi"]}, InputError, "no class 'golgi'"),
         ({"boundary": "er"}, ConfigError, "the boundary 'er' is one of the classes"),
+        ({"steepness": -1}, ConfigError, "steepness must be 0 or more, got -1"),
+        ({"connectivity": 18}, ConfigError, "connectivity must be 6 or 26, got 18"),
+        ({"wall": 1}, ConfigError, "wall is a share of what the boundary's type holds, below 1, got 1"),
         ({"smooth": 1}, ConfigError, r"no options \['smooth'\]; there are"),
     ],
 )
@@ -277,7 +363,7 @@ def wires(kind):
 @pytest.mark.parametrize("kind", ["comb", "helix", "corner"])
 def test_wires_through_all_blocks_are_what_one_block_makes_of_them(kind, tmp_path):
     volume = write(tmp_path, wires(kind), voxel_nm=(8.0, 8.0, 8.0))
-    at = {"classes": [1], "depth_nm": 8, "cap_nm": 40, "work": tmp_path / "work"}
+    at = {"classes": [1], "depth_nm": 8, "cap_nm": 40, "connectivity": 26, "work": tmp_path / "work"}
     whole = done(cf.split(volume, name="whole", block=(16, 16, 16), **at)).read()
     found = done(cf.split(volume, name="blocks", block=(8, 8, 8), **at)).read()
     np.testing.assert_array_equal(found, whole)

@@ -16,7 +16,7 @@ from strategies import done, numbered, resumed_equals_whole, seeds, write
 import chunkflow_liver as cf
 from chunkflow_liver.errors import ConfigError, GridError, InputError
 from chunkflow_liver.kernels.images.downsample import mode
-from chunkflow_liver.kernels.instances.watershed import Necks, split_block
+from chunkflow_liver.kernels.instances.touching.watershed import Necks, split_block
 from chunkflow_liver.store.create import create, finish, new_volume
 
 
@@ -59,6 +59,7 @@ def test_objects_are_the_h_maxima_of_the_coarser_level(seed, tmp_path):
     whole, count = ndimage.label(mask, full)
     wanted = [max(1, len(np.unique(fine[(whole == i) & (fine > 0)]))) for i in range(1, count + 1)]
     at = {"classes": [1], "depth_nm": 8.0, "cap_nm": 1000.0, "halo_nm": 1600.0, "work": tmp_path / "work"}
+    at |= {"steepness": 0, "connectivity": 26}
     found = done(cf.split(volume, seeds_from=1, name="parts", **at)).read()
     assert [len(np.unique(found[whole == i])) for i in range(1, count + 1)] == wanted
     np.testing.assert_array_equal(found > 0, mask)
@@ -130,6 +131,7 @@ def test_slices_take_seeds_of_a_level_of_the_same_slices(tmp_path):
     mask = np.repeat(balls((1, 20, 34), [(0, 10, 10), (0, 10, 24)], 60.0), 4, axis=0)
     volume = two_levels(tmp_path, mask, (60.0, 8.0, 8.0))
     at = {"classes": [1], "depth_nm": 16, "cap_nm": 120, "mode": "slices", "work": tmp_path / "work"}
+    at["steepness"] = 0.4
     found = done(cf.split(volume, seeds_from=1, name="columns", **at)).read()
     assert set(np.unique(found)) == {0, 1, 2}
     assert (found == found[0]).all()

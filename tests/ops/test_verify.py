@@ -76,7 +76,7 @@ def test_what_cannot_be_verified_is_refused(tmp_path, monkeypatch):
     for box in (cf.Box((0, 0, 0), (13, 1, 1)), cf.Box((3, 3, 3), (3, 4, 4))):
         with pytest.raises(ConfigError, match="is not inside"):
             cf.verify(plan, box, name="cells")
-    monkeypatch.setattr("chunkflow_liver.ops.verify.worker_memory", lambda _: 1e6)
+    monkeypatch.setattr("chunkflow_liver.ops.steps.whole_box.worker_memory", lambda _: 1e6)
     with pytest.raises(MemoryBudgetError, match="choose a smaller box"):
         cf.verify(plan, cf.Box((0, 0, 0), (12, 24, 24)), name="cells")
 

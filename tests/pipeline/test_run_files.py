@@ -200,7 +200,7 @@ def test_a_run_file_gives_what_the_operations_give(project, array, tmp_path):
     touching = {f"{c}{end}" for c in ("mito-er", "mito-mito") for end in ("", "-objects", "-sites")}
     assert set(tables) == touching | {"mito-table", "check", "check-objects", "classes-check"}
     mitos = cf.open_volume(tmp_path / "work/results.ome.zarr/labels/mitos")
-    np.testing.assert_array_equal(mitos.read(), components(array, 26, [2]))
+    np.testing.assert_array_equal(mitos.read(), components(array, 6, [2]))
     assert tables["check"]["f1"] == [1.0]
     # The image holds a number that no class has.
     assert tables["classes-check"]["class"] == ["er", "mitochondrion", "(unnamed)"]
@@ -261,7 +261,7 @@ def test_classes_of_the_run_file_stand_for_those_of_the_image(project, array, tm
     project["semantic"]["classes"] = {"mitochondrion": 3, "er": 2}
     done(planned(tmp_path, project))
     mitos = cf.open_volume(tmp_path / "work/results.ome.zarr/labels/mitos")
-    np.testing.assert_array_equal(mitos.read(), components(array, 26, [3]))
+    np.testing.assert_array_equal(mitos.read(), components(array, 6, [3]))
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])

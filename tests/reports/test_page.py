@@ -128,6 +128,33 @@ def test_what_clean_up_and_edits_did_is_said(tmp_path):
     assert "clean-ids" in text
 
 
+def test_what_was_found_before_edits_is_told_from_what_is_after_them(tmp_path):
+    labels = np.zeros((6, 8, 8), np.uint16)
+    labels[2:5, 2:5, 2:5], labels[2:4, 6:8, 1:3], labels[1, 1, 6:8] = 1, 2, 3
+    at = {"work": tmp_path / "work"}
+    volume = cf.write_volume(tmp_path / "found.ome.zarr", labels, voxel_nm=VOXEL_NM, kind="label")
+    once = cf.edit(volume, [("delete", 1)], name="once", **at)
+    twice = cf.edit(once.output, [("delete", 2), ("class", 3, "lysosome")], name="twice", **at)
+    plan = once + twice
+    for name, instances in (("a", volume), ("b", once.output), ("c", twice.output)):
+        plan += cf.measure(instances, features=["basic"], name=name, **at)
+    cf.run(plan, progress=False)
+    text = Page(report(tmp_path / "work")).text
+    for said in (
+        "3 objects before edits (found); median",
+        "2 objects after 1 edit and before further edits (once) in",
+        "1 lysosome after 2 edits (twice) in",
+        "lysosome objects, after 2 edits (twice)",
+    ):
+        assert said in text
+    assert "Object 2 of once is background of twice; xy plane" in text
+    assert "class: object 3" not in text
+    # The heading is about what the last edits made, and the page begins with it.
+    assert text.index("after 2 edits (twice) in") < text.index("before edits (found); median")
+    assert "objects, before edits" not in text
+    assert "objects, after 1 edit" not in text
+
+
 def test_names_are_text_never_markup(work):
     entries = json.loads((work / "products.json").read_text())
     for entry in entries:

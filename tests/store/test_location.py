@@ -6,8 +6,10 @@ import os
 import re
 
 import pytest
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
 
-from chunkflow_liver.errors import InputError
+from chunkflow_liver.errors import ChunkError, ConfigError, InputError
 from chunkflow_liver.store.location import (
     absolute,
     checked_name,
@@ -15,6 +17,7 @@ from chunkflow_liver.store.location import (
     join,
     open_store,
     read_key,
+    refuse_work_inside,
     relative,
     scheme,
     write_key,
@@ -102,3 +105,37 @@ def test_an_object_store_that_does_not_answer_is_an_input_error(monkeypatch, no_
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     with pytest.raises(InputError, match=r"cannot read s3://no-such-bucket/raw/zarr.json"):
         read_key("s3://no-such-bucket/raw", "zarr.json")
+
+
+def test_what_a_link_leads_to_outside_is_not_read(tmp_path):
+    """Nor a pipe, which would be read for ever; links inside are as good as files."""
+    image, secret = tmp_path / "a.zarr", tmp_path / "secret"
+    (image / "c").mkdir(parents=True)
+    secret.mkdir()
+    (secret / "key").write_bytes(b"mine")
+    (image / "c/0").write_bytes(b"voxels")
+    (image / "c/1").symlink_to("0")
+    (image / "d").symlink_to("c")
+    for key in ("c/0", "c/1", "d/1"):
+        assert read_key(str(image), key) == b"voxels"
+    (image / "c/2").symlink_to(secret / "key")
+    (image / "c/3").symlink_to("/dev/zero")
+    (image / "c/4").symlink_to(tmp_path / "nowhere")
+    (image / "e").symlink_to(secret)
+    os.mkfifo(image / "c/5")
+    for key in ("c/2", "c/3", "c/4", "e/key", "c/5"):
+        says = "is a pipe, not a file" if key == "c/5" else "is a link that leads out of the image"
+        with pytest.raises(InputError, match=says):
+            read_key(str(image), key)
+        with pytest.raises(ChunkError, match=says):
+            sync(open_store(str(image)).get(key, default_buffer_prototype()))
+
+
+def test_no_work_folder_lies_inside_an_image(tmp_path):
+    (tmp_path / "a.zarr/c").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("a.zarr")
+    for place in ("a.zarr", "a.zarr/c/0", "link/work"):
+        with pytest.raises(ConfigError, match=r"lies inside .*a.zarr, which the plan reads: take a folder"):
+            refuse_work_inside(tmp_path / place, [str(tmp_path / "a.zarr")])
+    for place in (".", "a.zarr-work", "work"):
+        refuse_work_inside(tmp_path / place, [str(tmp_path / "a.zarr"), "s3://bucket/a"])

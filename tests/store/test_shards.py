@@ -29,7 +29,7 @@ def sharded(folder, shape, *, chunk=(4, 8, 16), shard=(8, 8, 32), dtype="uint32"
         overwrite=True,
         **options,
     )
-    return array, shards_of(array, str(folder))
+    return array, shards_of(array, str(folder.parent), folder.name)
 
 
 @settings(max_examples=40, deadline=None)
@@ -79,11 +79,11 @@ def test_arrays_of_another_form_are_left_to_zarr(options, tmp_path):
 
 def test_arrays_without_shards_are_left_to_zarr(tmp_path):
     array = zarr.create_array(str(tmp_path / "a"), shape=(8, 8, 8), chunks=(8, 8, 8), dtype="uint8")
-    assert shards_of(array, str(tmp_path / "a")) is None
+    assert shards_of(array, str(tmp_path), "a") is None
     array = zarr.create_array(
         str(tmp_path / "b"), shape=(8, 8, 8), chunks=(8, 8, 8), dtype="uint8", zarr_format=2
     )
-    assert shards_of(array, str(tmp_path / "b")) is None
+    assert shards_of(array, str(tmp_path), "b") is None
 
 
 def test_a_disk_that_fails_leaves_no_part_of_a_shard(tmp_path, monkeypatch):
@@ -110,7 +110,7 @@ def damaged_chunk(data: bytes) -> bytes:
 def test_damage_is_never_voxels(damage, tmp_path):
     values = np.random.default_rng(0).integers(0, 200, (16, 64, 64)).astype(np.uint8)
     volume = write(tmp_path, np.kron(values, np.ones((1, 5, 5), np.uint8)), "c", kind="image", classes=())
-    assert isinstance(shards_of(zarr.open_array(f"{volume.url}/0"), f"{volume.url}/0"), Shards)
+    assert isinstance(shards_of(zarr.open_array(f"{volume.url}/0"), volume.url, "0"), Shards)
     file = next(p for p in Path(volume.url, "0").rglob("c/**/*") if p.is_file())
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(ChunkError, match="cannot read chunk"):

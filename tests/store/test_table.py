@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -67,6 +70,49 @@ def test_text_columns_of_objects_are_written(tmp_path):
     table = Table(str(tmp_path / "a.parquet"))
     table.write({"class": np.array(["er", None], object)})
     assert read_table(table)["class"].to_pylist() == ["er", None]
+
+
+@pytest.mark.parametrize("first", [np.array([], object), np.array([None], object)], ids=["none", "absent"])
+def test_texts_that_come_with_a_later_part_only_fit(first, tmp_path):
+    """Arrow gives objects none of which is there a type of their own, "null" (pyarrow 26)."""
+    table = Table(str(tmp_path / "a.parquet"))
+    table.write({"why": part} for part in (first, np.array(["cut"], object)))
+    assert read_table(table)["why"].to_pylist() == [*first.tolist(), "cut"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *(
+            np.array([0, 1, 100], kind)
+            for kind in ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8")
+        ),
+        np.array([1.5, np.nan, -np.inf]),
+        np.arange(12.0)[::4],
+        np.arange(3).astype(">i4"),
+        np.arange(11) % 3 == 0,
+        np.array(["", "mitochondrion", "ä \u2713"]),
+        np.array([], "U3"),
+        np.array([], "f8"),
+    ],
+    ids=lambda v: f"{v.dtype.str}-{len(v)}",
+)
+def test_columns_are_what_arrow_makes_of_them(values, tmp_path):
+    table = Table(str(tmp_path / "t.parquet"))
+    native = values.astype(values.dtype.newbyteorder("="))
+    table.write({"a": native})
+    found = read_table(table).column("a").combine_chunks()
+    assert found.type == pa.array(native).type
+    np.testing.assert_array_equal(found.to_numpy(zero_copy_only=False), native)
+
+
+def test_pandas_is_not_imported_for_numbers_and_texts(tmp_path):
+    code = (
+        "import sys; import numpy as np; from chunkflow_liver.store.table import Table;"
+        f"Table({str(tmp_path / 't.parquet')!r}).write(dict(a=np.arange(2), b=np.array(['x', 'y'])));"
+        "sys.exit('pandas' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 
 
 def test_a_second_write_replaces_the_first_and_leaves_nothing_else(tmp_path, listing):

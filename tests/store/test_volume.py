@@ -240,13 +240,35 @@ def test_a_damaged_chunk_is_an_error_that_names_it_and_never_zeros(tmp_path, vox
     says = rf"cannot read chunk '{key}' of {re.escape(volume.url)}/0 \(voxels {block.write}\): .+"
     with pytest.raises(ChunkError, match=says) as caught:
         opened.read()
-    hint = (
-        "missing_chunks: fill"
-        if damage in (delete, folder)
-        else "restore the file or convert the volume again"
-    )
+    hint = "missing_chunks: fill" if damage is delete else "restore the file or convert the volume again"
     assert hint in str(caught.value)
     assert any(key in problem for problem in validate(volume.url, deep=True))
+
+
+@pytest.mark.parametrize("kind", ["0.4", "0.5", "0.5 sharded"])
+@pytest.mark.parametrize("missing_chunks", ["error", "fill"])
+def test_a_chunk_that_lies_outside_the_image_is_not_read(tmp_path, voxels, kind, missing_chunks):
+    volume = made(tmp_path, kind[:3], (32, 32, 32) if "sharded" in kind else None)
+    volume.write(volume.box, voxels)
+    finish(volume)
+    key = next(volume.keys(volume.box))
+    file = Path(volume.url, "0", key)
+    file.rename(tmp_path / "elsewhere")
+    for target in (tmp_path / "elsewhere", tmp_path / "nowhere", Path("/dev/zero")):
+        file.symlink_to(target)
+        opened = open_volume(volume.url, missing_chunks=missing_chunks)
+        with pytest.raises(ChunkError, match=f"{key} is a link that leads out of the image; if you trust"):
+            opened.read()
+        with pytest.raises(InputError, match="is a link that leads out"):
+            opened.identity()
+        for deep in (False, True):
+            found = validate(volume.url, deep=deep, missing_chunks=missing_chunks)
+            assert bool(found) == (deep or missing_chunks == "error")
+        file.unlink()
+    (tmp_path / "elsewhere").rename(Path(volume.url, "voxels"))
+    file.symlink_to(Path(volume.url, "voxels"))
+    np.testing.assert_array_equal(open_volume(volume.url).read(), voxels)
+    assert validate(volume.url, deep=True) == []
 
 
 def test_every_byte_of_a_sharded_chunk_is_guarded(tmp_path):

@@ -9,9 +9,12 @@ import numpy as np
 
 
 def voxel_areas(labels, voxel_nm):
-    """Surface of each voxel in nm2, from faces as pairs (voxel inside, voxel outside) and their places."""
+    """Surface of each voxel in nm2, from faces as pairs (voxel inside, voxel outside) and their places.
+
+    Of voxels below 0 nothing is known: they are no surface, as if the volume ended there.
+    """
     areas = np.zeros(labels.shape)
-    for inside in map(tuple, np.argwhere(labels)):
+    for inside in map(tuple, np.argwhere(labels > 0)):
         for axis, sign in itertools.product(range(3), (-1, 1)):
             outside = moved(inside, axis, sign)
             if not within(labels, outside) or labels[outside] == labels[inside]:
@@ -29,7 +32,7 @@ def moved(voxel, axis, by):
 
 
 def within(labels, voxel):
-    return all(0 <= v < n for v, n in zip(voxel, labels.shape, strict=True))
+    return all(0 <= v < n for v, n in zip(voxel, labels.shape, strict=True)) and labels[voxel] >= 0
 
 
 def slope(labels, inside, outside, axis, along, voxel_nm):

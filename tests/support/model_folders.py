@@ -29,6 +29,7 @@ def write_model_folder(
     network: str = "PlainConvUNet",
     legacy: bool = False,
     features: tuple[int, ...] = (4, 8),
+    blocks: tuple[int, ...] | None = None,
     seed: int = 0,
 ) -> Path:
     """Write plans.json, dataset.json and fold_k/checkpoint_final.pth of a small random network to `folder`.
@@ -59,6 +60,8 @@ def write_model_folder(
         Write the plans as nnU-Net before 2.3 did; of two stages.
     features : tuple of int
         Channels of every stage; each but the first halves every axis.
+    blocks : tuple of int, optional
+        Convolutions or residual blocks of every stage, 1 by default.
     seed : int
         Of the weights.
     """
@@ -68,7 +71,7 @@ def write_model_folder(
     regions = any(isinstance(v, list | tuple) and len(v) > 1 for v in classes.values())
     heads = sum(v != 0 for v in classes.values()) if regions else len(classes) - ("ignore" in classes)
     configuration = "2d" if axes == 2 else "3d_fullres"
-    blocks = "n_conv_per_stage" if network == "PlainConvUNet" else "n_blocks_per_stage"
+    per_stage = "n_conv_per_stage" if network == "PlainConvUNet" else "n_blocks_per_stage"
     stages = len(features)
     strides = [[1] * axes, *[[2] * axes] * (stages - 1)]
     options = {
@@ -77,7 +80,7 @@ def write_model_folder(
         "conv_op": f"torch.nn.modules.conv.Conv{axes}d",
         "kernel_sizes": [[3] * axes] * stages,
         "strides": strides,
-        blocks: [1] * stages,
+        per_stage: list(blocks or [1] * stages),
         "n_conv_per_stage_decoder": [1] * (stages - 1),
         "conv_bias": True,
         "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{axes}d",

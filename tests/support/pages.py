@@ -82,6 +82,14 @@ def python(folder: Path) -> Names:
     cf.write_volume(folder / "by-block.ome.zarr", ids, voxel_nm=AS_TOLD, kind="label")
     planes = np.stack([components(p[None] == 1, voxel_nm=AS_TOLD)[0] for p in classes]).astype(np.uint32)
     cf.write_volume(folder / "cells-2d.ome.zarr", planes, voxel_nm=AS_TOLD, kind="label")
+    wall = classes == CLASSES.index("cell_boundary")
+    for name, where in (("interior", ~wall), ("boundary", wall)):
+        image = np.where(where, 255, 0).astype(np.uint8)
+        cf.write_volume(folder / f"{name}.ome.zarr", image, voxel_nm=AS_TOLD)
+    some = np.zeros(classes.shape, np.uint32)
+    some[[0, -1], :, :64], some[[0, -1], :, 64:] = 1, 2
+    some[wall] = 0
+    cf.write_volume(folder / "painted-cells.ome.zarr", some, voxel_nm=AS_TOLD, kind="label")
     wide = np.zeros((8, 16, 1024), np.uint32)
     wide[2:6, 4:12, 100:1000] = 1
     halves = {"one": wide[:, :, :576], "other": wide[:, :, 448:]}
@@ -157,11 +165,43 @@ def population(folder: Path) -> Names:
     return {}
 
 
+def zones(folder: Path) -> Names:
+    """Cells in a row between two vessels, and a table of their organelles."""
+    from chunkflow_liver.store.table import Table
+
+    classes = np.full((4, 8, 44), 3, np.uint8)
+    classes[..., :2], classes[..., -2:] = 1, 2
+    named = [("portal", 1), ("central", 2), ("cytoplasm", 3)]
+    at: dict[str, Any] = {"voxel_nm": (16, 16, 16), "kind": "label"}
+    cf.write_volume(folder / "tissue.ome.zarr", classes, classes=named, **at)
+    cells = np.where(classes == 3, 1 + np.arange(-2, 42) // 5, 0).astype(np.uint32)
+    cf.write_volume(folder / "cells.ome.zarr", cells, **at)
+    rng, parent = np.random.default_rng(0), np.repeat(np.arange(1, 9), 30)
+    size = rng.gamma(5, size=240) * (1 + 0.1 * parent)
+    Table(f"{folder}/form.parquet").write({"label": np.arange(1, 241), "parent": parent, "volume_um3": size})
+    return {}
+
+
+def network(folder: Path) -> Names:
+    """A class image with tubes."""
+    from chunkflow_liver.geometry import Box
+    from chunkflow_liver.kernels.phantom.tubes import lattice, paint_tubes
+
+    shape, voxel_nm = (60, 70, 80), (80.0, 80.0, 80.0)
+    tubes = lattice(shape, voxel_nm, spacing_nm=2600, radii_nm=(250, 450), seed=2)
+    mask = paint_tubes(tubes, Box.of(shape), voxel_nm).astype(np.uint8)
+    about = {"voxel_nm": voxel_nm, "kind": "label", "classes": {"sinusoid": 1}}
+    cf.write_volume(folder / "tissue.ome.zarr", mask, **about)
+    return {}
+
+
 PREPARED: dict[str, Callable[[Path], Names]] = {
     "README.md": readme,
     "docs/python.md": python,
     "docs/results.md": results,
     "docs/population.md": population,
+    "docs/zones.md": zones,
+    "docs/network.md": network,
 }
 """By page: makes the files in a folder and gives the names that the blocks use."""
 BEFORE: dict[str, Callable[[Path, str], None]] = {"README.md": before_readme}

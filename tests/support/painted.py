@@ -6,8 +6,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from chunkflow_liver.geometry import BlockGrid, Box
-from chunkflow_liver.training.drawing import Painted, painted_rows
 from chunkflow_liver.training.losses import IGNORE
+from chunkflow_liver.training.windows.drawing import Painted, painted_rows
 
 VOXEL_NM = (40.0, 16.0, 16.0)
 

@@ -18,7 +18,7 @@ def project_in(folder, array):
     raw = (array.astype(np.uint16) * 100) + 7
     write(folder, raw, "raw")
     write(folder, array, "classes", kind="label", classes=[("er", 1), ("mitochondrion", 2)])
-    truth = components(array, 26, [2]).astype(np.uint32)
+    truth = components(array, 6, [2]).astype(np.uint32)
     write(folder, truth, "truth", kind="label")
     return {
         "input": {"path": "raw.ome.zarr"},

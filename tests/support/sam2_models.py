@@ -19,8 +19,8 @@ def need_transformers() -> None:
     pytest.importorskip("transformers", reason="transformers is not installed: chunkflow-liver[sam2]")
 
 
-def small_config(size: int = SIZE) -> dict[str, Any]:
-    """A configuration of SAM 2.1 with few and narrow layers."""
+def small_config(size: int = SIZE, decoder: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A configuration of SAM 2.1 with few, narrow layers; a decoder of `{}` is the published one."""
     return {
         "model_type": "sam2_video",
         "image_size": size,
@@ -38,11 +38,11 @@ def small_config(size: int = SIZE) -> dict[str, Any]:
         },
         "memory_attention_num_layers": 1,
         "memory_attention_feed_forward_hidden_size": 64,
-        "mask_decoder_config": {"mlp_dim": 64},
+        "mask_decoder_config": {"mlp_dim": 64} if decoder is None else decoder,
     }
 
 
-def random_network(size: int = SIZE, seed: int = 0) -> Any:
+def random_network(size: int = SIZE, seed: int = 0, decoder: dict[str, Any] | None = None) -> Any:
     """A network whose weights are all random, and which always sees the object."""
     import torch
     from transformers import Sam2VideoConfig, Sam2VideoModel
@@ -50,7 +50,7 @@ def random_network(size: int = SIZE, seed: int = 0) -> Any:
     from chunkflow_liver.segmenters.sam2.tracker import sized
 
     torch.manual_seed(seed)
-    network = Sam2VideoModel(Sam2VideoConfig.from_dict(sized(small_config(size), size)))
+    network = Sam2VideoModel(Sam2VideoConfig.from_dict(sized(small_config(size, decoder), size)))
     with torch.no_grad():
         for name, value in network.named_parameters():
             if not value.any():
@@ -60,13 +60,15 @@ def random_network(size: int = SIZE, seed: int = 0) -> Any:
     return network.eval()
 
 
-def model_folder(folder: Path, size: int = SIZE, seed: int = 0) -> Path:
+def model_folder(
+    folder: Path, size: int = SIZE, seed: int = 0, decoder: dict[str, Any] | None = None
+) -> Path:
     """A model folder as a person may have it."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(small_config(size)))
-    weights = {k: v.clone().contiguous() for k, v in random_network(size, seed).state_dict().items()}
+    (folder / "config.json").write_text(json.dumps(small_config(size, decoder)))
+    weights = {k: v.clone().contiguous() for k, v in random_network(size, seed, decoder).state_dict().items()}
     save_file(weights, folder / "model.safetensors")
     return folder
 

@@ -186,3 +186,27 @@ def refused(says: str, verb: str, path: Path) -> None:
     assert re.search(says, told), told
     assert "Traceback" not in told
     assert sorted(p.name for p in path.parent.iterdir()) == before
+
+
+def mask_of(shape, seed):
+    """Known voxels: most of the volume, without lumps, whose edges are no planes."""
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(shape), 1.0)
+    return noise < np.quantile(noise, 0.75)
+
+
+def away_of(known):
+    """Distance of every voxel to the nearest that is not known, those outside the volume included."""
+    padded = np.pad(known, [(int(n > 1),) * 2 for n in known.shape])
+    if padded.all():
+        return np.full(known.shape, np.inf)
+    away = ndimage.distance_transform_edt(padded, sampling=VOXEL_NM)
+    return away[tuple(slice(int(n > 1), int(n > 1) + n) for n in known.shape)]
+
+
+def ends_of(shape):
+    """Voxels at the ends of a volume, across more than one plane."""
+    found = np.zeros(shape, bool)
+    for axis, n in enumerate(shape):
+        if n > 1:
+            np.moveaxis(found, axis, 0)[[0, -1]] = True
+    return found

@@ -10,46 +10,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from painted import VOXEL_NM, InMemory, blobs, painted_of
+from fitting import BASE, data, fit, same
 
 from chunkflow_liver.errors import ConfigError, MemoryBudgetError, OutputError, TrainingError
 from chunkflow_liver.training import checkpoints
-from chunkflow_liver.training.fit import Data, Fit, rate
+from chunkflow_liver.training.fit import Fit, rate
 from chunkflow_liver.training.networks import HEADS, network_of
 from chunkflow_liver.training.numerics import swap_norms
-from chunkflow_liver.training.recipe import Recipe
 from chunkflow_liver.training.topology import fitted
-
-BASE = Recipe(
-    ("dark", "bright"),
-    VOXEL_NM,
-    (4, 16, 16),
-    features=(4, 8),
-    convolutions=1,
-    steps=12,
-    epoch=4,
-    rate=1e-2,
-    precision="float32",
-    validation_windows=6,
-)
-
-
-def data(held=True):
-    sources = [InMemory(*blobs())]
-    others = [InMemory(*blobs(seed=1))] if held else []
-    return Data(sources, painted_of(sources), others, painted_of(others))
-
-
-def fit(folder, given=None, identity="same", start=None, **options):
-    recipe = dataclasses.replace(BASE, **options)
-    architecture = None
-    if recipe.is_nnunet:
-        recipe, architecture = fitted(recipe)
-    return Fit(recipe, architecture, given or data(), folder=folder, identity=identity, start=start)
-
-
-def same(one, two):
-    return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
 
 
 def test_a_small_network_learns(tmp_path):
@@ -182,7 +150,7 @@ def test_a_gradient_that_is_no_number_is_said_at_once(tmp_path, monkeypatch):
     [
         ("losses.Loss.__call__", RuntimeError("DefaultCPUAllocator: can't allocate memory")),
         ("losses.Loss.__call__", torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")),
-        ("drawing.Drawing.read", MemoryError("Unable to allocate 9.00 GiB for an array")),
+        ("windows.drawing.Drawing.read", MemoryError("Unable to allocate 9.00 GiB for an array")),
         ("fit.Fit.validate", torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")),
     ],
     ids=["a step on the host", "a step on a GPU", "windows", "a validation"],

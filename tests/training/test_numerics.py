@@ -31,7 +31,7 @@ def process(monkeypatch):
         return subprocess.CompletedProcess(command, given["status"], said, "double free or corruption\n")
 
     monkeypatch.setattr(numerics.subprocess, "run", run)
-    monkeypatch.setattr(numerics, "_has_bfloat16", lambda: True)
+    monkeypatch.setattr(numerics, "has_bfloat16", lambda: True)
     return given
 
 
@@ -74,7 +74,7 @@ def test_a_process_that_hangs_is_given_up(monkeypatch):
 
 def test_without_the_instructions_nothing_is_tried(process, monkeypatch):
     process["status"] = -6
-    monkeypatch.setattr(numerics, "_has_bfloat16", lambda: False)
+    monkeypatch.setattr(numerics, "has_bfloat16", lambda: False)
     assert precision("auto") == "float32"
 
 

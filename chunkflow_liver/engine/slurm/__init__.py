@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from chunkflow_liver.engine.slurm.jobs import ANSWER_SECONDS, Jobs, ask, interfaces, said
-from chunkflow_liver.engine.worker import ENVIRONMENT, GPUS_PER_JOB
+from chunkflow_liver.engine.worker import ENVIRONMENT, GPUS_PER_JOB, SILENT
 from chunkflow_liver.errors import ClusterError, install
 
 
@@ -39,6 +39,7 @@ def start(
     """
     try:
         dask_jobqueue = jobqueue()
+        import dask
         from distributed.security import Security
 
         security = options.get("security", True)
@@ -63,11 +64,13 @@ def start(
                 "cannot carry; choose one with the options log_directory and shared_temp_directory"
             )
         Path(place).mkdir(parents=True, exist_ok=True)
+    pages = wanted["scheduler_options"].get("dashboard", True)
     try:
-        made = dask_jobqueue.SLURMCluster(**{**wanted, "security": security})
+        with dask.config.set({} if pages else SILENT):
+            made = dask_jobqueue.SLURMCluster(**{**wanted, "security": security})
     except (ValueError, TypeError, RuntimeError, OSError) as err:
         raise ClusterError(f"dask-jobqueue refuses the SLURM cluster: {err}") from err
-    found = Jobs(made, Path(wanted["log_directory"]), wanted["job_name"])
+    found = Jobs(made, Path(wanted["log_directory"]), wanted["job_name"], pages=pages)
     try:
         found.submit(jobs)
     except RuntimeError as err:
@@ -139,7 +142,8 @@ def settings(
     Notes
     -----
     Lists are added to, not replaced. The scheduler listens where nodes reach it, with TLS; what it and the
-    workers serve by HTTP, which knows no password, is bound to the loopback interface of each machine.
+    workers serve by HTTP, which knows no password, is bound to the loopback interface of each machine;
+    without a `dashboard_address` that is nothing.
     """
     import dask
 
@@ -154,11 +158,14 @@ def settings(
         return list(given.pop(name, None) or kept or [])
 
     configured = dask.config.get(f"jobqueue.{section}.scheduler-options", default=None) or {}
-    scheduler = {"dashboard_address": "127.0.0.1:0", **configured, **given.pop("scheduler_options", {})}
+    scheduler = {**configured, **given.pop("scheduler_options", {})}
     scheduler |= {key: given.pop(key) for key in ("dashboard_address", "host") if key in given}
+    asked = "dashboard_address" in scheduler
+    scheduler = {"dashboard_address": "127.0.0.1:0", **({} if asked else {"dashboard": False}), **scheduler}
     gpus = [f"--gres=gpu:{gpus_per_job}"] if gpus_per_job else []
     exports = [f"export {name}={value}" for name, value in ENVIRONMENT.items()]
     exports += [f"export {GPUS_PER_JOB}={gpus_per_job}"] if gpus_per_job else []
+    exports += [] if asked else ["export DASK_DISTRIBUTED__WORKER__HTTP__ROUTES=[]"]
     arguments = ["--preload", "chunkflow_liver.engine.worker", "--dashboard-address", "127.0.0.1:0"]
     return {
         "cores": processes,

@@ -43,6 +43,7 @@ class Jobs:
     cluster: Any
     folder: Path
     name: str
+    pages: bool = False
     text: str = "submitted"
     ended: str = ""
     misses: int = 0

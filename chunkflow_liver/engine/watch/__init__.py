@@ -1,1 +1,1 @@
-"""Who is at work: the process that holds a folder, the block that each worker is at, the workers left."""
+"""What is done, and who is at work: who holds a folder, the block of each worker, the workers left."""

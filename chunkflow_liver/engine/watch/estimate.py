@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chunkflow_liver.engine.journal import Done, read_journal
+from chunkflow_liver.engine.journal import read_journal
 from chunkflow_liver.engine.plan import Plan
 from chunkflow_liver.engine.stage import Map, plain
+from chunkflow_liver.engine.watch.done import Done
 
 MOST_FOLDERS = 30
 MOST_JOURNAL_BYTES = 64 << 20
@@ -54,21 +55,53 @@ def estimate_text(plan: Plan, workers: int = 1, more: Iterable[Path] = ()) -> st
     if not left:
         return "time: nothing is left to do"
     folders = [*more, *_folders(Path(plan.work))]
-    rates = {s.name: found for s, _ in left if (found := _rate(s, Path(plan.work), folders)) is not None}
-    unknown = [s.name for s, _ in left if s.name not in rates]
-    if not rates:
-        return (
-            "time: not known, no run in this folder or beside it did such stages; 'plan --probe' tries them "
-            "on a small part"
-        )
-    seconds = sum(rates[s.name].seconds * voxels for s, voxels in left if s.name in rates) / workers
-    low = sum(rates[s.name].seconds * v / rates[s.name].off for s, v in left if s.name in rates) / workers
-    high = sum(rates[s.name].seconds * v * rates[s.name].off for s, v in left if s.name in rates) / workers
-    sources = list(dict.fromkeys(rate.source for rate in rates.values()))
+    parts = [(s.name, voxels, _rate(s, Path(plan.work), folders)) for s, voxels in left]
+    return "time: " + (
+        _text(parts, workers)
+        or "not known, no run in this folder or beside it did such stages; 'plan --probe' tries them on a "
+        "small part"
+    )
+
+
+def left_text(work: Path, stages: Sequence[Mapping[str, Any]], workers: int) -> str:
+    """How long what is left of a run takes `workers` workers, read from its work folder; '' if unknown.
+
+    Parameters
+    ----------
+    work : Path
+    stages : sequence of mapping
+        Those of `plan.json` that are not finished: `stage`, `blocks`, `voxels`.
+    workers : int
+    """
+    journal, described, folders = read_journal(work), dict(_described(work)), _folders(work)
+    parts = []
+    for stage in stages:
+        name, voxels, blocks = str(stage["stage"]), float(stage.get("voxels", 0)), int(stage["blocks"])
+        if not voxels:
+            continue
+        done = journal.stage(name)
+        rate = _own(done, voxels / blocks)
+        if rate is None and (told := described.get(name)) is not None:
+            rate = _elsewhere(told.get("function"), told.get("params"), folders)
+        parts.append((name, voxels * (1 - len(done.records) / blocks), rate))
+    return _text(parts, workers)
+
+
+def _text(parts: Sequence[tuple[str, float, Rate | None]], workers: int) -> str:
+    """Time of the stages whose rate is known, and the names of the others; '' if that is all."""
+    known = [(rate, voxels) for _, voxels, rate in parts if rate is not None]
+    if not known:
+        return ""
+    seconds, low, high = (
+        sum(rate.seconds * voxels * rate.off**power for rate, voxels in known) / workers
+        for power in (0, -1, 1)
+    )
+    sources = list(dict.fromkeys(rate.source for rate, _ in known))
+    unknown = [name for name, _, rate in parts if rate is None]
     without = f"; without {', '.join(unknown)}, of which nothing is known" if unknown else ""
     many = f"{workers} workers" if workers > 1 else "one worker"
     return (
-        f"time: about {duration(seconds)} for {many} ({duration(low)} to {duration(high)}), by "
+        f"about {duration(seconds)} for {many} ({duration(low)} to {duration(high)}), by "
         f"{', '.join(sources)}{without}"
     )
 
@@ -104,11 +137,23 @@ def _folders(work: Path) -> list[Path]:
 
 def _rate(stage: Map, work: Path, folders: Iterable[Path]) -> Rate | None:
     """What is known best of a stage: from its own blocks, else from the same settings, else from others."""
-    if (own := _of(read_journal(work).stage(stage.name), stage.grid.box.size / len(stage.grid))) is not None:
-        mean, spread, count = own
-        return Rate(mean, FEW + 2 * spread / math.sqrt(count), "blocks of this run")
+    own = _own(read_journal(work).stage(stage.name), stage.grid.box.size / len(stage.grid))
+    if own is not None:
+        return own
     wanted = f"{stage.function.__module__}.{stage.function.__qualname__}"
-    settings = plain(stage.params if stage.identity is None else stage.identity)
+    return _elsewhere(wanted, plain(stage.params if stage.identity is None else stage.identity), folders)
+
+
+def _own(done: Done, voxels: float) -> Rate | None:
+    """What the blocks of a stage took so far, of about `voxels` each."""
+    if (found := _of(done, voxels)) is None:
+        return None
+    mean, spread, count = found
+    return Rate(mean, FEW + 2 * spread / math.sqrt(count), "blocks of this run")
+
+
+def _elsewhere(wanted: Any, settings: Any, folders: Iterable[Path]) -> Rate | None:
+    """What blocks of the function `wanted` took in other runs, at best with the same settings."""
     found: Rate | None = None
     for folder in folders:
         for name, description in _described(folder):
@@ -128,12 +173,12 @@ def _rate(stage: Map, work: Path, folders: Iterable[Path]) -> Rate | None:
 
 def _of(done: Done, voxels: float) -> tuple[float, float, int] | None:
     """Seconds per voxel, their relative spread over blocks, and the number of these."""
-    seconds = [float(row["seconds"]) for row in done.rows]
-    if not seconds or not voxels:
+    count = len(done.records)
+    if not count or not voxels:
         return None
-    mean = sum(seconds) / len(seconds)
-    spread = math.sqrt(sum((s - mean) ** 2 for s in seconds) / len(seconds)) / mean if mean else 0.0
-    return mean / voxels, spread, len(seconds)
+    mean = done.seconds / count
+    spread = math.sqrt(max(0.0, done.squares / count - mean * mean)) / mean if mean else 0.0
+    return mean / voxels, spread, count
 
 
 def _voxels(box: Any, block: Any) -> float:

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = "running"
@@ -61,7 +61,9 @@ class Marker:
         self._worker, self._host, self._pid = _worker(), socket.gethostname(), os.getpid()
         self._path = Path(work) / FOLDER / f"{self._host}.{self._pid}.{threading.get_ident()}"
         self._file: int | None = None
-        self._now = Mark("", -1, 0.0)
+        self._names: dict[str, str] = {}
+        self._begun, self._share = "", 0.0
+        self._end = json.dumps({"worker": self._worker, "host": self._host, "pid": self._pid})[1:]
 
     def __enter__(self) -> Marker:
         _OF_THREAD.marker = self
@@ -73,19 +75,23 @@ class Marker:
 
     def at(self, stage: str, block: int) -> None:
         """This thread begins with a block of a stage."""
-        name = stage[:LONGEST_NAME]
-        self._now = Mark(name, block, time.time(), 0.0, self._worker, self._host, self._pid)
+        name = self._names.get(stage)
+        if name is None:
+            name = self._names[stage] = json.dumps(stage[:LONGEST_NAME])
+        # Put together by hand: a block may take no longer than JSON does.
+        self._begun = f'{{"stage": {name}, "block": {block}, "since": {time.time():.3f}, "share": '
+        self._share = 0.0
         self._write()
 
     def add(self, share: float) -> None:
         """A further share of the block is done."""
-        self._now = Mark(**{**asdict(self._now), "share": min(1.0, self._now.share + share)})
+        self._share = min(1.0, self._share + share)
         self._write()
 
     def _write(self) -> None:
-        if self._file is None:
+        if self._file is None or not self._begun:
             return
-        text = json.dumps(asdict(self._now)).encode()
+        text = f"{self._begun}{self._share:.6f}, {self._end}".encode()
         if len(text) < BYTES:
             with contextlib.suppress(OSError):
                 os.pwrite(self._file, text.ljust(BYTES), 0)

@@ -153,7 +153,7 @@ class Progress:
         spent = time.monotonic() - self.start
         here = self.done - self.resumed
         more = f", {self.failed} failed attempts" if self.failed else ""
-        more += f", {self.resumed} from an earlier run" if self.resumed else ""
+        more += f", {self.resumed} were there before" if self.resumed else ""
         if marks := self._marks():
             more += f", under way: {told(marks)}"
         if here and self.done < self.total:

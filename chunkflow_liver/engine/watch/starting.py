@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, TimeoutError
 from multiprocessing import resource_tracker
@@ -13,6 +14,8 @@ from typing import Any
 from chunkflow_liver.errors import ClusterError
 
 POLL_SECONDS = 0.2
+LONGEST_S = 300.0
+"""Longest wait for all workers of this machine: dask would wait for ever for one that stands still."""
 
 
 def started(start: Callable[..., Any], *arguments: Any) -> Any:
@@ -24,7 +27,7 @@ def started(start: Callable[..., Any], *arguments: Any) -> Any:
     Raises
     ------
     ClusterError
-        If a worker ends while it starts.
+        If a worker ends while it starts, or has not begun after `LONGEST_S`: one that stands still.
     KeyboardInterrupt
         At Ctrl-C; what was started is ended.
     """
@@ -41,6 +44,7 @@ def started(start: Callable[..., Any], *arguments: Any) -> Any:
             found.set_exception(err)
 
     threading.Thread(target=run, name="chunkflow-liver-start", daemon=True).start()
+    until = time.monotonic() + LONGEST_S
     try:
         while True:
             try:
@@ -48,6 +52,12 @@ def started(start: Callable[..., Any], *arguments: Any) -> Any:
             except TimeoutError:
                 if found.done():
                     raise
+            if time.monotonic() > until:
+                _abandon(before)
+                raise ClusterError(
+                    f"the workers have not begun within {LONGEST_S:g} s: one of them may be stopped, or the "
+                    "machine be too busy; run again, or with fewer workers"
+                )
     except KeyboardInterrupt:
         _abandon(before)
         raise

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
-from collections import Counter
+import os
 from pathlib import Path
 
-from chunkflow_liver.engine.journal import Done, read_finished, read_journal, read_rows
+from chunkflow_liver.engine.journal import Journal, read_journal
+from chunkflow_liver.engine.watch.done import Done
+from chunkflow_liver.engine.watch.estimate import left_text
 from chunkflow_liver.engine.watch.lease import holder_of
 from chunkflow_liver.engine.watch.marks import Mark, read_marks, told
+from chunkflow_liver.engine.written import read_products
 from chunkflow_liver.errors import InputError
+from chunkflow_liver.store.volume import Volume
+
+MOST_FILES = 10_000
+"""Of each image so many files are looked at, at most."""
 
 
 def saved_text(work: str | Path) -> str:
@@ -18,16 +27,16 @@ def saved_text(work: str | Path) -> str:
     if not path.exists():
         return "nothing was written yet"
     planned = json.loads(path.read_text())["stages"]
-    finished = read_finished(Path(work))
-    rows = Counter(stage for stage, _ in read_rows(Path(work)))
-    text = f"{sum(s['stage'] in finished for s in planned)} of {len(planned)} stages"
-    begun = [s for s in planned if s["stage"] not in finished and rows[s["stage"]]]
-    parts = (f"{rows[s['stage']]} of {s['blocks']} blocks of {s['stage']}" for s in begun)
+    done = read_journal(Path(work)).done
+    known = {s["stage"]: done.get(s["stage"], Done()) for s in planned}
+    text = f"{sum(of.finished for of in known.values())} of {len(planned)} stages"
+    begun = [s for s in planned if not known[s["stage"]].finished and known[s["stage"]].records]
+    parts = (f"{len(known[s['stage']].records)} of {s['blocks']} blocks of {s['stage']}" for s in begun)
     return " and ".join([text, *parts]) + f" are saved in {work}"
 
 
 def status_text(work: str | Path) -> str:
-    """One line per stage: blocks done of how many, seconds, rate, what is under way; and failed blocks.
+    """A line per stage: blocks done of how many, seconds, rate, what is under way; the time left; failures.
 
     Raises
     ------
@@ -42,7 +51,8 @@ def status_text(work: str | Path) -> str:
         planned = json.loads(path.read_text())["stages"]
     except (ValueError, KeyError, TypeError) as err:
         raise InputError(f"{path} cannot be read: {err!r}; run the plan again") from err
-    done = read_journal(folder).done
+    seen = read_journal(folder)
+    done = seen.done
     holder = holder_of(folder)
     alive = holder is not None and holder.alive
     marks = list(read_marks(folder).values()) if alive else []
@@ -51,6 +61,8 @@ def status_text(work: str | Path) -> str:
     # Stages run in order: what was under way when a run was stopped is the first that is not finished.
     first = None if alive else next((name for name, of in known.items() if not of.finished), None)
     lines = [_line(s, known[s["stage"]], marks, alive, width, s["stage"] == first) for s in planned]
+    left = left_text(folder, [s for s in planned if not known[s["stage"]].finished], max(1, len(marks)))
+    lines += [f"left: {left}"] if left else []
     if alive:
         lines.append(f"{holder} is at work")
     elif holder is not None:
@@ -60,7 +72,34 @@ def status_text(work: str | Path) -> str:
         found = json.loads(failed.read_text())
         lines.append(f"{len(found['blocks'])} failed blocks in stage {found['stage']!r}, see {failed}")
     lines += [f"{stage}: block {block} was set aside" for stage, of in done.items() for block in of.set_aside]
+    lines += _newer(seen)
     return "\n".join(lines)
+
+
+def _newer(seen: Journal) -> list[str]:
+    """A line for each image with files that are newer than the stage that made it."""
+    try:
+        products = read_products(seen.work)
+    except InputError as err:
+        return [str(err)]
+    painted = {p.handle.url for p in products if p.kind == "empty labels" and isinstance(p.handle, Volume)}
+    lines = []
+    for stage, keys in seen.planned_handles().items():
+        known = seen.stage(stage)
+        for key in sorted(keys) if known.ended_ns and not known.cleaned else ():
+            if key.rpartition("/")[0] not in painted and _is_newer(key, known.ended_ns):
+                lines.append(f"{key} has files newer than the run: 'check' tells whether its voxels changed")
+    return lines
+
+
+def _is_newer(folder: str, than_ns: int) -> bool:
+    """Whether one of the first files below a local folder was written after a time."""
+    files = (os.path.join(at, name) for at, _, names in os.walk(folder) for name in names)
+    for file in itertools.islice(files, MOST_FILES):
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(file).st_mtime_ns > than_ns:
+                return True
+    return False
 
 
 def _line(
@@ -69,7 +108,7 @@ def _line(
     name, total = str(stage["stage"]), int(str(stage["blocks"]))
     here = [m for m in marks if name.startswith(m.stage)]
     count = total if known.finished else len(known.records)
-    seconds = sum(r["seconds"] for r in known.rows)
+    seconds = known.seconds
     begun = "running" if alive else "stopped"
     state = "done" if known.finished else begun if known.records or here or first else "to do"
     line = f"{name.ljust(width)}  {state.ljust(7)}  {count} of {total} blocks"

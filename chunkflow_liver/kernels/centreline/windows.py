@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,43 +20,58 @@ WINDOWS = {
     "branch": np.int64,
     "position_nm": np.float64,
     "narrow": np.bool_,
+    "tested": np.bool_,
     "area_um2": np.float64,
     "contact_um2": np.float64,
 }
 
+OTHERS = "others"
+"""The name of the other objects of the same image, as a partner."""
 WINDOW_NM = 150.0
 _NM2_PER_UM2 = 1e6
 
 
 @dataclass(frozen=True)
 class Near:
-    """What lies near a narrowing: the other class, its gap, and the stretch of the object that counts.
+    """What lies near a narrowing: the other classes, their gap, and the stretch of the object that counts.
 
     Attributes
     ----------
-    to : str or int
-        Class of the other volume; its instances are all one where it has no classes.
+    to : str or int, or several
+        Classes of the other volume, each a partner of its own; its instances are all one where it has no
+        classes.
+    others : bool
+        The other objects of the same image are a partner, too: `OTHERS`, after those of `to`.
     gap_nm : float
         Largest gap of a contact, between the boxes of two voxels (0 where they touch).
     window_nm : float, optional
         Along the centre line, to either side; 150 nm by default.
     window_fraction : float, optional
         The same as a share of the branch's length, instead.
+    all_kinds : bool
+        Tests take narrowings of every kind (`kinds.KINDS`), not constrictions alone.
     permutations, draws : int
         Permutations of a test, and draws for a confidence interval.
     seed : int
         Of the random numbers of both.
     """
 
-    to: str | int = "er"
+    to: str | int | tuple[str | int, ...] = "er"
     gap_nm: float = 30.0
     window_nm: float | None = None
     window_fraction: float | None = None
     permutations: int = 9999
     draws: int = 2000
     seed: int = 0
+    all_kinds: bool = False
+    others: bool = False
 
     def __post_init__(self) -> None:
+        classes = self.classes
+        if not classes or len(set(classes)) < len(classes) or OTHERS in classes:
+            raise ConfigError(
+                f"'to' names classes, each once and none {OTHERS!r} (what 'others' adds); got {self.to!r}"
+            )
         if not (math.isfinite(self.gap_nm) and self.gap_nm >= 0):
             raise ConfigError(f"gap_nm must be 0 or more, got {self.gap_nm!r}")
         if self.window_nm is not None and self.window_fraction is not None:
@@ -72,10 +88,18 @@ class Near:
                 f"{self.permutations!r}, {self.draws!r} and {self.seed!r}"
             )
 
+    @property
+    def classes(self) -> tuple[str | int, ...]:
+        """Those of `to`."""
+        return tuple(self.to) if isinstance(self.to, list | tuple) else (self.to,)
+
     def filled(self) -> Near:
-        """The same with the window that is meant where none is given, and lengths as floats."""
+        """The same with the window that is meant where none is given, lengths as floats, one class alone."""
         length = WINDOW_NM if self.window_nm is None and self.window_fraction is None else self.window_nm
-        return replace(self, gap_nm=float(self.gap_nm), window_nm=None if length is None else float(length))
+        to = self.classes[0] if len(self.classes) == 1 else self.classes
+        return replace(
+            self, to=to, gap_nm=float(self.gap_nm), window_nm=None if length is None else float(length)
+        )
 
     def reach_nm(self, length_nm: float) -> float:
         """Half the length of a window on a branch of `length_nm`."""
@@ -93,28 +117,39 @@ class Track:
     at : tuple of ndarray of shape (n,), int64
         Their indices in the array.
     branch : ndarray of shape (n,), int64
+    point : ndarray of shape (n,), int64
+        Of the branch.
     position_nm : ndarray of shape (n,), float64
         Along the branch.
     area_nm2 : ndarray of shape (n,), float64
         As in `surface_areas`.
-    contact : ndarray of shape (n,), bool
-        Whether the other class comes within the gap.
+    contact : ndarray of shape (p, n), bool
+        Whether each partner comes within the gap.
     """
 
     at: tuple[Array, ...]
     branch: Array
+    point: Array
     position_nm: Array
     area_nm2: Array
     contact: Array
 
-    def sums(self, chosen: Array) -> tuple[float, float]:
-        """Area, and area in contact, of the chosen voxels, in um2."""
+    def sums(self, chosen: Array) -> tuple[float, Array]:
+        """Area, and area in contact with each partner (p,), of the chosen voxels, in um2."""
         area = float(self.area_nm2[chosen].sum()) / _NM2_PER_UM2
-        return area, float(self.area_nm2[chosen & self.contact].sum()) / _NM2_PER_UM2
+        contact = [float(self.area_nm2[chosen & one].sum()) / _NM2_PER_UM2 for one in self.contact]
+        return area, np.array(contact, np.float64)
 
 
 def surface_track(
-    mask: Array, other: Array | None, line: Centreline, *, start_nm: Array, voxel_nm: Nm, gap_nm: float
+    mask: Array,
+    others: Sequence[Array],
+    line: Centreline,
+    *,
+    start_nm: Array,
+    voxel_nm: Nm,
+    gap_nm: float,
+    hidden: Array | None = None,
 ) -> Track:
     """The surface of an object along its centre line, and where it is in contact.
 
@@ -122,8 +157,8 @@ def surface_track(
     ----------
     mask : ndarray of shape (Z, Y, X), bool
         The object, with a margin of `halo_voxels` unless the volume ends.
-    other : ndarray of the same shape, bool, optional
-        What it may be in contact with.
+    others : sequence of ndarray of the same shape, bool
+        What it may be in contact with, of each partner.
     line : Centreline
         In nm.
     start_nm : ndarray of shape (3,)
@@ -132,6 +167,8 @@ def surface_track(
         Voxel size along (z, y, x), in nm.
     gap_nm : float
         Largest gap of a contact.
+    hidden : ndarray of the shape of `mask`, bool, optional
+        Voxels of which nothing is known: no surface lies towards them.
 
     Notes
     -----
@@ -139,16 +176,19 @@ def surface_track(
     """
     from scipy.spatial import cKDTree
 
-    places, steps = surface_areas(walled(mask)[0], ((0, 0, 0), zyx(list(mask.shape))), voxel_nm)
+    places, steps = surface_areas(walled(mask, hidden)[0], ((0, 0, 0), zyx(list(mask.shape))), voxel_nm)
     at = tuple(places)
-    contact = np.zeros(len(at[0]), bool)
-    if other is not None:
-        contact = contact_mask(other, voxel_nm, gap_nm)[at]
+    contact = np.zeros((len(others), len(at[0])), bool)
+    for here, other in zip(contact, others, strict=True):
+        here[:] = contact_mask(other, voxel_nm, gap_nm)[at]
     points = (np.stack(at, 1) + 0.5) * np.array(voxel_nm) + start_nm
     owner = np.repeat(np.arange(len(line.branches)), [len(b.points_nm) for b in line.branches])
     nearest = cKDTree(np.concatenate([b.points_nm for b in line.branches])).query(points)[1]
     position = np.concatenate([b.position_nm for b in line.branches])
-    return Track(at, owner[nearest], position[nearest], steps * area_step_nm2(voxel_nm), contact)
+    point = np.concatenate([np.arange(len(b.points_nm)) for b in line.branches])
+    return Track(
+        at, owner[nearest], point[nearest], position[nearest], steps * area_step_nm2(voxel_nm), contact
+    )
 
 
 def contact_mask(other: Array, voxel_nm: Nm, gap_nm: float) -> Array:
@@ -168,33 +208,38 @@ def windows(line: Centreline, track: Track, narrow: dict[str, Array], near: Near
     track : Track
         Of the same object.
     narrow : dict of ndarray
-        `branch` and `position_nm` of the narrowings.
+        `branch`, `position_nm` and `tested` of the narrowings.
     near : Near
         Length of a window.
 
     Returns
     -------
     dict of ndarray of shape (w,)
-        `branch, position_nm, narrow, area_um2, contact_um2`: first the narrowings in their order, then
-        the control positions. These are spread evenly over every stretch of a branch that is free of
+        `branch, position_nm, narrow, tested, area_um2`, and `contact_um2` of shape (w, p) with each partner:
+        first the narrowings in their order,
+        then the control positions. These are spread evenly over every stretch of a branch that is free of
         narrowings, as many as fit without overlap with each other, with a narrowing's window or with an
         end of the branch.
     """
-    rows: list[tuple[int, float, bool]] = [
-        (int(b), float(p), True) for b, p in zip(narrow["branch"], narrow["position_nm"], strict=True)
+    rows: list[tuple[int, float, bool, bool]] = [
+        (int(b), float(p), True, bool(t))
+        for b, p, t in zip(narrow["branch"], narrow["position_nm"], narrow["tested"], strict=True)
     ]
     for i, branch in enumerate(line.branches):
-        own = sorted(p for b, p, _ in rows if b == i)
-        rows += [(i, p, False) for p in _free_places(branch, own, near.reach_nm(branch.length_nm))]
+        own = sorted(p for b, p, *_ in rows if b == i)
+        rows += [(i, p, False, True) for p in _free_places(branch, own, near.reach_nm(branch.length_nm))]
     sums = [
         track.sums(
             (track.branch == b) & (np.abs(track.position_nm - p) <= near.reach_nm(line.branches[b].length_nm))
         )
-        for b, p, _ in rows
+        for b, p, *_ in rows
     ]
     found = [(*row, *areas) for row, areas in zip(rows, sums, strict=True) if areas[0] > 0 or row[2]]
     columns = zip(*found, strict=True) if found else ((),) * len(WINDOWS)
-    return {name: np.array(c, kind) for (name, kind), c in zip(WINDOWS.items(), columns, strict=True)}
+    seen: dict[str, Array] = {
+        name: np.array(c, kind) for (name, kind), c in zip(WINDOWS.items(), columns, strict=True)
+    }
+    return seen | {"contact_um2": seen["contact_um2"].reshape(-1, len(track.contact))}
 
 
 def _free_places(branch: Branch, narrow: list[float], reach: float) -> list[float]:
@@ -208,6 +253,15 @@ def _free_places(branch: Branch, narrow: list[float], reach: float) -> list[floa
         count = int((end - begin) / (2 * reach) + 1e-9) if end > begin else 0
         places += [begin + (end - begin) * (i + 0.5) / count for i in range(count)]
     return places
+
+
+def along(line: Centreline, track: Track) -> tuple[Array, Array]:
+    """Surface (n,), and that in contact with each partner (n, p), nearest to every point, in um2."""
+    begins = np.cumsum([0, *(len(b.points_nm) for b in line.branches)])
+    row = begins[track.branch] + track.point
+    weights = np.vstack([track.area_nm2[None], track.area_nm2 * track.contact])
+    sums = np.stack([np.bincount(row, v, begins[-1]) for v in weights], 1) / _NM2_PER_UM2
+    return sums[:, 0], sums[:, 1:]
 
 
 def within(track: Track, narrow: dict[str, Array], line: Centreline, near: Near) -> Array:

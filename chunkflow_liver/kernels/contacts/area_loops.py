@@ -65,7 +65,7 @@ def _slope(flat: Array, voxel: int, way: int, ways: tuple[Array, Array], reach: 
     """Slope, in voxels, of the outline through one face, which goes the way `way` there (see `_onward`).
 
     The outline is walked face by face, forwards and backwards at once: both walks wait for memory, not for
-    each other. Where the voxel ahead lies in the volume, so does the one beside it. Places count from the
+    each other. It ends where the voxel ahead, or the one beside it, is not known. Places count from the
     first face, in half voxels, and lengths in whole units of which `reach` has 2**13: sums are whole, below
     2**57.
     """
@@ -78,7 +78,7 @@ def _slope(flat: Array, voxel: int, way: int, ways: tuple[Array, Array], reach: 
         if go_one:
             ahead, beside = flat[np.uint64(one + looks[0, way_one])], flat[np.uint64(one + looks[1, way_one])]
             row = np.uint64(4) * way_one + np.uint64(2 * np.int64(ahead == label) + np.int64(beside == label))
-            go_one = ahead >= 0
+            go_one = (ahead | beside) >= 0
             if go_one:
                 one += turns[0, row]
                 far_one += turns[2, row]
@@ -92,7 +92,7 @@ def _slope(flat: Array, voxel: int, way: int, ways: tuple[Array, Array], reach: 
         if go_two:
             ahead, beside = flat[np.uint64(two + looks[0, way_two])], flat[np.uint64(two + looks[1, way_two])]
             row = np.uint64(4) * way_two + np.uint64(2 * np.int64(ahead == label) + np.int64(beside == label))
-            go_two = ahead >= 0
+            go_two = (ahead | beside) >= 0
             if go_two:
                 two += turns[0, row]
                 far_two += turns[2, row]
@@ -167,7 +167,7 @@ def _walk(
             beside = flat[np.uint64(place + look_beside[here])]
             seen = 2 * np.int64(ahead == label[i]) + np.int64(beside == label[i])
             row = np.uint64(4) * here + np.uint64(seen)
-            if ahead < 0:
+            if (ahead | beside) < 0:
                 row = np.uint64(_OVER)
             chords[i] += share[row]
             at[i] = place + step[row]

@@ -30,13 +30,15 @@ def reach_voxels(voxel_nm: Nm) -> Zyx:
     return zyx([-(-REACH * _LONGEST // length) + 1 for length in _lengths(voxel_nm)])
 
 
-def walled(labels: Array) -> tuple[Array, Array | None]:
+def walled(labels: Array, hidden: Array | None = None) -> tuple[Array, Array | None]:
     """Labels as compiled loops take them: a voxel of -1 on all sides tells where the array ends.
 
     Parameters
     ----------
     labels : ndarray of shape (Z, Y, X), integer or bool
         Objects, 0 is background.
+    hidden : ndarray of the same shape, bool, optional
+        Voxels of which nothing is known, like those beyond the array: -1, too.
 
     Returns
     -------
@@ -52,9 +54,12 @@ def walled(labels: Array) -> tuple[Array, Array | None]:
     if not fits and labels.size and labels.max() > _LARGEST:
         values = np.unique(labels[labels != 0])
         inner[...] = np.where(labels != 0, np.searchsorted(values, labels) + 1, 0)
-        return found, values
-    inner[...] = labels
-    return found, None
+    else:
+        values = None
+        inner[...] = labels
+    if hidden is not None:
+        inner[hidden] = -1
+    return found, values
 
 
 def surface_areas(labels: Array, bounds: tuple[Zyx, Zyx], voxel_nm: Nm) -> tuple[Array, Array]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,14 @@ class Near:
     square: Array
     nearest: Array
 
+    def within(self, limit: int) -> Near:
+        """The same voxels, with what they meet up to the squared gap `limit` only."""
+        kept = self.square <= limit
+        if kept.all():
+            return self
+        names = ("voxel", "met", "square", "nearest")
+        return replace(self, **{name: getattr(self, name)[kept] for name in names})
+
 
 def halo_voxels(gap_nm: float, voxel_nm: Nm) -> Zyx:
     """Halo that `near_surface` needs around the voxels it counts, in voxels along (z, y, x).
@@ -80,6 +88,8 @@ def near_surface(
     gap_nm: float,
     trim: Trim,
     same: bool = False,
+    centres: bool = False,
+    hidden: Array | None = None,
 ) -> Iterator[Near]:
     """Surface voxels of the objects in `own`, and every object in `other` within the gap of each.
 
@@ -96,6 +106,10 @@ def near_surface(
         The voxels of `own` to look at.
     same : bool
         Whether `own` and `other` are one labelling, so that equal labels are one object.
+    centres : bool
+        Gaps are between the centres of voxels, not between their boxes.
+    hidden : ndarray of the same shape, bool, optional
+        Voxels of which nothing is known: no object lies there, and none has a surface towards them.
 
     Yields
     ------
@@ -114,7 +128,8 @@ def near_surface(
     A surface voxel has a face neighbour of another label; the volume's border is no surface. The gap
     between two voxels is the shortest distance between their boxes,
     sqrt(sum((max(abs(d_i) - 1, 0) * voxel_i)**2)) for an offset of d voxels: 0 where they touch, if
-    only by a corner, or overlap. It is kept as a whole number of squared units.
+    only by a corner, or overlap. With `centres` it is sqrt(sum((d_i voxel_i)**2)). It is kept as a whole
+    number of squared units.
 
     The area is that of `surface_areas`.
 
@@ -136,19 +151,21 @@ def near_surface(
     bounds = [s.indices(n)[:2] for s, n in zip(trim, own.shape, strict=True)]
     if not _any(own, bounds):
         return
+    if hidden is not None:
+        own, other = (np.where(hidden, labels.dtype.type(0), labels) for labels in (own, other))
     unit = whole_unit(voxel_nm)
     reach = _reach(unit, gap_nm)
     limit = unit.squares(gap_nm)
-    outlined, values = walled(own)
+    outlined, values = walled(own, hidden)
     single = None if same else _only(other)
     search, squares = None, None
     if same:
-        search = Search.of(outlined, unit, limit)
+        search = Search.of(outlined, unit, limit, centres=centres)
     else:
-        squares = squares_to(other != 0, unit, limit, trim, between=True)
+        squares = squares_to(other != 0, unit, limit, trim, between=not centres)
         if single is None:
             within, values = walled(other)
-            search = Search.of(within, unit, limit)
+            search = Search.of(within, unit, limit, centres=centres)
     (z0, z1), (y0, y1), (x0, x1) = bounds
     depth = max(4 * reach[0], _SLAB // max(1, (y1 - y0) * (x1 - x0)))
     for first in range(z0, z1, depth):

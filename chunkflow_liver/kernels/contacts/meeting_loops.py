@@ -94,7 +94,7 @@ def meetings(
     grid: tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]],
     inside: tuple[Array, Array],
     offsets: Array,
-    metric: tuple[tuple[int, int, int], int],
+    metric: tuple[tuple[int, int, int, int], int],
     found: tuple[Array, Array, Array, Array],
     start: tuple[int, int],
 ) -> tuple[int, int]:
@@ -112,7 +112,8 @@ def meetings(
         From the cell of a voxel to those that may hold what it meets, near ones first: along (z, y, x), and
         in the order of cells.
     metric : tuple
-        Size of a voxel along (z, y, x), and the largest squared gap.
+        Size of a voxel along (z, y, x) and by how much a gap is less than an offset (1 between boxes of
+        voxels, 0 between centres); and the largest squared gap.
     found : tuple of ndarray of shape (R,)
         As for `by_cell`; `nearest` tells whether it is the nearest label of its voxel, of equally near ones
         the smallest.
@@ -211,7 +212,7 @@ def _meet(
     mine: Array,
     slots: Array,
     sites: Array,
-    metric: tuple[tuple[int, int, int], int],
+    metric: tuple[tuple[int, int, int, int], int],
     found: tuple[Array, Array, Array, Array],
     count: int,
 ) -> int:
@@ -289,7 +290,7 @@ def _nearest_sites(
     groups: Array,
     entries: Array,
     box: tuple[tuple[int, int, int], tuple[int, int, int]],
-    metric: tuple[tuple[int, int, int], int],
+    metric: tuple[tuple[int, int, int, int], int],
     sites: Array,
 ) -> int:
     """Write (z, y, x) of what can be nearest to a voxel of the box, label by label, into columns of `sites`.
@@ -342,9 +343,9 @@ def _nearest_sites(
 
 
 @compiled
-def _square(z: int, y: int, x: int, lengths: tuple[int, int, int]) -> int:
+def _square(z: int, y: int, x: int, lengths: tuple[int, int, int, int]) -> int:
     """Squared gap of an offset in voxels, 0 or less being none."""
-    a = max(z - 1, 0) * lengths[0]
-    b = max(y - 1, 0) * lengths[1]
-    c = max(x - 1, 0) * lengths[2]
+    a = max(z - lengths[3], 0) * lengths[0]
+    b = max(y - lengths[3], 0) * lengths[1]
+    c = max(x - lengths[3], 0) * lengths[2]
     return a * a + b * b + c * c

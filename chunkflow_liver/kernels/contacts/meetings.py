@@ -40,11 +40,11 @@ class Search:
     around: tuple[Array, Array]
     inside: tuple[Array, Array]
     offsets: Array
-    metric: tuple[Zyx, int]
+    metric: tuple[tuple[int, int, int, int], int]
 
     @classmethod
-    def of(cls, labels: Array, unit: Unit, limit: int) -> Search:
-        """Search of `labels` up to the squared gap `limit`."""
+    def of(cls, labels: Array, unit: Unit, limit: int, *, centres: bool = False) -> Search:
+        """Search of `labels` up to the squared gap `limit` between boxes, or centres, of voxels."""
         reach = [math.isqrt(limit) // length + 1 for length in unit.voxel]
         size = zyx([max(_CELL, -(-r // 2)) for r in reach])
         # Around them lie cells without voxels, so that none in reach is missing.
@@ -57,7 +57,8 @@ class Search:
         bound = ((np.maximum((abs(offsets) - 1) * size, 0) * unit.voxel) ** 2).sum(axis=-1)
         offsets = offsets[bound <= limit][np.argsort(bound[bound <= limit], kind="stable")]
         offsets = np.column_stack([offsets, offsets @ (cells[1] * cells[2], cells[2], 1)])
-        return cls(labels, (z, y, x), (size, cells, far), around, inside, offsets, (unit.voxel, limit))
+        metric = (*unit.voxel, 0 if centres else 1), limit
+        return cls(labels, (z, y, x), (size, cells, far), around, inside, offsets, metric)
 
     def met(self, at: Array, some: Array, known: Array | None) -> Met:
         """What the voxels `some` of `at` (3, M) meet; `known` (M,) is the square to the nearest label.

@@ -59,12 +59,15 @@ def cell_parts(labels: Array, start: Zyx, cell: Zyx) -> Parts:
     return {name: np.concatenate([p[name] for p in found]) for name in found[0]}
 
 
-def on_surface(labels: Array) -> Array:
-    """Voxels with a face neighbour of another label, bool; the end of the array is no surface."""
+def on_surface(labels: Array, hidden: Array | None = None) -> Array:
+    """Voxels with a face neighbour of another label, bool; the array's end and `hidden` are no surface."""
     found = np.zeros(labels.shape, bool)
     for axis in range(3):
         first, second = (np.moveaxis(labels, axis, 0)[part] for part in (slice(1, None), slice(-1)))
         differ, seen = first != second, np.moveaxis(found, axis, 0)
+        if hidden is not None:
+            unknown = np.moveaxis(hidden, axis, 0)
+            differ &= ~(unknown[1:] | unknown[:-1])
         seen[1:] |= differ
         seen[:-1] |= differ
     return found

@@ -13,6 +13,7 @@ from chunkflow_liver.xp import Array
 
 PAIR = ("own", "other", "square")
 OBJECT = ("label",)
+NEAREST = ("label", "square")
 SHELL = ("label", "shell")
 
 _ROWS = 1 << 10
@@ -82,6 +83,31 @@ def object_rows(near: Near, counted: Array) -> Rows:
     label, near_one, _, voxels, area = _sums(near, counted, np.arange(len(touched)), touched, touched)
     rows = {"label": label.view(np.uint64), "voxels": voxels, "area": area}
     return grouped(rows | {"near_voxels": voxels * near_one, "near_area": area * near_one}, OBJECT)
+
+
+def nearest_rows(near: Near, counted: Array) -> Rows:
+    """Voxels and area per object and squared gap to the nearest other object.
+
+    Parameters
+    ----------
+    near, counted
+        As for `pair_rows`.
+
+    Returns
+    -------
+    dict of ndarray
+        `label` (uint64), `square`, `voxels`, `area` (int64), each key once in some order.
+    """
+    kept = near.nearest
+    one = np.zeros(int(kept.sum()), np.int64)
+    label, _, square, voxels, area = _sums(near, counted, near.voxel[kept], one, near.square[kept])
+    return {"label": label.view(np.uint64), "square": square, "voxels": voxels, "area": area}
+
+
+def no_nearest() -> Rows:
+    """No object near another."""
+    counts = ("square", "voxels", "area")
+    return {"label": np.zeros(0, np.uint64)} | {name: np.zeros(0, np.int64) for name in counts}
 
 
 def shell_rows(squares: Array, edges: Sequence[int], label: Array, **counts: Array) -> Rows:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from chunkflow_liver.errors import ConfigError
-from chunkflow_liver.geometry import Box, Nm
+from chunkflow_liver.geometry import Box, Nm, voxels, zyx
 from chunkflow_liver.kernels.distance.squares import Trim, squares_to, whole_unit
 from chunkflow_liver.xp import Array, namespace, on_host
 
 # Ties at the border are exact; float32 distances may sit one rounding step above them.
-_TIE = 1 + 1e-6
+TIE = 1 + 1e-6
 _FAR = float(np.finfo(np.float32).max)
 
 WHOLE: Trim = (slice(None), slice(None), slice(None))
@@ -74,7 +75,9 @@ def distance_nm(mask: Array, voxel_nm: Nm, cap_nm: float, trim: Trim = WHOLE) ->
     return _capped(_transform(mask, voxel_nm)[trim], cap_nm)
 
 
-def inside_nm(labels: Array, voxel_nm: Nm, cap_nm: float, trim: Trim = WHOLE) -> Array:
+def inside_nm(
+    labels: Array, voxel_nm: Nm, cap_nm: float, trim: Trim = WHOLE, hidden: Array | None = None
+) -> Array:
     """Distance of every voxel to the nearest one with another label, +inf beyond `cap_nm`.
 
     Parameters
@@ -83,12 +86,18 @@ def inside_nm(labels: Array, voxel_nm: Nm, cap_nm: float, trim: Trim = WHOLE) ->
         Objects; objects that touch end where they touch.
     voxel_nm, cap_nm, trim
         As for `distance_nm`.
+    hidden : ndarray of shape (Z, Y, X), bool, optional
+        Voxels whose label is not known (0 in `labels`): no object ends there.
 
     Returns
     -------
     ndarray of the trimmed shape, float32
         Distance between voxel centres in nm; 0 in the background. Same array type as `labels`; computed
         on the host.
+
+    Notes
+    -----
+    Objects beside hidden voxels are measured one by one, each in its box with the cap around it.
 
     References
     ----------
@@ -98,6 +107,16 @@ def inside_nm(labels: Array, voxel_nm: Nm, cap_nm: float, trim: Trim = WHOLE) ->
 
     held = np.ascontiguousarray(on_host(labels))
     distance: np.ndarray[Any, Any] = edt.edt(held, anisotropy=voxel_nm, black_border=False, parallel=1)
+    if hidden is not None:
+        away = distance_nm(hidden, voxel_nm, cap_nm)
+        reach, whole = voxels(cap_nm, voxel_nm), Box.of(zyx(list(held.shape)))
+        for value in np.unique(held[(held != 0) & (away <= distance * np.float32(TIE))]):
+            at = np.nonzero(held == value)
+            box = Box(zyx([int(a.min()) for a in at]), zyx([int(a.max()) + 1 for a in at]))
+            part = box.grow(reach).clip(whole).slices
+            own = held[part] == value
+            others = distance_nm(~own & ~hidden[part], voxel_nm, cap_nm)
+            np.copyto(distance[part], others, where=own)
     return namespace(labels).asarray(_capped(distance[trim], cap_nm))
 
 
@@ -127,8 +146,10 @@ def _transform(mask: Array, voxel_nm: Nm) -> Array:
     return distance
 
 
-def exact_nm(distance: Array, box: Box, volume: Box, voxel_nm: Nm, cap_nm: float) -> Array:
-    """Whether each distance holds no matter what lies outside the volume.
+def exact_nm(
+    distance: Array, box: Box, volume: Box, voxel_nm: Nm, cap_nm: float, away: Sequence[Array] = ()
+) -> Array:
+    """Whether each distance holds no matter what is unknown: outside the volume, or in it.
 
     Parameters
     ----------
@@ -140,19 +161,21 @@ def exact_nm(distance: Array, box: Box, volume: Box, voxel_nm: Nm, cap_nm: float
         Voxel size along (z, y, x), in nm.
     cap_nm : float
         Cap of the distances, in nm.
+    away : sequence of ndarray of shape (Z, Y, X), float32
+        Distances in nm to unknown voxels inside of the volume; infinite where they are farther than the cap.
 
     Returns
     -------
     ndarray of shape (Z, Y, X), bool
-        False where the nearest voxel outside the volume is nearer than the distance, or than the
-        cap where the distance is infinite (without a cap nothing infinite is exact). Same array type
-        as `distance`.
+        False where the nearest voxel outside the volume, or unknown in it, is nearer than the distance, or
+        than the cap where the distance is infinite (without a cap nothing infinite is exact). Same array
+        type as `distance`.
     """
     xp = namespace(distance)
     ends = []
     for axis, size in enumerate(voxel_nm):
         index = np.arange(box.start[axis], box.stop[axis])
-        outside = np.minimum(index - volume.start[axis] + 1, volume.stop[axis] - index) * (size * _TIE)
+        outside = np.minimum(index - volume.start[axis] + 1, volume.stop[axis] - index) * (size * TIE)
         ends.append(np.where(volume.shape[axis] > 1, outside, _FAR).astype(np.float32))
     beside = np.minimum(ends[1][:, None], ends[2])
     lowest, beside = float(beside.min()), xp.asarray(beside)
@@ -161,4 +184,6 @@ def exact_nm(distance: Array, box: Box, volume: Box, voxel_nm: Nm, cap_nm: float
         # Only where the volume's end is nearer than the cap can it matter.
         if min(lowest, end) < cap_nm:
             found[:] = xp.minimum(xp.abs(plane), xp.float32(cap_nm)) <= xp.minimum(beside, end)
+    for far in away:
+        exact &= xp.minimum(xp.abs(distance), xp.float32(cap_nm)) <= far * xp.float32(TIE)
     return exact

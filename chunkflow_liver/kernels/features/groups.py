@@ -13,6 +13,7 @@ import numpy as np
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import Block, Box, Nm, Zyx
 from chunkflow_liver.kernels.labels.object_runs import ObjectRuns, runs_by_object
+from chunkflow_liver.kernels.significance.boundaries import Boundary
 from chunkflow_liver.xp import Array, checked_device
 
 T = TypeVar("T")
@@ -53,6 +54,9 @@ class Settings:
         Most voxels of the bounding box of an object that is taken whole; a larger one is refused by name.
     radius_nm : float
         Radius of the ball in which other objects are counted, in nm.
+    boundary_nm, correlation_nm, bias_nm : float, optional
+        How sure the boundaries of objects are, as in `significance.boundaries.Boundary`: of this come the
+        ends of volumes. Without them the boundary is shifted by half a voxel.
     device : str
         Where 'basic' and the textures that blocks count are summed: 'cpu', 'cuda', 'cuda:0', ...
     parameters : str
@@ -69,6 +73,9 @@ class Settings:
     radius_nm: float = 2000.0
     device: str = "cpu"
     parameters: str = ""
+    boundary_nm: float | None = None
+    correlation_nm: float | None = None
+    bias_nm: float | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.bin_width) and self.bin_width > 0):
@@ -87,6 +94,15 @@ class Settings:
         if not (math.isfinite(self.radius_nm) and self.radius_nm > 0):
             raise ConfigError(f"radius_nm must be positive and finite, got {self.radius_nm!r}")
         checked_device(self.device)
+        # Refuses what does not go together.
+        _ = self.boundary
+
+    @property
+    def boundary(self) -> Boundary:
+        """How sure the boundaries of objects are."""
+        return Boundary(
+            boundary_nm=self.boundary_nm, correlation_nm=self.correlation_nm, bias_nm=self.bias_nm
+        )
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Settings:
@@ -127,6 +143,8 @@ class View:
         Of `shared`.
     region : Box, optional
         The voxels that were looked at; all by default.
+    hidden : ndarray of the shape of `block.read`, bool, optional
+        Voxels in `region` of which nothing is known.
     """
 
     block: Block
@@ -137,6 +155,7 @@ class View:
     settings: Settings
     known: dict[Any, Any] = field(default_factory=dict, repr=False)
     region: Box | None = None
+    hidden: Array | None = None
 
     def shared(self, function: Callable[[View], T]) -> T:
         """What `function(view)` gives, worked out once for all groups that ask for it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from chunkflow_liver.geometry import NM_PER_UM, Nm, Zyx
 from chunkflow_liver.xp import Array
@@ -38,6 +37,9 @@ def neighbours(points_nm: Array, label: Array) -> tuple[Array, Array]:
     nearest = np.zeros(n, np.uint64)
     if n < 2:
         return np.full(n, np.nan), nearest
+    # Imported late: it takes a process half a second.
+    from scipy.spatial import cKDTree
+
     tree = cKDTree(points_nm)
     found = np.asarray(tree.query(points_nm, k=2)[0])
     reach = found[:, 1] * (1 + 1e-9)
@@ -78,6 +80,8 @@ def density_per_um3(points_nm: Array, extent_nm: Nm, radius_nm: float) -> Array:
     """
     if not len(points_nm):
         return np.zeros(0)
+    from scipy.spatial import cKDTree
+
     tree = cKDTree(points_nm)
     # A point at exactly the radius counts, whatever its last digit.
     count = tree.query_ball_point(points_nm, radius_nm * (1 + 1e-12), return_length=True) - 1

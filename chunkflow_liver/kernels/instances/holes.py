@@ -19,7 +19,9 @@ def background(labels: Array) -> tuple[Array, int]:
     return label_block(labels == 0, classes=None, connectivity=6)
 
 
-def surroundings(labels: Array, spaces: Array, n: int, box: Box, volume: Box) -> dict[str, Array]:
+def surroundings(
+    labels: Array, spaces: Array, n: int, box: Box, volume: Box, hidden: Array | None = None
+) -> dict[str, Array]:
     """What lies around the background components of a block.
 
     Parameters
@@ -32,6 +34,8 @@ def surroundings(labels: Array, spaces: Array, n: int, box: Box, volume: Box) ->
         Number of components.
     box, volume : Box
         Where the block lies, and the whole volume.
+    hidden : ndarray of shape (Z, Y, X), bool, optional
+        Voxels of which nothing is known: what reaches them is open.
 
     Returns
     -------
@@ -55,6 +59,8 @@ def surroundings(labels: Array, spaces: Array, n: int, box: Box, volume: Box) ->
             _mark(found["open"], np.take(spaces, 0, axis))
         if box.stop[axis] == volume.stop[axis]:
             _mark(found["open"], np.take(spaces, -1, axis))
+    if hidden is not None:
+        _mark(found["open"], spaces[hidden])
     return found
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import Box, Nm, Zyx, voxels, zyx
-from chunkflow_liver.kernels.distance.transform import distance_nm
+from chunkflow_liver.kernels.distance.transform import distance_nm, inside_nm
 from chunkflow_liver.kernels.labels.extents import block_extents
 from chunkflow_liver.xp import Array
 
@@ -55,16 +55,20 @@ class Shapes:
         reaches = [voxels(r, voxel_nm) for r in (self.smooth_nm, *[self.open_nm, self.close_nm] * 2)]
         return zyx([sum(r[axis] for r in reaches) for axis in range(3)])
 
-    def apply(self, labels: Array, voxel_nm: Nm) -> Array:
-        """The objects of a block in their new shapes, holes aside."""
+    def apply(self, labels: Array, voxel_nm: Nm, hidden: Array | None = None) -> Array:
+        """The objects of a block in their new shapes, holes aside.
+
+        Of voxels that are `hidden` nothing is known, like beyond the array; they are 0 and stay so.
+        """
         if self.smooth_nm:
             # The box does not reach farther than the length asked for.
             reach = zyx([int(self.smooth_nm / v + 1e-9) for v in voxel_nm])
-            labels = majority(labels, reach)
+            labels = majority(labels, reach, hidden)
         if self.open_nm:
-            labels = opened(labels, self.open_nm, voxel_nm)
+            labels = opened(labels, self.open_nm, voxel_nm, hidden)
         if self.close_nm:
             labels = closed(labels, self.close_nm, voxel_nm)
+            labels = labels if hidden is None else np.where(hidden, labels.dtype.type(0), labels)
         return labels
 
 
@@ -80,7 +84,7 @@ def check_not_negative(values: Mapping[str, float]) -> None:
             raise ConfigError(f"{what} must be 0 or more, got {value!r}")
 
 
-def opened(labels: Array, radius_nm: float, voxel_nm: Nm) -> Array:
+def opened(labels: Array, radius_nm: float, voxel_nm: Nm, hidden: Array | None = None) -> Array:
     """The part of every object that a ball of `radius_nm` inside it can reach.
 
     Parameters
@@ -91,6 +95,8 @@ def opened(labels: Array, radius_nm: float, voxel_nm: Nm) -> Array:
         Radius of the ball in nm, between voxel centres.
     voxel_nm : tuple of float
         Voxel size along (z, y, x), in nm.
+    hidden : ndarray of shape (Z, Y, X), bool, optional
+        Voxels of which nothing is known; objects go on there.
 
     Returns
     -------
@@ -106,7 +112,10 @@ def opened(labels: Array, radius_nm: float, voxel_nm: Nm) -> Array:
 
     if not labels.any():
         return labels
-    depth = edt.edt(np.ascontiguousarray(labels), anisotropy=voxel_nm, black_border=False, parallel=1)
+    if hidden is None:
+        depth = edt.edt(np.ascontiguousarray(labels), anisotropy=voxel_nm, black_border=False, parallel=1)
+    else:
+        depth = inside_nm(labels, voxel_nm, 2 * radius_nm, hidden=hidden)
     centres = (labels != 0) & (depth > np.float32(radius_nm * _TIE))
     return np.where(np.isfinite(distance_nm(centres, voxel_nm, radius_nm)), labels, labels.dtype.type(0))
 
@@ -147,7 +156,7 @@ def closed(labels: Array, radius_nm: float, voxel_nm: Nm) -> Array:
     return np.where(claims > 1, labels, filled)
 
 
-def majority(labels: Array, reach: Zyx) -> Array:
+def majority(labels: Array, reach: Zyx, hidden: Array | None = None) -> Array:
     """The most frequent id, background included, in a box around every voxel.
 
     Parameters
@@ -156,6 +165,8 @@ def majority(labels: Array, reach: Zyx) -> Array:
         Object ids, 0 is background.
     reach : Zyx
         Voxels from the centre of the box to its side along (z, y, x).
+    hidden : ndarray of shape (Z, Y, X), bool, optional
+        Voxels that do not count, and stay 0.
 
     Returns
     -------
@@ -163,7 +174,7 @@ def majority(labels: Array, reach: Zyx) -> Array:
         Of several ids that are equally frequent the voxel's own, else the smallest. Voxels beyond the
         array do not count. Exact with a halo of `reach`.
     """
-    best_count = box_sums(labels == 0, reach)
+    best_count = box_sums(labels == 0 if hidden is None else (labels == 0) & ~hidden, reach)
     best = np.zeros_like(labels)
     own = np.where(labels == 0, best_count, 0)
     whole = Box.of(zyx(list(labels.shape)))
@@ -175,7 +186,8 @@ def majority(labels: Array, reach: Zyx) -> Array:
         better = count > best_count[around]
         best_count[around][better] = count[better]
         best[around][better] = value
-    return np.where(own == best_count, labels, best)
+    found = np.where(own == best_count, labels, best)
+    return found if hidden is None else np.where(hidden, labels.dtype.type(0), found)
 
 
 def box_sums(mask: Array, reach: Zyx) -> Array:

@@ -172,8 +172,9 @@ def count_neighbours(
         n = placed(runs[part], level[voxel:], low[k], sides[k], trim, canvas, own[part])
         top = highest(level[voxel : voxel + n])
         voxel += n
-        steps[::2] = (offsets[:, 0] * sides[k, 1] + offsets[:, 1]) * sides[k, 2] + offsets[:, 2]
-        steps[1::2] = -steps[::2]
+        for i in range(len(offsets)):
+            step = (offsets[i, 0] * sides[k, 1] + offsets[i, 1]) * sides[k, 2] + offsets[i, 2]
+            steps[2 * i], steps[2 * i + 1] = step, -step
         for r in range(begin[k], begin[k + 1]):
             at, many = own[r, 0], own[r, 1]
             if many == 0:

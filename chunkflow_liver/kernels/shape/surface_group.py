@@ -1,7 +1,8 @@
-"""The group 'surface': area of every object, summed over its voxels, and how near it is to a ball."""
+"""The group 'surface': area of every object, how near it is to a ball, and how sure its volume is."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,7 +22,7 @@ def area_sums(view: View) -> Sums:
     Parameters
     ----------
     view : View
-        A block with the halo `reach_voxels`; what lies outside its `region` is unknown.
+        A block with the halo `reach_voxels`; what lies outside its `region`, or is `hidden`, is unknown.
 
     Returns
     -------
@@ -31,7 +32,8 @@ def area_sums(view: View) -> Sums:
     block = view.block if view.region is None else view.block.within(view.region)
     rows = [{"label": np.zeros(0, np.uint64), "steps": np.zeros(0, np.int64)}]
     if block.write.size:
-        outlined, values = walled(view.labels[block.read.relative_to(view.block.read).slices])
+        inner = block.read.relative_to(view.block.read).slices
+        outlined, values = walled(view.labels[inner], None if view.hidden is None else view.hidden[inner])
         for tile in BlockGrid(block.write.relative_to(block.read), _TILE):
             at, area = surface_areas(outlined, (tile.write.start, tile.write.stop), view.voxel_nm)
             # 2**24 steps of each voxel at most: sums are below 2**63.
@@ -49,7 +51,7 @@ def merge_areas(parts: Sequence[Sums]) -> Sums:
 
 
 def describe_areas(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Settings) -> Rows:
-    """Surface and sphericity of whole objects.
+    """Surface and sphericity of whole objects, and how far their volumes may be off.
 
     Parameters
     ----------
@@ -60,14 +62,16 @@ def describe_areas(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Settings) 
     voxel_nm : tuple of float
         Voxel size along (z, y, x), in nm.
     settings : Settings
-        Not used.
+        Its `boundary`.
 
     Returns
     -------
     dict of ndarray of shape (L,), float64
         `surface_um2`: area as of contacts, see `kernels.surface_areas`; the volume's end is no surface.
         `sphericity`: area of a ball of the object's volume over that [1]_, 1 for a ball; NaN for an object
-        that touches the border, whose surface is not known as a whole.
+        that touches the border, whose surface is not known as a whole. `volume_low_um3`, `volume_high_um3`:
+        the volume less and more a layer on all of the surface, as thick as the mean place of the boundary
+        may be off (95 %; averaged as over a ball of the same volume), or as half a voxel.
 
     References
     ----------
@@ -80,7 +84,15 @@ def describe_areas(sums: Sums, objects: Rows, voxel_nm: Nm, settings: Settings) 
     ball = np.cbrt(np.pi) * np.cbrt(6 * objects["volume_um3"]) ** 2
     whole = ~objects["touches_border"].astype(bool) & (surface > 0)
     sphericity = np.divide(ball, surface, out=np.full(len(steps), np.nan), where=whole)
-    return {"surface_um2": surface, "sphericity": sphericity}
+    volume = objects["volume_um3"]
+    radius_nm = np.cbrt(volume * (3 / (4 * np.pi))) * NM_PER_UM
+    layer = surface * settings.boundary.ball_nm(radius_nm, math.prod(voxel_nm) ** (1 / 3)) / NM_PER_UM
+    return {
+        "surface_um2": surface,
+        "sphericity": sphericity,
+        "volume_low_um3": np.maximum(volume - layer, 0.0),
+        "volume_high_um3": volume + layer,
+    }
 
 
 def _reach(settings: Settings, voxel_nm: Nm) -> tuple[Zyx, Zyx]:
@@ -94,5 +106,10 @@ SURFACE = Group(
     describe_areas,
     reach=_reach,
     working=36.0,
-    units={"surface_um2": "micrometer^2", "sphericity": ""},
+    units={
+        "surface_um2": "micrometer^2",
+        "sphericity": "",
+        "volume_low_um3": "micrometer^3",
+        "volume_high_um3": "micrometer^3",
+    },
 )

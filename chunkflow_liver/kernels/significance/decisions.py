@@ -10,6 +10,7 @@ from chunkflow_liver.xp import Array
 NO_TEST = (
     ("no object has a narrowing and another window", "no contact on any object that has both"),
     ("no cell has objects with a narrowing and objects without", "no contact in any cell that has both"),
+    ("no cell has objects, with a narrowing and without, that are long enough", "no contact on such objects"),
 )
 """Why there is no p-value, for each test: nothing to compare, or 0 / 0 in all that is `missing`."""
 LEAST = 6

@@ -71,3 +71,58 @@ def differences(
             out[design, 0] += total / treated - rest / others
             out[design, 1] += squares - total * total / treated
             out[design, 2] += square - rest * rest / others
+
+
+@compiled
+def exchanged(
+    values: Array,
+    begins: Array,
+    columns: Array,
+    treated: Array,
+    rng: np.random.Generator,
+    out: Array,
+) -> None:
+    """Statistics of designs in the objects that have them, and in random ones of the same group.
+
+    Parameters
+    ----------
+    values : ndarray, float64
+        Of each group a matrix, row by row: of each design (row) at each object (column). The first columns
+        are the objects that have the designs, in their order.
+    begins : ndarray of shape (g + 1,), int64
+        Where the matrix of each group begins in `values`.
+    columns, treated : ndarray of shape (g,), int64
+        Objects, and designs, of each group: there are more of the former, and one or more of the latter.
+    rng : numpy.random.Generator
+    out : ndarray of shape (p, 3), float64
+        Per draw, the first is the one given: sum over designs of the value at their object less the mean,
+        over objects without a design, of all designs there; the sums of squares, around their means in the
+        group, of the former and of the means of designs at the latter.
+    """
+    most = 0
+    for g in range(len(columns)):
+        most = max(most, columns[g])
+    order, means = np.empty(most, np.int64), np.empty(most)
+    for g in range(len(columns)):
+        begin, many, designs = begins[g], columns[g], treated[g]
+        for j in range(many):
+            order[j], means[j] = j, 0.0
+            for i in range(designs):
+                means[j] += values[begin + i * many + j] / designs
+        for draw in range(len(out)):
+            own, square = 0.0, 0.0
+            for i in range(designs):
+                if draw > 0:
+                    other = i + int(rng.random() * (many - i))
+                    order[i], order[other] = order[other], order[i]
+                value = values[begin + i * many + order[i]]
+                own += value
+                square += value * value
+            rest, squares = 0.0, 0.0
+            for j in range(designs, many):
+                rest += means[order[j]]
+                squares += means[order[j]] ** 2
+            left = many - designs
+            out[draw, 0] += own - rest * designs / left
+            out[draw, 1] += square - own * own / designs
+            out[draw, 2] += squares - rest * rest / left

@@ -150,7 +150,7 @@ def within_objects(
         permutations,
         rng,
     )
-    return _effect(narrow, control, objects.cell, draws, rng) | left | {"p_value": p_value}
+    return paired_effect(narrow, control, objects.cell, draws, rng) | left | {"p_value": p_value}
 
 
 def between_objects(seen: Observed, *, permutations: int, draws: int, seed: int) -> dict[str, float]:
@@ -223,7 +223,7 @@ def between_objects(seen: Observed, *, permutations: int, draws: int, seed: int)
     narrow, control = (
         np.bincount(row, value * kind) / np.bincount(row, kind) for kind in (treated, ~treated)
     )
-    found = _effect(narrow, control, cells, draws, rng)
+    found = paired_effect(narrow, control, cells, draws, rng)
     rarer = int(min(treated.sum(), (~treated).sum()))
     found |= left | {"objects": len(row), "rarer": rarer, "p_value": p_value}
     if len(cells) > 1:
@@ -319,7 +319,7 @@ def _p_value(
     return (1 + extreme) / (1 + permutations)
 
 
-def _effect(
+def paired_effect(
     narrow: Array, control: Array, cell: Array, draws: int, rng: np.random.Generator
 ) -> dict[str, float]:
     """Paired effect sizes, and intervals from whole cells (or, of one cell, objects)."""

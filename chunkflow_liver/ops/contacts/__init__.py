@@ -7,6 +7,7 @@ are joined across blocks as instances are.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -17,10 +18,21 @@ from chunkflow_liver.engine.pyramid import pyramid
 from chunkflow_liver.engine.stage import Fold, Map, Stage, plain
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import BlockGrid, Zyx, zyx
+from chunkflow_liver.kernels.centreline.sections import pitch_nm
+from chunkflow_liver.kernels.contacts.curves import Bands, checked_bands
 from chunkflow_liver.kernels.contacts.gaps import halo_voxels
+from chunkflow_liver.kernels.significance.boundaries import Boundary
 from chunkflow_liver.ops.contacts.block import contact_block, site_ids
-from chunkflow_liver.ops.contacts.tables import join_sites, met_labels, object_table, pair_table, site_table
-from chunkflow_liver.ops.steps.nearest import nearest_stages
+from chunkflow_liver.ops.contacts.tables import (
+    join_sites,
+    met_labels,
+    object_curve,
+    object_table,
+    pair_curve,
+    pair_table,
+    site_table,
+)
+from chunkflow_liver.ops.steps.far.nearest import nearest_stages
 from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import (
     PathLike,
@@ -34,6 +46,9 @@ from chunkflow_liver.ops.steps.place import (
     work_folder,
 )
 from chunkflow_liver.store.volume import Volume
+
+CURVES = (("curve", pair_curve), ("object-curve", object_curve))
+"""Ends of the names of the tables of curves, and what makes them."""
 
 
 @operation
@@ -49,6 +64,10 @@ def contacts(  # noqa: PLR0913
     block: Zyx | None = None,
     sites: bool = False,
     nearest: bool = False,
+    curve_nm: float | None = None,
+    bands_nm: Bands = (),
+    centres: bool = False,
+    boundary: Boundary | None = None,
 ) -> Plan:
     """Plan tables of contacts between two sets of instances, two classes, or instances and a class.
 
@@ -72,6 +91,18 @@ def contacts(  # noqa: PLR0913
         Look for the nearest partner of every object, however far: `nearest_nm` and `nearest_label` of
         `<name>-objects` then hold beyond `gap_nm`, and `nearest_exact` says whether what lies outside the
         volume could be nearer.
+    curve_nm : float, optional
+        Also the area in contact as a function of the gap, at 0, 1, .. nm up to this: `<name>-curve` per
+        pair, `<name>-object-curve` per object.
+    bands_nm : sequence of pairs of float
+        Also the area at a gap above the first and up to the second of each pair, in nm; from 0 on what
+        touches counts.
+    centres : bool
+        Also what lies within `gap_nm` between the *centres* of two voxels, as many programs count:
+        `centre_*`, beside the same between their boxes.
+    boundary : Boundary, optional
+        How sure boundaries are: from this come `*_low` and `*_high`. Without it both boundaries are shifted
+        by half a voxel.
 
     Returns
     -------
@@ -89,27 +120,34 @@ def contacts(  # noqa: PLR0913
     Raises
     ------
     ConfigError, InputError
-        If the gap is negative, a class does not exist or is background, or the volumes hold no
-        labels or do not lie on the same voxels.
+        If a gap is negative, a band ends beyond `gap_nm`, a class does not exist or is background, or the
+        volumes hold no labels or do not lie on the same voxels.
     """
-    if not (math.isfinite(gap_nm) and gap_nm >= 0):
-        raise ConfigError(f"gap_nm must be 0 or more, got {gap_nm!r}")
+    for option, value in (("gap_nm", gap_nm), ("curve_nm", 0.0 if curve_nm is None else curve_nm)):
+        if not (math.isfinite(value) and value >= 0):
+            raise ConfigError(f"{option} must be 0 or more, got {value!r}")
+    bands = checked_bands(bands_nm, gap_nm, "gap_nm")
     same_voxels(instances, other, "contacts need both on the same voxels")
     instances = checked_labels(instances, "instances")
     other = checked_labels(other, "classes and instances")
     numbers = (_class(instances, of), _class(other, to))
     voxel_nm = instances.voxel_nm
-    halo = halo_voxels(gap_nm, voxel_nm)
+    boundary = boundary or Boundary()
+    reach_nm = max(gap_nm + boundary.between_nm(pitch_nm(voxel_nm)), curve_nm or 0.0)
+    halo = halo_voxels(reach_nm, voxel_nm)
     # One voxel more after the block: there its sites meet those of the next one.
     beyond = zyx([n + 1 for n in halo])
     one = (other.url, other.path) == (instances.url, instances.path)
     params: dict[str, Any] = {"voxel_nm": voxel_nm, "gap_nm": float(gap_nm), "numbers": numbers}
-    params |= {"same": one and numbers[0] == numbers[1]}
+    params |= {"same": one and numbers[0] == numbers[1], "centres": centres, "reach_nm": reach_nm}
+    gaps = {"gap_nm": float(gap_nm), "bands_nm": bands, "centres": centres, "boundary": boundary}
+    curve = None if curve_nm is None else float(curve_nm)
     known = known_in_all(instances, other)
     final = instances.like(label_url(work, name), dtype="uint32", kind="label", block=block)
     grid = BlockGrid(instances.box, block or final.write_unit, halo, beyond)
     parts = final.like(artefact_url(work, name, "parts"), dtype="uint32", kind="label", block=block, levels=1)
     joined = arrays_at(work, name, "sites")
+    within = {"voxel_nm": voxel_nm, "gap_nm": float(gap_nm)}
     first = f"{name}/contacts"
     met = arrays_at(work, name, "met")
     search, far = (
@@ -126,7 +164,8 @@ def contacts(  # noqa: PLR0913
         if nearest
         else ((), {})
     )
-    provenance = {"operation": "contacts", **plain(params)}
+    stated = {"bands_nm": bands, "curve_nm": curve, **dataclasses.asdict(boundary)}
+    provenance = {"operation": "contacts", **plain(params | stated)}
     stages: tuple[Stage, ...] = (
         Map(
             first,
@@ -139,7 +178,7 @@ def contacts(  # noqa: PLR0913
             resident=64 << 20,
         ),
         Fold(f"{name}/sites", join_sites, first, joined, params={"counts": grid.counts}, spills=True),
-        *((Fold(f"{name}/met", met_labels, first, met),) if nearest else ()),
+        *((Fold(f"{name}/met", met_labels, first, met, params=within),) if nearest else ()),
         *search,
         *(
             Fold(
@@ -153,9 +192,27 @@ def contacts(  # noqa: PLR0913
             )
             for what, function, table, more, arrays in (
                 ("site-table", site_table, f"{name}-sites", {}, {}),
-                ("object-table", object_table, f"{name}-objects", {"known": known} if nearest else {}, far),
-                ("table", pair_table, name, {}, {}),
+                (
+                    "object-table",
+                    object_table,
+                    f"{name}-objects",
+                    gaps | ({"known": known.box} if nearest else {}),
+                    far,
+                ),
+                ("table", pair_table, name, gaps, {}),
             )
+        ),
+        *(
+            Fold(
+                f"{name}/{what}",
+                function,
+                first,
+                table_at(work, f"{name}-{what}"),
+                params={"voxel_nm": voxel_nm, "curve_nm": curve},
+                provenance=provenance,
+            )
+            for what, function in CURVES
+            if curve_nm is not None
         ),
     )
     about = (
@@ -168,6 +225,11 @@ def contacts(  # noqa: PLR0913
         Product("contact objects", f"{name}-objects", table_at(work, f"{name}-objects"), about),
         Product("contact sites", f"{name}-sites", table_at(work, f"{name}-sites"), about),
     ]
+    if curve_nm is not None:
+        products += [
+            Product("contact curve", f"{name}-{what}", table_at(work, f"{name}-{what}"), about)
+            for what, _ in CURVES
+        ]
     if sites:
         apply = BlockGrid(instances.box, grid.block)
         stages += (

@@ -19,7 +19,8 @@ from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx, voxels
 from chunkflow_liver.kernels.distance.squares import nearest_of, smallest_type, whole_unit
 from chunkflow_liver.kernels.distance.transform import distance_nm, exact_nm, inside_nm
-from chunkflow_liver.ops.distance.lines import line_stages, longest_lines
+from chunkflow_liver.ops.steps.far.lines import line_stages, longest_lines
+from chunkflow_liver.ops.steps.far.unknown import away_stages
 from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import (
     PathLike,
@@ -30,6 +31,7 @@ from chunkflow_liver.ops.steps.place import (
     work_folder,
 )
 from chunkflow_liver.store.volume import Volume
+from chunkflow_liver.store.voxels.region import Known
 from chunkflow_liver.xp import Array, checked_device, namespace, on_device
 
 BORDERS = ("unknown", "background", "mirror")
@@ -136,8 +138,12 @@ def distance(
     if cap_nm is None:
         block = block or labels.write_unit
         outputs = _outputs(labels, name, work, longest_lines(labels.shape, block), into, options)
-        stages = line_stages(labels, outputs, number, work=work, block=block, border=options.border)
-        return _plan(stages, outputs, (to, None), options, work)
+        known = labels.seen if options.border == "unknown" else None
+        beyond, away = ((), ()) if known is None else away_stages(known, labels, name, work, block)
+        stages = line_stages(
+            labels, outputs, number, name=f"{name}/", work=work, block=block, known=known, away=away
+        )
+        return _plan((*beyond, *stages), outputs, (to, None), options, work)
     outputs = _outputs(labels, name, work, block, into, options)
     halo = voxels(cap_nm, labels.voxel_nm)
     grid = BlockGrid(labels.box, block or outputs[0].write_unit, halo, halo)
@@ -146,7 +152,7 @@ def distance(
         "voxel_nm": labels.voxel_nm,
         "cap_nm": float(cap_nm),
         "options": options,
-        "known": labels.known,
+        "known": labels.seen,
         "device": device,
     }
     squares = smallest_type(2 * whole_unit(labels.voxel_nm).squares(cap_nm) + 1)
@@ -264,9 +270,10 @@ def _block(
     voxel_nm: Nm,
     cap_nm: float,
     options: DistanceOptions,
-    known: Box,
+    known: Known,
     device: str,
 ) -> Result:
+    hidden = None if options.border == "background" else known.hidden(block.read)
     labels = on_device(labels, device)
     xp = namespace(labels)
     mask = labels != 0 if label is None else labels == label
@@ -280,15 +287,27 @@ def _block(
     else:
         outputs = (distance_nm(mask, voxel_nm, cap_nm, block.trim),)
     if options.signed:
-        inside = _inside(block, labels if label is None else mask, voxel_nm, cap_nm, options.border, known)
+        solid = labels if label is None else mask
+        inside = _inside(block, solid, voxel_nm, cap_nm, options.border, known.box, hidden)
         outputs = (xp.where(mask[block.trim], -inside, outputs[0]), *outputs[1:])
     flags = xp.ones(block.write.shape, np.uint8)
     if options.border == "unknown":
-        flags = exact_nm(outputs[0], block.write, known, voxel_nm, cap_nm).view(np.uint8)
+        away = []
+        if hidden is not None:
+            away.append(distance_nm(on_device(hidden, device), voxel_nm, cap_nm, block.trim))
+        flags = exact_nm(outputs[0], block.write, known.box, voxel_nm, cap_nm, away).view(np.uint8)
     return Result((_stored(outputs[0], options), flags, *outputs[1:]))
 
 
-def _inside(block: Block, solid: Array, voxel_nm: Nm, cap_nm: float, border: str, known: Box) -> Array:
+def _inside(
+    block: Block,
+    solid: Array,
+    voxel_nm: Nm,
+    cap_nm: float,
+    border: str,
+    known: Box,
+    hidden: Array | None,
+) -> Array:
     """Distance to the nearest voxel that is not of the same object; anything where nothing is known."""
     xp = namespace(solid)
     if border == "background":
@@ -299,20 +318,26 @@ def _inside(block: Block, solid: Array, voxel_nm: Nm, cap_nm: float, border: str
             )
         ]
         z, y, x = (slice(s.start + low, s.stop + low) for s, (low, _) in zip(block.trim, ends, strict=True))
-        return _to_others(xp.pad(solid, ends), voxel_nm, cap_nm, (z, y, x))
+        return _to_others(xp.pad(solid, ends), voxel_nm, cap_nm, (z, y, x), None)
     # Beyond the known is no background that an object ends at.
     seen = block.within(known)
     found = xp.zeros(block.write.shape, np.float32)
     if seen.write.size:
-        solid = solid[seen.read.relative_to(block.read).slices]
-        found[seen.write.relative_to(block.write).slices] = _to_others(solid, voxel_nm, cap_nm, seen.trim)
+        inner = seen.read.relative_to(block.read).slices
+        solid, hidden = solid[inner], None if hidden is None else hidden[inner]
+        found[seen.write.relative_to(block.write).slices] = _to_others(
+            solid, voxel_nm, cap_nm, seen.trim, hidden
+        )
     return found
 
 
-def _to_others(solid: Array, voxel_nm: Nm, cap_nm: float, trim: tuple[slice, slice, slice]) -> Array:
+def _to_others(
+    solid: Array, voxel_nm: Nm, cap_nm: float, trim: tuple[slice, slice, slice], hidden: Array | None
+) -> Array:
     if solid.dtype == bool:
-        return distance_nm(~solid, voxel_nm, cap_nm, trim)
-    return inside_nm(solid, voxel_nm, cap_nm, trim)
+        others = ~solid if hidden is None else ~solid & ~namespace(solid).asarray(hidden)
+        return distance_nm(others, voxel_nm, cap_nm, trim)
+    return inside_nm(solid, voxel_nm, cap_nm, trim, hidden)
 
 
 def _stored(distance: Array, options: DistanceOptions) -> Array:

@@ -148,7 +148,8 @@ def evaluate(
     both = (found, truth)
     kinds = _classes(found, truth, of.classes) if thresholds is None else []
     planes = None if of.slices is None else _planes(of.slices, truth)
-    box = known_in_all(found, truth)
+    seen = known_in_all(found, truth)
+    box = seen.box
     if planes is not None:
         box = box.clip(Box((planes[0], 0, 0), (planes[-1] + 1, *truth.shape[1:])))
         if not box.size:
@@ -156,7 +157,7 @@ def evaluate(
                 f"{found.url} was segmented in {found.known} only, and none of the slices {planes} lies there"
             )
     grid = BlockGrid(box, block or zyx(list(found.write_unit)))
-    only: dict[str, Any] = {"ignore": of.ignore, "slices": planes}
+    only: dict[str, Any] = {"ignore": of.ignore, "slices": planes, "seen": seen}
     per: dict[str, Any] = {"iou": thresholds, "classes": kinds}
     about: tuple[tuple[str, Any], ...] = (
         ("found", found.name),

@@ -30,6 +30,7 @@ from chunkflow_liver.kernels.labels.overlap import (
     partition_scores,
 )
 from chunkflow_liver.store.table import Columns
+from chunkflow_liver.store.voxels.region import Known
 from chunkflow_liver.xp import Array
 
 Classes = Sequence[tuple[str, int | None, int | None]]
@@ -41,9 +42,13 @@ OBJECTS = "objects"
 WINDOW, MOST_WINDOWS = 512, 6
 
 
-def compared(block: Block, truth: Array, ignore: int | None, slices: Sequence[int] | None) -> Array | None:
+def compared(
+    block: Block, truth: Array, ignore: int | None, slices: Sequence[int] | None, seen: Known
+) -> Array | None:
     """Voxels of the read box that are compared; None if all are."""
     known = None if ignore is None else truth != ignore
+    if (hidden := seen.hidden(block.read)) is not None:
+        known = ~hidden if known is None else known & ~hidden
     if slices is not None:
         planes = np.isin(np.arange(block.read.start[0], block.read.stop[0]), slices)[:, None, None]
         known = np.broadcast_to(planes, truth.shape) if known is None else known & planes
@@ -51,18 +56,18 @@ def compared(block: Block, truth: Array, ignore: int | None, slices: Sequence[in
 
 
 def count_block(
-    block: Block, found: Array, truth: Array, *, ignore: int | None, slices: Sequence[int] | None
+    block: Block, found: Array, truth: Array, *, ignore: int | None, slices: Sequence[int] | None, seen: Known
 ) -> Result:
-    known = compared(block, truth, ignore, slices)
+    known = compared(block, truth, ignore, slices, seen)
     if known is None:
         return Result(record=overlap(found, truth))
     return Result(record=overlap(found[known][None, None], truth[known][None, None]))
 
 
 def count_windows(
-    block: Block, found: Array, truth: Array, *, ignore: int | None, slices: Sequence[int] | None
+    block: Block, found: Array, truth: Array, *, ignore: int | None, slices: Sequence[int] | None, seen: Known
 ) -> Result:
-    known = compared(block, truth, ignore, slices)
+    known = compared(block, truth, ignore, slices, seen)
     return Result(record=overlap_by_window(found, truth, known, block.write.start, WINDOW))
 
 
@@ -73,11 +78,12 @@ def count_surfaces(
     *,
     ignore: int | None,
     slices: Sequence[int] | None,
+    seen: Known,
     classes: Classes,
     voxel_nm: Nm,
     cap_nm: float,
 ) -> Result:
-    known = compared(block, truth, ignore, slices)
+    known = compared(block, truth, ignore, slices, seen)
     known = np.ones(truth.shape, bool) if known is None else known
     none = np.zeros(truth.shape, bool)
     record: dict[str, Any] = {}

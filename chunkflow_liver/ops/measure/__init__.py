@@ -24,24 +24,30 @@ from chunkflow_liver.ops.measure.once import Guess, doubtful, noted, piece_stage
 from chunkflow_liver.ops.measure.parents import parent_stages
 from chunkflow_liver.ops.measure.table import flat, join
 from chunkflow_liver.ops.measure.whole import whole_stages
+from chunkflow_liver.ops.steps.crops import cut_stages, is_cut
 from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import (
     PathLike,
     arrays_at,
     checked_labels,
     known_of,
+    refuse_mask,
     same_voxels,
     table_at,
     work_folder,
 )
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
+from chunkflow_liver.store.voxels.region import Known
 from chunkflow_liver.xp import Array, on_device
 
 FEATURES = ("basic", *GROUPS, *(name for name in WHOLE if name not in ENGINES), *AMONG)
 
 SLABS = 32 << 20
 """Bytes for the intensities that are added at a time."""
+
+AROUND = "they count what lies around objects per volume that is known, and distances to its end"
+"""Why no mask goes with features among objects."""
 
 DEVICE_SUMS = 120.0
 """Bytes of device memory per voxel for 'basic': runs as short as one voxel, 15 columns of them."""
@@ -130,8 +136,11 @@ def measure(
     if not imaged and "basic" not in features:
         # Nobody asks for what it holds.
         inputs = (instances,)
+    if set(features) & set(AMONG):
+        refuse_mask(f"measure of {sorted(set(features) & set(AMONG))}", AROUND, instances)
     params: dict[str, Any] = {"voxel_nm": instances.voxel_nm, "known": instances.known}
-    made = {"made": known_of(work, instances)}
+    cutting, cut = cut_stages(instances, instances.seen, name=name, work=work, block=block)
+    made = {"made": known_of(work, instances), **cut}
     provenance = {"operation": "measure", "features": list(features), **plain(params)}
     provenance |= {} if engine is None else told_by(engine)
     if parents is not None:
@@ -163,11 +172,11 @@ def measure(
             working=first.working + max(group.needs(chosen, "") for group in groups.values()),
         )
     folded: dict[str, Any] = {"params": params, "artefacts": made, "provenance": provenance}
-    stages: tuple[Stage, ...] = (first, Fold(f"{name}/table", _table, first.name, output, **folded))
+    stages: tuple[Stage, ...] = (*cutting, first, Fold(f"{name}/table", _table, first.name, output, **folded))
     if groups or wholes or parents is not None or set(features) & set(AMONG):
         asked = {"features": [*groups, *wholes], "settings": options, "block": grid.block}
         checked = {**folded, "params": {**params, **asked}}
-        stages = (first, Fold(f"{name}/objects", _objects, first.name, objects, **checked))
+        stages = (*cutting, first, Fold(f"{name}/objects", _objects, first.name, objects, **checked))
         over, more = first.name, {"objects": objects}
         if parents is not None:
             found, more["parents"] = parent_stages(instances, parents, grid=grid, name=name, work=work)
@@ -199,8 +208,9 @@ def measure(
                 _features,
                 wide,
                 inputs if any(group.image for group in groups.values()) else (instances,),
-                params={**shared, "features": list(groups), "known": instances.known},
+                params={**shared, "features": list(groups), "known": instances.seen},
                 artefacts={"objects": objects},
+                per_object="objects",
                 working=max(group.needs(chosen, about["raw"] or "") for group in groups.values()),
                 resident=max(group.fixed for group in groups.values()),
                 device=chosen.device if there else "cpu",
@@ -260,7 +270,7 @@ def _features(
     features: Sequence[str],
     voxel_nm: Nm,
     settings: Mapping[str, Any],
-    known: Box,
+    known: Known,
     objects: Arrays,
 ) -> Result:
     runs = runs_by_object(labels)
@@ -269,7 +279,8 @@ def _features(
     row = np.searchsorted(objects["label"], runs.label)
     rows = {name: objects[name][row] for name in objects["columns"].tolist()}
     chosen = Settings.of(settings)
-    view = there = View(block, labels, raw, rows, voxel_nm, chosen, region=known)
+    hidden = known.hidden(block.read)
+    view = there = View(block, labels, raw, rows, voxel_nm, chosen, region=known.box, hidden=hidden)
     view.known[runs_seen] = runs
     if view.ahead().shape == labels.shape:
         view.known[runs_ahead] = runs
@@ -280,8 +291,9 @@ def _features(
     return Result(record=flat({name: GROUPS[name].sums(given) for name, given in asked.items()}))
 
 
-def _table(records: Records, *, voxel_nm: Nm, known: Box, made: Arrays) -> Columns:
+def _table(records: Records, *, voxel_nm: Nm, known: Box, made: Arrays, cut: Arrays | None = None) -> Columns:
     table = describe(merge_sums(_parts(records)), voxel_nm, known.shape, known.start)
+    table["touches_border"] |= is_cut(table["label"], cut)
     _refuse_nonfinite(table)
     rest = {k: v for k, v in table.items() if k != "label"}
     return {"label": table["label"], "class": _classes(table["label"], made), **rest}
@@ -296,9 +308,10 @@ def _objects(
     settings: Mapping[str, Any],
     block: Zyx,
     made: Arrays,
+    cut: Arrays | None = None,
 ) -> Columns:
     guesses: list[Guess] = []
-    table = dict(_table(noted(records, guesses), voxel_nm=voxel_nm, known=known, made=made))
+    table = dict(_table(noted(records, guesses), voxel_nm=voxel_nm, known=known, made=made, cut=cut))
     for feature in features:
         check = GROUPS[feature].check if feature in GROUPS else WHOLE[feature].check
         if check is not None:
@@ -319,8 +332,10 @@ def _refuse_nonfinite(table: Columns) -> None:
 
 def _classes(label: Array, made: Arrays) -> Array:
     """Class of every instance, as the `label` operation found it; empty for foreign instances."""
+    # Edits of foreign instances know no classes either.
+    known_at_all = made.exists() and "value" in made.names() and len(label) > 0
     # Ids that `label` never gave: instances from elsewhere that bear the same name.
-    if not made.exists() or not len(label) or int(label.max()) > len(made["value"]):
+    if not known_at_all or int(label.max()) > len(made["value"]):
         return np.full(len(label), "", "U1")
     numbers, names = made["class_number"], made["class_name"]
     value = np.asarray(made["value"])[label.astype(np.int64) - 1]

@@ -14,7 +14,7 @@ from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx, zyx
 from chunkflow_liver.kernels.features.groups import Crop, Settings
 from chunkflow_liver.ops.measure.groups import WHOLE
-from chunkflow_liver.ops.steps.crops import centres, owned
+from chunkflow_liver.ops.steps.crops import centres, owned, owners
 from chunkflow_liver.ops.steps.place import PathLike, arrays_at
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
@@ -73,6 +73,8 @@ def whole_stages(
         inputs,
         params={**params, "voxel_nm": inputs[0].voxel_nm},
         artefacts={"boxes": boxes},
+        per_object="boxes",
+        owners=owners,
         resident=resident,
         streams=True,
     )

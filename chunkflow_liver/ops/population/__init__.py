@@ -84,7 +84,8 @@ def population(  # noqa: PLR0913
         Windows of narrowings of the same objects (`<name>-windows` of `narrowing`): contact at narrowings
         against other places, of the selected objects.
     by : sequence of str
-        What `windows` are grouped by: 'form', 'cell', or a column as a zone; all selected objects come first.
+        What `windows` are grouped by: 'form', 'cell', or a column as a zone; all selected objects come first,
+        and those without a value, or of 0 or '', are of no group.
     model : Table or path, optional
         `<name>-model` of another population, which is applied instead of fitting one; `forms` are then its.
     name : str

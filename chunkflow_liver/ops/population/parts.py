@@ -166,6 +166,9 @@ def enrichment(seen: Scored, objects: Columns, windows: Table, by: Sequence[str]
     at = np.minimum(np.searchsorted(objects["label"], seen_there["label"]), len(objects["label"]) - 1)
     known = objects["label"][at] == seen_there["label"]
     used = known & objects["selected"][at] & (seen_there["area_um2"] > 0)
+    if "tested" in read.column_names:
+        # Narrowings that are no constrictions say nothing about constrictions.
+        used &= read.column("tested").to_numpy(zero_copy_only=False)
     if seen.cell is not None:
         seen_there["cell"] = seen.cell[at]
     # An unknown cell is neither the same as another unknown one nor a cell of its own.
@@ -200,4 +203,8 @@ def _group(seen: Scored, objects: Columns, what: str, path: str) -> Array:
         raise InputError(
             f"no column {what!r} to group the windows of {path} by; there are {sorted(seen.columns)}"
         )
-    return seen.columns[what]
+    values = seen.columns[what]
+    if values.dtype.kind != "f":
+        return values
+    # Numbers of a table that lacks some of the objects are floats, and not known for these.
+    return np.array(["" if np.isnan(value) else f"{value:g}" for value in values])

@@ -28,11 +28,13 @@ from chunkflow_liver.ops.steps.levels import factor_between
 from chunkflow_liver.ops.steps.numbering import id_dtype
 from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import (
+    WINDOWS,
     PathLike,
     arrays_at,
     checked_labels,
     label_url,
     label_version,
+    refuse_part,
     same_voxels,
     table_at,
     work_folder,
@@ -124,6 +126,7 @@ def propagate(  # noqa: PLR0913
     unknown = sorted(carrying.keys() - Carrying.__dataclass_fields__.keys())
     if unknown:
         raise ConfigError(f"no options {unknown}; there are {sorted(Carrying.__dataclass_fields__)}")
+    refuse_part("propagate", WINDOWS, raw)
     how = Carrying(**carrying)
     greys = _greys(raw, how)
     backend = backend_of(how.backend)

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +15,13 @@ import numpy as np
 
 from chunkflow_liver.errors import ChunkError
 from chunkflow_liver.kernels.images.windows import Window, cropped
+from chunkflow_liver.store.scratch.sealed import BROKEN, sealing, unsealed
 from chunkflow_liver.store.table import Columns
 from chunkflow_liver.xp import Array
 
 SWEEPS = ("forward", "backward")
 PLACES = ("object", "track", "z", "y", "x", "factor", "side", "top", "left", "height", "width")
 STATE = "state.npz"
-BROKEN = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 """What NumPy raises for a file that is damaged."""
 
 
@@ -84,7 +83,7 @@ class Folder:
         state = self.path / STATE
         if state.is_file():
             try:
-                with state.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+                with unsealed(state) as stream, np.load(stream, allow_pickle=False) as file:
                     found = {name: file[name] for name in file.files}
             except BROKEN:
                 # Written whole or not at all by us; anything else is not a place to go on from.
@@ -99,9 +98,8 @@ class Folder:
         """Whether all that was written before is there and undamaged."""
         for sweep, chunk in plain["files"]:
             try:
-                with zipfile.ZipFile(self.rows(sweep, chunk)) as archive:
-                    if archive.testzip() is not None:
-                        return False
+                with unsealed(self.rows(sweep, chunk)):
+                    pass
             except BROKEN:
                 return False
         return True
@@ -113,9 +111,12 @@ class Folder:
 
 
 def write_npz(path: Path, columns: Columns) -> None:
-    """Arrays into one file with a checksum of each, under a temporary name and renamed into place."""
+    """Arrays into one file with a checksum, under a temporary name and renamed into place."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+    with (
+        sealing(partial) as sealed,
+        zipfile.ZipFile(sealed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+    ):
         for name, values in columns.items():
             # A date of its own would make the same arrays other bytes.
             entry = zipfile.ZipInfo(f"{name}.npy")
@@ -134,7 +135,7 @@ def read_crops(path: Path, z: range) -> Iterator[Crop]:
         If the file is not there, or damaged.
     """
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+        with unsealed(path) as stream, np.load(stream, allow_pickle=False) as file:
             columns = {name: file[name] for name in file.files}
             places = np.stack([columns[name] for name in PLACES], axis=1)
             ends = np.cumsum(places[:, -2] * places[:, -1])

@@ -42,6 +42,7 @@ from chunkflow_liver.ops.steps.place import (
 from chunkflow_liver.ops.steps.shared_planes import seam_record
 from chunkflow_liver.store.table import Columns
 from chunkflow_liver.store.volume import Volume
+from chunkflow_liver.store.voxels.region import Known, next_to
 from chunkflow_liver.xp import Array
 
 ROWS = 1 << 18
@@ -102,7 +103,7 @@ def refine(
     grid = BlockGrid(output.box, block or output.write_unit, halo, zyx([n + shapes.fill_holes for n in halo]))
     ids, table = arrays_at(work, name, "instances"), table_at(work, f"{name}-ids")
     settings = {k: v for k, v in (asdict(shapes) | asdict(keep)).items() if v != math.inf}
-    params: dict[str, Any] = {"shapes": shapes, "voxel_nm": instances.voxel_nm, "known": output.known}
+    params: dict[str, Any] = {"shapes": shapes, "voxel_nm": instances.voxel_nm, "known": output.seen}
     stages: tuple[Stage, ...] = (
         Map(
             f"{name}/objects",
@@ -159,22 +160,23 @@ def _largest(dtype: str) -> int:
     return 1 if dtype == "bool" else int(np.iinfo(dtype).max)
 
 
-def _shaped(block: Block, labels: Array, shapes: Shapes, voxel_nm: Nm, known: Box) -> tuple[Array, Box]:
+def _shaped(block: Block, labels: Array, shapes: Shapes, voxel_nm: Nm, known: Known) -> tuple[Array, Box]:
     """The objects of a block, with the planes shared with later blocks where holes are looked for."""
     if labels.dtype == bool:
         labels = labels.view(np.uint8)
     box = block.write.grow((0, 0, 0), zyx([int(shapes.fill_holes)] * 3)).clip(block.volume)
-    seen = block.read.clip(known)
+    seen = block.read.clip(known.box)
+    hidden = known.hidden(seen)
     if seen == block.read:
-        shaped = shapes.apply(labels, voxel_nm)
+        shaped = shapes.apply(labels, voxel_nm, hidden)
     else:
         shaped, inner = np.zeros_like(labels), seen.relative_to(block.read).slices
         if seen.size:
-            shaped[inner] = shapes.apply(labels[inner], voxel_nm)
+            shaped[inner] = shapes.apply(labels[inner], voxel_nm, hidden)
     return shaped[box.relative_to(block.read).slices], box
 
 
-def _objects(block: Block, labels: Array, *, shapes: Shapes, voxel_nm: Nm, known: Box) -> Result:
+def _objects(block: Block, labels: Array, *, shapes: Shapes, voxel_nm: Nm, known: Known) -> Result:
     own, box = _shaped(block, labels, shapes, voxel_nm, known)
     before = block_extents(labels[block.trim], block.write.start)
     written = own[block.write.relative_to(box).slices]
@@ -183,14 +185,23 @@ def _objects(block: Block, labels: Array, *, shapes: Shapes, voxel_nm: Nm, known
         "before_voxels": before["voxels"],
         **_table_of(written, block),
     }
+    if (hidden := known.hidden(box.grow((1, 1, 1)).clip(known.box))) is not None:
+        record["cut"] = _cut(written, hidden, block.write, box.grow((1, 1, 1)).clip(known.box))
     if shapes.fill_holes:
         spaces, n = background(own)
-        around = surroundings(own, spaces, n, box, block.volume)
+        around = surroundings(own, spaces, n, box, block.volume, known.hidden(box))
         mine = spaces[block.write.relative_to(box).slices]
         record |= {f"space_{k}": v for k, v in around.items()}
         record["space_voxels"] = np.bincount(mine.ravel(), minlength=n + 1)[1:]
         record |= seam_record(block, spaces, box.stop)
     return Result(record=record)
+
+
+def _cut(labels: Array, hidden: Array, write: Box, around: Box) -> Array:
+    """Objects of a block that a mask cuts."""
+    edge, part = next_to(hidden), write.clip(around)
+    found = labels[part.relative_to(write).slices][edge[part.relative_to(around).slices]]
+    return np.unique(found[found > 0]).astype(np.uint64)
 
 
 def _table_of(labels: Array, block: Block) -> dict[str, Array]:
@@ -219,7 +230,7 @@ def _table(records: Records, *, z_nm: float, ids: Any) -> Iterator[Columns]:
         }
 
 
-def _apply(block: Block, labels: Array, *, shapes: Shapes, voxel_nm: Nm, known: Box, ids: Any) -> Result:
+def _apply(block: Block, labels: Array, *, shapes: Shapes, voxel_nm: Nm, known: Known, ids: Any) -> Result:
     own, box = _shaped(block, labels, shapes, voxel_nm, known)
     write = block.write.relative_to(box).slices
     final = relabel(own[write], ids["label"], ids["final"])

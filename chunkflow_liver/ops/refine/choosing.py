@@ -86,8 +86,8 @@ def choose(
     ----------
     records : iterator
         Of every block: `before_label`, `before_voxels`; `label`, `voxels`, `low`, `high`, `first` of the
-        objects as they are now; where holes are filled `space_lowest` ... (see `kernels.holes`) and the
-        planes that blocks share.
+        objects as they are now, and of them `cut`, what a mask cuts; where holes are filled
+        `space_lowest` ... (see `kernels.holes`) and the planes that blocks share.
     counts : Zyx
         Blocks along (z, y, x).
     volume, known : Box
@@ -108,12 +108,13 @@ def choose(
         (slices), `touches`; per piece of background `hole`, with `offsets` of blocks; per new id `voxels,
         value`; `class_name, class_number`. Memory-mapped.
     """
-    rows = Spill(scratch / "rows", "int64")
+    rows, cut = Spill(scratch / "rows", "int64"), [np.zeros(0, np.uint64)]
     spaces = SpilledTable(scratch / "spaces", SPACES)
     joined = SpilledTable(scratch / "joined", {"a": "int64", "b": "int64"})
     seams, offsets = Seams(counts, scratch / "seams"), [0]
     for index, record in records:
         rows.append(_rows_of(record).ravel())
+        cut.append(np.asarray(record.get("cut", cut[0])))
         for pairs in seams.meet(index, offsets[-1], record):
             joined.append({"a": pairs[:, 0], "b": pairs[:, 1]})
         offsets.append(offsets[-1] + len(record.get("space_open", ())))
@@ -137,7 +138,7 @@ def choose(
     return {
         "offsets": np.array(offsets),
         "hole": hole.array(),
-        **_numbered(table, keep, (volume, known), voxel_nm, dtype, made, scratch),
+        **_numbered(table, keep, (volume, known), np.concatenate(cut), voxel_nm, dtype, made, scratch),
     }
 
 
@@ -186,6 +187,7 @@ def _numbered(
     table: SpilledTable,
     keep: Keep,
     boxes: tuple[Box, Box],
+    cut: Array,
     voxel_nm: Nm,
     dtype: str,
     made: Arrays,
@@ -201,7 +203,8 @@ def _numbered(
     for _, part in table.parts(BATCH):
         low, high = (np.stack([part[f"{end}_{a}"] for a in "zyx"], 1) for end in ("low", "high"))
         size, there = part["voxels"], part["voxels"] > 0
-        touches = ((low == known.start) | (high == known.stop)).any(axis=1) & there
+        touches = ((low == known.start) | (high == known.stop)).any(axis=1)
+        touches = (touches | np.isin(part["label"], cut)) & there
         span = np.where(there, high[:, 0] - low[:, 0], 0)
         removed = _removed(size, span, touches, keep, voxel_nm)
         about.append({"removed": removed, "span": span, "touches": touches})

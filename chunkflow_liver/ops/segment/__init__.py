@@ -15,10 +15,12 @@ from chunkflow_liver.engine.pyramid import pyramid
 from chunkflow_liver.engine.stage import Fold, Map, Piece, Records, Result, Stage
 from chunkflow_liver.errors import ConfigError, InputError, SegmenterError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx, zyx
-from chunkflow_liver.kernels.images.plane_extremes import block_extremes, merge_extremes, plane_extremes
+from chunkflow_liver.kernels.images.plane_extremes import block_extremes, merge_extremes
 from chunkflow_liver.kernels.images.statistics import block_statistics, merge_statistics, summarise
+from chunkflow_liver.ops.segment.engines import ARTEFACT, chosen, engine_note, trial_stages
 from chunkflow_liver.ops.segment.models import ModelEntry, called, check_images, read_sources
 from chunkflow_liver.ops.segment.region import Region, region_of
+from chunkflow_liver.ops.segment.seeing import seeing
 from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import (
     PathLike,
@@ -29,6 +31,7 @@ from chunkflow_liver.ops.steps.place import (
     work_folder,
 )
 from chunkflow_liver.segmenters import Network, Source
+from chunkflow_liver.segmenters.engines import Engine, settled
 from chunkflow_liver.segmenters.settings import Settings
 from chunkflow_liver.segmenters.streaming.forward import sticky
 from chunkflow_liver.segmenters.streaming.spacing import plane_axis
@@ -82,8 +85,8 @@ def segment(
         any level. Labels inside are those of the whole run; outside is background. To tell what it saves,
         the plan looks at the coarsest level of a mask; it reads no other voxel.
     **settings
-        Fields of `Settings` (`mirroring`, `numerics`, `step`, `device`, `batch`, `precision`, `layout`,
-        `compile`, `combine`, `scores`: classes whose probabilities are kept, `uncertainty`), and
+        Fields of `Settings` (`mirroring`, `numerics`, `step`, `device`, `engine`, `batch`, `precision`,
+        `layout`, `compile`, `combine`, `scores`: classes whose probabilities are kept, `uncertainty`), and
         `configuration`, `folds`, `checkpoint` (what of the folder to use), `spacing_units` (of plans.json:
         'nm', 'um', 'mm', 'm', or 'voxel' to ignore it), `accept_spacing` (resample voxels that are more
         than 1.5 times off).
@@ -111,9 +114,10 @@ def segment(
     entries = cast(Sequence[ModelEntry], model if several else [model])
     if not entries:
         raise ConfigError("no model: give one, or several to be combined")
+    # A network sees what lies around: labels inside are those of the whole run.
+    first, channels = channels[0], tuple(replace(c, region=None, mask=None, blank=False) for c in channels)
     sources, seen = read_sources(entries, kind, channels, chosen)
-    network = Network(sources, how)
-    first, known = channels[0], sources[0].model
+    network, known = Network(sources, how), sources[0].model
     classes = tuple((c, n) for c, n in known.classes.items() if n)
     output = first.like(
         label_url(work, name, into),
@@ -130,37 +134,43 @@ def segment(
         )
         for what in _kept(how)
     }
-    corners, mask = (None, within) if isinstance(within, Volume) else (within, None)
-    region = region_of(output, corners, mask)
-    if region is not None and region.box != output.box:
-        output = replace(output, region=region.box)
-        kept = {k: replace(image, region=region.box) for k, image in kept.items()}
+    region = region_of(output, within)
+    mask = None
+    if region is not None:
+        mask = region.mask
+        box = None if region.box == output.box else region.box
+        output = replace(output, region=box, mask=mask)
+        kept = {k: replace(image, region=box, mask=mask) for k, image in kept.items()}
     scans, found, keys = _scans(name, work, sources, seen)
     inputs = tuple(dict.fromkeys(v for group in seen for v in group)) + (() if mask is None else (mask,))
     resident = _resident(grid, (output, *kept.values()), sources, how, [group[0].itemsize for group in seen])
+    segmentation = Map(
+        f"{name}/segment",
+        _segment,
+        grid,
+        inputs,
+        (output, *kept.values()),
+        params={"network": network, "seen": seen, "keys": keys, "region": region},
+        identity={
+            "sources": [[s.kind, s.fingerprint, s.model.name, s.fit, s.factor, s.weight] for s in sources],
+            "settings": how,
+            "region": None if region is None else region.box,
+        },
+        artefacts=found,
+        resident=TORCH_BYTES + (resident if how.device == "cpu" else resident // 4),
+        device_bytes=0 if how.device == "cpu" else resident,
+        streams=True,
+        device=how.device,
+        library="torch",
+    )
+    trial, choice = trial_stages(name, work, segmentation, how)
     stages: tuple[Stage, ...] = (
         *scans,
-        Map(
-            f"{name}/segment",
-            _segment,
-            grid,
-            inputs,
-            (output, *kept.values()),
-            params={"network": network, "seen": seen, "keys": keys, "region": region},
-            identity={
-                "sources": [
-                    [s.kind, s.fingerprint, s.model.name, s.fit, s.factor, s.weight] for s in sources
-                ],
-                "settings": how,
-                "region": None if region is None else region.box,
-            },
-            artefacts=found,
-            resident=TORCH_BYTES + (resident if how.device == "cpu" else resident // 4),
-            device_bytes=0 if how.device == "cpu" else resident,
-            streams=True,
-            device=how.device,
-            library="torch",
-            notes=_notes(sources, grid, how, region),
+        *trial,
+        replace(
+            segmentation,
+            artefacts=found | choice,
+            notes=(*_notes(sources, grid, how, region), engine_note(how, choice)),
         ),
         *(stage for n, v in ((name, output), *kept.items()) for stage in pyramid(v, n)),
     )
@@ -168,6 +178,7 @@ def segment(
         ("classes", classes),
         ("model", ", ".join(called(sources))),
         ("fingerprint", ", ".join(s.fingerprint for s in sources)),
+        *((("engine", str(settled(how))),) if not choice else ()),
     )
     products = (
         *(Product("raw", c.name, c) for c in channels),
@@ -314,9 +325,8 @@ def _notes(
             notes.append(f"{name}: about {share:.0%} of the windows lie in what is wanted")
     if region is not None and region.mask is not None:
         notes.append(
-            "what lies outside the mask is background to later operations: near its edge distances may be "
-            "too large, and what it cuts counts as surface; let it reach beyond what you look at by the "
-            "largest distance or gap that you ask for"
+            "what lies outside the mask is unknown to later operations: objects that it cuts are marked "
+            "(touches_border) and have no surface there, and distances that its edge leaves open are flagged"
         )
     return tuple(notes)
 
@@ -352,28 +362,15 @@ def _segment(
     region: Region | None,
     **artefacts: Arrays,
 ) -> Iterator[Piece | Result]:
-    found = []
-    for key, source in zip(keys, network.sources, strict=True):
-        kept = {name: np.asarray(artefacts[key][name]) for name in artefacts[key].names()}
-        planes = {name: kept.pop(name) for name in list(kept) if name.startswith("plane_")}
-        summary = summarise(kept)
-        axis = plane_axis(source.fit, source.model)
-        found.append((summary, None if axis is None else plane_extremes(planes, axis, summary.crop)))
-    reads = [_stacked(channels) for channels in seen]
+    engines: list[Engine | None] = [None] * len(network.sources)
+    if (kept := artefacts.pop(ARTEFACT, None)) is not None:
+        engines = [*chosen(kept)]
+    reads, found = seeing(network, seen, keys, artefacts)
     whole = block.volume.shape
     with torch_threads(1, network.settings.device), sticky(network.settings.device):
-        for box, arrays in network(reads, found, whole, block.write, region):
+        for box, arrays in network(reads, found, whole, block.write, region, engines):
             yield Piece(box, arrays)
-    used = [network.forward(source) for source in network.sources]
+    used = [network.forward(*which) for which in zip(network.sources, engines, strict=True)]
     if any(forward.halved for forward in used):
         # Kept with the block: with other batches the last bits of its scores may differ.
         yield Result(record={"windows_at_once": np.array([forward.most for forward in used])})
-
-
-def _stacked(channels: Sequence[Any]) -> Any:
-    """`read(box)` of all channels, (C, z, y, x)."""
-
-    def read(box: Box) -> np.ndarray[Any, Any]:
-        return np.stack([c.read(box) for c in channels])
-
-    return read

@@ -8,7 +8,6 @@ about two bytes per hundred voxels; to find the instances twice would double the
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import math
 import sys
@@ -39,6 +38,7 @@ from chunkflow_liver.ops.steps.seam_links import SeamLinks
 from chunkflow_liver.store.scratch.aside import Aside
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
+from chunkflow_liver.store.voxels.region import Known
 from chunkflow_liver.xp import Array
 
 ROWS = 1 << 18
@@ -100,8 +100,10 @@ class Instances:
         `reach` without a function.
     working : float
         Bytes per voxel that the function needs.
-    known : Box, optional
+    known : Known, optional
         What the function gets to see of a block; there is no object elsewhere. All by default.
+    sees_hidden : bool
+        Whether it takes `hidden`, the voxels that a mask leaves out, where there are any.
     """
 
     function: Callable[..., Array] | None
@@ -110,7 +112,8 @@ class Instances:
     halo: Zyx
     reach: Zyx | None
     working: float
-    known: Box | None = None
+    known: Known | None = None
+    sees_hidden: bool = False
 
 
 def stitched(
@@ -153,9 +156,9 @@ def stitched(
         "shape": grid.block,
         "reach": found.reach,
         "branches": rules.branches,
-        "known": found.known or like.box,
+        "known": found.known or Known(like.box, like.voxel_nm),
+        "sees_hidden": found.sees_hidden,
     }
-    identity = params | {"function": _named(found.function)}
     stages: tuple[Stage, ...] = (
         Map(
             f"{name}/blocks",
@@ -164,7 +167,7 @@ def stitched(
             tuple(sources),
             () if given else (parts,),
             params=params,
-            identity=identity,
+            identity=params | {"function": _named(found.function)},
             # Ids, what is compared with 26 neighbours, and the labels of the function.
             working=found.working + 24.0,
         ),
@@ -221,9 +224,12 @@ def _blocks(
     shape: Zyx,
     reach: Zyx | None,
     branches: bool,
-    known: Box,
+    known: Known,
+    sees_hidden: bool,
 ) -> Result:
-    labels = arrays[0] if function is None else _labels(block.read, arrays, function, params, known)
+    if sees_hidden and (hidden := known.hidden(block.read.clip(known.box))) is not None:
+        params = {**params, "hidden": hidden}
+    labels = arrays[0] if function is None else _labels(block.read, arrays, function, params, known.box)
     if labels.shape != block.read.shape:
         raise InputError(
             f"an instance function must return labels of the shape of its block, {block.read.shape}, "
@@ -233,10 +239,8 @@ def _blocks(
     del labels
     record: dict[str, Any] = {"voxels": own.voxels}
     if len(own.voxels):
-        z, y, x = (
-            a + b
-            for a, b in zip(np.unravel_index(own.first, block.write.shape), block.write.start, strict=True)
-        )
+        place = np.unravel_index(own.first, block.write.shape)
+        z, y, x = (a + b for a, b in zip(place, block.write.start, strict=True))
         _, ny, nx = block.volume.shape
         record["first"] = (z * ny + y) * nx + x
         record["value"] = _values(own.ids[block.trim], arrays[0][block.trim], classes, len(own.voxels))
@@ -380,16 +384,17 @@ def _apply(block: Block, parts: Array, *, merged: Arrays, given: bool) -> Result
 
 
 def _named(function: Callable[..., Array] | None) -> str:
-    """What stands for a function in the fingerprint of a plan: its name, and the text that it is in."""
+    """What stands for a function among the parameters of a plan: its name; its code the engine looks at."""
     if function is None:
         return ""
     file = getattr(sys.modules.get(function.__module__), "__file__", None)
     try:
-        # The file, so that what the function calls beside it counts as well; of compiled code its bytes.
-        text = Path(file).read_bytes() if file else inspect.getsource(function).encode()
+        # Compiled code has a file and no source.
+        if not (file and Path(file).is_file()):
+            inspect.getsource(function)
     except (OSError, TypeError) as err:
         raise ConfigError(
             f"{function!r} has no source, so a changed function could not be told from this one when a run "
             "is resumed; put it into a module of its own"
         ) from err
-    return f"{function.__module__}.{function.__qualname__} {hashlib.sha256(text).hexdigest()}"
+    return f"{function.__module__}.{function.__qualname__}"

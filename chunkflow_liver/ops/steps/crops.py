@@ -9,6 +9,7 @@ knows how many objects there are.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,10 @@ from chunkflow_liver.kernels.labels.extents import block_extents, merge_extents
 from chunkflow_liver.ops.steps.place import PathLike, arrays_at
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
+from chunkflow_liver.store.voxels.region import Known, next_to
 from chunkflow_liver.xp import Array
+
+ONE: Zyx = (1, 1, 1)
 
 
 def extents(
@@ -77,6 +81,13 @@ def owned(block: Block, objects: Arrays) -> Iterator[tuple[int, Box]]:
         yield int(label[i]), Box(zyx(low[i].tolist()), zyx(high[i].tolist()))
 
 
+def owners(grid: BlockGrid, objects: Arrays) -> Array:
+    """The block of `grid` that owns each object of `objects`, in their order."""
+    centre = centres(np.asarray(objects["low"]), np.asarray(objects["high"])) - np.array(grid.box.start)
+    inside = np.minimum(centre // np.array(grid.block), np.array(grid.counts) - 1)
+    return np.ravel_multi_index(tuple(inside.T), grid.counts)
+
+
 def centres(low: Array, high: Array) -> Array:
     """The voxel that holds the centre of each box; it lies inside the box."""
     return (low + high - 1) // 2
@@ -91,3 +102,55 @@ def _boxes(records: Records) -> Columns:
     plane = centres(found["low"], found["high"])[:, 0]
     order = np.argsort(plane, kind="stable")
     return {"plane": plane[order]} | {name: column[order] for name, column in found.items()}
+
+
+def cut_stages(
+    labels: Volume, known: Known, *, name: str, work: PathLike, block: Zyx | None = None
+) -> tuple[tuple[Stage, ...], dict[str, Arrays]]:
+    """The stages that find the objects which a mask cuts, and where their labels are kept.
+
+    Parameters
+    ----------
+    labels : Volume
+        Object ids, 0 is background.
+    known : Known
+    name, work
+        Of the operation; the stages are called `<name>/cut` and `<name>/cut-objects`.
+    block : Zyx, optional
+        As for `extents`.
+
+    Returns
+    -------
+    tuple of stages
+        None without a mask.
+    dict of Arrays
+        `cut` with the column `label` (uint64, ascending); empty without a mask.
+    """
+    if not known.masks:
+        return (), {}
+    found = arrays_at(work, name, "cut")
+    grid = BlockGrid(labels.box, block or zyx(list(labels.write_unit)), ONE, ONE)
+    stage = Map(f"{name}/cut", _cut, grid, (labels,), params={"known": known}, working=8.0)
+    return (stage, Fold(f"{name}/cut-objects", _merged, stage.name, found)), {"cut": found}
+
+
+def is_cut(label: Array, cut: Any) -> Array:
+    """Which objects a mask cuts; none without one."""
+    if cut is None:
+        return np.zeros(len(label), bool)
+    return np.isin(label.astype(np.uint64), cut["label"])
+
+
+def _cut(block: Block, labels: Array, *, known: Known) -> Result:
+    seen = block.within(known.box)
+    hidden = known.hidden(seen.read)
+    if hidden is None or not seen.write.size:
+        return Result()
+    inner = labels[seen.read.relative_to(block.read).slices]
+    label = np.unique(inner[seen.trim][(next_to(hidden) & ~hidden)[seen.trim]])
+    return Result(record={"label": label[label > 0].astype(np.uint64)})
+
+
+def _merged(records: Records) -> Columns:
+    found = [np.zeros(0, np.uint64), *(np.asarray(r["label"]) for _, r in records if "label" in r)]
+    return {"label": np.unique(np.concatenate(found))}

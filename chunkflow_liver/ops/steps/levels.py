@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from chunkflow_liver.engine.stage import Readable
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Box, Zyx, zyx
 from chunkflow_liver.store.images import inspect
 from chunkflow_liver.store.volume import Volume
+from chunkflow_liver.store.voxels.region import AtVoxels, Known
 
 
 def factor_between(coarse: Volume, fine: Volume) -> Zyx | None:
@@ -55,12 +58,63 @@ class Repeated:
     def identity(self) -> str:
         return f"{self.volume.identity()} x {self.factor}"
 
+    def under(self, box: Box) -> Box:
+        """Voxels of the coarser level that are read for `box`, which is in the finer ones."""
+        return box.coarser(self.factor)
+
     def read(self, box: Box) -> np.ndarray[Any, Any]:
         """Voxels of `box`, which is in the finer voxels."""
-        low = zyx([a // f for a, f in zip(box.start, self.factor, strict=True)])
-        high = zyx([-(-b // f) for b, f in zip(box.stop, self.factor, strict=True)])
-        found = self.volume.read(Box(low, high))
+        coarse = self.under(box)
+        found = self.volume.read(coarse)
         for axis, f in enumerate(self.factor):
-            at = np.arange(box.start[axis], box.stop[axis]) // f - low[axis]
+            at = np.arange(box.start[axis], box.stop[axis]) // f - coarse.start[axis]
             found = found.take(at, axis)
         return found
+
+
+def map_on(volume: Volume, given: Volume) -> Readable:
+    """A map of distances at the voxels of a volume.
+
+    Raises
+    ------
+    InputError
+        If it is no map of distances from 0 on, or lies on other voxels and on no coarser level of them.
+    """
+    kind = np.dtype(given.dtype).kind
+    if (kind == "u" and given.quantum_nm is None) or kind not in "fu":
+        raise InputError(
+            f"{given.url} holds {given.dtype} voxels and is no map of distances from 0 on: give one of "
+            "'distance' (not signed) or 'geodesic'"
+        )
+    factor = factor_between(given, volume)
+    if factor is None:
+        raise InputError(
+            f"{given.url} has {given.shape} voxels of {given.voxel_nm} nm, {volume.url} {volume.shape} of "
+            f"{volume.voxel_nm} nm: positions need both on the same voxels, or the map on a coarser one"
+        )
+    return given if factor == (1, 1, 1) else Repeated(given, factor, volume.shape)
+
+
+def known_with(volume: Volume, maps: Sequence[Volume]) -> Known:
+    """The voxels that were looked at in a volume and in maps that `map_on` takes.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    found = volume.known
+    masks: list[Volume | AtVoxels] = [] if volume.mask is None else [volume.mask]
+    for given in maps:
+        factor = factor_between(given, volume) or (1, 1, 1)
+        ends = [
+            [n * f for n, f in zip(end, factor, strict=True)] for end in (given.known.start, given.known.stop)
+        ]
+        found = found.clip(Box(zyx(ends[0]), zyx(ends[1])))
+        if given.mask is not None:
+            # A voxel of a coarser map has its centre in the mask, or none of the finer ones in it is known.
+            own = factor == (1, 1, 1)
+            masks.append(given.mask if own else AtVoxels(given.mask, given.shape, given.voxel_nm))
+    if not found.size:
+        raise InputError(f"nothing is known of the same voxels of {[volume.url, *(m.url for m in maps)]}")
+    return Known(found, volume.voxel_nm, tuple(dict.fromkeys(masks)))

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from chunkflow_liver.engine.stage import Records
 from chunkflow_liver.errors import ConfigError, InputError, install
-from chunkflow_liver.geometry import BlockGrid, Box
+from chunkflow_liver.geometry import BlockGrid, Box, zyx
+from chunkflow_liver.kernels.populations.forms import FORMS
 from chunkflow_liver.store.table import Columns, Table, read_table
 from chunkflow_liver.xp import Array
 
@@ -181,3 +182,51 @@ def numbers(columns: Mapping[str, Array], names: Sequence[str], where: str) -> A
     if texts:
         raise InputError(f"columns {texts} of {where} hold no numbers; choose measurements")
     return np.stack([columns[name].astype(np.float64) for name in names], 1)
+
+
+def with_forms(names: Sequence[str]) -> list[str]:
+    """Columns of numbers: `form`, the class in a population, as a fraction of each form."""
+    forms = [f"{form.removesuffix('-like')}_fraction" for form in FORMS]
+    return [column for name in names for column in (forms if name == "form" else [name])]
+
+
+def measurements(columns: Mapping[str, Array], names: Sequence[str], where: str) -> Array:
+    """The columns that `with_forms` makes of names, as floats (n, f): 1 or 0 for each form, NaN without one.
+
+    Raises
+    ------
+    InputError
+        If one is not there, or holds no numbers.
+    """
+    found = dict(columns)
+    if "form" in names:
+        if "form" not in columns:
+            raise InputError(f"{where} has no column 'form'; give the table of a population")
+        for form, name in zip(FORMS, with_forms(["form"]), strict=True):
+            found[name] = np.where(columns["form"] == "", np.nan, columns["form"] == form)
+    return numbers(found, with_forms(names), where)
+
+
+def bounding_boxes(table: Table | str | os.PathLike[str], ids: Sequence[int] | None) -> dict[int, Box]:
+    """Bounding box of each instance that is asked for, in that order; of all without ids.
+
+    Raises
+    ------
+    InputError
+        If the table lacks an instance, or the columns of bounding boxes.
+    """
+    found = read_table(table)
+    sides = [f"bbox_{a}_{end}" for end in ("min", "max") for a in "zyx"]
+    missing = [c for c in ("label", *sides) if c not in found.column_names]
+    if missing:
+        raise InputError(f"the table has no columns {missing}: measure with the features 'basic'")
+    label = found["label"].to_numpy()
+    ids = label.tolist() if ids is None else ids
+    wanted = np.array([i for i in ids if 0 < i < 2**64], np.uint64)
+    rows = {int(label[i]): i for i in np.flatnonzero(np.isin(label, wanted)).tolist()}
+    unknown = [i for i in ids if int(i) not in rows]
+    if unknown:
+        raise InputError(f"the table has no instances {unknown[:10]}")
+    at = found.select(sides).take([rows[int(i)] for i in ids]).to_pydict()
+    corners = np.array([at[c] for c in sides]).T.tolist()
+    return {int(i): Box(zyx(c[:3]), zyx(c[3:])) for i, c in zip(ids, corners, strict=True)}

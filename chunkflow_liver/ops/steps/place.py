@@ -10,18 +10,24 @@ from typing import Protocol
 
 import numpy as np
 
-from chunkflow_liver.errors import InputError
-from chunkflow_liver.geometry import Box, Nm, Zyx
+from chunkflow_liver.errors import ConfigError, InputError
+from chunkflow_liver.geometry import Nm, Zyx
 from chunkflow_liver.store.location import absolute, checked_name, join
 from chunkflow_liver.store.ngff.read import version_beside
 from chunkflow_liver.store.ngff.versions import DEFAULT
 from chunkflow_liver.store.table import Arrays, Table
 from chunkflow_liver.store.volume import Volume
+from chunkflow_liver.store.voxels.region import Known
 
 PathLike = str | os.PathLike[str]
 
 SAME_SIZE = 1e-6
 """By what share the voxel sizes of two volumes may differ, so that numbers of text and of float32 agree."""
+
+SLICES = "slices are looked at whole, from one end of the image to the other"
+WINDOWS = "the network looks at windows around an object; 'limits' and 'direction' say how far it goes"
+EDITS = "objects would lose what lies elsewhere; edit the whole image"
+"""Why some operations take no part of a volume."""
 
 
 def work_folder(work: PathLike) -> Path:
@@ -118,7 +124,7 @@ def same_voxels(first: Placed, second: Placed, need: str) -> None:
         )
 
 
-def known_in_all(*volumes: Volume) -> Box:
+def known_in_all(*volumes: Volume) -> Known:
     """The voxels that were looked at in every one of some volumes on the same voxels.
 
     Raises
@@ -135,7 +141,53 @@ def known_in_all(*volumes: Volume) -> Box:
             + "; ".join(f"{v.url} was segmented in {v.known}" for v in volumes)
             + "; segment both in boxes (roi_nm) that overlap"
         )
-    return found
+    masks = dict.fromkeys(volume.mask for volume in volumes if volume.mask is not None)
+    return Known(found, volumes[0].voxel_nm, tuple(masks))
+
+
+def known_as(output: Volume, known: Known) -> Volume:
+    """A new image, which is known where all that it is made of is.
+
+    Raises
+    ------
+    ConfigError
+        If there are two masks, of which an image can name one.
+    """
+    masks = list(known.by_mask())
+    if len(masks) > 1:
+        raise ConfigError(
+            f"there are two masks, {' and '.join(m.url for m in masks)}; draw them into one image"
+        )
+    return replace(
+        output, region=None if known.box == output.box else known.box, mask=masks[0] if masks else None
+    )
+
+
+def refuse_mask(what: str, why: str, *volumes: Volume | None) -> None:
+    """Refuse volumes that a mask is laid over, where an operation cannot tell what it does.
+
+    Raises
+    ------
+    ConfigError
+    """
+    for volume in volumes:
+        if volume is not None and volume.mask is not None:
+            raise ConfigError(f"{what} takes no mask, and {volume.url} has {volume.mask.url}: {why}")
+
+
+def refuse_part(what: str, why: str, *volumes: Volume | None) -> None:
+    """Refuse volumes of which only a part is to be looked at, where an operation needs them whole.
+
+    Raises
+    ------
+    ConfigError
+    """
+    refuse_mask(what, why, *volumes)
+    for volume in volumes:
+        if volume is not None and volume.blank:
+            raise ConfigError(
+                f"{what} takes no roi_nm, and of {volume.url} only {volume.known} is wanted: {why}"
+            )
 
 
 def class_list(classes: str | int | Sequence[str | int]) -> list[str | int]:

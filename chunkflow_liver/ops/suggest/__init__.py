@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.engine.plan import Plan, Product
-from chunkflow_liver.engine.stage import Fold, Map, Result, Stage
+from chunkflow_liver.engine.stage import Fold, Map, Readable, Result, Stage
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx, zyx
 from chunkflow_liver.kernels.images.box_choice import most_apart, side_by_side
 from chunkflow_liver.kernels.images.box_sums import Lattice
+from chunkflow_liver.ops.steps.far.unknown import unknown_of
 from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import (
     PathLike,
@@ -93,14 +94,15 @@ def suggest(
     that differ in a voxel (classes; of instances, foreground and the faces between objects); 1 minus the
     lowest score of a seam whose worst place it holds; the distance to what is painted. They are combined by
     the weighted mean of ranks (`mean_rank`), and chosen greedily, the least distance apart (`spread_out`). A
-    box of which a quarter is painted is not suggested. One pass over the images; beside it, memory of
-    some 40 bytes per box and criterion. The label image has one level: what is painted would be missing in
-    coarser ones.
+    box of which a quarter is painted is not suggested; one of which a mask leaves out a voxel is none at all.
+    One pass over the images; beside it, memory of some 40 bytes per box and criterion. The label image has
+    one level: what is painted would be missing in coarser ones.
     """
     given = evidence if isinstance(evidence, Evidence) else Evidence.of_run(evidence)
     given = given.checked()
     frame = given.frame()
-    known = known_in_all(frame, *given.images)
+    seen_in = known_in_all(frame, *given.images)
+    known = seen_in.box
     if not isinstance(boxes, int) or isinstance(boxes, bool) or boxes < 1:
         raise ConfigError(f"boxes is a whole number from 1 on, got {boxes!r}")
     lattice = Lattice.of(known, _side(box_nm, frame, known))
@@ -127,10 +129,12 @@ def suggest(
             levels=1,
         ),
         region=None,
+        mask=None,
         source=given.raw.url,
     )
     halo = (1, 1, 1) if given.compared and not given.compared[0].classes else (0, 0, 0)
-    inputs = (*given.images, *(volume for volume, _ in masks))
+    hidden = unknown_of(seen_in, frame.shape)
+    inputs: tuple[Readable, ...] = (*given.images, *(volume for volume, _ in masks), *hidden)
     numbers = {
         c: i for i, c in enumerate(dict.fromkeys(c for v in given.compared for c, n in v.classes if n), 1)
     }
@@ -140,6 +144,7 @@ def suggest(
         "scored": len(given.scores),
         "classes": [[(n, numbers[c]) for c, n in v.classes if n] for v in given.compared],
         "ignore": [number for _, number in masks],
+        "hidden": len(hidden),
     }
     decide: dict[str, Any] = {
         "lattice": lattice,
@@ -156,7 +161,7 @@ def suggest(
     about = {"operation": "suggest", "weights": criteria, "apart_nm": limit}
     scan = f"{name}/look"
     # Without images, what is known of places is known of all at once.
-    cut = (block or zyx(list(inputs[0].write_unit))) if inputs else frame.shape
+    cut = (block or zyx(list((*given.images, frame)[0].write_unit))) if inputs else frame.shape
     grid = BlockGrid(frame.box, cut, high=halo)
     made: dict[str, Any] = {"params": {"criteria": list(criteria)}, "artefacts": {"chosen": chosen}}
     notes = _notes(lattice, frame.voxel_nm, limit, given, sources)

@@ -35,7 +35,7 @@ def choose(
     **joined: Arrays,
 ) -> Columns:
     """The boxes that are suggested, with what speaks for them."""
-    cells = {key: np.zeros(lattice.cells, np.int64) for key in ("uncertainty", "disagreement")}
+    cells = {key: np.zeros(lattice.cells, np.int64) for key in ("uncertainty", "disagreement", "hidden")}
     masks: dict[str, list[dict[str, Array]]] = {}
     for _, record in records:
         for key in cells.keys() & record.keys():
@@ -63,12 +63,17 @@ def choose(
         free &= share < PAINTED
         if "distance" in criteria:
             every["distance"] = distance
-    score = mean_rank(every, criteria)
+    whole = over_boxes(cells["hidden"], lattice) == 0
+    free &= whole
+    score = np.zeros(lattice.counts)
+    if whole.any():
+        score[whole] = mean_rank({key: values[whole] for key, values in every.items()}, criteria)
     found = spread_out(score, free, lattice, voxel_nm, boxes=boxes, apart_nm=apart_nm)
     if len(found) < boxes:
+        known = "" if whole.all() else " and a mask leaves nothing of it out"
         raise InputError(
             f"only {len(found)} of {boxes} boxes find room where less than {PAINTED:.0%} of a box is "
-            "painted; ask for fewer, a smaller box_nm or a smaller apart_nm"
+            f"painted{known}; ask for fewer, a smaller box_nm or a smaller apart_nm"
         )
     columns: dict[str, Any] = {"rank": np.arange(1, boxes + 1)}
     columns["score"] = np.array([score[at] for at in found])
@@ -81,7 +86,8 @@ def choose(
             columns[f"{axis}_{end}_nm"] = columns[f"{axis}_{end}"] * voxel_nm[a]
     for key, values in every.items():
         columns[_column(key)] = np.array([values[at] for at in found])
-        placed = ranks(values)
+        placed = np.zeros(lattice.counts)
+        placed[whole] = ranks(values[whole])
         columns[f"rank_{key}"] = np.array([placed[at] for at in found])
     return columns
 

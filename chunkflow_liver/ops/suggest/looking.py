@@ -28,8 +28,9 @@ def look(
     scored: int,
     classes: Sequence[Sequence[tuple[int, int]]],
     ignore: Sequence[int],
+    hidden: int,
 ) -> Result:
-    """Sums of what the images of a block say over the cells of the boxes."""
+    """Sums of what the images of a block say over the cells of the boxes; the last say what is hidden."""
     own = [array[block.trim] for array in arrays]
     compared = arrays[uncertain + scored : uncertain + scored + len(classes)]
     sums: dict[str, Array] = {}
@@ -42,8 +43,12 @@ def look(
         for a, b in itertools.combinations(signs, 2):
             differ += a != b
         sums["disagreement"] = cell_sums(differ, block.write, lattice)
+    for unknown in own[len(own) - hidden :]:
+        sums["hidden"] = sums.get("hidden", 0) + cell_sums(unknown, block.write, lattice)
     record = {**sums, "met": np.array(lattice.met(block.write).start)}
-    for i, (labels, number) in enumerate(zip(own[uncertain + scored + len(classes) :], ignore, strict=True)):
+    for i, (labels, number) in enumerate(
+        zip(own[uncertain + scored + len(classes) : len(own) - hidden], ignore, strict=True)
+    ):
         parts = extents(labels != number, block.write, lattice)
         record |= {f"{key}_{i}": values for key, values in parts.items()}
     return Result(record=record)

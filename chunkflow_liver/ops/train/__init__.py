@@ -41,6 +41,7 @@ from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.training import checkpoints
 from chunkflow_liver.training.export import refuse_foreign
 from chunkflow_liver.training.fit import Data, Fit
+from chunkflow_liver.training.launch import trained
 from chunkflow_liver.xp import Array, checked_device
 
 __all__ = ["train"]
@@ -286,7 +287,7 @@ def _fit(
         start=None if start is None else start.weights(),
         advance=advance,
     )
-    outcome = fit.run()
+    outcome = trained(fit)
     dice = next((row.get("dice") for row in outcome.history if row["step"] == outcome.step), None)
     content = {
         "network": dict(outcome.weights),

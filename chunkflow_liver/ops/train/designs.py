@@ -170,10 +170,13 @@ class Design:
     def host_bytes(self, recipe: Recipe, made: Mapping[str, Any] | None) -> int:
         """Memory of the host that a training needs."""
         windows = 16 * recipe.batch * _product(recipe.window) * 12 * (1 + len(recipe.channels))
-        return TORCH_BYTES + windows + (_step_bytes(recipe, made) if recipe.device == "cpu" else 1 << 30)
+        each = _step_bytes(recipe, made) if recipe.device == "cpu" else 1 << 30
+        # Several processes are started by one more, which holds torch too.
+        torches = recipe.processes + (recipe.processes > 1)
+        return torches * TORCH_BYTES + windows + recipe.processes * each
 
     def device_bytes(self, recipe: Recipe, made: Mapping[str, Any] | None) -> int:
-        """Memory of a GPU that a training needs."""
+        """Memory that a training needs of a GPU, of each that shares a batch."""
         return 0 if recipe.device == "cpu" else _step_bytes(recipe, made)
 
 
@@ -277,7 +280,7 @@ def _whole(key: str, values: Any) -> tuple[int, ...]:
 
 
 def _step_bytes(recipe: Recipe, made: Mapping[str, Any] | None) -> int:
-    """Memory of one step: feature maps and their gradients, weights and what the optimizer keeps of them."""
+    """Memory of one step of a process: feature maps and gradients, weights and what the optimizer keeps."""
     import torch
 
     with torch.device("meta"):
@@ -288,7 +291,7 @@ def _step_bytes(recipe: Recipe, made: Mapping[str, Any] | None) -> int:
     else:
         # Convolutions of all levels together, of which the finest ones have half.
         maps = 24 * recipe.features[0] * _product(recipe.window)
-    return int(OPTIMIZER_BYTES * weights + 4 * MAPS_KEPT * recipe.batch * maps)
+    return int(OPTIMIZER_BYTES * weights + 4 * MAPS_KEPT * (recipe.batch // recipe.processes) * maps)
 
 
 def _product(values: Sequence[int]) -> int:

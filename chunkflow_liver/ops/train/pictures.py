@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from chunkflow_liver.training.batches import window
 from chunkflow_liver.training.fit import Fit, Outcome
 from chunkflow_liver.training.regions import topmost
+from chunkflow_liver.training.windows.batches import window
 
 Planes = np.ndarray[Any, Any]
 MOST_HELD, DRAWN = 6, 6
@@ -38,7 +38,7 @@ def _held(fit: Fit, outcome: Outcome) -> list[tuple[float, Planes, Planes, Plane
     """Share of wrong pixels, grey values, found and painted classes: the worst, and some of the others."""
     found = []
     network = fit.trained(outcome)
-    for _, image, labels, targets in fit.predicted(network, outcome.precision):
+    for _, image, labels, targets in fit.predicted(network, outcome.precision, fit.windows):
         # The first channel is what a person knows the tissue by.
         grey, got, true = (v.numpy().reshape(-1, *v.shape[-2:]) for v in (image[:1], labels, targets))
         z = _middle(true)

@@ -12,7 +12,7 @@ import numpy as np
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Box, Nm, voxels, zyx
 from chunkflow_liver.ops.train.stored import Stored
-from chunkflow_liver.training.drawing import Painted, Row, painted_rows
+from chunkflow_liver.training.windows.drawing import Painted, Row, painted_rows
 
 KINDS = ("slab", "box", "volume", "none")
 

@@ -14,8 +14,8 @@ from chunkflow_liver.kernels.images.statistics import Statistics
 from chunkflow_liver.ops.train.masks import Masks
 from chunkflow_liver.segmenters.resampling import Resampling
 from chunkflow_liver.store.foreign import Image
-from chunkflow_liver.training.drawing import Row, painted_rows
 from chunkflow_liver.training.losses import IGNORE
+from chunkflow_liver.training.windows.drawing import Row, painted_rows
 
 Values = np.ndarray[Any, Any]
 INDEX_SIDE = (32, 128, 128)

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow.parquet as pq
 
+from chunkflow_liver.errors import ChunkflowLiverError
+from chunkflow_liver.ops.steps.objects import bounding_boxes
 from chunkflow_liver.reports.pictures.planes import View, corner_nm, read_plane, views
 from chunkflow_liver.reports.pictures.samples import levels_of
 from chunkflow_liver.reports.pictures.slices import Layer, Pictures, css, label_colours, raw_levels
-from chunkflow_liver.reports.pictures.thumbnails import jpeg, outlined
+from chunkflow_liver.reports.pictures.thumbnails import jpeg, object_view, outlined
 from chunkflow_liver.reports.tables import Stored, stored
 from chunkflow_liver.reports.words import length, number, one
 from chunkflow_liver.reports.work import Work, exists
@@ -23,6 +25,11 @@ SIDE = 288
 CONTACTS = 6
 LEAST_NM = 400.0
 PARTNER = (86, 180, 233)
+
+
+EDITS = 6
+"""Objects that are shown of each list of edits."""
+OUTLINE = (255, 205, 60)
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,59 @@ def contact_pictures(table: Stored, work: Work, drawn: Pictures) -> list[CloseUp
                 f"Contact of {number(float(sites['area_a_um2'][row]))} µm², least gap "
                 f"{length(float(sites['gap_min_nm'][row]))}; xy plane, {length(round(side, -1))} wide, "
                 f"at z, y, x = {', '.join(str(round(sites[f'{a}_nm'][row])) for a in 'zyx')} nm.",
-                ((f"object {pair[0]}", css((255, 205, 60))), (whom, css(PARTNER))),
+                ((f"object {pair[0]}", css(OUTLINE)), (whom, css(PARTNER))),
+            )
+        )
+    return found
+
+
+def edit_pictures(work: Work, drawn: Pictures, missing: list[str]) -> list[CloseUp]:
+    """Objects that edits changed: their outline before, and in colour what became of them."""
+    found: list[CloseUp] = []
+    for product in work.of("edit log"):
+        try:
+            found += _edited(stored(product), work, drawn)
+        except (ChunkflowLiverError, OSError) as err:
+            missing.append(f"No pictures of the edits {product.name!r}: {err}.")
+    return found
+
+
+def _edited(log: Stored, work: Work, drawn: Pictures) -> list[CloseUp]:
+    source, name = str(log.about.get("instances")), log.product.name.removesuffix("-edits")
+    volumes = {p.name: p.handle for p in work.products if isinstance(p.handle, Volume) and exists(p)}
+    tables = [p for p in work.of("instance table") if dict(p.about).get("instances") == source and exists(p)]
+    if not {source, name} <= volumes.keys() or not tables:
+        return []
+    before, after = levels_of(volumes[source]), levels_of(volumes[name])
+    rows = pq.read_table(log.path, columns=["label", "action", "other", "into"]).to_pydict()
+    labels = {label: row for label, *row in zip(*rows.values(), strict=True)}
+    table = stored(tables[0])
+    named = np.array([i for label, (_, other, _) in labels.items() for i in (label, other)], np.uint64)
+    boxes = bounding_boxes(table.path, np.intersect1d(table.values("label"), named).tolist())
+    raw, found = raw_levels(work, []), []
+    for label in [i for i, (action, *_) in labels.items() if action != "class" and i in boxes][:EDITS]:
+        action, other, into = labels[label]
+        view = object_view(before, label, boxes[label], SIDE)
+        if action == "merge" and into and other in boxes:
+            # In the plane that shows most of both.
+            view = object_view(after, into, boxes[label].hull(boxes[other]), SIDE)
+        (was, inside), (now, within) = (read_plane(levels, view) for levels in (before, after))
+        ids = [i for i in np.unique(now[(was == label) & inside & within]).tolist() if i]
+        colours = {0: (0, 0, 0), **{k: PALETTE[(k - 1) % len(PALETTE)] for k in range(1, len(ids) + 1)}}
+        number_of = sum((k * ((now == i) & within) for k, i in enumerate(ids, 1)), np.zeros(now.shape, int))
+        over = label_colours(number_of, colours)
+        picture = outlined(before, raw, label, view, grey=(drawn.black, drawn.white), over=over)
+        became = f"object{'s' if len(ids) > 1 else ''} {', '.join(map(str, ids))}" if ids else "background"
+        found.append(
+            CloseUp(
+                f"{action}: object {label}",
+                jpeg(picture),
+                f"Object {label} of {source} is {became} of {name}; {view.plane} plane, "
+                f"{length(round(view.size_nm[0], -1))} wide.",
+                (
+                    (f"{label}, before", css(OUTLINE)),
+                    *((f"{i}, after", css(colours[k])) for k, i in enumerate(ids, 1)),
+                ),
             )
         )
     return found

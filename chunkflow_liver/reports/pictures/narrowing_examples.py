@@ -195,7 +195,8 @@ def _solid(
     seen = None
     if images.other is not None:
         seen = np.pad(images.holds(_opened(images.other).read(wide)), 1)
-    track = surface_track(mask, seen, line, start_nm=np.zeros(3), voxel_nm=voxel_nm, gap_nm=near.gap_nm)
+    others = [] if seen is None else [seen]
+    track = surface_track(mask, others, line, start_nm=np.zeros(3), voxel_nm=voxel_nm, gap_nm=near.gap_nm)
     i, at = int(narrow["branch"][row]), float(narrow["position_nm"][row])
     branch = line.branches[i]
     neck = Neck(line, i, at, near.reach_nm(branch.length_nm))
@@ -355,7 +356,7 @@ def _profile(axes: Any, neck: Neck, track: Track | None) -> None:
         edges = np.linspace(0, branch.length_nm, max(8, int(branch.length_nm / 40)) + 1)
         own = track.branch == neck.branch
         area = np.histogram(track.position_nm[own], edges, weights=track.area_nm2[own])[0]
-        touched = own & track.contact
+        touched = own & track.contact.any(0)
         contact = np.histogram(track.position_nm[touched], edges, weights=track.area_nm2[touched])[0]
         share = np.divide(100 * contact, area, out=np.zeros(len(area)), where=area > 0)
         right = axes.twinx()

@@ -70,6 +70,15 @@ def extent_nm(volume: Volume) -> tuple[float, float, float]:
     return z, y, x
 
 
+def middle(view: View, frame: Volume) -> str:
+    """The middle of a view as 'z,y,x' in nm from the first corner of a volume, as the viewer takes it."""
+    at = [0.0, 0.0, 0.0]
+    at[view.across] = view.at_nm
+    for axis, low, size in zip(PLANES[view.plane], view.low_nm, view.size_nm, strict=True):
+        at[axis] = low + size / 2
+    return ",".join(f"{p - corner_nm(frame, axis):.0f}" for axis, p in enumerate(at))
+
+
 def views(
     frame: Volume,
     pyramids: Sequence[Sequence[Volume]],

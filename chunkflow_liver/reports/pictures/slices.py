@@ -132,7 +132,7 @@ def pictures(work: Work) -> Pictures:
     found = Pictures()
     raw = raw_levels(work, found.problems)
     for product in (p for kind in DRAWN for p in work.of(kind)):
-        layer = _layer(work, product, found.problems)
+        layer = layer_of(work, product, found.problems)
         if layer is not None:
             found.layers.append(layer)
     pyramids = [layer.levels for layer in found.layers]
@@ -173,7 +173,8 @@ def raw_levels(work: Work, problems: list[str]) -> tuple[Volume, ...] | None:
     return None
 
 
-def _layer(work: Work, product: Product, problems: list[str]) -> Layer | None:
+def layer_of(work: Work, product: Product, problems: list[str]) -> Layer | None:
+    """The layer of a product; None of tables and what is not written, which is added to `problems`."""
     about = dict(product.about)
     if not isinstance(product.handle, Volume):
         return None
@@ -255,7 +256,7 @@ def _row(view: View, raw: Sequence[Volume] | None, found: Pictures) -> Row:
     panels = [Panel(None, key, "", width, height, bar, bar_nm)] if key else []
     for layer in found.layers:
         try:
-            over, missing = _png(_drawn(layer, view)), ""
+            over, missing = _png(drawn_on(layer, view)), ""
         except ChunkflowLiverError as err:
             over, missing = "", str(err)
             found.problems.append(f"{layer.kind.capitalize()} {layer.name!r} is not shown in full: {err}")
@@ -296,7 +297,14 @@ def _png(rgba: Pixels) -> str:
     return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
 
 
-def _drawn(layer: Layer, view: View) -> Pixels:
+def drawn_on(layer: Layer, view: View) -> Pixels:
+    """A layer in a plane, as RGBA pixels that lie on the image.
+
+    Raises
+    ------
+    ChunkflowLiverError
+        If it cannot be read there.
+    """
     values, inside = read_plane(layer.levels, view)
     if layer.kind == "distance":
         exact = read_plane(layer.flags, view)[0] > 0 if layer.flags else np.ones(values.shape, bool)

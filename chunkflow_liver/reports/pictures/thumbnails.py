@@ -61,12 +61,17 @@ def thumbnail(
     InputError, ChunkError
         If the planes cannot be read.
     """
+    view = object_view(labels, label, box, SIDE)
+    return Thumbnail(jpeg(outlined(labels, raw, label, view, grey=grey)), view.plane, view.size_nm[0])
+
+
+def object_view(labels: Sequence[Volume], label: int, box: Box, pixels: int) -> View:
+    """The square around an object, in the plane that shows most of it."""
     plane, at_nm = best_plane(labels, label, box)
     size, axes = labels[0].voxel_nm, PLANES[plane]
     side = MARGIN * max(max(box.shape[a], 8) * size[a] for a in axes)
     low = [corner_nm(labels[0], a) + (box.start[a] + box.stop[a]) / 2 * size[a] - side / 2 for a in axes]
-    view = View(plane, at_nm, (low[0], low[1]), (side, side), side / SIDE)
-    return Thumbnail(jpeg(outlined(labels, raw, label, view, grey=grey)), plane, side)
+    return View(plane, at_nm, (low[0], low[1]), (side, side), side / pixels)
 
 
 def outlined(

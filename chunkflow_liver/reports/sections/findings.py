@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,15 +11,21 @@ import numpy as np
 
 from chunkflow_liver.engine.plan import Product
 from chunkflow_liver.errors import ChunkflowLiverError
-from chunkflow_liver.geometry import NM_PER_UM
 from chunkflow_liver.reports.pictures.closeups import CloseUp, class_pictures, contact_pictures
 from chunkflow_liver.reports.pictures.figures import Bars, even_edges, histogram, log_edges, single
 from chunkflow_liver.reports.pictures.gallery import Extremes, Gallery, extreme_objects, gallery
 from chunkflow_liver.reports.pictures.samples import choose, fits, levels_of, surface, together
 from chunkflow_liver.reports.pictures.slices import Layer, Pictures, css
-from chunkflow_liver.reports.sections.changes import edited_text, refined_text
-from chunkflow_liver.reports.sections.nearness import nearness
 from chunkflow_liver.reports.sections.scores import evaluated_text, mean_scores
+from chunkflow_liver.reports.sections.sentences import (
+    edit_states,
+    edited_text,
+    masked_share,
+    nearness,
+    refined_text,
+    superseded,
+    tissue_um3,
+)
 from chunkflow_liver.reports.sections.trivial import trivial
 from chunkflow_liver.reports.tables import WHOLE, Shown, Stored, extreme_rows, extremes, first_rows, stored
 from chunkflow_liver.reports.words import counted, length, near_to, number, one, percent, several
@@ -79,13 +85,18 @@ def findings(work: Work, drawn: Pictures) -> Findings:
         for product in work.of(kind):
             if exists(product):
                 found.warnings += trivial(stored(product))
-    for i, table in enumerate(tables.get("instance table", [])):
-        shown = gallery(table, f"o{i}", work, drawn)
-        _instances(table, work, shown, found)
+    logs, measured = tables.get("edit log", []), tables.get("instance table", [])
+    states, gone = edit_states(logs), superseded(logs, measured)
+    measured.sort(key=lambda table: str(table.about.get("instances")) in gone)
+    for i, table in enumerate(measured):
+        shown, image = gallery(table, f"o{i}", work, drawn), str(table.about.get("instances"))
+        headed = found.facts.copy()
+        _instances(table, work, shown, found, states.get(image, ""))
+        found.facts = headed if image in gone else found.facts
         if shown is not None:
             found.galleries.append(shown)
     for table in tables.get("contact table", []):
-        _contacts(table, work, tables.get("instance table", []), drawn, found)
+        _contacts(table, work, measured, drawn, found, states)
     # Classes first: their shares are counted in more voxels than distances are.
     for layer in sorted(drawn.layers, key=lambda layer: layer.kind != "semantic"):
         try:
@@ -98,19 +109,13 @@ def findings(work: Work, drawn: Pictures) -> Findings:
                 found.scores += [] if means is None else [means]
         except ChunkflowLiverError as err:
             found.missing.append(f"No statistics of {layer.name!r}: {err}.")
-    _intensity(work, tables.get("instance table", []), drawn, found)
+    _intensity(work, measured, drawn, found)
     found.sentences += [text for t in tables.get("evaluation", []) if (text := evaluated_text(t))]
     found.sentences += [refined_text(t) for t in tables.get("id table", [])]
-    found.sentences += [edited_text(t) for t in tables.get("edit log", [])]
+    found.sentences += [edited_text(t) for t in logs]
     for kind in kinds:
         found.previews += [first_rows(t) for t in tables.get(kind, [])]
     return found
-
-
-def tissue_um3(volume: Volume) -> float:
-    """Volume of what was looked at, in cubic micrometres."""
-    known = volume.known.shape
-    return math.prod(n * v for n, v in zip(known, volume.voxel_nm, strict=True)) / NM_PER_UM**3
 
 
 def _volume_of(work: Work, name: str) -> Volume | None:
@@ -118,7 +123,7 @@ def _volume_of(work: Work, name: str) -> Volume | None:
     return next((h for h in handles if isinstance(h, Volume)), None)
 
 
-def _instances(table: Stored, work: Work, pictured: Gallery | None, found: Findings) -> None:
+def _instances(table: Stored, work: Work, pictured: Gallery | None, found: Findings, state: str = "") -> None:
     """Counts, volumes, border, histogram and extreme rows of one instance table."""
     sizes = table.column("volume_um3")
     labelled = _volume_of(work, str(table.about.get("instances", "")))
@@ -134,7 +139,7 @@ def _instances(table: Stored, work: Work, pictured: Gallery | None, found: Findi
     whole = table.scopes().get(WHOLE)
     for i, (name, mask) in enumerate(groups.items()):
         here = sizes[mask]
-        text = f"{number(len(here))} {several(name) if len(here) != 1 else one(name) or 'object'}"
+        text = f"{number(len(here))} {several(name) if len(here) != 1 else one(name) or 'object'}{state}"
         if labelled and i == 0:
             text += f" in {number(tissue)} µm³ of tissue"
         share = f"; {percent(float(here.sum()) / tissue)} of the volume" if labelled else ""
@@ -142,11 +147,14 @@ def _instances(table: Stored, work: Work, pictured: Gallery | None, found: Findi
         middle = number(float(np.median(kept)))
         which = f" of the {number(len(kept))} whole ones" if len(kept) < len(here) else ""
         found.sentences.append(f"{text}{share}; median volume{which} {middle} µm³.")
-        found.facts.append((number(len(here)), several(name)))
+        told = f",{state}" if state else ""
+        found.facts.append((number(len(here)), f"{several(name)}{told}"))
         if labelled and i == 0:
-            found.facts.append((percent(float(here.sum()) / tissue), f"of the volume is {several(name)}"))
+            found.facts.append(
+                (percent(float(here.sum()) / tissue), f"of the volume is {several(name)}{told}")
+            )
         if i == 0:
-            found.facts.append((f"{middle} µm³", f"median volume{which}"))
+            found.facts.append((f"{middle} µm³", f"median volume{which}{told}"))
     border = table.column("touches_border")
     if border is not None and border.any():
         found.warnings.append(
@@ -179,7 +187,12 @@ def _instances(table: Stored, work: Work, pictured: Gallery | None, found: Findi
 
 
 def _contacts(
-    table: Stored, work: Work, instances: Sequence[Stored], drawn: Pictures, found: Findings
+    table: Stored,
+    work: Work,
+    instances: Sequence[Stored],
+    drawn: Pictures,
+    found: Findings,
+    states: Mapping[str, str],
 ) -> None:
     """How many objects have a contact, how large contacts are, and the largest."""
     a, b = str(table.about.get("a", "A")), str(table.about.get("b", "B"))
@@ -187,7 +200,7 @@ def _contacts(
     own, other, area = (table.column(c) for c in ("label_a", "label_b", "area_a_um2"))
     known = next((t for t in instances if t.about.get("instances") == a), None)
     classes = list(known.by_class()) if known and known.rows else []
-    subject = several(classes[0]) if len(classes) == 1 else f"objects of {a}"
+    subject = (several(classes[0]) if len(classes) == 1 else f"objects of {a}") + states.get(a, "")
     # A contact within one set of instances stands in the table twice, once from either side.
     mutual = (
         a == b and own is not None and other is not None and np.array_equal(np.unique(own), np.unique(other))
@@ -200,7 +213,8 @@ def _contacts(
             share = percent(touching / known.rows)
             whom = "another of them" if mutual else one(b)
             found.sentences.append(f"{share} of the {subject} {near_to(gap, whom, 'come')}.")
-            found.facts.append((share, near_to(gap, whom, "come")))
+            told = f",{states[a]}" if a in states else ""
+            found.facts.append((share, f"{near_to(gap, whom, 'come')}{told}"))
             facts.append((share, f"of the {subject} have a contact"))
             found.sentences += nearness(table, work, known, subject, "another of them" if mutual else one(b))
         else:
@@ -322,7 +336,9 @@ def _composition(layer: Layer, found: Findings) -> None:
             counts[int(value)] = counts.get(int(value), 0) + int(n)
     finest = layer.levels[0]
     # What lies outside the region that was segmented holds no class, and counts for nothing.
-    total, tissue = sum(counts.values()) * finest.known.size / finest.box.size, tissue_um3(finest)
+    tissue, inside = tissue_um3(finest), masked_share(finest)
+    total = sum(counts.values()) * finest.known.size / finest.box.size
+    total *= 1.0 if math.isnan(inside) else inside
     known = {n: c for c, n in finest.classes}
     names = {n: (one(c), css(PALETTE[i % len(PALETTE)])) for i, (n, c) in enumerate(known.items())}
     for value in sorted({*counts, *names} - {0}):

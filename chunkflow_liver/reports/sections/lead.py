@@ -142,6 +142,7 @@ def _tested(found: str, shares: str, tests: Columns, about: dict[str, Any], seen
     first = {name: column[0] for name, column in tests.items()}
     p, ratio, low, high = (float(first[c]) for c in ("p_value", "ratio", "difference_low", "difference_high"))
     more = number(100 * (seen.here - seen.there))
+    placed = _same_places(tests)
     objects, cells, missing = (int(first[c]) for c in ("objects", "cells", "missing"))
     where = f" in {number(cells)} cells" if cells > 1 else ""
     interval = "no interval from so few"
@@ -151,7 +152,8 @@ def _tested(found: str, shares: str, tests: Columns, about: dict[str, Any], seen
     against = f"ratio {number(ratio)}" if math.isfinite(ratio) else "none at all elsewhere"
     found = found[0].upper() + found[1:]
     return Lead(
-        f" {found} (p = {_chance(p)}).",
+        f" {found}: {_points(seen.here - seen.there)} ({interval}; against chance in the same objects "
+        f"p = {_chance(p)}{_corrected(first, about)}{placed}).",
         tiles=[
             (shares, f"of the surface near {to}, at narrowings and elsewhere"),
             (_chance(p), "p-value of that difference, two-sided"),
@@ -172,6 +174,31 @@ def _tested(found: str, shares: str, tests: Columns, about: dict[str, Any], seen
             (more, f"percentage points more surface near {to} at narrowings"),
             (_chance(p), "p-value, two-sided"),
         ],
+    )
+
+
+def _corrected(row: dict[str, Any], about: dict[str, Any]) -> str:
+    """The q-value, where there are several partners."""
+    many = len(about.get("partners", ()))
+    return f", q = {_chance(float(row['q_value']))} over {many} partners" if many > 1 else ""
+
+
+def _points(share: float) -> str:
+    """A difference of shares in words."""
+    return f"{number(abs(100 * share))} percentage points {'less' if share < 0 else 'more'}"
+
+
+def _same_places(tests: Columns) -> str:
+    """What the same places of objects without a narrowing say, where they could be compared."""
+    if len(tests["p_value"]) < 3 or not math.isfinite(tests["p_value"][2]):
+        return "; the same places of objects without one could not be compared"
+    row = {name: column[2] for name, column in tests.items()}
+    low, high = (float(row[f"difference_{end}"]) for end in ("low", "high"))
+    between = f", 95 % interval {number(100 * low)} to {number(100 * high)}" if math.isfinite(low) else ""
+    return (
+        f"; against the same places of objects without one {_points(float(row['difference']))}"
+        f"{between}, p = {_chance(float(row['p_value']))} by {number(int(row['narrowings']))} "
+        "narrowings"
     )
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from chunkflow_liver.engine.plan import Product
 from chunkflow_liver.errors import ChunkflowLiverError, InputError
+from chunkflow_liver.kernels.centreline.kinds import KINDS
 from chunkflow_liver.reports.pictures.figures import INK, bare, even_edges, inline, sketch
 from chunkflow_liver.reports.pictures.narrowing_examples import Columns, Example, enrichment, examples
 from chunkflow_liver.reports.pictures.renderings import CONTACT, NECK
@@ -23,7 +24,11 @@ from chunkflow_liver.reports.work import Work
 
 MOST_LINES = 150
 """Pairs that are drawn one by one; of more, even steps through all of them."""
+FEWEST_APART = 5
+"""Distances between consecutive narrowings of which the page states the median."""
 NAMED = 10
+LEVEL = 0.05
+"""Up to which p the page says what is not by chance."""
 """Objects that were left out are named up to this number."""
 FIRST = ("label", "z_nm", "y_nm", "x_nm", "width_nm", "near_density", "far_density", "enrichment", "resolved")
 """Columns of the table that the page shows before the others."""
@@ -112,6 +117,15 @@ def _narrowings(product: Product, work: Work, drawn: Pictures, made: Narrowed) -
             f"because their bounding boxes are above crop_voxels = {number(int(about['crop_voxels']))}: {few}"
             ". Raise it, use a coarser level, or split them."
         )
+    _kinds(narrow, made)
+    apart = narrow["next_nm"][np.isfinite(narrow["next_nm"])] if "next_nm" in narrow else np.zeros(0)
+    if len(apart) >= FEWEST_APART:
+        low, median, high = (length(float(np.round(v))) for v in np.percentile(apart, [25, 50, 75]))
+        made.caveats.append(
+            f"Consecutive narrowings on one branch lie {median} apart (median of {number(len(apart))}; the "
+            f"middle half {low} to {high})."
+        )
+    _evenness(product, work, made)
     if len(narrow["label"]):
         sure = narrow["resolved"] if narrow["resolved"].any() else np.ones(len(narrow["label"]), bool)
         which = (
@@ -129,20 +143,9 @@ def _narrowings(product: Product, work: Work, drawn: Pictures, made: Narrowed) -
             )
     if "near_density" in narrow:
         tests = _columns(work, f"{product.name}-tests", "unpaired")
-        compare = compared(narrow, tests, with_cells=bool(objects["cell"].any()))
-        said = lead(product.name, narrow, objects, tests, about, compare)
-        # What could not be tested is no headline; it stands below.
-        if compare.tested:
-            made.answer += said.answer
-            made.tiles += said.tiles
-        else:
-            made.untested = f"{product.name}: {said.answer.strip()}"
-        made.sentences += said.sentences
-        made.caveats += said.caveats
-        made.facts += said.facts
-        made.warnings += said.warnings
-        _paired(narrow, about, compare, made)
-        _enrichment(narrow, about, made)
+        partners = about.get("partners", (about.get("to", "er"),))
+        for i, partner in enumerate(partners):
+            _contact(i, {**about, "to": partner}, narrow, objects, tests, made)
         for part in ("-tests", "-cells"):
             table = next(p for p in work.products if p.name == product.name + part)
             made.tables.append(first_rows(stored(table)))
@@ -152,6 +155,70 @@ def _narrowings(product: Product, work: Work, drawn: Pictures, made: Narrowed) -
         made.missing += missing
         for example in shown:
             made.show(example)
+
+
+def _contact(
+    i: int, about: dict[str, Any], narrow: Columns, objects: Columns, tests: Columns, made: Narrowed
+) -> None:
+    """What is said and drawn of the contact with partner `i`, the first of which has the plain names."""
+    partner = str(about["to"])
+    if i:
+        begin = f"{partner}_"
+        own = {name.removeprefix(begin): c for name, c in narrow.items() if name.startswith(begin)}
+        narrow = narrow | own
+    if "partner" in tests:
+        rows = tests["partner"] == partner
+        tests = {name: column[rows] for name, column in tests.items()}
+    compare = compared(narrow, tests, with_cells=bool(objects["cell"].any()))
+    said = lead(made.name, narrow, objects, tests, about, compare)
+    # What could not be tested is no headline; it stands below.
+    if compare.tested:
+        made.answer += said.answer
+        made.tiles += said.tiles
+    elif not i:
+        made.untested = f"{made.name}: {said.answer.strip()}"
+    made.sentences += said.sentences
+    made.caveats += [text for text in said.caveats if text not in made.caveats]
+    made.facts += said.facts
+    if not i:
+        made.warnings += said.warnings
+    _paired(narrow, about, compare, made, "" if not i else f"{partner}-")
+    _enrichment(narrow, about, made, "" if not i else f"{partner}-")
+
+
+def _evenness(product: Product, work: Work, made: Narrowed) -> None:
+    """Whether narrowings of one branch follow each other more evenly than chance would lay them."""
+    if not any(p.name == f"{product.name}-spacing" for p in work.products):
+        return
+    row = {name: column[0] for name, column in _columns(work, f"{product.name}-spacing", "spread").items()}
+    if not math.isfinite(row["p_value"]):
+        return
+    word = "as evenly as chance lays them"
+    if row["p_value"] <= LEVEL:
+        more = row["spread"] < row["expected_spread"]
+        word = "more evenly than chance lays them" if more else "less evenly than chance lays them, in groups"
+    made.sentences.append(
+        f"Three or more narrowings in a row follow each other {word}: their distances vary by "
+        f"{percent(float(row['spread']))}, of places at random by {percent(float(row['expected_spread']))} "
+        f"(95 %: {percent(float(row['low_spread']))} to {percent(float(row['high_spread']))}); p = "
+        f"{number(float(row['p_value']), 2)} from {number(int(row['spacings']))} distances on "
+        f"{number(int(row['objects']))} objects."
+    )
+
+
+def _kinds(narrow: Columns, made: Narrowed) -> None:
+    """How many narrowings are no constrictions, and whether tests take them."""
+    if "kind" not in narrow:
+        return
+    counts = [(kind, int((narrow["kind"] == kind).sum())) for kind in KINDS]
+    how = {KINDS[1]: f"a contact of {KINDS[1]}", KINDS[2]: f"made by the {KINDS[2]}"}
+    others = " and ".join(
+        f"{number(n)} {'is' if n == 1 else 'are'} {how[kind]}" for kind, n in counts[1:] if n
+    )
+    if others:
+        left = int((~narrow["tested"]).sum())
+        tested = "which tests leave out" if left else "which tests take, too, as was asked"
+        made.sentences.append(f"{number(counts[0][1])} are constrictions; {others}, {tested}.")
 
 
 def _widths(narrow: Columns, made: Narrowed) -> None:
@@ -178,7 +245,7 @@ def _widths(narrow: Columns, made: Narrowed) -> None:
     )
 
 
-def _paired(narrow: Columns, about: dict[str, Any], seen: Compared, made: Narrowed) -> None:
+def _paired(narrow: Columns, about: dict[str, Any], seen: Compared, made: Narrowed, begin: str = "") -> None:
     near, other, every = seen.near, seen.other, len(seen.rows)
     if not every:
         return
@@ -208,9 +275,9 @@ def _paired(narrow: Columns, about: dict[str, Any], seen: Compared, made: Narrow
     left = len(narrow["label"]) - every
     without = " or no room for another window" if seen.tested else ""
     made.add(
-        "paired",
+        f"{begin}paired",
         f"{to} at narrowings and {seen.where}",
-        sketch(draw, name=f"{made.name}p"),
+        sketch(draw, name=f"{made.name}{begin}p"),
         f"One line per narrowing: the share of the surface {near_to(float(about['gap_nm']), to)}, in the "
         f"window at the narrowing and {against}.{some} Thick: the means in the text, each of the "
         f"{number(seen.objects)} objects with the mean of its narrowings."
@@ -225,7 +292,7 @@ def _paired(narrow: Columns, about: dict[str, Any], seen: Compared, made: Narrow
     )
 
 
-def _enrichment(narrow: Columns, about: dict[str, Any], made: Narrowed) -> None:
+def _enrichment(narrow: Columns, about: dict[str, Any], made: Narrowed, begin: str = "") -> None:
     folds = enrichment(narrow)
     finite = folds[np.isfinite(folds)]
     only, never, missing = np.isposinf(folds).sum(), np.isneginf(folds).sum(), np.isnan(folds).sum()
@@ -254,9 +321,9 @@ def _enrichment(narrow: Columns, about: dict[str, Any], made: Narrowed) -> None:
         bare(axes)
 
     made.add(
-        "enrichment",
-        "Enrichment at narrowings",
-        sketch(draw, name=f"{made.name}e"),
+        f"{begin}enrichment",
+        f"Enrichment of {one(str(about.get('to', 'er')))} at narrowings",
+        sketch(draw, name=f"{made.name}{begin}e"),
         "Contact per surface in the window of a narrowing over that of the rest of the object. "
         f"{counted(int((finite > 0).sum() + only), 'narrowing has', 'narrowings have')} more, "
         f"{number(int((finite < 0).sum() + never))} less; {counted(int(missing), 'is', 'are')} on objects "

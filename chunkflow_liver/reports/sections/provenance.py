@@ -11,9 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from chunkflow_liver.ops.segment.engines import ARTEFACT
+from chunkflow_liver.ops.steps.place import arrays_at
 from chunkflow_liver.reports.words import duration, length, number, size
 from chunkflow_liver.reports.work import SLOWEST, Stage, Work, exists
-from chunkflow_liver.store.location import is_local
+from chunkflow_liver.store.location import NAME, is_local
 from chunkflow_liver.store.table import Table
 
 MIB = 2**20
@@ -72,6 +74,7 @@ class Provenance:
     failed_total: int
     warnings: tuple[str, ...]
     versions: tuple[tuple[str, str], ...]
+    engines: tuple[tuple[str, str], ...]
     plan_text: str
     files: tuple[File, ...]
 
@@ -106,6 +109,7 @@ def provenance(work: Work) -> Provenance:
         len(blocks),
         tuple(warnings),
         _versions(work),
+        tuple(_engines(work)),
         # Ends with the absolute path of the work folder.
         str(work.plan.get("text", "")).partition(", work folder ")[0],
         tuple(_files(work)),
@@ -180,6 +184,18 @@ def _versions(work: Work) -> tuple[tuple[str, str], ...]:
     versions["chunkflow-liver (this report)"] = version("chunkflow-liver")
     extra = {k: str(work.plan[k]) for k in ("created", "host", "machine", "python") if k in work.plan}
     return tuple({**extra, **versions}.items())
+
+
+def _engines(work: Work) -> Iterator[tuple[str, str]]:
+    """Every network's engine, and what a trial found, by the name of its classes."""
+    for product in work.of("semantic"):
+        if not NAME.fullmatch(product.name):
+            continue  # no run of ours: nothing lies under such a name
+        kept = arrays_at(work.path, product.name, ARTEFACT)
+        if kept.exists():
+            yield from ((product.name, str(said)) for said in kept["said"])
+        elif engine := dict(product.about).get("engine"):
+            yield product.name, f"{engine}, as asked for, without a trial"
 
 
 def _files(work: Work) -> list[File]:

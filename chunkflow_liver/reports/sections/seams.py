@@ -35,6 +35,8 @@ class Seam:
     picture: str
     title: str
     caption: str
+    place: str
+    """z,y,x in nm, as the viewer takes it."""
 
 
 @dataclass
@@ -127,6 +129,7 @@ def _seam(volume: Volume, row: dict[str, Any]) -> Seam:
         f"Blocks {row['block_a']} and {row['block_b']}, along {row['axis']}: score {row['score']:.3f}",
         f"{plane} plane of {length(round(side))} around voxel {place} ({nm} nm); {row['matched']} matched, "
         f"{row['unmatched']} unmatched, {row['ambiguous']} ambiguous, {row['vetoed']} vetoed.",
+        ",".join(f"{row[f'{a}_nm']:.0f}" for a in "zyx"),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,11 @@ import numpy as np
 from chunkflow_liver.errors import SegmenterError
 from chunkflow_liver.segmenters.architecture import build_network, require_packages
 from chunkflow_liver.segmenters.nnunet.model import NnunetModel
-from chunkflow_liver.segmenters.weights import fill, read_saved
+from chunkflow_liver.segmenters.weights import check_fit, fill, read_saved
 
 PREFIXES = ("module.", "_orig_mod.")
 AGAIN = "copy it again from where it was trained"
+OF = "the network of plans.json"
 REMEDY = f"use the plans.json and dataset.json that this fold was trained with, or {AGAIN}"
 
 
@@ -48,6 +51,30 @@ def read_weights(path: Path) -> dict[str, Any]:
     return _plain_names(read_checkpoint(path)["network_weights"])
 
 
+def check_weights(model: NnunetModel) -> None:
+    """Refuse weights that the network of plans.json cannot take, before a run begins; reads every fold.
+
+    Raises
+    ------
+    ModelSecurityError, SegmenterError
+        As `load_networks`.
+    """
+    described = json.dumps([model.network, model.options, len(model.channels), model.heads])
+    for path in model.weights:
+        found = path.stat() if path.is_file() else None
+        _check_weights(path, described, found and (found.st_mtime_ns, found.st_size, found.st_ino))
+
+
+@functools.lru_cache(maxsize=64)
+def _check_weights(path: Path, described: str, _changed: object) -> None:
+    import torch
+
+    network, options, channels, heads = json.loads(described)
+    with torch.device("meta"):
+        built = build_network(network, options, channels, heads)
+    check_fit(built, read_weights(path), path, of=OF, remedy=REMEDY)
+
+
 def load_networks(model: NnunetModel, device: str) -> list[Any]:
     """One network per fold, with its weights, in eval mode on `device`.
 
@@ -59,7 +86,7 @@ def load_networks(model: NnunetModel, device: str) -> list[Any]:
     networks = []
     for path in model.weights:
         network = build_network(model.network, model.options, len(model.channels), model.heads)
-        fill(network, read_weights(path), path, of="the network of plans.json", remedy=REMEDY)
+        fill(network, read_weights(path), path, of=OF, remedy=REMEDY)
         networks.append(network.to(device).eval())
     return networks
 

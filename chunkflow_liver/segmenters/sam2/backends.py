@@ -30,7 +30,10 @@ class Backend:
     load: Callable[[Any, str, str], Propagator]
 
 
-BACKENDS: dict[str, str] = {"transformers": "chunkflow_liver.segmenters.sam2.tracker:TRANSFORMERS"}
+BACKENDS: dict[str, str] = {
+    "sam2": "chunkflow_liver.segmenters.sam2.package:SAM2",
+    "transformers": "chunkflow_liver.segmenters.sam2.tracker:TRANSFORMERS",
+}
 """Name to "module:Backend"."""
 
 

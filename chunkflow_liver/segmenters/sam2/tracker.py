@@ -4,16 +4,11 @@ A session of several objects binarises the memory of all of them on a slice wher
 an object's masks depend on which others ride along. Here every object has a session of its own, and the
 features of a slice, which cost most, are encoded once and given to all.
 
-The session keeps all that it ever saw. Attention looks at the prompts, at the memory of the last
-`num_maskmem - 1` slices and at the pointers of the last `max_object_pointers_in_encoder - 1`. What lies
-farther from the slice and from every prompt is dropped; the slices next to a prompt stay, because the way
-back from it begins there. What is dropped is never looked at, so the bits are the same.
+The session keeps all that it ever saw; here it keeps what attention looks at (`Memory`).
 """
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +18,8 @@ import numpy as np
 from chunkflow_liver.errors import SegmenterError, install
 from chunkflow_liver.segmenters.sam2.backends import Backend
 from chunkflow_liver.segmenters.sam2.folder import Sam2Model, read_sam2, sam2_fingerprint
+from chunkflow_liver.segmenters.sam2.loaded import loaded
+from chunkflow_liver.segmenters.sam2.memory import Memory
 from chunkflow_liver.segmenters.sam2.propagator import Found, Hint, Propagator
 from chunkflow_liver.segmenters.sam2.weights import AGAIN, with_twins
 from chunkflow_liver.segmenters.weights import fill, first_line, read_tensors
@@ -33,10 +30,6 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 INSIDE, OUTSIDE, CORNERS = 1, 0, (2, 3)
 """Labels of prompt points."""
 OBJECT = 1
-KEPT = ("object_pointer", "maskmem_features", "maskmem_pos_enc")
-MOST_LOADED = 2
-_LOADING = threading.Lock()
-_loaded: OrderedDict[tuple[str, str], Sam2Propagator] = OrderedDict()
 
 
 def load_sam2(model: Sam2Model, fingerprint: str, device: str = "cpu") -> Propagator:
@@ -47,20 +40,11 @@ def load_sam2(model: Sam2Model, fingerprint: str, device: str = "cpu") -> Propag
     SegmenterError
         If the folder has changed since `fingerprint` was taken, or cannot be loaded.
     """
-    with _LOADING:
-        key = (fingerprint, device)
-        if key not in _loaded:
-            found = sam2_fingerprint(model)
-            if found != fingerprint:
-                raise SegmenterError(
-                    f"{model.folder} has changed since the plan was made: its fingerprint was "
-                    f"{fingerprint[:12]}, now it is {found[:12]}; make the plan again"
-                )
-            _loaded[key] = Sam2Propagator(build(model).to(device), model.size, device)
-            while len(_loaded) > MOST_LOADED:
-                _loaded.popitem(last=False)
-        _loaded.move_to_end(key)
-        return _loaded[key]
+    return loaded(model, fingerprint, device, _made)
+
+
+def _made(model: Sam2Model, device: str) -> Propagator:
+    return Sam2Propagator(build(model).to(device), model.size, device)
 
 
 def build(model: Sam2Model, weights: Mapping[str, Any] | None = None) -> Any:
@@ -71,21 +55,42 @@ def build(model: Sam2Model, weights: Mapping[str, Any] | None = None) -> Any:
     SegmenterError
         If transformers is not installed, or configuration and weights do not fit.
     """
+    config = described(model)
+    from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoModel
+
     try:
-        from huggingface_hub.errors import StrictDataclassError
-        from transformers.models.sam2_video.configuration_sam2_video import Sam2VideoConfig
-        from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoModel
-    except ModuleNotFoundError as err:
-        raise SegmenterError(f"SAM2 needs {err.name!r}; {install(err.name or '')}") from err
-    try:
-        network = Sam2VideoModel(Sam2VideoConfig.from_dict(sized(dict(model.config), model.size)))
-    except (StrictDataclassError, TypeError, ValueError, KeyError, ZeroDivisionError, RuntimeError) as err:
-        raise SegmenterError(
-            f"{model.folder}: no network can be built of its configuration: {first_line(err)}"
-        ) from err
+        network = Sam2VideoModel(config)
+    except _UNFIT as err:
+        raise _unfit(model, err) from err
     known = with_twins(read_tensors(model.weights)) if weights is None else weights
     fill(network, known, model.folder, of="its configuration", remedy=AGAIN)
     return network.eval().requires_grad_(False)
+
+
+_UNFIT = (TypeError, ValueError, KeyError, ZeroDivisionError, RuntimeError)
+
+
+def _unfit(model: Sam2Model, err: Exception) -> SegmenterError:
+    return SegmenterError(f"{model.folder}: no network can be built of its configuration: {first_line(err)}")
+
+
+def described(model: Sam2Model) -> Any:
+    """A model's configuration with all that transformers adds to it.
+
+    Raises
+    ------
+    SegmenterError
+        If transformers is not installed, or takes no such configuration.
+    """
+    try:
+        from huggingface_hub.errors import StrictDataclassError
+        from transformers.models.sam2_video.configuration_sam2_video import Sam2VideoConfig
+    except ModuleNotFoundError as err:
+        raise SegmenterError(f"SAM2 needs {err.name!r}; {install(err.name or '')}") from err
+    try:
+        return Sam2VideoConfig.from_dict(sized(dict(model.config), model.size))
+    except (StrictDataclassError, *_UNFIT) as err:
+        raise _unfit(model, err) from err
 
 
 def sized(config: dict[str, Any], size: int) -> dict[str, Any]:
@@ -102,6 +107,28 @@ def sized(config: dict[str, Any], size: int) -> dict[str, Any]:
         "vision_config": vision,
         "prompt_encoder_config": prompts,
         "memory_attention_rope_feat_sizes": rope,
+    }
+
+
+def coloured(plane: Array, device: str) -> Any:
+    """Grey values (S, S) as SAM2 takes colours, of shape (1, 3, S, S)."""
+    import torch
+
+    grey = torch.as_tensor(np.ascontiguousarray(plane), device=device).float() / 255
+    mean, deviation = (torch.tensor(v, device=device).view(3, 1, 1) for v in (MEAN, DEVIATION))
+    return ((grey - mean) / deviation)[None]
+
+
+def marked(hint: Hint) -> dict[str, Any]:
+    """Box and points as SAM2 takes them: places (1, n, 2) as (x, y), and what each is, (1, n)."""
+    import torch
+
+    corners = [] if hint.box is None else [(hint.box[1], hint.box[0]), (hint.box[3], hint.box[2])]
+    places = [*corners, *((x, y) for y, x, _ in hint.points)]
+    labels = [*CORNERS[: len(corners)], *(INSIDE if own else OUTSIDE for *_, own in hint.points)]
+    return {
+        "point_coords": torch.tensor([places], dtype=torch.float32),
+        "point_labels": torch.tensor([labels], dtype=torch.int32),
     }
 
 
@@ -126,16 +153,14 @@ class Sam2Propagator:
     def encode(self, plane: Array) -> Any:
         import torch
 
-        grey = torch.as_tensor(np.ascontiguousarray(plane), device=self.device).float() / 255
-        mean, deviation = (torch.tensor(v, device=self.device).view(3, 1, 1) for v in (MEAN, DEVIATION))
         with torch.inference_mode():
-            found = self.network.get_image_features(((grey - mean) / deviation)[None], return_dict=True)
+            found = self.network.get_image_features(coloured(plane, self.device), return_dict=True)
         return {"vision_feats": found.fpn_hidden_states, "vision_pos_embeds": found.fpn_position_encoding}
 
     def track(self, slices: int, state: Mapping[str, np.ndarray[Any, Any]] | None = None) -> SessionTrack:
         track = SessionTrack(self, slices)
         if state is not None:
-            track.restore(state)
+            track.memory.restore(state, self.device)
         return track
 
 
@@ -157,15 +182,15 @@ class SessionTrack:
         )
         self.session.processed_frames = _Stack(slices)
         self.session.obj_id_to_idx(OBJECT)
-        config = of.network.config
-        self.memories = config.num_maskmem - 2
-        self.pointers = max(config.max_object_pointers_in_encoder - 2, self.memories)
-
-    @property
-    def outputs(self) -> tuple[dict[int, Any], dict[int, Any]]:
-        """What is kept of prompted and of other slices."""
-        found = self.session.output_dict_per_obj[0]
-        return found["cond_frame_outputs"], found["non_cond_frame_outputs"]
+        config, kept = of.network.config, self.session.output_dict_per_obj[0]
+        memories = config.num_maskmem - 2
+        self.memory = Memory(
+            "object_pointer",
+            memories,
+            max(config.max_object_pointers_in_encoder - 2, memories),
+            kept["cond_frame_outputs"],
+            kept["non_cond_frame_outputs"],
+        )
 
     def start(self, z: int, seen: Any, hint: Hint) -> Found:
         import torch
@@ -173,14 +198,7 @@ class SessionTrack:
         if hint.mask is not None:
             self.session.add_mask_inputs(0, z, torch.as_tensor(np.ascontiguousarray(hint.mask))[None, None])
         else:
-            corners = [] if hint.box is None else [(hint.box[1], hint.box[0]), (hint.box[3], hint.box[2])]
-            places = [*corners, *((x, y) for y, x, _ in hint.points)]
-            labels = [*CORNERS[: len(corners)], *(INSIDE if own else OUTSIDE for *_, own in hint.points)]
-            given = {
-                "point_coords": torch.tensor([[places]], dtype=torch.float32),
-                "point_labels": torch.tensor([[labels]], dtype=torch.int32),
-            }
-            self.session.add_point_inputs(0, z, given)
+            self.session.add_point_inputs(0, z, {k: v[None] for k, v in marked(hint).items()})
         self.session.obj_with_new_inputs = [OBJECT]
         return self._run(z, seen, False)
 
@@ -199,60 +217,13 @@ class SessionTrack:
 
     def _forget(self, z: int) -> None:
         """Drop what no later step looks at."""
-        prompted, others = self.outputs
-        near = (z, *prompted)
-        for output in (prompted.get(z, {}), others.get(z, {})):
-            for key in [k for k in output if k not in KEPT]:
-                del output[key]
-        for at in list(others):
-            distance = min(abs(at - a) for a in near)
-            if distance > self.pointers:
-                del others[at]
-            elif distance > self.memories:
-                others[at].pop("maskmem_features", None)
-                others[at].pop("maskmem_pos_enc", None)
+        self.memory.forget(z)
         self.session.frames_tracked_per_obj[0].clear()
         self.session.point_inputs_per_obj[0].clear()
         self.session.mask_inputs_per_obj[0].clear()
 
     def state(self) -> dict[str, np.ndarray[Any, Any]]:
-        import torch
-
-        prompted, others = self.outputs
-        rows = [*prompted.items(), *sorted(others.items())]
-        full = [output for _, output in rows if "maskmem_features" in output]
-        return {
-            "slice": np.array([z for z, _ in rows], np.int64),
-            "prompted": np.arange(len(rows)) < len(prompted),
-            "full": np.array(["maskmem_features" in output for _, output in rows], bool),
-            "pointer": np.stack([_host(output["object_pointer"]) for _, output in rows]),
-            # NumPy has no bfloat16: the bits are carried.
-            "features": np.stack([_host(o["maskmem_features"].contiguous().view(torch.int16)) for o in full]),
-            "positions": _host(full[0]["maskmem_pos_enc"]),
-        }
-
-    def restore(self, state: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        """Go on where another track stood."""
-        import torch
-
-        device = self.of.device
-        prompted, others = self.outputs
-        positions = torch.from_numpy(np.array(state["positions"])).to(device)
-        features = iter(state["features"])
-        for z, own, full, pointer in zip(
-            state["slice"].tolist(), state["prompted"], state["full"], state["pointer"], strict=True
-        ):
-            output = {"object_pointer": torch.from_numpy(np.array(pointer)).to(device)}
-            if full:
-                bits = torch.from_numpy(np.array(next(features)))
-                output["maskmem_features"] = bits.view(torch.bfloat16).to(device)
-                output["maskmem_pos_enc"] = positions
-            (prompted if own else others)[z] = output
-
-
-def _host(tensor: Any) -> np.ndarray[Any, Any]:
-    found: np.ndarray[Any, Any] = tensor.detach().cpu().numpy()
-    return found
+        return self.memory.state()
 
 
 TRANSFORMERS = Backend(read_sam2, sam2_fingerprint, load_sam2)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 
 from chunkflow_liver.errors import ChunkflowLiverError, ConfigError, InputError, OutputError, install
 from chunkflow_liver.geometry import NM_PER_UM, Box, Nm, Zyx
@@ -65,6 +64,8 @@ def write_tiff(
     ConfigError
         If the name, the voxel size or the voxel type cannot be stored.
     """
+    import tifffile  # its codecs take 40 MiB, which the viewer and the exports of tables do without
+
     target = _target(path, (".tif", ".tiff"))
     _checked(shape, voxel_nm, origin_nm, slab)
     if np.dtype(dtype).name in {"int64", "uint64"}:

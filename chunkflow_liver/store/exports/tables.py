@@ -126,9 +126,23 @@ def write_segment_properties(table: Table | PathLike, to: PathLike) -> Path:
     most, or float32, to which larger counts are rounded. JSON has no NaN: a column with missing values is
     left out, and the log says which.
     """
-    found = read_table(table)
+    info = segment_properties(read_table(table), _path(table))
+    with finished(free(Path(to))) as partial:
+        partial.mkdir()
+        (partial / "info").write_text(json.dumps(info, allow_nan=False))
+    return Path(to)
+
+
+def segment_properties(found: pa.Table, where: str = "the table") -> dict[str, Any]:
+    """The document `info` of neuroglancer's segment properties; see `write_segment_properties`.
+
+    Raises
+    ------
+    InputError
+        If there is no column 'label'.
+    """
     if "label" not in found.column_names:
-        raise InputError(f"{_path(table)} has no column 'label', so its rows belong to no segments")
+        raise InputError(f"{where} has no column 'label', so its rows belong to no segments")
     properties: list[dict[str, Any]] = []
     left_out = []
     for field in found.schema:
@@ -147,7 +161,7 @@ def write_segment_properties(table: Table | PathLike, to: PathLike) -> Path:
             # The format has no missing texts.
             properties.append({**about, "type": kind, "values": ["" if v is None else v for v in values]})
             continue
-        data_type = None if column.null_count else _number(values)
+        data_type = None if column.null_count else number_type(values)
         if data_type is None:
             left_out.append(field.name)
             continue
@@ -157,14 +171,10 @@ def write_segment_properties(table: Table | PathLike, to: PathLike) -> Path:
         properties.append({**about, "type": "number", "data_type": data_type, "values": plain})
     if left_out:
         log.warning("segment properties leave out columns with missing values: %s", ", ".join(left_out))
-    info = {
+    return {
         "@type": "neuroglancer_segment_properties",
         "inline": {"ids": [str(n) for n in found["label"].to_pylist()], "properties": properties},
     }
-    with finished(free(Path(to))) as partial:
-        partial.mkdir()
-        (partial / "info").write_text(json.dumps(info, allow_nan=False))
-    return Path(to)
 
 
 def _are_large_ids(column: pa.ChunkedArray) -> bool:
@@ -174,7 +184,7 @@ def _are_large_ids(column: pa.ChunkedArray) -> bool:
     return column.null_count > 0 or (pc.max(column).as_py() or 0) > np.iinfo(np.uint32).max
 
 
-def _number(values: np.ndarray[Any, Any]) -> str | None:
+def number_type(values: np.ndarray[Any, Any]) -> str | None:
     """The type of a column in segment properties; None if some value is missing."""
     if values.dtype.kind == "f":
         return "float32" if np.isfinite(values.astype(np.float32)).all() else None

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
+
+import numpy as np
 
 from chunkflow_liver.errors import ChunkflowLiverError, InputError
 from chunkflow_liver.geometry import Box, Nm, zyx
@@ -27,6 +30,7 @@ from chunkflow_liver.store.ngff.versions import (
     like_stored,
     version_of,
 )
+from chunkflow_liver.store.voxels.region import OF_MASK
 
 SMALLEST_VOXEL_NM, LARGEST_VOXEL_NM = 0.1, 1e6
 SAME_SIZE = 0.01
@@ -53,6 +57,7 @@ class ImageMetadata:
     is_label: bool = False
     classes: tuple[tuple[str, int], ...] = ()
     region: Box | None = None
+    mask: Mapping[str, Any] | None = None
     problems: tuple[str, ...] = field(default=(), compare=False)
 
     @property
@@ -108,6 +113,7 @@ def read_image(url: str, *, unit: str | None = None) -> ImageMetadata:
         is_label=isinstance(label, dict),
         classes=classes_of(label, problems) if isinstance(label, dict) else (),
         region=_region(attributes.get(STATUS), problems),
+        mask=_mask(attributes.get(STATUS), problems),
         problems=tuple(problems),
     )
 
@@ -133,6 +139,23 @@ def _region(ours: object, problems: list[str]) -> Box | None:
         problems.append(f"'region' must be two corners of whole voxels (z, y, x), got {found!r}")
         return None
     return Box(low, high)
+
+
+def _mask(ours: object, problems: list[str]) -> Mapping[str, Any] | None:
+    """What an image of ours says of the mask within which it was made."""
+    found = ours.get("mask") if isinstance(ours, dict) else None
+    if found is None:
+        return None
+    try:
+        told = {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
+        zyx(told["shape"])
+        is_label = np.dtype(told["dtype"]).kind in "bui"
+        if not (set(told) == set(OF_MASK) and min(told["voxel_nm"]) > 0 and is_label):
+            raise ValueError(sorted(told))
+    except (ChunkflowLiverError, AttributeError, KeyError, TypeError, ValueError):
+        problems.append(f"'mask' must tell {sorted(OF_MASK)} of a label image, got {found!r}")
+        return None
+    return told
 
 
 def _children_hint(ome: dict[str, Any]) -> str:

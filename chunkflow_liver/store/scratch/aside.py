@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from chunkflow_liver.store.scratch.noticed import write_values
 from chunkflow_liver.xp import Array
 
 
@@ -34,7 +35,7 @@ class Aside:
             for name, values in arrays.items():
                 values = np.asarray(values)
                 places[name] = (file.tell(), values.dtype.str, len(values))
-                values.tofile(file)
+                write_values(file, values)
 
     def get(self, layer: int, block: int, name: str) -> Array | None:
         """An array that was put, or None."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from chunkflow_liver.store.scratch.noticed import save
 from chunkflow_liver.xp import Array
 
 MOST = 1 << 19
@@ -42,7 +43,7 @@ def sorted_rows(rows: Array, scratch: Path, *, keys: int) -> Iterator[Array]:
         if len(rows) <= MOST:
             yield part
             return
-        np.save(scratch / f"{len(runs)}.npy", part)
+        save(scratch / f"{len(runs)}.npy", part)
         runs.append(np.load(scratch / f"{len(runs)}.npy", mmap_mode="r"))
     step, at = max(1, MOST // max(1, len(runs))), [0] * len(runs)
     while True:

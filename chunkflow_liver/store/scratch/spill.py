@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from chunkflow_liver.store.scratch.noticed import reserve, write_values
 from chunkflow_liver.xp import Array
 
 WAITING = 1 << 17
@@ -42,7 +43,7 @@ class Spill:
         """
         fitting = np.asarray(values).astype(self.dtype, casting="safe")
         with self.path.open("ab") as file:
-            fitting.tofile(file)
+            write_values(file, fitting)
 
     def __len__(self) -> int:
         size = self.path.stat().st_size if self.path.exists() else 0
@@ -115,9 +116,10 @@ class SpilledTable:
 
 
 def filled(path: Path, size: int, dtype: str) -> np.ndarray[Any, Any]:
-    """`size` zeros in a file, memory-mapped; parts that stay zero take no room."""
+    """`size` zeros in a file, memory-mapped; OSError if the disk has no room for them."""
     if not size:
         return np.zeros(0, dtype)
     path.parent.mkdir(parents=True, exist_ok=True)
-    found: np.ndarray[Any, Any] = np.memmap(path, dtype, mode="w+", shape=(size,))
+    reserve(path, size * np.dtype(dtype).itemsize)
+    found: np.ndarray[Any, Any] = np.memmap(path, dtype, mode="r+", shape=(size,))
     return found

@@ -132,7 +132,12 @@ def test_a_job_has_a_worker_for_every_gpu(tmp_path):
     found = settings(8, 4, tmp_path, {"job_extra_directives": ["--qos=long"], "host": "10.0.0.1"})
     assert (found["cores"], found["processes"], found["memory"]) == (4, 4, "32GiB")
     assert found["job_extra_directives"] == ["--gres=gpu:4", "--qos=long"]
-    assert found["scheduler_options"] == {"dashboard_address": "127.0.0.1:0", "host": "10.0.0.1"}
+    assert found["scheduler_options"] == {
+        "dashboard_address": "127.0.0.1:0",
+        "dashboard": False,
+        "host": "10.0.0.1",
+    }
+    assert "export DASK_DISTRIBUTED__WORKER__HTTP__ROUTES=[]" in found["job_script_prologue"]
     assert found["worker_extra_args"][-2:] == ["--dashboard-address", "127.0.0.1:0"]
     assert "export CHUNKFLOW_LIVER_GPUS_PER_JOB=4" in found["job_script_prologue"]
     assert [own_gpu(f"SLURMCluster-3-{i}", "4,5,6,7") for i in range(4)] == ["4", "5", "6", "7"]
@@ -144,6 +149,7 @@ def test_what_is_asked_for_goes_before_our_settings(tmp_path):
     assert (found["memory"], found["cores"], found["processes"]) == ("5GB", 8, 1)
     assert (found["log_directory"], found["shared_temp_directory"]) == ("logs", str(tmp_path))
     assert found["scheduler_options"] == {"dashboard_address": ":8787"}
+    assert not any("ROUTES" in line for line in found["job_script_prologue"])
     assert found["job_extra_directives"] == []
 
 
@@ -343,6 +349,17 @@ def test_the_dashboard_is_told_where_the_package_that_draws_it_is(monkeypatch, c
     for found, told in ((None, False), (object(), True)):
         caplog.clear()
         monkeypatch.setattr(there, "find_spec", lambda _, found=found: found)
-        with caplog.at_level("INFO"), cluster("local"):
+        with caplog.at_level("INFO"), cluster("local", dashboard_address="127.0.0.1:1"):
             pass
-        assert ("dashboard at http://127.0.0.1:1/status" in caplog.text) is told
+        where = "dashboard at http://127.0.0.1:1/status; it has no password: every user of this machine"
+        assert (where in caplog.text) is told
+    caplog.clear()
+    with caplog.at_level("INFO"), cluster("local"):
+        pass
+    assert "dashboard" not in caplog.text
+    client = contextlib.nullcontext(SimpleNamespace(dashboard_link="http://10.0.0.1:1/status"))
+    monkeypatch.setattr("distributed.Client", lambda *_, **how: client)
+    with caplog.at_level("INFO"), cluster("local", dashboard_address="10.0.0.1:1"):
+        pass
+    assert "it has no password: whoever reaches this machine can open it" in caplog.text
+    assert caplog.records[-1].levelname == "WARNING"

@@ -83,6 +83,7 @@ def test_status_says_what_is_running(store, tmp_path):
     assert " is at work" in text
     after = status_text(tmp_path / "w")
     assert re.search(r"out/add +done +2 of 2 blocks", after)
+    assert "left:" not in after
     assert "at work" not in after
 
 
@@ -109,7 +110,11 @@ def wait_for(there):
 def test_status_says_stopped_after_the_driver_was_killed(store, tmp_path):
     driver = started(store, tmp_path / "w", seconds=0.3)
     wait_for(lambda: " 0 of 36" not in status_text(tmp_path / "w"))
-    assert re.search(r"out/add +running", status_text(tmp_path / "w"))
+    text = status_text(tmp_path / "w")
+    assert re.search(r"out/add +running", text)
+    left = re.search(r"^left: about (\d+) s for one worker \(.+\), by blocks of this run$", text, re.M)
+    # 36 blocks sleep 0.3 s each, and a busy machine takes longer.
+    assert int(left[1]) >= 0.3 * (36 - int(re.search(r"(\d+) of 36", text)[1])) - 1
     with pytest.raises(
         OutputError, match=rf"is in use by process {driver.pid} of .*; wait for it, or stop it"
     ):
@@ -162,3 +167,5 @@ def test_a_plan_that_was_cut_off_is_named(store, tmp_path):
     path.write_text(path.read_text()[:40])
     with pytest.raises(InputError, match=r"plan\.json cannot be read: .*run the plan again"):
         status_text(tmp_path / "w")
+    go(plan_of(store, tmp_path / "w"))
+    assert "done" in status_text(tmp_path / "w")

@@ -8,10 +8,14 @@ import signal
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import dask
 import dying_worker
 import numpy as np
 import pytest
+from distributed import Future, KilledWorker
+from distributed.utils import get_mp_context
 from payload import calls, plan_of, stored
 
 from chunkflow_liver.engine.cluster import WORKER_ENVIRONMENT, cluster
@@ -41,7 +45,21 @@ def dying(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def client(dying):
+def forked(dying):
+    """Workers are forked from one process that has all modules: spawned, each took 5 s of CPU to begin."""
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        modules = [
+            "distributed",
+            "chunkflow_liver.engine.execute",
+            "chunkflow_liver.engine.worker",
+            "payload",
+        ]
+        get_mp_context().set_forkserver_preload(modules)
+        yield
+
+
+@pytest.fixture(scope="module")
+def client(forked):
     with cluster("local", workers=2, memory_gib=4) as found:
         found.wait_for_workers(2, timeout=120)
         yield found
@@ -54,9 +72,13 @@ def clean(client, dying):
     dying.unlink(missing_ok=True)
     force = workforce.Workforce(client, Path("nowhere"), most=2)
     until = time.monotonic() + 100
-    while len(client.scheduler_info(n_workers=-1)["workers"]) < 2 and time.monotonic() < until:
-        force.look()
-        time.sleep(0.2)
+    with pytest.MonkeyPatch.context() as patched:
+        # Nobody waits here for a process that was told to die, nor half a minute before it is begun again.
+        patched.setattr(workforce, "STARTING_SECONDS", 2.0)
+        patched.setattr(workforce, "LOOK_SECONDS", 0.2)
+        while len(client.scheduler_info(n_workers=-1)["workers"]) < 2 and time.monotonic() < until:
+            force.look()
+            time.sleep(0.2)
     force.close()
 
 
@@ -99,6 +121,27 @@ def test_a_worker_that_is_stopped_is_ended_and_replaced(client, store, voxels, t
     flag(tmp_path, "w", "stop-7")
     run(plan, client, progress=False, retries=0)
     np.testing.assert_array_equal(plan.output.read(), voxels + 1)
+
+
+def test_a_worker_that_ends_before_its_result_is_fetched_costs_one_batch(
+    client, store, voxels, tmp_path, monkeypatch
+):
+    """distributed (2026.7.1) raises KilledWorker from `result()` of a future that says 'finished'."""
+    fetched, gone = Future.result, ["tcp://127.0.0.1:1"]
+
+    def result(future, *rest, **how):
+        if gone:
+            raise KilledWorker(future.key, SimpleNamespace(address=gone.pop()), 0)
+        return fetched(future, *rest, **how)
+
+    monkeypatch.setattr(Future, "result", result)
+    plan = plan_of(store, tmp_path / "w")
+    run(plan, client, progress=False, retries=0)
+    np.testing.assert_array_equal(plan.output.read(), voxels + 1)
+    assert not gone
+    done = calls(tmp_path / "w-out-calls")
+    assert sorted(set(done)) == list(range(36))
+    assert len(done) > 36
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ def test_dense_clusters_are_numbered_by_their_mean_and_the_lonely_have_none():
     assert set(hdbscan(np.random.default_rng(1).uniform(size=(20, 2)), 15).tolist()) == {0}
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_a_map_keeps_groups_apart_and_a_seed_makes_it_the_same():
     scores, group = two(30)
     found = umap(scores, seed=1)

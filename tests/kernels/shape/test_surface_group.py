@@ -23,13 +23,14 @@ from strategies import (
 )
 
 import chunkflow_liver as cf
+from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.kernels.contacts.areas import area_step_nm2
 from chunkflow_liver.store.volume import Volume
 
 
-def measured(labels, folder, *, features=("surface",), voxel_nm=VOXEL_NM, block=None):
+def measured(labels, folder, *, features=("surface",), voxel_nm=VOXEL_NM, block=None, **more):
     volume = write(folder, labels, "cells", kind="label", voxel_nm=voxel_nm)
-    plan = cf.measure(volume, features=features, name="t", work=f"{folder}/work", block=block)
+    plan = cf.measure(volume, features=features, name="t", work=f"{folder}/work", block=block, **more)
     return table(plan), plan
 
 
@@ -66,6 +67,28 @@ def test_a_voxel_has_six_faces_and_the_end_of_the_volume_is_none(tmp_path):
         field.name: field.metadata[b"unit"] for field in cf.read_table(plan.output).schema if field.metadata
     }
     assert units["surface_um2"] == b"micrometer^2"
+
+
+def test_volumes_are_off_by_a_layer_on_their_surface(tmp_path):
+    """A slab of 50 voxels of (4, 8, 16) nm: 2.56e-5 um3, 1600 nm2 of surface, and half a voxel of 8 nm."""
+    labels = np.zeros((5, 5, 9), np.uint8)
+    labels[:, :, 5:7] = 2
+    labels[2, 2, 2] = 1
+    for name, options, off in (
+        ("half", {}, 4.0),
+        ("whole", {"boundary_nm": 3}, 1.959964 * 3),
+        # What is alike nowhere leaves the bias: 3 of a root mean square of 5 nm.
+        ("none", {"boundary_nm": 5, "bias_nm": 3, "correlation_nm": 0}, 1.959964 * 3),
+    ):
+        (tmp_path / name).mkdir()
+        found, _ = measured(labels, tmp_path / name, features=["basic", "surface"], settings=options)
+        layer = 1600e-6 * off * 1e-3
+        assert found["volume_low_um3"][1] == pytest.approx(2.56e-5 - layer, rel=1e-5)
+        assert found["volume_high_um3"][1] == pytest.approx(2.56e-5 + layer, rel=1e-5)
+        # Of a single voxel less than nothing would be left.
+        assert found["volume_low_um3"][0] == 0
+    with pytest.raises(ConfigError, match="partner_nm and correlation_nm go with boundary_nm"):
+        measured(labels, tmp_path, settings={"correlation_nm": 9})
 
 
 @pytest.mark.parametrize("voxel_nm", [(8.0, 8.0, 8.0), (40.0, 8.0, 8.0), (4.0, 8.0, 16.0)])

@@ -22,6 +22,16 @@ def test_an_object_takes_at_most_half_of_its_window() -> None:
     assert PLACING.around((0, 0, 1000, 700)) == Window(0, 0, 16, 64)
 
 
+def test_an_object_takes_at_least_a_third_of_a_window_of_wide_pixels() -> None:
+    # By hand: 90 voxels are more than half of 2 x 64, so a pixel is 3 voxels, where powers of 2 would give 4.
+    assert PLACING.around((480, 300, 570, 380)) == Window(432, 240, 3, 64)
+    sizes = np.arange(33, 500)
+    shares = [size / PLACING.around((0, 0, size, 1)).voxels for size in sizes]
+    assert 1 / 4 < min(shares) < max(shares) <= 1 / 2
+    # From pixels of 1 voxel to those of 2 there is nothing between.
+    assert min(share for share, size in zip(shares, sizes, strict=True) if size > 64) > 1 / 3
+
+
 @settings(deadline=None)
 @given(y=st.floats(0, 999), x=st.floats(0, 699), height=st.floats(1, 600), width=st.floats(1, 500))
 def test_a_window_holds_its_object_inside_the_image(y: float, x: float, height: float, width: float) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from strategies import CLASSES, VOXEL_NM, blocks, done, seeds, table, write
 
@@ -28,19 +28,22 @@ def sparse(shape, seed, ids):
     return labels
 
 
-def on_surface(labels):
-    padded = np.pad(labels, 1, mode="edge")
+def on_surface(labels, known):
+    padded, seen = np.pad(labels, 1, mode="edge"), np.pad(known, 1)
     found = np.zeros(labels.shape, bool)
     for axis in range(3):
         for step in (-1, 1):
-            found |= np.roll(padded, step, axis)[1:-1, 1:-1, 1:-1] != labels
+            differ = np.roll(padded, step, axis)[1:-1, 1:-1, 1:-1] != labels
+            found |= differ & np.roll(seen, step, axis)[1:-1, 1:-1, 1:-1]
     return found
 
 
-def by_all_pairs(own, other, same, surface_only=False):
+def by_all_pairs(own, other, same, surface_only=False, known=None):
     """label -> (gap, nearest label, whether it is exact)."""
     size, found = np.array(VOXEL_NM), {}
-    targets, edge = np.argwhere(other), on_surface(own)
+    known = np.ones(own.shape, bool) if known is None else known
+    own, other = own * known, other * known
+    targets, edge, hidden = np.argwhere(other), on_surface(own, known), np.argwhere(~known)
     values = other[tuple(targets.T)]
     for label in np.unique(own[edge & (own > 0)]).tolist():
         mine = np.argwhere((own == label) & edge if surface_only else own == label)
@@ -52,6 +55,8 @@ def by_all_pairs(own, other, same, surface_only=False):
         whole = np.argwhere(own == label)
         ends = np.minimum(whole.min(0), np.array(own.shape) - 1 - whole.max(0)) * size
         outside = np.where(np.array(own.shape) > 1, ends, np.inf).min()
+        away = np.maximum(np.abs(whole[:, None] - hidden[None]) - 1, 0) * size
+        outside = min(outside, np.sqrt((away**2).sum(2)).min(initial=np.inf))
         found[label] = (least, int(whom), bool(np.isfinite(least) and least <= outside + 1e-6))
     return found
 
@@ -66,14 +71,29 @@ def check(got, wanted):
         assert got["nearest_exact"][i] == exact
 
 
-@settings(max_examples=12, deadline=None)
-@given(shape=SHAPES, seed=seeds, block=blocks, gap=st.sampled_from([0.0, 20.0]), what=st.sampled_from("iscn"))
-def test_the_nearest_partner_is_that_of_all_pairs(shape, seed, block, gap, what):
+@settings(max_examples=16, deadline=None)
+@example(shape=(1, 12, 1), seed=29990, block=(3, 3, 3), gap=0.0, what="i", masked="b")
+@given(
+    shape=SHAPES,
+    seed=seeds,
+    block=blocks,
+    gap=st.sampled_from([0.0, 20.0]),
+    what=st.sampled_from("iscn"),
+    masked=st.sampled_from(["", "a", "b"]),
+)
+def test_the_nearest_partner_is_that_of_all_pairs(shape, seed, block, gap, what, masked):
+    # Beside what a mask leaves out a voxel may be the nearest one, and no surface.
     own = sparse(shape, seed, 5)
     other = own if what == "s" else sparse(shape, seed + 1, 3 if what != "n" else 0)
+    known = None
     with tempfile.TemporaryDirectory() as folder:
         a = write(folder, own, "own", kind="label")
         b = a if what == "s" else write(folder, other, "other", kind="label", classes=CLASSES)
+        if masked:
+            known = sparse(shape, seed + 2, 3) == 0
+            mask = write(folder, known.astype(np.uint8), "mask", kind="label")
+            a, b = (a.within(mask), b) if masked == "a" and what != "s" else (a, b.within(mask))
+            a = b if what == "s" else a
         to = {"to": "er"} if what == "c" else {}
         found = []
         for i, size in enumerate((block, tuple(max(n, 3) for n in shape))):
@@ -89,20 +109,31 @@ def test_the_nearest_partner_is_that_of_all_pairs(shape, seed, block, gap, what)
     for side, mine, theirs in sides:
         kept = [i for i, s in enumerate(rows["side"]) if s == side]
         check(
-            {k: [v[i] for i in kept] for k, v in rows.items()}, by_all_pairs(mine, theirs, same=what == "s")
+            {k: [v[i] for i in kept] for k, v in rows.items()},
+            by_all_pairs(mine, theirs, same=what == "s", surface_only=bool(masked), known=known),
         )
 
 
 @settings(max_examples=10, deadline=None)
-@given(shape=SHAPES, seed=seeds, block=blocks)
-def test_profiles_state_the_smallest_distance_of_the_surface(shape, seed, block):
-    own, other = sparse(shape, seed, 4), sparse(shape, seed + 1, 2)
+@given(shape=SHAPES, seed=seeds, block=blocks, masked=st.booleans())
+@example(shape=(3, 4, 9), seed=0, block=(3, 3, 4), masked=True)
+def test_profiles_state_the_smallest_distance_of_the_surface(shape, seed, block, masked):
+    own, other, known = sparse(shape, seed, 4), sparse(shape, seed + 1, 2), None
+    if shape == (3, 4, 9):
+        # The class lies in the object, beside the edge of the mask: that is no surface.
+        own, other = np.zeros((2, *shape), np.uint8)
+        own[:, :, 2:6], other[1, 1, 5] = 1, 1
     with tempfile.TemporaryDirectory() as folder:
         a, b = write(folder, own, "own", kind="label"), write(folder, other)
+        if masked:
+            known = sparse(shape, seed + 2, 3) == 0
+            if shape == (3, 4, 9):
+                known = np.broadcast_to(np.arange(9) < 6, shape).copy()
+            b = b.within(write(folder, known.astype(np.uint8), "mask", kind="label"))
         got = table(
             cf.profiles(a, b, to="er", cap_nm=18, nearest=True, name="p", work=f"{folder}/w", block=block)
         )
-    wanted = by_all_pairs(own, (other == 1).astype(np.uint8), same=False, surface_only=True)
+    wanted = by_all_pairs(own, (other == 1).astype(np.uint8), same=False, surface_only=True, known=known)
     check(got, wanted)
     for least, label in zip(got["distance_min_nm"], got["label"], strict=True):
         gap = wanted[label][0]

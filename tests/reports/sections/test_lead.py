@@ -28,23 +28,27 @@ def written(narrow, control, rest=0.1, cells=None, **settings):
         length = 300.0 * (len(necks) + len(others)) + 300 * (not others)
         for is_neck, density in [(True, d) for d in necks] + [(False, d) for d in others]:
             window = {"branch": 0, "position_nm": 1.0, "area_um2": 1.0, "contact_um2": density}
-            rows["window"].append(own | window | {"narrow": is_neck})
+            rows["window"].append(own | window | {"narrow": is_neck, "tested": True})
         for _ in necks:
-            place = {"branch_length_nm": length, "position_nm": length / 2}
+            place = {"branch_length_nm": length, "position_nm": length / 2, "kind": 0, "tested": True}
             rows["narrow"].append(own | dict.fromkeys(parts.COLUMNS, 0) | place)
         areas = dict(zip(parts.CONTACT, (5, sum(necks) + 4 * rest, 1, sum(necks), 4, 4 * rest), strict=True))
         rows["object"].append(dict.fromkeys(parts.OBJECT, 0) | own | {"narrowings": len(necks)} | areas)
     kinds = {
-        "narrow": {"label": np.uint64, "cell": np.uint64, **COLUMNS},
+        "narrow": {"label": np.uint64, "cell": np.uint64, **COLUMNS, "kind": np.int8, "tested": np.bool_},
         "window": parts.WINDOW,
         "object": parts.OBJECT | parts.CONTACT,
     }
     record = {
-        f"{table}/{name}": np.array([row[name] for row in rows[table]], kind)
+        f"{table}/{name}": np.array(
+            [[row[name]] if name.endswith(parts.WITH) else row[name] for row in rows[table]], kind
+        )
         for table, columns in kinds.items()
         for name, kind in columns.items()
     }
-    made = {part: function(iter([(0, record)]), near=NEAR) for part, function, _ in parts.PARTS}
+    made = {
+        part: function(iter([(0, record)]), near=NEAR, partners=["er"]) for part, function, _ in parts.PARTS
+    }
     return made[""], made["-objects"], made["-tests"]
 
 
@@ -88,9 +92,11 @@ def test_six_objects_are_tested_and_counted():
     )
     assert seen.tested
     found = re.fullmatch(
-        r"At narrowings 30 % of the surface lies within 30 nm of ER, elsewhere on the same objects 5 % "
-        r"\(p = [\d.]+\)\. Tested: 6 of these 9 objects \(1 without room for another window of 300 nm, "
-        r"2 without contact\)\.",
+        r"At narrowings 30 % of the surface lies within 30 nm of ER, elsewhere on the same objects 5 %"
+        r": 25.0 percentage points more \(95 % interval 25.0 to 25.0 over objects of one cell, so not "
+        r"how cells differ; against chance in the same objects p = [\d.]+; the same places of objects "
+        r"without one could not be compared\)\. Tested: 6 of these 9 objects \(1 without room for "
+        r"another window of 300 nm, 2 without contact\)\.",
         plain(made.answer),
     )
     assert found

@@ -10,6 +10,7 @@ import torch
 
 from chunkflow_liver.errors import DeviceLostError, MemoryBudgetError, SegmenterError
 from chunkflow_liver.segmenters.any_torch.kind import read_torch
+from chunkflow_liver.segmenters.engines import Engine
 from chunkflow_liver.segmenters.settings import Settings
 from chunkflow_liver.segmenters.streaming.forward import Forward, prepare
 
@@ -58,7 +59,7 @@ def inputs(n):
 
 
 def forward(model, *networks, most=8):
-    return Forward(networks, model, "cpu", "float32", "channels_first", most)
+    return Forward(networks, model, "cpu", Engine(), most)
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
@@ -141,7 +142,7 @@ def test_a_prepared_network_gives_the_scores_of_the_plain_one(how, model):
         wanted = convolution()(inputs(2))
     made = prepare([convolution()], model, Settings(batch=2, **how))
     torch.testing.assert_close(made(inputs(2))[0], wanted, rtol=0, atol=1e-4)
-    assert (made.most, made.halved, made.precision) == (2, 0, "float32")
+    assert (made.most, made.halved, made.engine.precision) == (2, 0, "float32")
 
 
 @pytest.mark.parametrize("wrong", [1.01, float("nan")])
@@ -187,7 +188,7 @@ def test_a_network_that_does_not_compile_is_refused(model, monkeypatch):
         return network
 
     monkeypatch.setattr(torch, "compile", fails)
-    says = r"does not run with layout='channels_first', compile='default' on cpu: .*no such operation"
+    says = r"engine='torch', layout='channels_first', compile='default' on cpu: .*no such operation"
     with pytest.raises(SegmenterError, match=says):
         prepare([convolution()], model, Settings(compile="default"))
 

@@ -176,7 +176,7 @@ def test_the_slab_changes_neither_voxels_nor_bytes(
 
 @each_writer
 def test_memory_is_a_slab_and_not_the_volume(write: Any, name: str, tmp_path: Path) -> None:
-    shape, slab = (64, 128, 128), 2
+    shape, slab = (64, 256, 256), 2
     asked: list[Zyx] = []
 
     def read(box: Box) -> np.ndarray[Any, Any]:
@@ -191,8 +191,8 @@ def test_memory_is_a_slab_and_not_the_volume(write: Any, name: str, tmp_path: Pa
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert asked == [(2, 128, 128)] * 32
-    assert peak < 64 * 128 * 128 * 2 / 4
+    assert asked == [(2, 256, 256)] * 32
+    assert peak < 64 * 256 * 256 * 2 / 4
 
 
 @each_writer

@@ -1,0 +1,69 @@
+"""Verbs that show a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chunkflow_liver.cli.app import app
+from chunkflow_liver.errors import ConfigError
+
+LOOPBACK = "127.0.0.1"
+
+
+@app.command()
+def view(
+    work: Annotated[Path, typer.Argument(metavar="RUN", help="Work folder of a run, finished or not.")],
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="Z,Y,X", help="Open at a place, in nm from the volume's first corner."),
+    ] = None,
+    label: Annotated[
+        int | None, typer.Option("--object", min=1, help="Open at an object, by its id.")
+    ] = None,
+    of: Annotated[
+        str | None, typer.Option("--in", help="Whose object: name of the instances, or a table.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Where to listen; other machines reach only another one.")
+    ] = LOOPBACK,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="0 for any free one; 8137, or any, without it.")
+    ] = None,
+    who: Annotated[str | None, typer.Option(help="Who edits, for the list of edits.")] = None,
+    edits: Annotated[
+        Path | None, typer.Option(help="Folder of the lists of edits, instead of RUN/proofreading.")
+    ] = None,
+    browser: Annotated[bool, typer.Option(help="Open the browser.")] = True,
+    napari: Annotated[bool, typer.Option("--napari", help="In napari instead (extra 'napari').")] = False,
+) -> None:
+    """Show a run in the browser: image, labels, distances, places, tables; edits are kept as a list."""
+    import getpass
+
+    if label is None and of is not None:
+        raise ConfigError("--in says whose object: give the id by --object, too")
+    if label is not None and at is not None:
+        raise ConfigError("--at and --object are two places: give one of them")
+    if napari:
+        others = {"--at": at, "--object": label, "--port": port, "--who": who, "--edits": edits}
+        given = [option for option, value in others.items() if value is not None]
+        given += ["--host"] if host != LOOPBACK else []
+        if given:
+            raise ConfigError(
+                f"{', '.join(given)}: of the viewer in the browser; napari takes none, leave it out"
+            )
+        from chunkflow_liver.view.layers import open_in_napari
+
+        open_in_napari(work)
+        return
+    from chunkflow_liver.view.answers import Run
+    from chunkflow_liver.view.server import serve_until_stopped
+
+    place = {k: v for k, v in (("at", at), ("object", label), ("in", of)) if v is not None}
+    run = Run(work.absolute(), who or getpass.getuser(), edits)
+    if place:
+        # Told now, not in the browser.
+        run.asked("go", {k: str(v) for k, v in place.items()})
+    serve_until_stopped(run, host=host, port=port, place=place, browser=browser, told=typer.echo)

@@ -1,0 +1,1 @@
+"""What is done to a work folder beside running: damage found and mended, what is not needed removed."""

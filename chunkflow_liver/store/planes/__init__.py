@@ -1,0 +1,1 @@
+"""Whole slices of a volume, for work that goes along z."""

@@ -1,0 +1,211 @@
+"""What there is to look at in a run, read again as it goes on: images with levels, tables with places."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chunkflow_liver.engine.plan import Product
+from chunkflow_liver.errors import ChunkflowLiverError, InputError
+from chunkflow_liver.geometry import Box, Nm, zyx
+from chunkflow_liver.reports.pictures.planes import corner_nm
+from chunkflow_liver.reports.pictures.samples import levels_of
+from chunkflow_liver.reports.pictures.slices import raw_levels
+from chunkflow_liver.reports.record import SHOWS
+from chunkflow_liver.reports.tables import Stored
+from chunkflow_liver.reports.work import PENDING, Work, is_pending, read_work
+from chunkflow_liver.store.table import Table
+from chunkflow_liver.store.volume import Volume
+
+RAW = "image"
+SHOWN = ("semantic", "instances", "score", "distance", "empty labels")
+"""Kinds of images that are layers of their own."""
+PLACED = {
+    "contact sites": "contact sites",
+    "narrowing table": "narrowings",
+    "seam table": "seams",
+    "suggestions": "suggested boxes",
+}
+"""Kinds of tables whose rows are places, and what a person calls these."""
+WORST = {
+    "seam table": ("score", False),
+    "narrowing table": ("width_nm", False),
+    "contact sites": ("area_a_um2", True),
+}
+"""By which column the rows that are most worth a look come first, and whether its largest values do."""
+CORNERS = tuple(f"bbox_{axis}_{end}" for end in ("min", "max") for axis in "zyx")
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image of the run: what it is, and its levels from fine to coarse.
+
+    Attributes
+    ----------
+    kind : str
+        That of the product, or 'raw'.
+    pending : bool
+        Whether the run still writes it, so that parts may be absent.
+    about : mapping
+        What the product says of itself.
+    """
+
+    name: str
+    kind: str
+    levels: tuple[Volume, ...]
+    pending: bool
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def finest(self) -> Volume:
+        return self.levels[0]
+
+    @property
+    def corner_nm(self) -> Nm:
+        """Where the first voxel begins along (z, y, x): places in tables are measured from there."""
+        z, y, x = (corner_nm(self.finest, axis) for axis in range(3))
+        return z, y, x
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A run as it is at one moment.
+
+    Attributes
+    ----------
+    generation : str
+        Another one as soon as anything was written.
+    images : mapping of Image
+        Those that are there at least in part, by name.
+    tables : mapping of Stored
+        Those that are finished, by name.
+    """
+
+    work: Work
+    generation: str
+    images: Mapping[str, Image]
+    tables: Mapping[str, Stored]
+
+    @property
+    def pending(self) -> bool:
+        """Whether the run is not finished."""
+        return any(not stage.finished for stage in self.work.stages)
+
+    def image(self, name: str) -> Image:
+        """An image by its name.
+
+        Raises
+        ------
+        InputError
+            If the run has none of this name.
+        """
+        if name not in self.images:
+            raise InputError(f"the run has no image {name!r}; it has {sorted(self.images)}")
+        return self.images[name]
+
+    def table(self, name: str) -> Stored:
+        """A table by its name.
+
+        Raises
+        ------
+        InputError
+            If the run has none of this name, or it is not finished.
+        """
+        if name not in self.tables:
+            raise InputError(f"the run has no table {name!r} (yet); it has {sorted(self.tables)}")
+        return self.tables[name]
+
+    def labels_of(self, table: Stored) -> Image | None:
+        """The instances that a table is about."""
+        about = table.about
+        named = about.get("instances") or about.get("a") or about.get("labels")
+        found = self.images.get(str(named))
+        return found if found is not None and found.kind == "instances" else None
+
+    def measured(self, image: str) -> Stored | None:
+        """The table of the objects of a label image that says where they lie."""
+        for table in self.tables.values():
+            labels = self.labels_of(table)
+            mine = table.product.kind == "instance table" and labels is not None and labels.name == image
+            if mine and {"label", *CORNERS} <= set(table.names):
+                return table
+        return None
+
+    def corner_of(self, table: Stored) -> Nm:
+        """Where the volume begins that places in `table` are measured from."""
+        image = self.labels_of(table) or next(iter(self.images.values()), None)
+        return image.corner_nm if image else (0.0, 0.0, 0.0)
+
+    def box_of(self, image: str, label: int) -> Box:
+        """Bounding box of an object, in voxels of the finest level.
+
+        Raises
+        ------
+        InputError
+            If no table says it.
+        """
+        table = self.measured(image)
+        if table is None:
+            raise InputError(
+                f"no table says where the objects of {image!r} lie: measure its features 'basic'"
+            )
+        row = np.flatnonzero(table.values("label") == np.uint64(label))
+        if not len(row):
+            raise InputError(f"table {table.product.name!r} has no object {label}")
+        corners = [int(table.values(c)[row[0]]) for c in CORNERS]
+        return Box(zyx(corners[:3]), zyx(corners[3:]))
+
+
+def place_columns(names: list[str]) -> tuple[str, str, str] | None:
+    """The columns of a table that say where a row is, along (z, y, x) in nm; None if none do."""
+    for of in ("", "centroid_", "center_"):
+        z, y, x = (f"{of}{axis}_nm" for axis in "zyx")
+        if {z, y, x} <= set(names):
+            return z, y, x
+    return None
+
+
+def generation(path: Path) -> str:
+    """What changes as soon as a run has written something: sizes and times of the files that say so."""
+    seen = [(path / name).stat() for name in SHOWS if (path / name).exists()]
+    return f"{sum(s.st_size for s in seen):x}-{max((s.st_mtime_ns for s in seen), default=0):x}"
+
+
+def contents(path: Path) -> Contents:
+    """What the work folder at `path` holds now.
+
+    Raises
+    ------
+    InputError
+        If it is no work folder, or its files cannot be read.
+    """
+    now = generation(path)
+    work = read_work(path)
+    images: dict[str, Image] = {}
+    raw = raw_levels(work, [])
+    if raw is not None:
+        images[RAW] = Image(RAW, "raw", tuple(raw), False)
+    tables: dict[str, Stored] = {}
+    for product in work.products:
+        if isinstance(product.handle, Table):
+            if not is_pending(product) and Path(product.handle.path).exists():
+                tables[product.name] = Stored(product, product.handle.path)
+        elif product.kind in SHOWN and (image := _image(product)) is not None:
+            images[product.name] = image
+    return Contents(work, now, images, tables)
+
+
+def _image(product: Product) -> Image | None:
+    """The levels of an image that are stored, in part at least; None if nothing is."""
+    volume = product.handle
+    assert isinstance(volume, Volume)
+    about = {k: v for k, v in product.about if (k, v) != PENDING}
+    try:
+        levels = tuple(level for level in levels_of(volume) if level.exists())
+    except (ChunkflowLiverError, OSError):
+        return None
+    return Image(product.name, product.kind, levels, is_pending(product), about) if levels else None

@@ -1,0 +1,171 @@
+"""Rows of a table for the page: filtered, sorted, a page at a time; few columns in memory."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from chunkflow_liver.errors import InputError
+from chunkflow_liver.ops.edit.lists import whole_number
+from chunkflow_liver.reports.tables import BUFFER, READ_AT_ONCE, Stored, as_arrow
+from chunkflow_liver.view.contents import CORNERS, Contents, place_columns
+
+AT_ONCE = 100
+CONDITION = re.compile(r"\s*([\w.]+)\s*(>=|<=|!=|=|>|<)\s*(.+?)\s*")
+COMPARED = {
+    ">=": np.greater_equal,
+    "<=": np.less_equal,
+    "!=": np.not_equal,
+    "=": np.equal,
+    ">": np.greater,
+    "<": np.less,
+}
+
+
+def picked(table: Stored, conditions: str, sort: str | None, down: bool) -> np.ndarray[Any, Any]:
+    """Indices of the rows that meet all conditions, in the order of a column.
+
+    Parameters
+    ----------
+    table : Stored
+    conditions : str
+        Like 'volume_um3 > 0.1, class = mitochondrion'; empty for all rows.
+    sort : str, optional
+        Column to sort by; rows without a value come last.
+    down : bool
+        Largest first.
+
+    Raises
+    ------
+    InputError
+        If a condition cannot be understood, or names a column that there is not.
+    """
+    rows = np.arange(table.rows, dtype=np.int32 if table.rows < 1 << 31 else np.int64)
+    for part in filter(str.strip, re.split(r",|\band\b", conditions)):
+        match = CONDITION.fullmatch(part)
+        if match is None:
+            raise InputError(f"cannot read the condition {part.strip()!r}; write one like 'volume_um3 > 0.1'")
+        column, sign, wanted = match.groups()
+        values = _column(table, column)[rows]
+        rows = rows[COMPARED[sign](values, _like(values, wanted, column))]
+    if sort:
+        values = _column(table, sort)
+        # All rows are in their order, and a copy of a long column costs.
+        values = values if len(rows) == len(values) else values[rows]
+        if values.dtype.kind in "fiub":
+            key = values.astype(np.float64 if values.dtype.kind == "f" else np.int64, copy=False)
+            order = np.argsort(-key if down else key, kind="stable")
+        else:
+            order = np.argsort(values.astype(str), kind="stable")
+            order = order[::-1] if down else order
+        rows = rows[order]
+    return rows
+
+
+def page(
+    contents: Contents,
+    name: str,
+    *,
+    conditions: str = "",
+    sort: str | None = None,
+    down: bool = False,
+    begin: int = 0,
+) -> dict[str, Any]:
+    """A page of rows: columns, units, values, places in the frame of the images, and how many there are."""
+    table = contents.table(name)
+    rows = picked(table, conditions, sort, down)
+    shown = rows[begin : begin + AT_ONCE]
+    schema = pq.read_schema(table.path)
+    found = _taken(table, shown)
+    columns = [c for c in schema.names if c not in CORNERS]
+    units = [(schema.field(c).metadata or {}).get(b"unit", b"").decode() for c in columns]
+    return {
+        "name": name,
+        "columns": columns,
+        "units": units,
+        "rows": [
+            [_plain(v) for v in values]
+            for values in zip(*(found[c].to_pylist() for c in columns), strict=True)
+        ],
+        "index": shown.tolist(),
+        "places": places(contents, table, found),
+        "total": len(rows),
+        "image": image.name if (image := contents.labels_of(table)) else None,
+    }
+
+
+def places(contents: Contents, table: Stored, rows: pa.Table) -> list[list[float] | None]:
+    """(x, y, z) in nm of each row, in the frame of the images; None where a row has no place."""
+    columns = place_columns(rows.column_names)
+    if columns is None:
+        return [None] * len(rows)
+    z, y, x = contents.corner_of(table)
+    at = zip(*(rows[c].to_pylist() for c in reversed(columns)), strict=True)
+    return [None if None in p else [a + b for a, b in zip(p, (x, y, z), strict=True)] for p in at]
+
+
+def _taken(table: Stored, rows: np.ndarray[Any, Any]) -> pa.Table:
+    """Some rows, in this order; read in small parts, as a large table may be one group of rows."""
+    file = pq.ParquetFile(table.path, buffer_size=BUFFER)
+    order = np.argsort(rows, kind="stable")
+    ascending = rows[order]
+    parts, begin = [], 0
+    for batch in file.iter_batches(batch_size=READ_AT_ONCE, use_threads=False):
+        low, high = np.searchsorted(ascending, (begin, begin + len(batch)))
+        if high > low:
+            parts.append(batch.take(as_arrow(ascending[low:high] - begin)))
+        begin += len(batch)
+        if high == len(ascending):
+            break
+    found = pa.Table.from_batches(parts, file.schema_arrow)
+    pa.default_memory_pool().release_unused()
+    return found.take(as_arrow(np.argsort(order, kind="stable")))
+
+
+def _column(table: Stored, name: str) -> np.ndarray[Any, Any]:
+    found = table.column(name)
+    if found is None:
+        raise InputError(f"table {table.product.name!r} has no column {name!r}; it has {table.names}")
+    return found
+
+
+def _like(values: np.ndarray[Any, Any], text: str, column: str) -> Any:
+    """`text` as what a column holds."""
+    if values.dtype.kind not in "fiub":
+        return text.strip("'\"")
+    if values.dtype.kind == "b" and text.lower() in ("true", "false", "yes", "no"):
+        return text.lower() in ("true", "yes")
+    try:
+        number = whole_number(text)
+        return float(text) if number is None else number
+    except ValueError as err:
+        raise InputError(f"column {column!r} holds numbers, got {text!r}") from err
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON takes it; whole numbers that JavaScript would round, as text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, int) and abs(value) > 2**53 else value
+
+
+def columns_of_numbers(tables: Sequence[Stored]) -> dict[str, list[str]]:
+    """Of each table the columns that objects can be coloured by."""
+    found = {}
+    for table in tables:
+        schema = pq.read_schema(table.path)
+        numbers = [
+            f.name
+            for f in schema
+            if (pa.types.is_floating(f.type) or pa.types.is_integer(f.type) or pa.types.is_boolean(f.type))
+            and f.name not in (*CORNERS, "label")
+        ]
+        if "label" in schema.names and numbers:
+            found[table.product.name] = numbers
+    return found

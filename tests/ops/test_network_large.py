@@ -1,0 +1,103 @@
+"""Networks of what is large or real: memory of tasks, and labels of a microscope beside scikit-image."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import cc3d
+import numpy as np
+import pytest
+import tifffile
+from places import ROOT
+from scipy import ndimage
+from skimage.measure import euler_number
+from skimage.morphology import skeletonize
+from strategies import contents, done, most_resident, write
+
+import chunkflow_liver as cf
+from chunkflow_liver.geometry import Box
+from chunkflow_liver.kernels.phantom.tubes import lattice, paint_tubes
+
+ISO = (8.0, 8.0, 8.0)
+SHAPE = (160, 200, 200)
+
+
+@pytest.mark.parametrize("stage", ["depth", "thinning-1", "thinning-2", "parts"])
+@pytest.mark.parametrize("what", ["tubes", "all"])
+def test_a_task_needs_no_more_memory_than_the_plan_says(stage, what, tmp_path):
+    """Tubes, and a volume of which all is object and too wide to be thinned but where it is cut."""
+    if what == "tubes":
+        tubes = lattice(SHAPE, ISO, spacing_nm=320, radii_nm=(40, 48), seed=1)
+        mask = paint_tubes(tubes, Box.of(SHAPE), ISO)
+    else:
+        mask = np.ones(SHAPE, bool)
+        mask[::40, ::40, ::40] = False
+    volume = write(tmp_path, mask.astype(np.uint8), "tubes", kind="label", voxel_nm=ISO, chunks=(64, 64, 64))
+    plan = cf.network(volume, widest_nm=120, name="n", work=tmp_path / "w", block=(128, 128, 192))
+    done(plan)
+    found = next(m for m in plan.maps if m.name == f"n/{stage}")
+    block = found.grid[0]
+
+    def work():
+        arrays = [source.read(block.read) for source in found.inputs]
+        found.function(block, *arrays, **found.params)
+
+    assert most_resident(work) <= found.task_bytes - (200 << 20)
+
+
+def test_branch_points_are_those_of_skan_and_lengths_nearer_to_the_truth(tmp_path):
+    """After the same pruning. skan's lines go from voxel to voxel, in steps that are longer than the tube."""
+    spec = importlib.util.spec_from_file_location("peer", ROOT / "scripts/skan_network.py")
+    peer = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(peer)
+    shape = (110, 150, 150)
+    tubes = lattice(shape, ISO, spacing_nm=280, radii_nm=(16, 32), seed=3)
+    mask = paint_tubes(tubes, Box.of(shape), ISO)
+    volume = write(tmp_path, mask.astype(np.uint8), "tubes", kind="label", voxel_nm=ISO)
+    plan = cf.network(volume, widest_nm=84, name="n", work=tmp_path / "w")
+    done(plan)
+    ours = np.sum(cf.read_table(plan.output)["length_nm"].to_numpy())
+    degree = cf.read_table(tmp_path / "w/tables/n-nodes.parquet")["degree"].to_numpy()
+    length, points, _ = peer.network(mask, ISO)
+    truth = tubes.length_nm.sum()
+    assert (degree > 2).sum() == points == (tubes.degree > 2).sum() > 20
+    assert ours == pytest.approx(truth, rel=0.005)
+    assert length == pytest.approx(truth, rel=0.035)
+    assert abs(ours - truth) < abs(length - truth)
+
+
+def test_mitochondria_of_a_microscope_against_whole_arrays(em_data, tmp_path):
+    """Parts and Euler number as SciPy and scikit-image count them; as long as scikit-image's centre lines."""
+    path = em_data / "urocell_labels/mito_binary_fib1-0-0-0.tif"
+    mask = tifffile.imread(path)[60:188, 60:220, 0:160] > 0
+    mask = np.stack([ndimage.binary_fill_holes(plane) for plane in mask])
+    voxel_nm = (15.0, 16.0, 16.0)
+    volume = write(tmp_path, mask.astype(np.uint8), "mito", kind="label", voxel_nm=voxel_nm)
+    for work, block in (("one", mask.shape), ("cut", (64, 64, 80))):
+        done(cf.network(volume, widest_nm=700, name="n", work=tmp_path / work, block=block))
+    assert contents(tmp_path / "one" / "tables") == contents(tmp_path / "cut" / "tables")
+    tables = {
+        end: cf.read_table(tmp_path / f"one/tables/n{end}.parquet") for end in ("", "-networks", "-summary")
+    }
+    rows = tables["-summary"].to_pydict()
+    of = {(w, o): v for w, o, v in zip(rows["what"], rows["of"], rows["value"], strict=True)}
+    assert tables["-networks"].num_rows == cc3d.connected_components(mask, connectivity=26).max()
+    assert of["Euler number", "voxels"] == euler_number(mask, 3)
+    # Steps of voxels are longer than a line through them, up to 9 %; spurs and free ends are left to each.
+    thin = np.argwhere(skeletonize(mask, method="lee"))
+    from scipy.sparse.csgraph import minimum_spanning_tree
+    from scipy.spatial import cKDTree
+
+    near = cKDTree(thin).sparse_distance_matrix(cKDTree(thin), 1.8)
+    steps = minimum_spanning_tree(near).sum() * 16 / 1000
+    depth = ndimage.distance_transform_edt(mask, sampling=voxel_nm)
+    typical = float(np.median(depth[tuple(thin.T)]))
+    # Its lines end up to a radius before ours, at every free end.
+    assert 0.9 * steps < of["length", "all branches"] < steps + of["count", "ends"] * typical / 1000
+    points = cf.read_table(tmp_path / "one/tables/n-points.parquet").to_pydict()
+    at, radius = np.stack([points[f"{a}_nm"] for a in "zyx"], 1), np.array(points["radius_nm"])
+    there = np.clip((at // np.array(voxel_nm)).astype(int), 0, np.array(mask.shape) - 1)
+    assert np.median(np.abs(radius - depth[tuple(there.T)])) < 16
+    # Radii are those of the middle: its lines lie at most half a voxel deeper on more than 9 of 10 points.
+    nearest = thin[cKDTree((thin + 0.5) * np.array(voxel_nm)).query(at)[1]]
+    assert np.mean(radius > depth[tuple(nearest.T)] - 8) > 0.9

@@ -1,0 +1,33 @@
+"""Where objects lie at random p is small as often as it should be; where they do not they are found."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+import pytest
+from places import ROOT
+from scipy import stats
+
+
+@pytest.fixture(scope="module")
+def phantoms():
+    spec = importlib.util.spec_from_file_location("placed", ROOT / "scripts/calibrate_placement.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["placed"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_small_p_are_rare_without_a_relation(phantoms, apart):
+    """60 here, 1,000 in the script."""
+    *small, known = phantoms.small(60, phantoms.Design(20, (24, 48, 48), region_nm=400), apart=apart)
+    assert known == 60
+    assert max(small) <= stats.binom.ppf(0.999, 60, 0.05)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_an_attraction_of_a_fifth_of_200_objects_is_found(phantoms, apart):
+    *small, known = phantoms.small(4, phantoms.ATTRACTED, apart=apart)
+    assert (small, known) == ([4, 4], 4)

@@ -1,0 +1,63 @@
+"""One small run for all tests of the viewer: two classes, instances, distances, contacts, tables."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from strategies import write
+
+import chunkflow_liver as cf
+
+NM = (40.0, 16.0, 16.0)
+
+
+def tissue():
+    """Classes with four bodies of class 1, two of which touch by a neck, and a wall of class 2."""
+    classes = np.zeros((12, 48, 64), np.uint8)
+    classes[2:10, 6:18, 6:18] = classes[2:10, 6:18, 24:36] = 1
+    classes[5, 11:13, 18:24] = 1
+    classes[2:10, 28:40, 6:18] = classes[3:8, 30:38, 30:42] = 1
+    classes[:, 22:25, :] = 2
+    return classes
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A finished run; not to be written into."""
+    folder = tmp_path_factory.mktemp("runs")
+    raw = np.random.default_rng(0).integers(40, 200, tissue().shape).astype(np.uint8)
+    image = write(folder, raw, "raw", voxel_nm=NM)
+    classes = write(folder, tissue(), "semantic", voxel_nm=NM)
+    at = {"work": folder / "lobule", "block": (12, 24, 32)}
+    mitos = cf.label(classes, classes=1, name="mitos", **at)
+    plan = (
+        mitos
+        + cf.distance(classes, to=2, cap_nm=200, name="er-distance", **at)
+        + cf.measure(mitos.output, raw=image, features=["basic"], name="mito-table", **at)
+        + cf.contacts(mitos.output, classes, to=2, gap_nm=100, name="mito-er", **at)
+    )
+    cf.run(plan, progress=False)
+    return folder / "lobule"
+
+
+@pytest.fixture
+def work(finished, tmp_path):
+    """The same run, to be written into."""
+    copy = tmp_path / "lobule"
+    shutil.copytree(finished, copy)
+    # As long as a folder is still where it was, a copy of it leads there.
+    products = copy / "products.json"
+    products.write_text(products.read_text().replace(str(finished), str(copy)))
+    return copy
+
+
+@pytest.fixture
+def path_of():
+    def found(name: str) -> Path | None:
+        place = shutil.which(name)
+        return Path(place) if place else None
+
+    return found
