@@ -3,19 +3,23 @@
 uv run scripts/calibrate_placement.py                    # 1,000 phantoms without relation of each design
 uv run scripts/calibrate_placement.py --design halves    # of this one alone
 uv run scripts/calibrate_placement.py --over             # objects may be laid on others of their set
-uv run scripts/calibrate_placement.py --cost 512         # 2,000 objects, 200 placements
+uv run scripts/calibrate_placement.py --cost 512         # a run from disk of 2,000 objects, 200 placements
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
+import os
+import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import chunkflow_liver as cf
+from chunkflow_liver.engine.execute import peak_mib, reset_peak
 from chunkflow_liver.geometry import Block, Box
 from chunkflow_liver.kernels.contacts.placements import Chance
 from chunkflow_liver.kernels.labels.extents import block_extents
@@ -108,6 +112,8 @@ def phantom(seed: int, design: Design) -> tuple[Array, Array]:
     forms, taken = solids(rng), other > 0
     for label in range(1, design.objects + 1):
         mask = forms[int(rng.integers(len(forms)))]
+        # `placement` asks of objects that lie at random and are turned at random, as its symmetries do.
+        mask = mask.swapaxes(1, 2) if rng.random() < 0.5 else mask
         close = rng.random() < design.attracted
         for _ in range(400):
             at = free_place(rng, taken, mask, design.left)
@@ -157,8 +163,8 @@ def small(times: int, design: Design, *, first: int = 0, **options: Any) -> Arra
     return np.array([*(values <= 0.05).sum(0), np.isfinite(values).all(1).sum()])
 
 
-def cost(side: int, **options: Any) -> None:
-    """The time that placements take, in CPU seconds, at the density of 2,000 objects in 512^3 voxels."""
+def cost(side: int, folder: Path, **options: Any) -> None:
+    """What a run from disk takes, at the density of 2,000 objects in 512^3 voxels; memory of the process."""
     rng = np.random.default_rng(0)
     own, other = phantom(0, Design(1, (side, side, side)))
     many = 2000 * side**3 // 512**3
@@ -173,15 +179,28 @@ def cost(side: int, **options: Any) -> None:
         made += 1
         own[at][mask] = made
     other[own > 0] = 0
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    start = time.process_time()
-    found = tested(own, other, Chance(placements=200, region_nm=500, **options))
-    spent = time.process_time() - start
-    voxels, tried = int((own > 0).sum()) // many, found["objects"][0]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    voxels = int((own > 0).sum()) // many
+    at_nm: dict[str, Any] = {"voxel_nm": VOXEL_NM, "kind": "label"}
+    volumes = (
+        cf.write_volume(folder / "own.ome.zarr", own, **at_nm),
+        cf.write_volume(folder / "er.ome.zarr", other, classes={"er": 1}, **at_nm),
+    )
+    del own, other, grid, mask
+    chance = Chance(placements=200, region_nm=500, **options)
+    plan = cf.placement(
+        *volumes, to="er", chance=chance, name="p", work=folder / "work", block=(min(side, 256),) * 3
+    )
+    planned = max(stage.resident for stage in plan.maps) / 2**20
+    reset_peak()
+    before, start, clock = peak_mib(), time.process_time(), time.perf_counter()
+    cf.run(plan, progress=False)
+    spent, seconds = time.process_time() - start, time.perf_counter() - clock
+    found = cf.read_table(plan.output).to_pydict()
+    left = {name: found[name][0] for name in ("objects", "no_room", "border", "too_large")}
     print(
-        f"{many} objects of {voxels} voxels in {side}^3: {spent:.0f} CPU s, {tried} of them placed; with the "
-        f"image in memory {before:.0f} MiB before, {peak:.0f} at most"
+        f"{many} objects of {voxels} voxels in {side}^3: {spent:.0f} CPU s, {seconds:.0f} s (load "
+        f"{os.getloadavg()[0]:.0f}); {before:.0f} MiB before, {peak_mib():.0f} at most ({planned:.0f} planned "
+        f"for a window); {left}"
     )
 
 
@@ -195,7 +214,8 @@ def main() -> None:
     given = parser.parse_args()
     options = {"apart": not given.over}
     if given.cost:
-        cost(given.cost, **options)
+        with tempfile.TemporaryDirectory() as folder:
+            cost(given.cost, Path(folder), **options)
         return
     for name, design in DESIGNS.items():
         if given.design in (None, name):
