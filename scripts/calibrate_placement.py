@@ -47,6 +47,8 @@ class Design:
         Share of the objects that touch a body.
     region_nm : float
         Side of the cubes that objects stay in; by default one holds the whole volume.
+    keep_nm : float, optional
+        Depth of the shells, from the left face on, that the middle of an object stays in.
     """
 
     objects: int
@@ -54,15 +56,18 @@ class Design:
     left: float = 0.5
     attracted: float = 0.0
     region_nm: float = 1000
+    keep_nm: float | None = None
 
 
 DESIGNS = {
     # 2 % of the volume are objects, 1 % the class.
     "dense": Design(20, (24, 48, 48)),
     # 0.4 and 1.4 %.
-    "sparse": Design(20, (32, 80, 100)),
     "cubes": Design(20, (32, 80, 100), region_nm=400),
+    "one cube": Design(20, (32, 80, 100)),
     "halves": Design(20, (48, 100, 100), left=0.8, region_nm=400),
+    # Objects and class like the left half, and nothing but the distance to its face says so.
+    "shells": Design(20, (48, 100, 100), left=0.8, keep_nm=400),
 }
 ATTRACTED = Design(200, (48, 112, 112), attracted=0.2, region_nm=400)
 
@@ -124,8 +129,8 @@ def phantom(seed: int, design: Design) -> tuple[Array, Array]:
     return own, other
 
 
-def tested(own: Array, other: Array, chance: Chance) -> dict[str, Any]:
-    """The table of tests, as a run makes it."""
+def tested(own: Array, other: Array, chance: Chance, *, keep: bool) -> dict[str, Any]:
+    """The table of tests, as a run makes it; with the distance to the left face kept or not."""
     box = Box.of(own.shape)
     found = block_extents(own, (0, 0, 0))
     plane = centres(found["low"], found["high"])[:, 0]
@@ -134,14 +139,16 @@ def tested(own: Array, other: Array, chance: Chance) -> dict[str, Any]:
     block = Block(0, (0, 0, 0), box, box, box)
     cell = np.zeros(own.shape, np.uint8)
     cell[1:-1, 1:-1, 1:-1] = 1
+    far = np.broadcast_to(np.arange(own.shape[2], dtype=np.float32) * VOXEL_NM[2], own.shape)
     results = place_block(
         block,
         Held(own),  # type: ignore[arg-type]
         Held(other),  # type: ignore[arg-type]
         Held(cell),  # type: ignore[arg-type]
+        *([Held(far)] if keep else []),  # type: ignore[arg-type]
         numbers=[1],
         avoid=[],
-        given=(True, False),
+        given=(True, keep),
         quantum_nm=1.0,
         chance=chance,
         known=Known(box, VOXEL_NM),
@@ -156,9 +163,11 @@ def small(times: int, design: Design, *, first: int = 0, **options: Any) -> Arra
     p = []
     for seed in range(first, first + times):
         own, other = phantom(seed, design)
-        at = {"gap_nm": 40, "cap_nm": 60, "placements": 199, "seed": seed, "draws": 2}
+        at: dict[str, Any] = {"gap_nm": 40, "cap_nm": 60, "placements": 199, "seed": seed, "draws": 2}
         at |= {"region_nm": design.region_nm} | options
-        p.append(tested(own, other, Chance(**at))["p_value"])
+        keep = design.keep_nm is not None
+        at |= {"keep_nm": design.keep_nm} if keep else {}
+        p.append(tested(own, other, Chance(**at), keep=keep)["p_value"])
     values = np.array(p)
     return np.array([*(values <= 0.05).sum(0), np.isfinite(values).all(1).sum()])
 
@@ -199,8 +208,8 @@ def cost(side: int, folder: Path, **options: Any) -> None:
     left = {name: found[name][0] for name in ("objects", "no_room", "border", "too_large")}
     print(
         f"{many} objects of {voxels} voxels in {side}^3: {spent:.0f} CPU s, {seconds:.0f} s (load "
-        f"{os.getloadavg()[0]:.0f}); {before:.0f} MiB before, {peak_mib():.0f} at most ({planned:.0f} planned "
-        f"for a window); {left}"
+        f"{os.getloadavg()[0]:.0f}); {before:.0f} MiB before, {peak_mib():.0f} at most ({planned:.0f} "
+        f"planned for a window); {left}"
     )
 
 
