@@ -71,7 +71,9 @@ def layer(contents: Contents, image: Image, edited: str | None = None) -> dict[s
     if edited is not None:
         base = f"zarr3://{ORIGIN}/edited/{edited}/{image.name}"
     sources: list[Any] = [{"url": f"{base}/"}]
-    made |= {"type": "segmentation", "selectedAlpha": 0.35, "notSelectedAlpha": 0.2}
+    # What lies below pieces is to be seen through them.
+    alpha = 0.15 if image.kind == PIECES else 0.35
+    made |= {"type": "segmentation", "selectedAlpha": alpha, "notSelectedAlpha": min(alpha, 0.2)}
     if named := [(n, number) for n, number in image.finest.classes if number]:
         made["segmentColors"] = {
             str(number): css(PALETTE[i % len(PALETTE)]) for i, (_, number) in enumerate(named)
