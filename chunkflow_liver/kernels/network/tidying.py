@@ -21,16 +21,19 @@ class Tidy:
     spur : float
         A branch that ends freely is none if it ends in the ball of its node (or its node in that of its end),
         or if the surface at its end is no farther from the node than this many radii of the larger of the
-        two balls; one voxel is added to both. 1.5 takes off what stands out by less than half a radius. Nor
+        two balls; one voxel is added to both. 1.5 takes off what stands out by less than half a radius. Of
+        three tubes and more that meet, so is one that ends in the ball, and a voxel, round the place where
+        the axes of the others meet: a corner of voxels between tubes pulls a node aside. Nor
         is one that runs along the end of what is known to a point there thinner than two voxels, and than
         half of what its node is: thinning leaves such along the rim of a section. 0 keeps all.
     unite : float
-        Nodes joined by a branch that is not longer than this many of the larger one's radius are one: where
-        four tubes meet in a point, the line between two and two lies inside of one ball. 0 keeps all.
+        Nodes joined by a branch that is not longer than this many radii of the larger one's ball, and a
+        voxel, are one: where four tubes meet in a point, the line between two and two lies inside of one
+        ball. Its centre may lie on any line of the node inside of the node's own ball. 0 keeps all.
     touch: float = 1.5
         Where the walls of two tubes touch, they are not one: a branch between nodes is none if its thinnest
         ball has a radius of less than so many voxels (their longest side), if it is no longer than
-        `TOUCHING` of its nodes' radii together, and if its nodes stay joined without it, over at most
+        `TOUCHING` of its nodes' largest radii together, and if its nodes stay joined without it, over at most
         `AROUND` branches. Tubes that fork leave a gap between them that is narrower than a voxel; where it
         opens, a corner of a voxel may close it again. 0 keeps all.
     """
@@ -42,6 +45,8 @@ class Tidy:
 
 TOUCHING = 1.5
 """From axis to axis of two tubes that touch, along voxels, over their radii."""
+SHORT = 4.0
+"""A free branch of so many balls of its node or less has no say in where the others meet."""
 AROUND = 4
 """Branches of the way round where two tubes touch."""
 
@@ -100,7 +105,8 @@ def _prune(net: Net, spur: float) -> bool:
             inside = straight <= widest + side or reach <= spur * widest + side
             inside &= length <= 2 * (spur * widest + side)
             ball = ball or net.deepest(node)
-            inside = inside or (length <= 2 * (spur * ball + side) and _where_others_meet(net, node, tip, ball))
+            near = length <= 2 * (spur * ball + side)
+            inside = inside or (near and _where_others_meet(net, node, tip, ball))
             if inside or (thin and net.is_cut(tip) and net.is_cut(node)):
                 found.append((-reach, int(net.key[tip]), row, tip))
         stay = max(0, 2 - (len(net.at[node]) - len(found)))
@@ -123,7 +129,7 @@ def _where_others_meet(net: Net, node: int, tip: int, ball: float) -> bool:
     middle, axes = net.middle(node), []
     for row in net.at[node]:
         a, b, *_ = net.branches[row]
-        if a == b or min(len(net.at[a]), len(net.at[b])) == 1 and net.branches[row][2] <= 4 * ball:
+        if a == b or (min(len(net.at[a]), len(net.at[b])) == 1 and net.branches[row][2] <= SHORT * ball):
             continue
         turn = slice(None, None, 1 if a == node else -1)
         points, radii, _ = net.walked(row)
