@@ -8,17 +8,18 @@ const sourcesOf = (layer) => [layer.source ?? []].flat().map((s) => (typeof s ==
 const PATIENCE_MS = 10000;
 const SCALE = "crossSectionRenderScale";
 const COARSEST = 4096;
+const TRIES = 50;
 
 // Sources that are not given to neuroglancer yet, by the name of their layer.
 const held = new Map();
-// The layer of which only the coarsest level is shown yet, with the scale that it is to have.
-let coarse = null;
+// Layers of which only the coarsest level is shown yet, with the scale that they are to have.
+const coarse = new Map();
 let opened = 0;
 
 // With layers in its first address neuroglancer loses one whose shader has a range: it gets them when it stands.
 function stands() {
   return new Promise((done) => {
-    const wait = () => (look.contentWindow?.viewer?.layerManager ? done() : setTimeout(wait, 10));
+    const wait = () => (look.contentWindow?.viewer?.display?.frameNumber > 0 ? done() : setTimeout(wait, 10));
     wait();
   });
 }
@@ -26,7 +27,7 @@ function stateNow() {
   const state = JSON.parse(JSON.stringify(viewer().state.toJSON(), (_, v) => (typeof v === "bigint" ? String(v) : v)));
   for (const layer of state.layers ?? []) {
     if (held.has(layer.name)) layer.source = [...sourcesOf(layer), ...held.get(layer.name)];
-    if (coarse?.name === layer.name) layer[SCALE] = coarse.scale;
+    if (coarse.has(layer.name)) layer[SCALE] = coarse.get(layer.name);
   }
   return state;
 }
@@ -43,55 +44,54 @@ function change(how) {
 function settled() {
   opened += 1;
   held.clear();
-  coarse = null;
+  coarse.clear();
 }
 
-// The coarsest level of the image comes first, then its others and the other layers that are seen, then what has no
-// pixels: the properties of a million objects take the browser longer to read than all the rest, and meanwhile it
-// draws nothing.
+// The coarsest levels come first, then finer ones, then what has no pixels: the properties of a million objects take
+// the browser longer to read than all the rest, and meanwhile it draws nothing.
 async function show(given) {
   const state = withOrigin(given);
-  const seen = (state.layers ?? []).filter((l) => l.visible !== false && !l.archived && sourcesOf(l).some(ours));
-  const first = seen.find((l) => l.type === "image") ?? seen[0];
   settled();
-  if (!first) { restore(state); return; }
   const mine = opened;
-  for (const layer of state.layers) {
+  for (const layer of state.layers ?? []) {
     const all = sourcesOf(layer);
-    const now = all.filter((s, i) => !ours(s) || (layer === first && i === 0));
-    if (now.length === all.length) continue;
-    held.set(layer.name, all.filter((s) => !now.includes(s)));
-    layer.source = now;
+    const now = all.filter((s, i) => !ours(s) || i === 0);
+    if (now.length < all.length) {
+      held.set(layer.name, all.filter((s) => !now.includes(s)));
+      layer.source = now;
+    }
+    if (layer.visible === false || layer.archived || !all.some((s) => ours(s) && volume(s))) continue;
+    coarse.set(layer.name, layer[SCALE] ?? 1);
+    layer[SCALE] = COARSEST;
   }
-  coarse = { name: first.name, scale: first[SCALE] ?? 1 };
-  first[SCALE] = COARSEST;
-  restore(state);
+  // While it still sets itself up neuroglancer loses a layer now and then, and says no more of it than an error.
+  for (let tries = 0; tries < TRIES; tries += 1) {
+    restore(state);
+    if ((state.layers ?? []).every((l) => viewer().layerManager.getLayerByName(l.name))) break;
+    await new Promise((done) => { setTimeout(done, 100); });
+    if (mine !== opened) return;
+  }
   await soon(complete());
   if (mine !== opened) return;
-  const target = viewer().layerManager.getLayerByName(coarse.name)?.layer?.sliceViewRenderScaleTarget;
-  if (target) target.value = coarse.scale;
-  coarse = null;
-  release((source, name) => volume(source) && seen.some((l) => l.name === name));
+  for (const [name, scale] of coarse) {
+    const target = viewer().layerManager.getLayerByName(name)?.layer?.sliceViewRenderScaleTarget;
+    if (target) target.value = scale;
+  }
+  coarse.clear();
   await soon(complete());
-  if (mine === opened) release(() => true);
+  if (mine === opened) release();
 }
 const ours = (source) => source.url.includes(`//${location.host}/`);
 const volume = (source) => source.url.startsWith("zarr");
 // What cannot be read draws no pixels, and must not keep the rest away.
 const soon = (what) => Promise.race([what, new Promise((done) => { setTimeout(done, PATIENCE_MS); })]);
 
-function release(wanted) {
-  for (const [name, sources] of [...held]) {
-    const now = sources.filter((source) => wanted(source, name));
-    const later = sources.filter((source) => !now.includes(source));
-    if (later.length) held.set(name, later); else held.delete(name);
+function release() {
+  for (const [name, sources] of held) {
     const layer = viewer().layerManager.getLayerByName(name)?.layer;
-    if (!layer || !now.length) continue;
-    const specs = layer.getDataSourceSpecifications({ source: now });
-    // A layer without a source has an empty one.
-    if (layer.dataSources[0]?.spec.url === "") layer.dataSources[0].spec = specs.shift();
-    for (const spec of specs) layer.addDataSource(spec);
+    for (const spec of layer?.getDataSourceSpecifications({ source: sources }) ?? []) layer.addDataSource(spec);
   }
+  held.clear();
 }
 // All chunks of the view are there, and drawn.
 async function complete() {
