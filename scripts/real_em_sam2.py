@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tifffile
 import torch
-from phantom_clips import sample
+from phantom_clips import Sample
 from train_phantom_sam2 import Trainer, train
 
 import chunkflow_liver as cf
@@ -92,9 +92,9 @@ def main() -> None:
     log.info("%s", found["before"])
     trainer = Trainer(0, given.rate)
     trainer.begin(given.begin)
-    pool = [sample(raw[:TRAINED], truth[:TRAINED])]
+    pool = [Sample(raw[:TRAINED], truth[:TRAINED])]
     to = given.work / "model"
-    train(trainer, pool, to, length=8, batch=24, minutes=given.minutes, single=0.0)
+    train(trainer, pool, to, length=8, batch=24, minutes=given.minutes, single=0.0, short=0.5)
     found["after"] = measure(to, *held, given.work / "after")
     log.info("%s", found["after"])
     (given.work / "found.json").write_text(json.dumps(found, indent=2) + "\n")

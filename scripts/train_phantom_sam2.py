@@ -32,8 +32,12 @@ TOTAL = 64
 WIDTH = 128
 LOCAL = 4.0
 """Of the biases of queries and keys: a neighbouring place gets about e^-3 of what a place pays itself."""
-SINGLE = 0.2
-"""Share of the training on single slices."""
+SINGLE, SHORT = 0.2, 0.5
+"""Shares of the training until which clips are of single slices, and of one piece."""
+PIECE, STREAMS = 3, 6
+"""Slices of a stream in a step, and streams that take turns."""
+LOST = 0.3
+"""Dice below which an object is not trained on any more."""
 CONFIG: dict[str, Any] = {
     "model_type": "sam2_video",
     "image_size": SIZE,
@@ -100,6 +104,38 @@ def remember(network: Any) -> None:
         layer.cross_attn_image.k_proj.bias.fill_(LOCAL)
 
 
+class Stream:
+    """Clips that are carried side by side, `PIECE` slices in a step of training.
+
+    What is remembered of earlier slices was found by the network itself, as in propagation: trained on the
+    first few slices after a prompt alone, masks drift away where the prompt is far.
+    """
+
+    def __init__(self, of: Sam2Propagator, clips: list[Clip], kind: str) -> None:
+        self.clips, self.kind = clips, kind
+        self.track = SessionTrack(of, TOTAL)
+        self.followed = torch.ones(len(clips), dtype=torch.bool)
+        self.done = 0
+
+    @property
+    def ended(self) -> bool:
+        return self.done == len(self.clips[0].grey)
+
+    def next(self) -> range:
+        """The slices of this step."""
+        begin, self.done = self.done, min(self.done + PIECE, len(self.clips[0].grey))
+        return range(begin, self.done)
+
+    def cut(self) -> None:
+        """Keep what later slices look at, and no gradient."""
+        memory = self.track.memory
+        for t in sorted({*memory.prompted, *memory.others}):
+            if t in memory.prompted or t in memory.others:
+                memory.forget(t)
+        for kept in (*memory.prompted.values(), *memory.others.values()):
+            kept |= {name: value.detach() for name, value in kept.items()}
+
+
 class Trainer:
     """A network that is trained on batches of clips, through the sessions that propagation uses."""
 
@@ -126,58 +162,62 @@ class Trainer:
         known = read_tensors(folder / "model.safetensors")
         self.network.load_state_dict({name: value.float() for name, value in known.items()})
 
-    def step(
-        self, clips: list[Clip], kind: str, rng: np.random.Generator, share: float
-    ) -> tuple[float, float]:
+    def step(self, of: Stream, rng: np.random.Generator, share: float) -> tuple[float, float]:
         """One step of the optimiser at a share of the training: loss, and Dice of slices carried to."""
         for group in self.optimiser.param_groups:
             group["lr"] = (
                 self.rate * min(1.0, share / 0.03 + 0.02) * (1e-2 + 0.99 * np.cos(share * np.pi / 2))
             )
-        loss, dice = self.loss(clips, kind, rng)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimiser.step()
+        loss, dice = self.loss(of, rng)
+        if loss.requires_grad:
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+            self.optimiser.step()
+        of.cut()
         return float(loss.detach()), dice
 
-    def loss(self, clips: list[Clip], kind: str, rng: np.random.Generator) -> tuple[Any, float]:
-        network, count, length = self.network, len(clips), len(clips[0].grey)
-        grey = torch.from_numpy(np.stack([c.grey for c in clips])).float()[:, :, None] / 255
+    def loss(self, of: Stream, rng: np.random.Generator) -> tuple[Any, float]:
+        """Of the next slices of a stream."""
+        network, clips, count = self.network, of.clips, len(of.clips)
+        slices = of.next()
+        grey = torch.from_numpy(np.stack([c.grey[slices] for c in clips])).float()[:, :, None] / 255
         mean, deviation = (torch.tensor(v).view(3, 1, 1) for v in (MEAN, DEVIATION))
         planes = ((grey - mean) / deviation).flatten(0, 1)
         found = network.get_image_features(planes, return_dict=True)
-        levels = [f.unflatten(1, (count, length)) for f in found.fpn_hidden_states]
+        levels = [f.unflatten(1, (count, len(slices))) for f in found.fpn_hidden_states]
         places = [p[:, :1].expand(-1, count, -1) for p in found.fpn_position_encoding]
-        masks = torch.from_numpy(np.stack([c.mask for c in clips])).float()
-        wanted = functional.avg_pool2d(masks, STRIDE)
-        there = (wanted > 0.5).flatten(2).any(2).float()
+        masks = torch.from_numpy(np.stack([c.mask[slices] for c in clips])).float()
+        shares = functional.avg_pool2d(masks, STRIDE)
 
-        session = SessionTrack(self.of, TOTAL).session
+        session = of.track.session
         total, dices = torch.zeros(()), []
-        for t in range(length):
-            features = [level[:, :, t] for level in levels]
+        for i, t in enumerate(slices):
+            wanted = shares[:, i]
+            there = (wanted > 0.5).flatten(1).any(1)
+            features = [level[:, :, i] for level in levels]
             session.cache.clear_all()
             session.cache.cache_vision_features(t, {"vision_feats": features, "vision_pos_embeds": places})
             self.seen.clear()
-            output = self._start(session, clips, kind, rng, features) if t == 0 else self._run(session, t)
-            session.store_output(0, t, output_value=output, is_conditioning_frame=t == 0)
+            begins = t == 0
+            output = self._start(session, clips, of.kind, rng, features) if begins else self._run(session, t)
+            session.store_output(0, t, output_value=output, is_conditioning_frame=begins)
             memory, position = network._encode_new_memory(
-                features[-1], output["high_res_masks"], output["object_score_logits"], t == 0
+                features[-1], output["high_res_masks"], output["object_score_logits"], begins
             )
-            kept = session.output_dict_per_obj[0][
-                "cond_frame_outputs" if t == 0 else "non_cond_frame_outputs"
-            ]
+            kept = of.track.memory.prompted if begins else of.track.memory.others
             kept[t] |= {"maskmem_features": memory, "maskmem_pos_enc": position}
-            if t == 0 and kind == "mask":
+            if begins and of.kind == "mask":
                 continue
             logits, score = self.seen[-1][0][:, 0, 0], self.seen[-1][3].flatten()
-            total = total + mask_loss(logits, wanted[:, t], there[:, t])
-            total = total + 0.2 * functional.binary_cross_entropy_with_logits(score, there[:, t])
-            if t or length == 1:
-                hard = (logits > 0) & (score > 0)[:, None, None]
-                dices.append(dice_of(hard, wanted[:, t] > 0.5)[there[:, t] > 0])
-        return total / length, float(torch.cat(dices).mean()) if dices else float("nan")
+            total = total + mask_loss(logits, wanted, (there & of.followed).float())
+            total = total + 0.2 * functional.binary_cross_entropy_with_logits(score, there.float())
+            dice = dice_of((logits > 0) & (score > 0)[:, None, None], wanted > 0.5)
+            if not begins or len(clips[0].grey) == 1:
+                dices.append(dice[there])
+            # Of what was lost, earlier slices do not tell any more where it is.
+            of.followed &= ~there | (dice > LOST)
+        return total / len(slices), float(torch.cat(dices).mean()) if dices else float("nan")
 
     def _start(
         self, session: Any, clips: list[Clip], kind: str, rng: np.random.Generator, features: Any
@@ -231,21 +271,42 @@ def dice_of(found: Any, wanted: Any) -> Any:
 
 
 def train(
-    trainer: Trainer, pool: list[Sample], to: Path, *, length: int, batch: int, minutes: float, single: float
+    trainer: Trainer,
+    pool: list[Sample],
+    to: Path,
+    *,
+    length: int,
+    batch: int,
+    minutes: float,
+    single: float,
+    short: float,
 ) -> None:
-    """Clips of one slice to begin with, then of more, as long as there is time; saved now and then."""
+    """Single slices, then a piece, then streams of `length` slices, until the time is up; saved now and then.
+
+    Parameters
+    ----------
+    batch : int
+        Slices of all clips of a step.
+    single, short : float
+        Shares of the time until which clips are of one slice, and of one piece.
+    """
     rng = np.random.default_rng(7)
     begin, sums, step = time.monotonic(), [], 0
+    streams: list[Stream] = []
     while (share := (time.monotonic() - begin) / (60 * minutes)) < 1:
-        now = next(count for until, count in ((single, 1), (0.7, 3), (1.0, length)) if share < until)
-        kind = "mask" if now > 1 and rng.random() < 0.4 else "box"
-        clips = [clip(pool, now, rng) for _ in range(batch // now)]
-        sums.append(trainer.step(clips, kind, rng, share))
+        now = 1 if share < single else PIECE if share < short else length
+        streams = [s for s in streams if not s.ended]
+        if len(streams) < (STREAMS if now > PIECE else 1):
+            kind = "mask" if now > 1 and rng.random() < 0.4 else "box"
+            clips = [clip(pool, now, rng) for _ in range(batch // min(now, PIECE))]
+            streams.append(Stream(trainer.of, clips, kind))
+        # Neighbouring steps are of other objects.
+        streams.append(streams.pop(0))
+        sums.append((*trainer.step(streams[-1], rng, share), float(streams[-1].followed.float().mean())))
         step += 1
         if step % 25 == 0:
-            loss, dice = np.mean(np.array(sums), axis=0)
-            said = (step, 100 * share, time.process_time(), now, loss, dice)
-            log.info("%d steps, %.0f %%, %.0f s CPU: %d slices, loss %.3f, Dice %.3f", *said)
+            said = (step, 100 * share, time.process_time(), now, *np.nanmean(np.array(sums), axis=0))
+            log.info("%d steps, %.0f %%, %.0f s CPU: %d slices, loss %.3f, Dice %.3f, followed %.2f", *said)
             sums = []
             save(trainer.network, to)
     save(trainer.network, to)
@@ -278,8 +339,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("work", type=Path, help="folder for the model and what it is measured with")
     parser.add_argument("--minutes", type=float, default=40.0, help="how long training takes")
-    parser.add_argument("--bundles", type=int, default=40)
-    parser.add_argument("--length", type=int, default=6, help="slices of a clip at last")
+    parser.add_argument("--bundles", type=int, default=16)
+    parser.add_argument(
+        "--length", type=int, default=30, help="slices that objects are carried through at last"
+    )
     parser.add_argument("--batch", type=int, default=24, help="slices of all clips of a step")
     parser.add_argument("--begin", type=Path, help="a model folder that training goes on from")
     parser.add_argument("--rate", type=float, default=1e-3)
@@ -290,7 +353,7 @@ def main() -> None:
     pool = samples(given.bundles, FIRST_SEED)
     log.info("generated %d bundles in %.0f s", len(pool), time.monotonic() - start)
     trainer = Trainer(0, given.rate)
-    single = SINGLE if given.begin is None else 0.0
+    single, short = (SINGLE, SHORT) if given.begin is None else (0.0, 0.0)
     if given.begin is not None:
         trainer.begin(given.begin)
     log.info("%.2f million weights", sum(p.numel() for p in trainer.network.parameters()) / 1e6)
@@ -302,6 +365,7 @@ def main() -> None:
         batch=given.batch,
         minutes=given.minutes,
         single=single,
+        short=short,
     )
     measure(given.work / "model", given.work / "measured")
 
