@@ -142,10 +142,11 @@ def _part(net: Net, touch: float) -> bool:
     """Take off branches where two tubes only touch; whether there were any."""
     least, found = touch * max(net.voxel_nm), []
     for row, (a, b, length, parts) in net.branches.items():
-        if min(len(net.at[a]), len(net.at[b])) < 3 or length > TOUCHING * (net.deepest(a) + net.deepest(b)):
+        if min(len(net.at[a]), len(net.at[b])) < 3:
             continue
         squares = np.concatenate([net.graph.line(line)[1] for line, _, _ in parts])
-        if len(squares) and np.sqrt(squares.min()) * net.unit_nm < least:
+        thin = len(squares) and np.sqrt(squares.min()) * net.unit_nm < least
+        if thin and length <= TOUCHING * (net.deepest(a) + net.deepest(b)):
             found.append((*sorted((int(net.key[a]), int(net.key[b]))), row))
     parted = 0
     for _, _, row in sorted(found):
@@ -173,16 +174,21 @@ def _joined_without(net: Net, row: int) -> bool:
     return stop in seen
 
 
+def _in_one_ball(net: Net, row: int, unite: float) -> bool:
+    """Whether a branch between two nodes that branch is no longer than the ball of one, and a voxel."""
+    a, b, length, _ = net.branches[row]
+    if a == b or min(len(net.at[a]), len(net.at[b])) < 3:
+        return False
+    side, most = max(net.voxel_nm), max(net.radius(a), net.radius(b))
+    # What has its centre in a ball, and a voxel, is not wider than twice it: long branches are not looked at.
+    if length > unite * (2 * most + side) + side:
+        return False
+    return length <= unite * max(net.deepest(a), net.deepest(b)) + side
+
+
 def _unite(net: Net, unite: float) -> bool:
     """Make nodes one that lie in one another; whether there were any."""
-    side = max(net.voxel_nm)
-    short = [
-        row
-        for row, (a, b, length, _) in net.branches.items()
-        if a != b
-        and min(len(net.at[a]), len(net.at[b])) > 2
-        and length <= unite * max(net.deepest(a), net.deepest(b)) + side
-    ]
+    short = [row for row in net.branches if _in_one_ball(net, row, unite)]
     if not short:
         return False
     lead: dict[int, int] = {}
@@ -214,7 +220,7 @@ def _unite(net: Net, unite: float) -> bool:
     for node in sorted(groups):
         for row in sorted(set(net.at[node])):
             a, b, length, _ = net.branches[row]
-            if a == b and (row in set(short) or length <= unite * net.deepest(node) + side):
+            if a == b and (row in set(short) or length <= unite * net.deepest(node) + max(net.voxel_nm)):
                 net.remove(row)
                 inside += 1
         net.dissolve(node)
