@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from chunkflow_liver.engine.plan import Product
 from chunkflow_liver.errors import InputError
-from chunkflow_liver.reports.words import cell, heading, number
+from chunkflow_liver.reports.words import cell, counted, heading, number
 from chunkflow_liver.reports.work import is_pending
 from chunkflow_liver.store.table import Table
 
@@ -163,10 +163,10 @@ def cut_text(table: Stored) -> str:
     if cut is None or not cut.any():
         return ""
     if cut.all():
-        return f"All {number(len(cut))} objects go on outside the volume: none is whole."
+        return f"None of {counted(len(cut), 'object')} is whole: all go on outside the volume."
     return (
-        f"{number(int((~cut).sum()))} of {number(len(cut))} objects are whole; the other "
-        f"{number(int(cut.sum()))} go on outside the volume."
+        f"{number(int((~cut).sum()))} of {counted(len(cut), 'object')} are whole; "
+        f"{counted(int(cut.sum()), 'goes', 'go')} on outside the volume."
     )
 
 

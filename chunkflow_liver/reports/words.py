@@ -88,6 +88,15 @@ def counted(n: int, single: str, plural: str = "") -> str:
     return f"{number(int(n))} {single if n == 1 else plural or f'{single}s'}"
 
 
+def between(low: float, high: float) -> str:
+    """Both ends of an interval with as many decimals, so that the larger one has two significant digits."""
+    most = max(abs(low), abs(high))
+    if not 1e-3 <= most < 100:
+        return f"{number(low)} to {number(high)}"
+    decimals = 1 - math.floor(math.log10(most))
+    return f"{low:.{decimals}f} to {high:.{decimals}f}"
+
+
 def by(values: Any, unit: str = "") -> str:
     """Sides of a box as 'a × b × c', with the unit once."""
     return f"{THIN}×{THIN}".join(f"{v:g}" for v in values) + (f"{THIN}{unit}" if unit else "")

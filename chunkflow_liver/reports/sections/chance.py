@@ -13,7 +13,7 @@ from chunkflow_liver.reports.pictures.figures import INK, bare, inline, sketch
 from chunkflow_liver.reports.pictures.slices import css
 from chunkflow_liver.reports.sections.findings import GREY, Figure, Findings
 from chunkflow_liver.reports.tables import first_rows, stored
-from chunkflow_liver.reports.words import length, near_to, number, one, percent
+from chunkflow_liver.reports.words import between, counted, length, near_to, number, one, percent
 from chunkflow_liver.reports.work import Work
 from chunkflow_liver.store.ngff.write import PALETTE
 from chunkflow_liver.store.table import read_table
@@ -59,12 +59,10 @@ def _sentences(product: Product, tests: Columns) -> list[str]:
         )
         low, high = row["difference_low"], row["difference_high"]
         unit = (
-            f"{number(int(row['cells']))} cells"
-            if row["cells"] > 1
-            else f"{number(int(row['objects']))} objects"
+            counted(int(row["cells"]), "cell") if row["cells"] > 1 else counted(int(row["objects"]), "object")
         )
         text += (
-            f" (95 % interval {number(100 * low)} to {number(100 * high)}, from {unit})"
+            f" (95 % interval {between(100 * low, 100 * high)}, from {unit})"
             if math.isfinite(low)
             else f" (no interval: too few of {unit} have any)"
         )
@@ -87,7 +85,8 @@ def _left_out(product: Product, tests: Columns) -> list[str]:
     if not counts:
         return []
     parts = ", ".join(f"{number(n)} {text}" for text, n in counts.items())
-    return [f"{product.name}: {number(int(tests['objects'][0]))} objects were laid at random; {parts}."]
+    laid = counted(int(tests["objects"][0]), "object was", "objects were")
+    return [f"{product.name}: {laid} laid at random; {parts}."]
 
 
 def _figures(product: Product, curve: Columns, tests: Columns, first: int) -> list[Figure]:
@@ -118,7 +117,7 @@ def _figures(product: Product, curve: Columns, tests: Columns, first: int) -> li
             Figure(
                 f"Near {one(partner)}: as it is, and by chance ({product.name.removesuffix('-curve')})",
                 inline(sketch(draw, name=f"chance{first + i}")),
-                f"Mean share of the surface of {number(int(tests['objects'][0]))} objects of "
+                f"Mean share of the surface of {counted(int(tests['objects'][0]), 'object')} of "
                 f"{about.get('a', 'A')} that has {one(partner)} within the gap. Bands: of the mean over "
                 f"objects, 95 % by t; of chance, where 95 % of {number(int(about['placements']))} placements "
                 f"lie, at each gap by itself. Dotted: the gap of the test, {length(float(about['gap_nm']))}.",

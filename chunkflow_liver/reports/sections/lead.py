@@ -11,7 +11,7 @@ import numpy as np
 from chunkflow_liver.kernels.centreline.windows import Near
 from chunkflow_liver.kernels.significance.decisions import LEAST
 from chunkflow_liver.reports.pictures.narrowing_examples import Columns
-from chunkflow_liver.reports.words import length, near_to, number, one, percent
+from chunkflow_liver.reports.words import between, counted, length, near_to, number, one, percent
 
 
 @dataclass(frozen=True)
@@ -106,16 +106,16 @@ def lead(
     )
     # With the unit once.
     shares = f"{percent(seen.here).removesuffix('%').rstrip()} vs. {percent(seen.there)}"
-    counted, left = int(tests["objects"][0]), _left(objects, tests, total, _window(about))
+    tested, left = int(tests["objects"][0]), _left(objects, tests, total, _window(about))
     behind = f" ({left})" if left else ""
     if not seen.tested:
         made = Lead(
-            f" No test: {number(counted)} of these {number(total)} objects can be tested{behind}; "
-            f"{LEAST} are needed. As a description only, {found} (means over the {number(seen.objects)} with "
-            "contact).",
+            f" No test: {number(tested)} of {counted(total, 'object')} with a narrowing can be tested"
+            f"{behind}; {LEAST} are needed. As a description only, {found} (means over "
+            f"{counted(seen.objects, 'object')} with contact).",
             tiles=[
                 (shares, f"of the surface near {to}, at narrowings and on the rest of the object; no test"),
-                (f"{number(counted)} of {number(total)}", f"objects can be tested; {LEAST} are needed"),
+                (f"{number(tested)} of {number(total)}", f"objects can be tested; {LEAST} are needed"),
             ],
             caveats=[
                 "The rest of an object is no place like a narrowing: ends and thick parts are in it, and a "
@@ -126,13 +126,13 @@ def lead(
         made.sentences.append(made.answer.strip())
     else:
         made = _tested(found, shares, tests, about, seen)
-        made.answer += f" Tested: {number(counted)} of these {number(total)} objects{behind}."
-        made.tiles.append((f"{number(counted)} of {number(total)}", "objects with a narrowing are tested"))
+        made.answer += f" Tested: {number(tested)} of {counted(total, 'object')} with a narrowing{behind}."
+        made.tiles.append((f"{number(tested)} of {number(total)}", "objects with a narrowing are tested"))
     unpaired = int(tests["unpaired"][0])
     if 2 * unpaired > total or (unpaired and not seen.tested):
         made.warnings.append(
-            f"{name}: {number(unpaired)} of {number(total)} objects with a narrowing have no room for "
-            f"another window of {_window(about)} and are in no test. {_remedy(narrow, about)}"
+            f"{name}: {number(unpaired)} of {counted(total, 'object')} with a narrowing, without room for "
+            f"another window of {_window(about)}, are in no test. {_remedy(narrow, about)}"
         )
     return made
 
@@ -144,10 +144,10 @@ def _tested(found: str, shares: str, tests: Columns, about: dict[str, Any], seen
     more = number(100 * (seen.here - seen.there))
     placed = _same_places(tests)
     objects, cells, missing = (int(first[c]) for c in ("objects", "cells", "missing"))
-    where = f" in {number(cells)} cells" if cells > 1 else ""
-    interval = "no interval from so few"
+    where = f" in {counted(cells, 'cell')}" if cells > 1 else ""
+    interval = f"no interval from only {counted(cells, 'cell') if cells > 1 else counted(objects, 'object')}"
     if math.isfinite(low):
-        interval = f"95 % interval {number(100 * low)} to {number(100 * high)}"
+        interval = f"95 % interval {between(100 * low, 100 * high)}"
         interval += "" if cells > 1 else " over objects of one cell, so not how cells differ"
     against = f"ratio {number(ratio)}" if math.isfinite(ratio) else "none at all elsewhere"
     found = found[0].upper() + found[1:]
@@ -160,12 +160,12 @@ def _tested(found: str, shares: str, tests: Columns, about: dict[str, Any], seen
         ],
         sentences=[
             f"{found}: p = {_chance(p)} by {number(int(about['permutations']))} permutations of places "
-            f"within {number(objects)} objects."
+            f"within {counted(objects, 'object')}."
         ],
         caveats=[
             f"The difference is {more} percentage points ({interval}; {against}).",
             f"Tested are the objects with contact, a narrowing and room for another window{where}; "
-            f"{number(missing)} objects without any contact say nothing and are left out: with them the "
+            f"{counted(missing, 'object')} without any contact left out, as they say nothing: with them the "
             f"difference is {number(100 * (seen.here - seen.there) * objects / (objects + missing))} points.",
             "A patch of contact covers more of a thin neck than of a thick part: part of a difference may be "
             "this.",
@@ -191,25 +191,25 @@ def _points(share: float) -> str:
 def _same_places(tests: Columns) -> str:
     """What the same places of objects without a narrowing say, where they could be compared."""
     if len(tests["p_value"]) < 3 or not math.isfinite(tests["p_value"][2]):
-        return "; the same places of objects without one could not be compared"
+        return "; too few objects without a narrowing to compare the same places on"
     row = {name: column[2] for name, column in tests.items()}
     low, high = (float(row[f"difference_{end}"]) for end in ("low", "high"))
-    between = f", 95 % interval {number(100 * low)} to {number(100 * high)}" if math.isfinite(low) else ""
+    ends = f", 95 % interval {between(100 * low, 100 * high)}" if math.isfinite(low) else ""
     return (
         f"; against the same places of objects without one {_points(float(row['difference']))}"
-        f"{between}, p = {_chance(float(row['p_value']))} by {number(int(row['narrowings']))} "
+        f"{ends}, p = {_chance(float(row['p_value']))} by {number(int(row['narrowings']))} "
         "narrowings"
     )
 
 
 def _left(objects: Columns, tests: Columns, total: int, window: str) -> str:
     """Why objects with a narrowing are in no test."""
-    counted, missing, unpaired = (int(tests[c][0]) for c in ("objects", "missing", "unpaired"))
+    tested, missing, unpaired = (int(tests[c][0]) for c in ("objects", "missing", "unpaired"))
     in_none = "in no cell" if objects["cell"].any() else "without surface of their own there"
     reasons = (
         (unpaired, f"without room for another window of {window}"),
         (missing, "without contact"),
-        (total - counted - missing - unpaired, in_none),
+        (total - tested - missing - unpaired, in_none),
     )
     return ", ".join(f"{number(n)} {why}" for n, why in reasons if n)
 

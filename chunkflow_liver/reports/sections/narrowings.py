@@ -202,7 +202,7 @@ def _evenness(product: Product, work: Work, made: Narrowed) -> None:
         f"{percent(float(row['spread']))}, of places at random by {percent(float(row['expected_spread']))} "
         f"(95 %: {percent(float(row['low_spread']))} to {percent(float(row['high_spread']))}); p = "
         f"{number(float(row['p_value']), 2)} from {number(int(row['spacings']))} distances on "
-        f"{number(int(row['objects']))} objects."
+        f"{counted(int(row['objects']), 'object')}."
     )
 
 
@@ -280,7 +280,7 @@ def _paired(narrow: Columns, about: dict[str, Any], seen: Compared, made: Narrow
         sketch(draw, name=f"{made.name}{begin}p"),
         f"One line per narrowing: the share of the surface {near_to(float(about['gap_nm']), to)}, in the "
         f"window at the narrowing and {against}.{some} Thick: the means in the text, each of the "
-        f"{number(seen.objects)} objects with the mean of its narrowings."
+        f"{counted(seen.objects, 'object')} with the mean of its narrowings."
         + (
             f" {counted(left, 'narrowing is on an object', 'narrowings are on objects')} that "
             f"{'has' if left == 1 else 'have'} no contact{without}."

@@ -162,7 +162,7 @@ def _cells(
 ) -> None:
     lost = int(counted["objects", "without a cell"])
     if lost:
-        made.sentences.append(f"{number(lost)} objects lie in no cell.")
+        made.sentences.append(f"{number(lost)} {'object lies' if lost == 1 else 'objects lie'} in no cell.")
     if not len(cells["cell"]):
         made.caveats.append("No object that is described has a cell.")
         return

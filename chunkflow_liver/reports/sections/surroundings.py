@@ -12,7 +12,7 @@ from chunkflow_liver.reports.pictures.figures import Bars, even_edges, histogram
 from chunkflow_liver.reports.pictures.slices import css
 from chunkflow_liver.reports.sections.findings import Figure, Findings
 from chunkflow_liver.reports.tables import Stored, first_rows, stored
-from chunkflow_liver.reports.words import length, near_to, number, one, percent
+from chunkflow_liver.reports.words import counted, length, near_to, number, one, percent
 from chunkflow_liver.reports.work import Work
 from chunkflow_liver.store.ngff.write import PALETTE
 
@@ -64,7 +64,7 @@ def _objects(table: Stored, found: Findings) -> None:
                 [bars], x="share of the surface (%)", y="objects", name=f"share{len(found.figures)}"
             ),
             f"Surface of each of {a} {near_to(float(table.about['gap_nm']), b)}: "
-            f"{number(len(touching))} of {number(len(share))} objects have some, their median is "
+            f"{number(len(touching))} of {counted(len(share), 'object')} with some; their median is "
             f"{percent(float(np.median(touching)))}.",
         )
     )

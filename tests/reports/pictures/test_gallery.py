@@ -219,7 +219,7 @@ def run_at_border(folder, cut):
 def test_whole_objects_stand_first_and_a_switch_shows_those_at_the_border(tmp_path):
     source = report(run_at_border(tmp_path, cut=2)).read_text(encoding="utf-8")
     text = " ".join(re.sub(r"<[^>]+>", " ", source).split())
-    assert text.count("4 of 6 objects are whole; the other 2 go on outside the volume.") == 3
+    assert text.count("4 of 6 objects are whole; 2 go on outside the volume.") == 3
     assert source.count('<input type="checkbox" data-whole checked>') == 3
     # The largest objects: the four that are whole, and five of all.
     largest, every = re.split(r'<div class="every">', source)[:2]
@@ -239,7 +239,7 @@ def test_whole_objects_stand_first_and_a_switch_shows_those_at_the_border(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("cut", "said"), [(0, None), (6, "All 6 objects go on outside the volume: none is whole.")]
+    ("cut", "said"), [(0, None), (6, "None of 6 objects is whole: all go on outside the volume.")]
 )
 def test_there_is_no_switch_where_there_is_no_choice(cut, said, tmp_path):
     source = report(run_at_border(tmp_path, cut)).read_text(encoding="utf-8")

@@ -91,11 +91,13 @@ def test_the_answer_stands_at_the_top_of_the_page(finished):
     # This run counts no objects: narrowings alone are the headline, and what could not be tested is below.
     assert re.search(r"2 narrowings in 2 of 3 objects \(67\s%\)\. 2 narrowings, in 67", text)
     assert re.search(
-        r"necks: No test: 1 of these 2 objects can be tested \(1 without contact\); 6 are needed\. As a "
-        r"description only, at narrowings [\d.]+\s% of",
+        r"necks: No test: 1 of 2 objects with a narrowing can be tested \(1 without contact\); 6 are "
+        r"needed\. As a description only, at narrowings [\d.]+\s% of",
         text,
     )
-    assert re.search(r"on the rest of the same objects [\d.]+\s% \(means over the 1 with contact\)\.", text)
+    assert re.search(
+        r"on the rest of the same objects [\d.]+\s% \(means over 1 object with contact\)\.", text
+    )
     assert text.index("in 67") < text.index("No test")
 
 

@@ -67,9 +67,9 @@ def test_one_object_of_many_is_no_answer_about_all():
     made, seen = said(*tables)
     assert not seen.tested
     assert plain(made.answer) == (
-        "No test: 1 of these 34 objects can be tested (33 without room for another window of 300 nm); 6 "
-        "are needed. As a description only, at narrowings 26 % of the surface lies within 30 nm of ER, on "
-        "the rest of the same objects 20 % (means over the 34 with contact)."
+        "No test: 1 of 34 objects with a narrowing can be tested (33 without room for another window of "
+        "300 nm); 6 are needed. As a description only, at narrowings 26 % of the surface lies within 30 nm "
+        "of ER, on the rest of the same objects 20 % (means over 34 objects with contact)."
     )
     everywhere = plain(" ".join([*made.sentences, *made.caveats, *sum(made.tiles + made.facts, ())]))
     assert "13 %" not in everywhere
@@ -80,7 +80,7 @@ def test_one_object_of_many_is_no_answer_about_all():
     assert tables[2]["unpaired"][0] == 33
     # Branches of 600 nm with the narrowing in the middle: half a window and a whole one fit at 100 nm.
     assert [plain(w) for w in made.warnings] == [
-        "necks: 33 of 34 objects with a narrowing have no room for another window of 300 nm and are in no "
+        "necks: 33 of 34 objects with a narrowing, without room for another window of 300 nm, are in no "
         "test. Choose a smaller window_nm (now 150) before you look at the result; at 100 about half of them "
         "would have room."
     ]
@@ -93,10 +93,10 @@ def test_six_objects_are_tested_and_counted():
     assert seen.tested
     found = re.fullmatch(
         r"At narrowings 30 % of the surface lies within 30 nm of ER, elsewhere on the same objects 5 %"
-        r": 25.0 percentage points more \(95 % interval 25.0 to 25.0 over objects of one cell, so not "
-        r"how cells differ; against chance in the same objects p = [\d.]+; the same places of objects "
-        r"without one could not be compared\)\. Tested: 6 of these 9 objects \(1 without room for "
-        r"another window of 300 nm, 2 without contact\)\.",
+        r": 25.0 percentage points more \(95 % interval 25 to 25 over objects of one cell, so not "
+        r"how cells differ; against chance in the same objects p = [\d.]+; too few objects without "
+        r"a narrowing to compare the same places on\)\. Tested: 6 of 9 objects with a "
+        r"narrowing \(1 without room for another window of 300 nm, 2 without contact\)\.",
         plain(made.answer),
     )
     assert found
@@ -107,7 +107,7 @@ def test_six_objects_are_tested_and_counted():
 def test_five_objects_are_not():
     tables = written([[0.3]] * 5, [[0.1, 0.0]] * 5)
     made, _ = said(*tables)
-    assert "No test: 5 of these 5 objects can be tested; 6 are needed" in made.answer
+    assert "No test: 5 of 5 objects with a narrowing can be tested; 6 are needed" in made.answer
     assert np.isnan(tables[2]["p_value"]).all()
     assert not made.warnings
 
@@ -148,4 +148,4 @@ def test_objects_outside_cells_are_not_in_the_means_of_a_test():
     tables = written([[0.3]] * 6 + [[0.9]], [[0.1]] * 7, cells=[1] * 6 + [0])
     made, seen = said(*tables)
     assert seen.here == pytest.approx(tables[2]["mean_narrow"][0]) == pytest.approx(0.3)
-    assert "Tested: 6 of these 7 objects (1 in no cell)" in made.answer
+    assert "Tested: 6 of 7 objects with a narrowing (1 in no cell)" in made.answer

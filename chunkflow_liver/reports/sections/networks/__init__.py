@@ -10,7 +10,7 @@ from chunkflow_liver.errors import ChunkflowLiverError
 from chunkflow_liver.reports.pictures import networks as draw
 from chunkflow_liver.reports.sections.populations import Columns, Told
 from chunkflow_liver.reports.tables import Shown, beside, first_rows, stored
-from chunkflow_liver.reports.words import number, percent
+from chunkflow_liver.reports.words import counted, number, percent
 from chunkflow_liver.reports.work import Work
 
 SHOWN = ("-networks", "-nodes", "-angles", "-summary")
@@ -125,11 +125,13 @@ def _sentences(of: Counted, made: Told) -> None:
 def _caveats(of: Counted, about: dict[str, object], made: Told) -> None:
     if wide := int(of["count", "nodes wider than asked for"]):
         made.caveats.append(
-            f"{number(wide)} nodes are lumps wider than {about['widest_nm']:g} nm, which were not thinned; "
-            "give a larger widest_nm if they are tubes."
+            f"{counted(wide, 'node is a lump', 'nodes are lumps')} wider than {about['widest_nm']:g} nm, not "
+            "thinned; give a larger widest_nm if it is a tube."
         )
     if cut := int(of["count", "ends at the border"]):
-        made.caveats.append(f"{number(cut)} free ends lie at the end of what was looked at.")
+        made.caveats.append(
+            f"{counted(cut, 'free end lies', 'free ends lie')} at the end of what was looked at."
+        )
     if of["Euler number", "voxels"] > of["Euler number", "network"]:
         made.caveats.append(
             "The object has cavities, which no line can go round, or is a wall and not a lumen: fill holes "
