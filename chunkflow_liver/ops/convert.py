@@ -55,7 +55,8 @@ class Reading(TypedDict, total=False):
     stored_values : bool
         Whether numbers are taken as stored, without the scale, offset or sign that the file states.
     allow_constant : bool
-        Whether an image may have one value only, and labels no voxel that is 0.
+        Whether an image may have one value only, and labels no voxel that is 0 though not all have a class
+        that is named.
     """
 
     axes: str | None
@@ -170,7 +171,7 @@ def convert(
     kept, told = Arrays(str(work / "values")), {"names": rule.get("names", ())}
     alike = () if masks is None else (Fold(f"{name}/values", _one_value, first.name, kept, told),)
     seen = Arrays(str(work / "seen"))
-    params = {"source": str(source), "kind": kind}
+    params = {"source": str(source), "kind": kind, "named": tuple(number for _, number in classes)}
     fold = Fold(f"{name}/seen", _seen, first.name, seen, params)
     net = () if reading.get("allow_constant") else (fold,)
     stages = (first, *alike, *net, *pyramid(output, name))
@@ -238,19 +239,24 @@ def _one_value(records: Records, *, names: Sequence[str]) -> dict[str, np.ndarra
     return {"value": most}
 
 
-def _seen(records: Records, *, source: str, kind: str) -> dict[str, np.ndarray[Any, Any]]:
+def _seen(
+    records: Records, *, source: str, kind: str, named: Sequence[int]
+) -> dict[str, np.ndarray[Any, Any]]:
     """Least and largest value of all blocks; refuses what no image of anything looks like."""
     found = [(r["low"][0], r["high"][0], bool(r["zeros"][0])) for _, r in records]
     low, high = np.fmin.reduce([f[0] for f in found]), np.fmax.reduce([f[1] for f in found])
     way = (
-        "open it in the program that it is from, and compare; if it is right so, say allow_constant=True "
-        "(--allow-constant) and go on"
+        "open it in the program that it is from, and compare; if it is right so, say --allow-constant "
+        "(allow_constant=True) and go on"
     )
     if not low < high:
         raise InputError(f"{source} has the same value in all voxels, {high}: {way}")
-    if kind == "label" and not any(f[2] for f in found) and float(high) - float(low) < MASK_VALUES:
+    few = kind == "label" and not any(f[2] for f in found) and float(high) - float(low) < MASK_VALUES
+    # Tissue where each voxel has a class that was named is no inverted mask.
+    if few and not {*range(int(low), int(high) + 1)} <= {*named}:
         raise InputError(
-            f"{source} is nowhere 0 (its values are {low} to {high}): no voxel of it is background; {way}"
+            f"{source} is nowhere 0 (its values are {low} to {high}): no voxel of it is background; if all "
+            f"are classes, name each (--class NAME={low} ... NAME={high}); else {way}"
         )
     return {"low": np.array([low]), "high": np.array([high])}
 

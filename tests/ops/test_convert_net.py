@@ -51,6 +51,17 @@ def test_a_mask_that_is_nowhere_0_is_an_error(mask, tmp_path):
     done(cf.convert(file, tmp_path / "image.ome.zarr", **SIZE))  # an image need not be 0 anywhere
 
 
+def test_tissue_of_which_each_voxel_has_a_class_needs_no_0(mask, tmp_path):
+    """A fresh user's image of tube, wall and tissue was refused, with advice that spoke of a constant."""
+    file, two = tiff(tmp_path / "a.tif", mask + 1), [("tissue", 1), ("tube", 2)]
+    made = done(cf.convert(file, tmp_path / "v.ome.zarr", kind="label", classes=two, **SIZE))
+    np.testing.assert_array_equal(cf.open_volume(made.url).read(), mask + 1)
+    with pytest.raises(InputError, match=r"name each \(--class NAME=1 \.\.\. NAME=2\)"):
+        done(cf.convert(file, tmp_path / "w.ome.zarr", kind="label", classes=two[1:], **SIZE))
+    inside = {"tissue": tiff(tmp_path / "b.tif", 1 - mask), "tube": tiff(tmp_path / "c.tif", mask)}
+    done(cf.convert(inside, tmp_path / "m.ome.zarr", **SIZE))
+
+
 def test_bytes_that_nobody_marked_as_imods_are_caught(mask, tmp_path):
     """IMOD's signed bytes without its stamp: -128 for 0."""
     file = mrc(tmp_path / "a.mrc", mask.view("int8") ^ -128)
