@@ -27,7 +27,7 @@ import numpy as np
 import psutil
 
 import chunkflow_liver as cf
-from chunkflow_liver.engine.journal import read_entries
+from chunkflow_liver.engine.watch.lines import read_entries
 from chunkflow_liver.store.create import create, finish, new_volume
 
 SPACING, RADIUS = 64, 15

@@ -153,6 +153,7 @@ def bench(folder: Path, only: str = "") -> Iterator[dict[str, Any]]:
         row = _row("scikit-image and skan in memory", name, shape, found)
         if "failed" not in found:
             row |= {"length_over_truth": round(found["length"] / tubes.length_nm.sum(), 4)}
+            row |= {"smooth_over_truth": round(found["smooth"] / tubes.length_nm.sum(), 4)}
             row |= {"branch_points": found["points"], "true_branch_points": int((tubes.degree > 2).sum())}
         yield row
 

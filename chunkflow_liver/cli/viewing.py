@@ -36,6 +36,10 @@ def view(
     edits: Annotated[
         Path | None, typer.Option(help="Folder of the lists of edits, instead of RUN/proofreading.")
     ] = None,
+    pieces: Annotated[
+        str | None,
+        typer.Option(help="Label image shown beside the run, along which objects can be cleft."),
+    ] = None,
     browser: Annotated[bool, typer.Option(help="Open the browser.")] = True,
     napari: Annotated[bool, typer.Option("--napari", help="In napari instead (extra 'napari').")] = False,
 ) -> None:
@@ -56,13 +60,13 @@ def view(
             )
         from chunkflow_liver.view.layers import open_in_napari
 
-        open_in_napari(work)
+        open_in_napari(work, pieces)
         return
     from chunkflow_liver.view.answers import Run
     from chunkflow_liver.view.server import serve_until_stopped
 
     place = {k: v for k, v in (("at", at), ("object", label), ("in", of)) if v is not None}
-    run = Run(work.absolute(), who or getpass.getuser(), edits)
+    run = Run(work.absolute(), who or getpass.getuser(), edits, pieces)
     if place:
         # Told now, not in the browser.
         run.asked("go", {k: str(v) for k, v in place.items()})

@@ -11,34 +11,50 @@ import json
 import os
 import shutil
 import time
-import zlib
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import xxhash
 from filelock import FileLock, Timeout
 
 from chunkflow_liver.engine.stage import Map, Records, Stage, called, makes, volume_of
 from chunkflow_liver.engine.watch.changes import refusal
 from chunkflow_liver.engine.watch.done import Done, rows_of
 from chunkflow_liver.engine.watch.lease import Lease, holder_of
-from chunkflow_liver.engine.watch.records import load_records, record_folder
+from chunkflow_liver.engine.watch.lines import damaged, line_of, parsed, read_entries
+from chunkflow_liver.engine.watch.records import load_records, record_folder, sweep_records
 from chunkflow_liver.errors import JournalError, OutputError
 from chunkflow_liver.store.table import SUMS
 
 SCHEMA = 1
 FSYNC_SECONDS = 1.0
+RUN = "run.json"
+"""File of what was planned: every stage in all that its answer depends on, and its fingerprint."""
 OUTDATED = "outdated"
 """Folder of tables that a later run does anew, until that is done."""
 
 
 @dataclass
 class Journal:
-    """Open journal of one work folder; hold it as a context manager."""
+    """Open journal of one work folder; hold it as a context manager.
+
+    Attributes
+    ----------
+    work : Path
+    done : dict of str to Done
+        By stage.
+    files : dict of str to str
+        Checksum of what the driver wrote last beside it, by name.
+    planned : dict of str to dict
+        Of every stage its fingerprint, operation and what it makes, should `run.json` be damaged.
+    """
 
     work: Path
     done: dict[str, Done] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    planned: dict[str, Any] = field(default_factory=dict)
     _file: Any = None
     _lock: FileLock | None = None
     _lease: Lease | None = None
@@ -80,10 +96,10 @@ class Journal:
         with path.open("r+b") as file:
             total = os.fstat(file.fileno()).st_size
             for line in file:
-                entry = _parse(line)
+                entry = parsed(line)
                 if entry is None:
                     if good + len(line) < total:
-                        raise JournalError(_damaged(path, good))
+                        raise JournalError(damaged(path, good))
                     break
                 good += len(line)
                 self._apply(entry)
@@ -91,7 +107,10 @@ class Journal:
                 file.truncate(good)
 
     def _apply(self, entry: Mapping[str, Any]) -> None:
-        if entry.get("reset"):
+        if "files" in entry:
+            self.files |= entry["files"]
+            self.planned |= entry.get("planned", {})
+        elif entry.get("reset"):
             self.done.pop(entry["stage"], None)
         elif "forget" not in entry or entry["stage"] in self.done:
             self.done.setdefault(entry["stage"], Done()).apply(entry)
@@ -99,8 +118,7 @@ class Journal:
     def append(self, entry: Mapping[str, Any]) -> None:
         """Hand one line to the operating system; lines are forced onto the disk once a second."""
         self._apply(entry)
-        text = json.dumps(entry, separators=(",", ":")).encode()
-        self._file.write(b"%08x %s\n" % (zlib.crc32(text), text))
+        self._file.write(line_of(entry))
         self._file.flush()
         if time.monotonic() - self._synced > FSYNC_SECONDS:
             self.force()
@@ -115,6 +133,23 @@ class Journal:
         """When the last line was written, by the clock of the disk: all that it tells of lay there before."""
         return os.fstat(self._file.fileno()).st_mtime_ns
 
+    def note(self, *names: str, planned: Mapping[str, Any] | None = None) -> None:
+        """Keep the checksums of files of the work folder as they are now, and what was `planned`."""
+        sums = {name: found for name in names if (found := self._sum(name)) != self.files.get(name)}
+        fresh = {name: of for name, of in (planned or {}).items() if self.planned.get(name) != of}
+        if sums or fresh:
+            self.append({"stage": "", "files": sums, "planned": fresh})
+
+    def wrong_files(self) -> list[str]:
+        """Names of files beside the journal that are gone, or not as the driver wrote them."""
+        return [name for name, known in self.files.items() if self._sum(name) != known]
+
+    def _sum(self, name: str) -> str:
+        try:
+            return xxhash.xxh3_128_hexdigest((self.work / name).read_bytes())
+        except OSError:
+            return ""
+
     def stage(self, name: str) -> Done:
         return self.done.get(name, Done())
 
@@ -126,6 +161,10 @@ class Journal:
         if gone:
             self.append({"stage": name, "forget": gone})
         return len(gone)
+
+    def sweep_records(self, name: str) -> None:
+        """Remove records of a stage that belong to no block that is done; nobody is at work on it."""
+        sweep_records(record_folder(self.work, name), self.stage(name).records.files())
 
     def records(self, name: str, without: Container[int] = ()) -> Records:
         """(block index, record) of a finished map, in the order of blocks, but for some blocks."""
@@ -145,7 +184,7 @@ class Journal:
         """What is wrong with the records of the blocks of a stage, by block, where something is."""
         folder, known = record_folder(self.work, name), self.stage(name)
         found: dict[int, str] = {}
-        for file in sorted(set(known.records.values()) - {""}):
+        for file in sorted(known.records.files()):
             try:
                 load_records(folder / file, name)
             except JournalError as err:
@@ -195,7 +234,9 @@ class Journal:
         return f"/./{key.removeprefix(inside)}" if key.startswith(inside) else key
 
     def _planned(self) -> dict[str, Any]:
-        path = self.work / "run.json"
+        path = self.work / RUN
+        if self.planned and self._sum(RUN) != self.files.get(RUN):
+            return {name: {"description": {}, **entry} for name, entry in self.planned.items()}
         try:
             found: dict[str, Any] = json.loads(path.read_text())["stages"] if path.exists() else {}
         except (ValueError, KeyError) as err:
@@ -239,7 +280,9 @@ class Journal:
             # Made from it or from what was made from it: its description names what it read.
             if name in stages or name in found or name not in self.done:
                 continue
-            if any(mark and mark in json.dumps(entry["description"]) for mark in stale):
+            told = json.dumps(entry["description"])
+            # Where nothing tells what it read, it may have been that.
+            if any(mark and (mark in told or not entry["description"]) for mark in stale):
                 found.append(name)
                 stale.add(entry["fingerprint"])
         return found
@@ -273,10 +316,12 @@ class Journal:
             }
             for n, (f, d) in stages.items()
         }
-        path = self.work / "run.json"
+        path = self.work / RUN
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps({"schema": SCHEMA, "stages": entries}, indent=1, sort_keys=True))
         os.replace(partial, path)
+        kept = ("fingerprint", "operation", "makes")
+        self.note(RUN, planned={n: {k: e[k] for k in kept if k in e} for n, e in entries.items()})
 
 
 def _inputs(stage: Stage | None) -> list[tuple[str, str]]:
@@ -298,14 +343,6 @@ def set_aside(work: Path, keys: Iterable[str]) -> None:
                 shutil.rmtree(place)
             with contextlib.suppress(FileNotFoundError):
                 os.replace(path, place)
-
-
-def _parse(line: bytes) -> dict[str, Any] | None:
-    checksum, _, text = line.rstrip(b"\n").partition(b" ")
-    if not line.endswith(b"\n") or b"%08x" % zlib.crc32(text) != checksum:
-        return None
-    found: dict[str, Any] = json.loads(text)
-    return found
 
 
 def read_rows(work: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -330,41 +367,7 @@ def read_made(work: Path) -> dict[str, str]:
 
 def read_journal(work: Path) -> Journal:
     """The journal of `work` as it is at this moment, without the lock: to look at, not to append to."""
-    return Journal(Path(work), _read(work))
-
-
-def read_entries(work: Path) -> Iterator[dict[str, Any]]:
-    """Lines of the journal of `work`, read without taking the lock; one being written is left out.
-
-    Raises
-    ------
-    JournalError
-        If a line before the last is damaged: what it said may make others untrue.
-    """
-    path = Path(work) / "journal.jsonl"
-    if not path.exists():
-        return
-    at = 0
-    with path.open("rb") as file:
-        # What is appended while this reads may come in pieces.
-        total = os.fstat(file.fileno()).st_size
-        for line in file:
-            entry = _parse(line)
-            if entry is None and at + len(line) < total:
-                raise JournalError(_damaged(path, at))
-            at += len(line)
-            if entry is None or at > total:
-                return
-            yield entry
-
-
-def _damaged(path: Path, at: int) -> str:
-    return f"{path} is damaged at byte {at}; delete this file to do all again, or run in a new work folder"
-
-
-def _read(work: Path) -> dict[str, Done]:
-    """What the journal of `work` says at this moment."""
     seen = Journal(Path(work))
     for entry in read_entries(work):
         seen._apply(entry)
-    return seen.done
+    return seen

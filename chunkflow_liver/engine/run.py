@@ -28,7 +28,7 @@ from chunkflow_liver.engine.watch.done import seconds_of
 from chunkflow_liver.engine.watch.lacking import Lacking
 from chunkflow_liver.engine.watch.marks import clear_marks
 from chunkflow_liver.engine.watch.progress import Progress, tell, working
-from chunkflow_liver.engine.written import write_plan, write_products
+from chunkflow_liver.engine.written import write_all
 from chunkflow_liver.errors import ChunkError, DiskBudgetError, OutputError, RunIncompleteError
 from chunkflow_liver.parameters import documented
 from chunkflow_liver.store.create import create, finish, is_complete, is_there, refuse_foreign, sweep
@@ -99,10 +99,9 @@ def run(
         _forget_lost(plan, journal)
         _make_again(plan, journal)
         _refuse_changed(plan, journal)
-        write_products(plan)
-        write_plan(plan, client, lambda name: journal.stage(name).finished)
-        clear_marks(work)
         todo = [stage for stage in plan.stages if not _is_done(stage, journal)]
+        write_all(plan, client, journal, is_new=bool(todo))
+        clear_marks(work)
         lacking, unchanged = Lacking(work), Unchanged(plan.stages)
         for together in passes(todo, memory, unchanged.after()):
             if isinstance(together, Fold):
@@ -167,7 +166,7 @@ def is_finished(plan: Plan, *, redo: bool = False) -> bool:
                 stage.output.check()
     except ChunkError:
         return False
-    return not (Path(plan.work) / "failed.json").exists()
+    return not (seen.wrong_files() or (Path(plan.work) / "failed.json").exists())
 
 
 def _described(plan: Plan) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -323,9 +322,8 @@ def _run_pass(
 ) -> list[dict[str, Any]]:
     """Run all blocks that one of `stages` lacks; those that failed for good."""
     for stage in stages:
-        begun = journal.stage(stage.name).records
         for output in stage.outputs:
-            if output.level == 0 and not (begun and is_there(output)):
+            if output.level == 0 and not (journal.stage(stage.name).records and is_there(output)):
                 create(output)
         for artefact in stage.artefacts.values():
             # Said once, and not by every block that reads it.
@@ -349,6 +347,7 @@ def _run_pass(
         for output in {o for stage in stages for o in stage.outputs}:
             sweep(output)
     for stage in stages:
+        journal.sweep_records(stage.name)
         missing = len(stage.grid) - len(journal.stage(stage.name).records)
         if missing and not failed:
             raise RunIncompleteError(

@@ -27,9 +27,30 @@ from chunkflow_liver.store.volume import Volume
 if TYPE_CHECKING:
     from distributed import Client
 
+    from chunkflow_liver.engine.journal import Journal
+
 log = logging.getLogger(__name__)
 
 H = TypeVar("H", Volume, Table)
+
+
+def write_all(plan: Plan, client: Client | None, journal: Journal, *, is_new: bool) -> None:
+    """`plan.json` and `products.json`, and their checksums in the journal.
+
+    What other run files of this folder wrote in them stays, unless they were damaged. Where nothing `is_new`,
+    `plan.json` stays: it tells where and when things were done.
+    """
+    wrong, path = journal.wrong_files(), Path(plan.work) / "plan.json"
+    for name in {"plan.json", "products.json"}.intersection(wrong):
+        log.warning(
+            "%s is damaged and written again; what other run files made is listed when they run again",
+            Path(plan.work) / name,
+        )
+        (Path(plan.work) / name).unlink(missing_ok=True)
+    write_products(plan)
+    if is_new or plan.rows() != [r for r in _planned(path) if r["stage"] in {s.name for s in plan.stages}]:
+        write_plan(plan, client, lambda name: journal.stage(name).finished)
+    journal.note("plan.json", "products.json")
 
 
 def write_plan(plan: Plan, client: Client | None, is_finished: Callable[[str], bool]) -> None:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from chunkflow_liver.engine.journal import read_entries, read_journal
+from chunkflow_liver.engine.journal import read_journal
 from chunkflow_liver.engine.plan import Product
 from chunkflow_liver.engine.watch.done import rows_of
+from chunkflow_liver.engine.watch.lines import read_entries
 from chunkflow_liver.engine.written import read_json, read_products
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import BlockGrid, Box, zyx
@@ -174,6 +175,9 @@ def _stages(path: Path, plan: Mapping[str, Any]) -> list[Stage]:
         if name in described:
             stage(name)
     for entry in read_entries(path):
+        if not entry["stage"]:
+            # It is of the run itself.
+            continue
         if entry.get("reset"):
             place = list(found)
             found.pop(entry["stage"], None)

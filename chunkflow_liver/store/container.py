@@ -8,15 +8,18 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import xxhash
 import zarr
 
 from chunkflow_liver.errors import ChunkError, InputError
 from chunkflow_liver.geometry import Nm, Zyx
 from chunkflow_liver.store.images import inspect, write_boxes
-from chunkflow_liver.store.location import is_local, join, open_store, read_key, relative, write_key
+from chunkflow_liver.store.location import is_local, join, open_store, relative, write_key
 from chunkflow_liver.store.ngff import group_attributes, load_json
 from chunkflow_liver.store.ngff.versions import Version
 from chunkflow_liver.store.ngff.write import image_attributes
@@ -27,6 +30,8 @@ log = logging.getLogger(__name__)
 
 OVERVIEW = "overview"
 """Beginning of the names of its arrays, and the method that its metadata state."""
+TOLD = ("description", "image", "extent_nm")
+"""What the metadata of an overview say beside its checksum."""
 CHUNK_SIDE = 128
 MOST_KEPT, MOST_READ = 1 << 21, 1 << 28
 """Voxels of the largest overview, and of the largest level that is read whole to make one."""
@@ -50,19 +55,56 @@ def list_label(volume: Volume) -> None:
         return
     image, labels = groups
     _show(image, volume)
-    version, name = volume.version, volume.url.rpartition("/")[2]
+    version = volume.version
     attributes = stored_attributes(labels, version)
-    lost = attributes is None
-    attributes = attributes or {}
+    if attributes is not None and _is_listed(volume, attributes):
+        return
+    names = {volume.url.rpartition("/")[2], *_listed(volume, attributes or {})}
+    if is_local(labels) and _is_ours(image, version):
+        names = {n for n in names if os.path.isdir(join(labels, n))} | set(_label_folders(labels))
+    if attributes is None or not isinstance(attributes.get("ome", {}), dict):
+        attributes = {}
     ome = version.ome(attributes)
     if version.zarr_format == 3:
-        ome.setdefault("version", volume.ome_version)
-    stated = ome.get("labels")
-    found = {n for n in stated if isinstance(n, str)} if isinstance(stated, list) else set()
-    names = sorted({*found, *(_label_folders(labels) if lost else ()), name})
-    if lost or names != stated:
-        ome["labels"] = names
-        write_attributes(labels, version, attributes)
+        ome["version"] = volume.ome_version
+    ome["labels"] = sorted(names)
+    write_attributes(labels, version, attributes)
+
+
+def wrong_around(volume: Volume) -> str:
+    """What is not as it was written of the groups around a label image on a local disk; '' if nothing."""
+    groups = containers(volume)
+    if not groups or not is_local(volume.url):
+        return ""
+    image, labels = groups
+    try:
+        attributes = _attributes(labels, volume.version)
+        if attributes is None or not _is_listed(volume, attributes):
+            return f"the list of label images in {labels} is damaged or gone"
+        attributes = _attributes(image, volume.version)
+        shown = attributes is not None and _is_shown(image, attributes)
+        return "" if shown else f"the overview in {image} is damaged or gone"
+    except InputError as err:
+        return str(err)
+
+
+def _listed(volume: Volume, attributes: Mapping[str, Any]) -> list[str]:
+    """Names that the attributes of a `labels` group state; none where they state no list."""
+    ome = attributes if volume.version.zarr_format == 2 else attributes.get("ome")
+    stated = ome.get("labels") if isinstance(ome, dict) else None
+    return [n for n in stated if isinstance(n, str)] if isinstance(stated, list) else []
+
+
+def _is_listed(volume: Volume, attributes: Mapping[str, Any]) -> bool:
+    """Whether a `labels` group lists an image, and, if it is ours, nothing that is not there."""
+    image, labels = containers(volume)
+    names = _listed(volume, attributes)
+    if volume.url.rpartition("/")[2] not in names:
+        return False
+    if not (is_local(labels) and _is_ours(image, volume.version)):
+        return True
+    stated = attributes.get("ome", {}).get("version", volume.ome_version)
+    return stated == volume.ome_version and all(os.path.isdir(join(labels, n)) for n in names)
 
 
 def unlist_label(volume: Volume) -> None:
@@ -79,14 +121,22 @@ def unlist_label(volume: Volume) -> None:
 def stored_attributes(url: str, version: Version) -> dict[str, Any] | None:
     """Attributes of the group at `url`, of that version; None where they are missing or damaged."""
     try:
-        document = load_json(url, version.attributes_key)
+        return _attributes(url, version)
     except InputError as err:
         log.warning("%s; it is written again", err)
         return None
-    if document is None:
-        return {} if version.zarr_format == 2 and read_key(url, version.group_key) is not None else None
-    found = document if version.zarr_format == 2 else document.get("attributes")
-    return found if isinstance(found, dict) else None
+
+
+def _attributes(url: str, version: Version) -> dict[str, Any] | None:
+    """The same; InputError where they are damaged."""
+    group = load_json(url, version.group_key)
+    document = load_json(url, version.attributes_key)
+    if group is None or group.get("zarr_format") != version.zarr_format:
+        return None
+    if version.zarr_format == 2:
+        return document or {}
+    found = group.get("attributes")
+    return found if isinstance(found, dict) and group.get("node_type") == "group" else None
 
 
 def write_attributes(url: str, version: Version, attributes: dict[str, Any]) -> None:
@@ -113,11 +163,9 @@ def _label_folders(labels: str) -> list[str]:
 def _show(url: str, volume: Volume) -> None:
     """Give the group at `url` an overview of what `volume` was made of, unless it has an image already."""
     attributes = stored_attributes(url, volume.version)
-    extent = [round(n * v, 6) for n, v in zip(volume.shape, volume.voxel_nm, strict=True)]
-    if attributes:
-        image = attributes.get("ome", attributes).get("multiscales", [{}])[0]
-        if image.get("type") != OVERVIEW or image.get("metadata", {}).get("extent_nm") == extent:
-            return
+    extent = [round(float(n * v), 6) for n, v in zip(volume.shape, volume.voxel_nm, strict=True)]
+    if attributes and _is_shown(url, attributes, extent):
+        return
     if attributes is None:
         write_attributes(url, volume.version, {})
     # Readers want as many levels as the labels have.
@@ -139,8 +187,55 @@ def _show(url: str, volume: Volume) -> None:
             "extent_nm": extent,
         },
     )
+    if is_local(url):
+        _image(made)["metadata"]["checksum"] = _sum(url, made)
     # The group is an image when all of it is there.
     write_attributes(url, volume.version, made)
+
+
+def _image(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The first image of a group; empty where there is none."""
+    ome = attributes.get("ome", attributes)
+    images = ome.get("multiscales") if isinstance(ome, dict) else None
+    return images[0] if isinstance(images, list) and images and isinstance(images[0], dict) else {}
+
+
+def _is_ours(url: str, version: Version) -> bool:
+    """Whether a group around label images was made for them, so that it has no image of its own."""
+    try:
+        return _is_overview(_image(_attributes(url, version) or {}))
+    except InputError:
+        return True
+
+
+def _is_overview(image: Mapping[str, Any]) -> bool:
+    levels = image.get("datasets")
+    names = [str(v.get("path")) for v in levels if isinstance(v, dict)] if isinstance(levels, list) else []
+    return image.get("type") == OVERVIEW or not names or any(n.startswith(f"{OVERVIEW}-") for n in names)
+
+
+def _is_shown(url: str, attributes: Mapping[str, Any], extent: list[float] | None = None) -> bool:
+    """Whether a group has an image of its own, or a whole overview, of `extent` nm where that is given."""
+    if not _is_overview(image := _image(attributes)):
+        return True
+    told = image.get("metadata")
+    if not isinstance(told, dict) or (extent is not None and told.get("extent_nm") != extent):
+        return False
+    if "checksum" not in told:
+        # Made by release 0.1, or in an object store.
+        return set(told) == set(TOLD)
+    bare = json.loads(json.dumps(attributes))
+    return bool(_image(bare)["metadata"].pop("checksum") == _sum(url, bare))
+
+
+def _sum(url: str, attributes: dict[str, Any]) -> str:
+    """Checksum of an overview: of its attributes, but for the checksum in them, and of its files."""
+    found = xxhash.xxh3_128(json.dumps(attributes, sort_keys=True).encode())
+    for file in sorted(Path(url).glob(f"{OVERVIEW}-*/**/*")):
+        if file.is_file():
+            found.update(file.relative_to(url).as_posix().encode())
+            found.update(file.read_bytes())
+    return found.hexdigest()
 
 
 def _store(url: str, name: str, volume: Volume, voxels: Array) -> None:

@@ -21,7 +21,13 @@ from chunkflow_liver.geometry import Box, Nm, Zyx, zyx
 from chunkflow_liver.kernels.images.downsample import mean, mode
 from chunkflow_liver.parameters import documented
 from chunkflow_liver.store.archive import ENDING
-from chunkflow_liver.store.container import containers, list_label, stored_attributes, write_attributes
+from chunkflow_liver.store.container import (
+    containers,
+    list_label,
+    stored_attributes,
+    write_attributes,
+    wrong_around,
+)
 from chunkflow_liver.store.handles import array_at, forget_handles
 from chunkflow_liver.store.location import (
     absolute,
@@ -167,7 +173,7 @@ def finish(volume: Volume, status: str = "complete") -> None:
     in the list of label images.
     """
     attributes = stored_attributes(volume.url, volume.version)
-    if not attributes or STATUS not in attributes or not _says(attributes, volume):
+    if not attributes or not _says(attributes, volume):
         log.warning("the metadata of %s were gone or damaged; they are written again", volume.url)
         attributes = _attributes(volume)
     attributes[STATUS] = attributes[STATUS] | {"status": status}
@@ -177,13 +183,17 @@ def finish(volume: Volume, status: str = "complete") -> None:
 
 
 def is_complete(volume: Volume) -> bool:
-    """Whether the image group states that all its voxels are there, and what they are."""
+    """Whether the image group states that all its voxels are there, and what they are.
+
+    If it joins a container, that one must be as it was written, too.
+    """
     try:
         attributes = group_attributes(volume.url)[0]
     except InputError:
         return False
     found = attributes.get(STATUS)
-    return isinstance(found, dict) and found.get("status") == "complete" and _says(attributes, volume)
+    done = isinstance(found, dict) and found.get("status") == "complete"
+    return done and _says(attributes, volume) and not wrong_around(volume)
 
 
 def is_stated(volume: Volume) -> bool:
@@ -209,13 +219,22 @@ def is_there(volume: Volume) -> bool:
 
 
 def _says(attributes: Mapping[str, Any], volume: Volume) -> bool:
-    """Whether attributes of a group state what those of the image that `volume` is level 0 of do."""
+    """Whether attributes of a group state what those of the image that `volume` is level 0 of do.
+
+    Colours, and properties of labels beside their classes, may be others: they are there to be changed.
+    """
 
     def stated(found: Mapping[str, Any]) -> Any:
-        ome = found.get("ome", found)
-        return ome.get("multiscales") if isinstance(ome, dict) else None
+        ome, status = found.get("ome", found), found.get(STATUS)
+        if not isinstance(ome, dict) or not isinstance(status, dict):
+            return None
+        label, limits = ome.get("image-label"), {k: v for k, v in status.items() if k != "status"}
+        if not isinstance(label, dict) or not volume.classes:
+            return ome.get("multiscales"), limits, isinstance(label, dict)
+        entries = [e for e in label.get("properties") or () if isinstance(e, dict)]
+        return ome.get("multiscales"), limits, [(e.get("label-value"), e.get("class")) for e in entries]
 
-    return bool(stated(attributes) == json.loads(json.dumps(stated(_attributes(volume)))))
+    return bool(stated(attributes) == stated(json.loads(json.dumps(_attributes(volume)))))
 
 
 @documented

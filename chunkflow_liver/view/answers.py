@@ -20,8 +20,18 @@ from chunkflow_liver.ops.edit.lists import whole_number
 from chunkflow_liver.ops.meshes import surface
 from chunkflow_liver.store.exports.precomputed import mesh_bytes
 from chunkflow_liver.view.annotations import Annotations, annotated, cell_of
-from chunkflow_liver.view.contents import PLACED, WORST, Contents, Image, contents, generation, place_columns
-from chunkflow_liver.view.edits import FOLDER, Proofreading, finer_images
+from chunkflow_liver.view.contents import (
+    PLACED,
+    WORST,
+    Contents,
+    Image,
+    check_pieces,
+    contents,
+    finer_images,
+    generation,
+    place_columns,
+)
+from chunkflow_liver.view.edits import FOLDER, Proofreading
 from chunkflow_liver.view.properties import properties
 from chunkflow_liver.view.rows import columns_of_numbers, page
 from chunkflow_liver.view.state import bar, state, value_layer
@@ -47,13 +57,22 @@ class Run:
         Who edits.
     edits : Path, optional
         Where lists of edits lie, instead of in the folder.
+    pieces : str, optional
+        Label image that is shown, and can be cleft along, besides those of the run.
+
+    Raises
+    ------
+    InputError
+        If the run or the pieces cannot be read, or have not the same voxels.
     """
 
-    def __init__(self, work: Path, who: str, edits: Path | None = None) -> None:
+    def __init__(self, work: Path, who: str, edits: Path | None = None, pieces: str | None = None) -> None:
         # What is copied from the page may be typed in another folder.
         self.work = work.absolute()
         self.proofreading = Proofreading((edits or work / FOLDER).absolute(), who)
-        self._now = contents(work)
+        self._pieces = pieces
+        self._now = contents(work, pieces)
+        check_pieces(self._now)
         self._looked = time.monotonic()
         self._kept: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
         self._lock = Lock()
@@ -64,7 +83,7 @@ class Run:
             if time.monotonic() - self._looked > LOOK_S:
                 self._looked = time.monotonic()
                 if generation(self.work) != self._now.generation:
-                    self._now = contents(self.work)
+                    self._now = contents(self.work, self._pieces)
             return self._now
 
     def computed(self, kind: str, _generation: str, rest: str) -> bytes | Iterator[bytes] | None:

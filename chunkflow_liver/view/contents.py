@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,22 @@ import numpy as np
 from chunkflow_liver.engine.plan import Product
 from chunkflow_liver.errors import ChunkflowLiverError, InputError
 from chunkflow_liver.geometry import Box, Nm, zyx
+from chunkflow_liver.ops.edit.cutting import level_like
+from chunkflow_liver.ops.steps.place import checked_labels, same_voxels
 from chunkflow_liver.reports.pictures.planes import corner_nm
 from chunkflow_liver.reports.pictures.samples import levels_of
 from chunkflow_liver.reports.pictures.slices import raw_levels
 from chunkflow_liver.reports.record import SHOWS
 from chunkflow_liver.reports.tables import Stored
 from chunkflow_liver.reports.work import PENDING, Work, is_pending, read_work
+from chunkflow_liver.store.images import open_volume
+from chunkflow_liver.store.location import absolute
 from chunkflow_liver.store.table import Table
 from chunkflow_liver.store.volume import Volume
 
 RAW = "image"
+PIECES = "pieces"
+"""Kind of a label image that is shown beside a run, and is not one of its results."""
 SHOWN = ("semantic", "instances", "score", "distance", "empty labels")
 """Kinds of images that are layers of their own."""
 PLACED = {
@@ -47,7 +54,7 @@ class Image:
     Attributes
     ----------
     kind : str
-        That of the product, or 'raw'.
+        That of the product, 'raw', or 'pieces'.
     pending : bool
         Whether the run still writes it, so that parts may be absent.
     about : mapping
@@ -83,12 +90,15 @@ class Contents:
         Those that are there at least in part, by name.
     tables : mapping of Stored
         Those that are finished, by name.
+    pieces : str
+        Name of the image that was given as pieces; empty without one.
     """
 
     work: Work
     generation: str
     images: Mapping[str, Image]
     tables: Mapping[str, Stored]
+    pieces: str = ""
 
     @property
     def pending(self) -> bool:
@@ -175,13 +185,19 @@ def generation(path: Path) -> str:
     return f"{sum(s.st_size for s in seen):x}-{max((s.st_mtime_ns for s in seen), default=0):x}"
 
 
-def contents(path: Path) -> Contents:
+def contents(path: Path, pieces: str | None = None) -> Contents:
     """What the work folder at `path` holds now.
+
+    Parameters
+    ----------
+    path : Path
+    pieces : str, optional
+        A label image that is shown, too: smaller objects (supervoxels) of which those of the run are made.
 
     Raises
     ------
     InputError
-        If it is no work folder, or its files cannot be read.
+        If it is no work folder, or its files or the pieces cannot be read.
     """
     now = generation(path)
     work = read_work(path)
@@ -196,7 +212,16 @@ def contents(path: Path) -> Contents:
                 tables[product.name] = Stored(product, product.handle.path)
         elif product.kind in SHOWN and (image := _image(product)) is not None:
             images[product.name] = image
-    return Contents(work, now, images, tables)
+    chosen = ""
+    if pieces is not None:
+        url = absolute(pieces)
+        chosen = next((n for n, i in images.items() if i.finest.url == url), "")
+        if not chosen:
+            found = pieces_at(url)
+            name = re.sub(r"[^\w.-]", "-", found.name)
+            chosen = f"{name}-pieces" if name in images else name
+            images[chosen] = replace(found, name=chosen)
+    return Contents(work, now, images, tables, chosen)
 
 
 def _image(product: Product) -> Image | None:
@@ -209,3 +234,57 @@ def _image(product: Product) -> Image | None:
     except (ChunkflowLiverError, OSError):
         return None
     return Image(product.name, product.kind, levels, is_pending(product), about) if levels else None
+
+
+def pieces_at(url: str) -> Image:
+    """A label image that is no result of the run.
+
+    Raises
+    ------
+    InputError
+        If there is none, or its voxels are no whole numbers.
+    """
+    levels = levels_of(open_volume(url))
+    return Image(levels[0].name, PIECES, tuple(checked_labels(v, "pieces") for v in levels), False)
+
+
+def finer_images(contents: Contents, name: str) -> list[str]:
+    """Images whose ids may be pieces of the objects of another: those with the same voxels at all levels.
+
+    An image that was given as pieces comes first.
+    """
+    image = contents.image(name)
+    found = [
+        n
+        for n, i in contents.images.items()
+        if n != name and i.kind in ("instances", PIECES) and not i.pending and _misfit(image, i) is None
+    ]
+    return sorted(found, key=lambda n: n != contents.pieces)
+
+
+def check_pieces(contents: Contents) -> None:
+    """Refuse pieces that nothing can be cleft along.
+
+    Raises
+    ------
+    InputError
+        If no instances have their voxels; it says what differs.
+    """
+    pieces = contents.images.get(contents.pieces)
+    labels = [i for n, i in contents.images.items() if i.kind == "instances" and n != contents.pieces]
+    if pieces is None or not labels:
+        return
+    reasons = [_misfit(of, pieces) for of in labels]
+    if all(reasons):
+        raise InputError(str(reasons[0]))
+
+
+def _misfit(image: Image, pieces: Image) -> str | None:
+    """Why an image is none of pieces of another; None if it is one."""
+    try:
+        same_voxels(image.finest, pieces.finest, "pieces need the voxels of the instances")
+        for level in image.levels:
+            level_like(pieces.levels, level)
+    except InputError as err:
+        return str(err)
+    return None

@@ -33,7 +33,7 @@ from chunkflow_liver.ops.edit.lists import (
 )
 from chunkflow_liver.store.location import checked_name
 from chunkflow_liver.store.volume import Volume
-from chunkflow_liver.view.contents import Contents, Image
+from chunkflow_liver.view.contents import PIECES, Contents, Image, finer_images, pieces_at
 from chunkflow_liver.view.virtual import Virtual
 
 FOLDER = "proofreading"
@@ -75,8 +75,12 @@ class Proofreading:
     def pieces(self, contents: Contents, image: str) -> Image | None:
         """The image whose pieces the list of `image` goes along; None while it goes along none."""
         path = self._along(image)
-        waits = any(e.action == "cleave" for e in self.edits(image))
-        return contents.image(path.read_text(encoding="utf-8")) if waits and path.exists() else None
+        if not path.exists() or all(e.action != "cleave" for e in self.edits(image)):
+            return None
+        named = path.read_text(encoding="utf-8")
+        known = next((i for n, i in contents.images.items() if named in (n, i.finest.url)), None)
+        # Those that the list goes along need not be shown this time.
+        return known or pieces_at(named)
 
     def edits(self, image: str) -> list[Edit]:
         """The list of an image; empty if there is none."""
@@ -149,7 +153,8 @@ class Proofreading:
                 self._known(contents, labels, after, pieces)
             with self._writing():
                 if pieces is not None:
-                    self._along(image).write_text(pieces.name, encoding="utf-8")
+                    known = pieces.finest.url if pieces.kind == PIECES else pieces.name
+                    self._along(image).write_text(known, encoding="utf-8")
                 write_edits(self.path(image), after)
         return edit
 
@@ -263,8 +268,8 @@ class Proofreading:
         known = finer_images(contents, image.name)
         if name not in known:
             raise InputError(
-                f"{name!r} is no image of pieces of {image.name!r}: choose one of {known}, label images of "
-                "the run with the same voxels and levels"
+                f"{name!r} is no image of pieces of {image.name!r}: choose one of {known}, label images with "
+                "the same voxels and levels; 'chunkflow-liver view' takes others by --pieces"
             )
         there = self.pieces(contents, image.name)
         if there is not None and there.name != name:
@@ -299,20 +304,6 @@ class Proofreading:
             kept.append((rows, made))
             found.append(made)
         return found
-
-
-def finer_images(contents: Contents, name: str) -> list[str]:
-    """Images whose ids may be pieces of the objects of another: those with the same voxels at all levels."""
-    image = contents.image(name)
-    voxels = [(v.shape, v.reduction) for v in image.levels]
-    return [
-        n
-        for n, i in contents.images.items()
-        if n != name
-        and i.kind == "instances"
-        and not i.pending
-        and [(v.shape, v.reduction) for v in i.levels[: len(voxels)]] == voxels
-    ]
 
 
 def _in_two(

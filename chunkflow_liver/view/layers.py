@@ -25,7 +25,7 @@ from chunkflow_liver.store.images import open_volume
 from chunkflow_liver.store.ngff.write import PALETTE
 from chunkflow_liver.store.prompts import Prompt, write_prompts
 from chunkflow_liver.store.volume import Volume
-from chunkflow_liver.view.contents import PLACED, Contents, Image, contents, place_columns
+from chunkflow_liver.view.contents import PIECES, PLACED, Contents, Image, contents, place_columns
 from chunkflow_liver.view.state import contrast, reach
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -83,15 +83,21 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str], list[LayerData]] | 
     return None
 
 
-def read_run(path: Path) -> list[LayerData]:
+def read_run(path: Path, pieces: str | None = None) -> list[LayerData]:
     """All layers of a run: images with their levels, rows with a place as points, boxes to paint in.
+
+    Parameters
+    ----------
+    path : Path
+    pieces : str, optional
+        Label image that is shown besides those of the run.
 
     Raises
     ------
     InputError
         If it is no work folder.
     """
-    now = contents(path.absolute())
+    now = contents(path.absolute(), pieces)
     found = [_layer(now, image) for image in now.images.values()]
     for name, table in now.tables.items():
         if table.product.kind in PLACED and (placed := _points(now, name, table)) is not None:
@@ -136,7 +142,7 @@ def _layer(now: Contents, image: Image) -> LayerData:
     corner = _world(now)
     if image.kind == "empty labels":
         return _painting(image, corner)
-    if image.kind in ("semantic", "instances"):
+    if image.kind in ("semantic", "instances", PIECES):
         return _levels(image), _labels(image, now.measured(image.name), corner), "labels"
     about: dict[str, Any] = {"name": image.name, "multiscale": len(image.levels) > 1}
     about |= _frame(image.finest, corner)
@@ -152,7 +158,7 @@ def _labels(image: Image, table: Stored | None, corner: Nm) -> dict[str, Any]:
     about: dict[str, Any] = {
         "name": image.name,
         "multiscale": len(image.levels) > 1,
-        "visible": image.kind == "instances",
+        "visible": image.kind in ("instances", PIECES),
         "opacity": 0.4,
         "metadata": {OURS: {"url": image.finest.url}},
         **_frame(image.finest, corner),
@@ -320,8 +326,8 @@ def _feature(features: Any, name: str, n: int, absent: Any) -> list[Any]:
     return known if len(known) == n else [absent] * n
 
 
-def open_in_napari(path: Path) -> None:
-    """Show a run in napari until its window is closed.
+def open_in_napari(path: Path, pieces: str | None = None) -> None:
+    """Show a run in napari until its window is closed; `pieces` as `read_run` takes them.
 
     Raises
     ------
@@ -339,6 +345,6 @@ def open_in_napari(path: Path) -> None:
             "napari needs a screen, and there is none: view it in the browser, without --napari"
         )
     viewer = napari.Viewer(title=path.name)
-    for data, about, kind in read_run(path):
+    for data, about, kind in read_run(path, pieces):
         getattr(viewer, f"add_{kind}")(data, **about)
     napari.run()

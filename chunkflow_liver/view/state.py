@@ -14,7 +14,7 @@ from chunkflow_liver.geometry import Box, zyx
 from chunkflow_liver.reports.pictures.slices import css, gradient
 from chunkflow_liver.store.ngff.write import PALETTE
 from chunkflow_liver.view.annotations import NM_PER_M
-from chunkflow_liver.view.contents import PLACED, Contents, Image, place_columns
+from chunkflow_liver.view.contents import PIECES, PLACED, Contents, Image, place_columns
 
 ORIGIN = "ORIGIN"
 """Stands for the address of the server: the page puts it in, so that a state that is kept names no port."""
@@ -62,7 +62,7 @@ def layer(contents: Contents, image: Image, edited: str | None = None) -> dict[s
     """The layer of an image; of labels with edits that wait, with those applied."""
     seen = contents.generation if image.pending else "done"
     base = f"zarr{image.finest.zarr_format}://{ORIGIN}/data/{seen}/{image.name}"
-    made: dict[str, Any] = {"name": image.name, "visible": image.kind in ("raw", "instances")}
+    made: dict[str, Any] = {"name": image.name, "visible": image.kind in ("raw", "instances", PIECES)}
     if image.kind in ("raw", "distance", "score"):
         made |= {"type": "image", "source": f"{base}/", "shader": _shader(image)}
         if image.kind != "raw":
@@ -71,7 +71,9 @@ def layer(contents: Contents, image: Image, edited: str | None = None) -> dict[s
     if edited is not None:
         base = f"zarr3://{ORIGIN}/edited/{edited}/{image.name}"
     sources: list[Any] = [{"url": f"{base}/"}]
-    made |= {"type": "segmentation", "selectedAlpha": 0.35, "notSelectedAlpha": 0.2}
+    # What lies below pieces is to be seen through them.
+    alpha = 0.15 if image.kind == PIECES else 0.35
+    made |= {"type": "segmentation", "selectedAlpha": alpha, "notSelectedAlpha": min(alpha, 0.2)}
     if named := [(n, number) for n, number in image.finest.classes if number]:
         made["segmentColors"] = {
             str(number): css(PALETTE[i % len(PALETTE)]) for i, (_, number) in enumerate(named)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from payload import forget_plan
 
 from chunkflow_liver.engine.journal import Journal, read_rows
 from chunkflow_liver.engine.watch.changes import difference
@@ -187,6 +188,7 @@ def test_a_stage_without_finished_work_may_change(tmp_path):
 @pytest.mark.parametrize("content", [None, "{", "{}"], ids=["absent", "torn", "without stages"])
 def test_finished_work_of_an_unknown_plan_is_refused(tmp_path, content):
     adopted(tmp_path, a="one")
+    forget_plan(tmp_path)
     (tmp_path / "run.json").unlink()
     if content is not None:
         (tmp_path / "run.json").write_text(content)

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from payload import calls, go, plan_of, sums
+from payload import calls, forget_plan, go, plan_of, sums
 
 from chunkflow_liver.engine import plan as planning
 from chunkflow_liver.errors import JournalError
@@ -32,6 +32,7 @@ def begun_by_010(store, tmp_path, monkeypatch):
         entry["description"]["function"] = "chunkflow_liver.kernels.earlier.add"
         del entry["operation"]
     known.write_text(json.dumps(entries))
+    forget_plan(tmp_path / "w")
     monkeypatch.setattr(planning, "_release", lambda: "0.2.0")
     return tmp_path / "w"
 

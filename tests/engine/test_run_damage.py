@@ -16,9 +16,11 @@ from payload import calls, go, plan_of, sums
 from strategies import contents
 
 import chunkflow_liver as cf
+from chunkflow_liver.engine.execute import execute
 from chunkflow_liver.engine.journal import Journal
 from chunkflow_liver.engine.plan import Plan
 from chunkflow_liver.engine.stage import Fold
+from chunkflow_liver.engine.watch.lines import read_entries
 from chunkflow_liver.errors import ChunkError, DiskBudgetError, JournalError, RunIncompleteError
 from chunkflow_liver.reports.work import exists, read_work
 from chunkflow_liver.store.table import Arrays, Table, read_table
@@ -91,6 +93,44 @@ def test_records_that_are_damaged_cost_their_blocks_only(store, tmp_path, count)
     assert read_table(tmp_path / "w/out.parquet")["sum"].to_pylist() == sums(store)
     assert sorted(calls(count)) == sorted([*range(36), *lost])
     assert [s.done for s in read_work(tmp_path / "w").stages] == [36, 1]
+
+
+@pytest.mark.parametrize("how", ["repaired", "late"])
+def test_a_batch_that_begins_like_another_one_does_not_write_over_its_records(store, tmp_path, how):
+    """Where the first block of a batch is done again alone: for damage, or by a worker that was given up."""
+    plan = plan_of(store, tmp_path / "w")
+    go(plan)
+    (add,) = plan.maps
+    batches = [entry["blocks"] for entry in read_entries(tmp_path / "w") if entry.get("record")]
+    first = next(begin for ((begin, end),) in batches if end - begin > 1)
+    if how == "late":
+        execute([add], [first], Path(plan.work))
+        (tmp_path / "w/out.parquet").unlink()
+        go(plan)
+    else:
+        for key in add.outputs[0].keys(add.grid[first].write):
+            Path(add.outputs[0].url, add.outputs[0].path, key).unlink()
+        (tmp_path / "w/out.parquet").unlink()
+        cf.repair(plan, progress=False)
+    assert read_table(tmp_path / "w/out.parquet")["sum"].to_pylist() == sums(store)
+
+
+def test_records_that_lie_in_the_place_of_others_are_refused_and_those_of_nobody_removed(store, tmp_path):
+    plan = plan_of(store, tmp_path / "w")
+    go(plan)
+    one, other = sorted((tmp_path / "w/records/out.add").iterdir())[-2:]
+    whole = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    assert {d.what.partition(": ")[2].partition(";")[0] for d in cf.damage(plan, progress=False)} == {
+        "it is another file than the one that was written there"
+    }
+    (one.parent / "0000000003-00000000.npz").write_bytes(whole)
+    cf.repair(plan, progress=False)
+    assert one.read_bytes() == whole
+    assert len(list(one.parent.iterdir())) == len(
+        {entry["record"] for entry in read_entries(tmp_path / "w") if "record" in entry}
+    )
+    assert cf.damage(plan, progress=False) == []
 
 
 def test_a_table_with_another_name_of_a_column_is_damaged(project):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +65,39 @@ def test_ngff_zarr_accepts_it(image, part):
     _, volumes, _ = inspect(image[0] + part)
     assert [tuple(i.scale[a] for a in "zyx") for i in found.images] == [v.voxel_nm for v in volumes]
     np.testing.assert_array_equal(np.asarray(found.images[0].data), volumes[0].read())
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5", "0.6"])
+def test_the_schemas_of_the_specification_accept_it(version, tmp_path):
+    """As ngff-zarr ships them; of what they only recommend, colours of ids are left out (see below)."""
+    ngff_zarr = pytest.importorskip("ngff_zarr")
+    from jsonschema import Draft202012Validator
+    from referencing import Registry
+    from referencing.jsonschema import DRAFT202012
+
+    folder = Path(ngff_zarr.__file__).parent / "spec" / version / "schemas"
+    schemas = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.schema")}
+    known = Registry().with_resources((s["$id"], DRAFT202012.create_resource(s)) for s in schemas.values())
+
+    def errors(name, attributes):
+        found = Draft202012Validator(schemas[name], registry=known).iter_errors(attributes)
+        return [error.message for error in found]
+
+    url, values = tmp_path / "raw.ome.zarr", np.ones((5, 600, 40), np.uint8)
+    options = {"voxel_nm": NM, "ome_version": version}
+    write_volume(url, values, **options)
+    write_volume(url / "labels/organelles", values, kind="label", classes=(("er", 1),), **options)
+    write_volume(url / "labels/mitos", values, kind="label", **options)
+    for part in ("", "/labels/organelles", "/labels/mitos"):
+        attributes, _ = group_attributes(f"{url}{part}")
+        assert errors("image", attributes) == errors("strict_image", attributes) == []
+        if part:
+            assert errors("label", attributes) == []
+            wanted = ["'colors' is a required property"] if part.endswith("mitos") else []
+            assert errors("strict_label", attributes) == wanted
+    broken = copy.deepcopy(attributes)
+    (broken if version == "0.4" else broken["ome"])["multiscales"][0].pop("datasets")
+    assert "'datasets' is a required property" in errors("image", broken)
 
 
 @pytest.mark.filterwarnings("ignore")

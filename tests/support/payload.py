@@ -120,6 +120,13 @@ def go(plan: Plan, **options: Any) -> Plan:
     return run(plan, progress=False, **options)
 
 
+def forget_plan(work: Path) -> None:
+    """The journal as release 0.1 wrote it: what was planned stands in `run.json` alone."""
+    path = work / "journal.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(line for line in lines if b'"planned":' not in line))
+
+
 def sums(raw: Volume, block: Zyx = (16, 16, 16)) -> list[int]:
     """Sum of the voxels of every block."""
     return [int(raw.read(b.write).sum(dtype=np.int64)) for b in BlockGrid(raw.box, block)]

@@ -95,6 +95,10 @@ def test_pictures_arrive_a_row_leads_there_and_edits_are_made_undone_and_kept(pa
         assert "token" not in page.url
         until(page, lambda: any("/data/done/mitos/0/c/" in url for url in seen))
         until(page, lambda: any(url.endswith(f"/meshes/done/mitos/{other}") for url in seen))
+        # What has no pixels was asked for after those of the image.
+        parts = ("/data/done/image/0/c/", "/properties/done/mitos/")
+        order = [next(i for i, url in enumerate(seen) if part in url) for part in parts]
+        assert order == sorted(order)
 
         page.click("[data-tab=rows]")
         page.click("th button >> text=voxels")
@@ -111,13 +115,25 @@ def test_pictures_arrive_a_row_leads_there_and_edits_are_made_undone_and_kept(pa
         page.click("[data-tab=edits]")
         page.fill("#why", "two bodies")
 
-        def press(key, voxel, label):
-            """A key over a voxel: what lies under the mouse is taken from the viewer, but for the mouse."""
-            at = [(i + 0.5) * n for i, n in zip(voxel, (40, 16, 16), strict=True)]
-            page.evaluate(
-                "([key, point]) => point_at(key, point)", [key, {"image": "mitos", "label": label, "at": at}]
-            )
+        panel = page.frame(url="**/v/run/**").locator(".neuroglancer-rendered-data-panel").first
+        box = panel.bounding_box()
+        middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
 
+        def press(key, voxel, label):
+            """A key over a voxel: it is moved under the mouse, in the middle of the first panel."""
+            at = [i * n for i, n in zip(voxel, (40, 16, 16), strict=True)][::-1]
+            page.evaluate("(at) => { viewer().position.value = Float32Array.from(at); }", at)
+
+            def there():
+                page.mouse.move(middle[0] + 2, middle[1] + 2)
+                page.mouse.move(*middle)
+                return page.evaluate("under()?.label") == str(label)
+
+            until(page, there)
+            page.keyboard.press(key)
+
+        page.evaluate("viewer().crossSectionScale.value = 2")
+        page.mouse.click(*middle)
         press("m", (5, 34, 10), lone)
         press("m", (5, 34, 35), other)
         page.wait_for_selector("#waiting li:nth-child(1)")

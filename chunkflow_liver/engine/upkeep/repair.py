@@ -17,6 +17,7 @@ from chunkflow_liver.engine.watch.content import read_sum, sum_of
 from chunkflow_liver.engine.watch.done import Sums
 from chunkflow_liver.engine.watch.progress import Progress
 from chunkflow_liver.errors import ChunkError, InputError
+from chunkflow_liver.store.container import wrong_around
 from chunkflow_liver.store.create import is_stated, is_there
 from chunkflow_liver.store.handles import forget_handles
 from chunkflow_liver.store.table import Arrays, Table, read_table
@@ -35,7 +36,7 @@ class Damage:
     Attributes
     ----------
     stage : str
-        The stage that made it.
+        The stage that made it; of what the run itself wrote, the name of the file.
     block : int, optional
         The block of that stage; None of a table or an artefact, which are made whole.
     what : str
@@ -69,8 +70,7 @@ def damage(plan: Plan, *, progress: bool = True) -> list[Damage]:
     -------
     list of Damage
         Chunks of images, records and files beside them that are missing or damaged, block by block, tables
-        and artefacts; in the order of the stages. The overview for viewers is not looked at: no number comes
-        from it.
+        and artefacts, in the order of the stages; before them what the run wrote of itself.
 
     Raises
     ------
@@ -84,7 +84,10 @@ def damage(plan: Plan, *, progress: bool = True) -> list[Damage]:
     if not seen.done:
         raise InputError(f"nothing was run in {plan.work} yet: there is nothing to check")
     forget_handles()
-    found: list[Damage] = []
+    found = [
+        Damage(name, None, f"{Path(plan.work) / name} is damaged or gone: it is written again", metadata=True)
+        for name in seen.wrong_files()
+    ]
     for stage in plan.stages:
         known = seen.stage(stage.name)
         if known.cleaned:
@@ -171,6 +174,8 @@ def _of_metadata(stage: Map) -> Iterator[Damage]:
         if not is_there(output):
             what = f"{output.url}/{output.path} is gone, or its metadata are damaged"
             yield Damage(stage.name, None, f"{what}: the image is made anew", metadata=True)
+        elif output.level == 0 and (what := wrong_around(output)):
+            yield Damage(stage.name, None, f"{what}: it is written again", metadata=True)
         elif output.level == 0 and not is_stated(output):
             what = f"the metadata of {output.url} are damaged, or state other levels or voxel sizes"
             yield Damage(stage.name, None, f"{what}: they are written again", metadata=True)

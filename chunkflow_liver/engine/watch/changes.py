@@ -39,6 +39,12 @@ def refusal(
 
     `reads` says where its inputs and their masks lie, '' of what there is none.
     """
+    if not was:
+        return (
+            f"{work} was written by a different plan: stage {stage!r} was planned otherwise. How stood "
+            f"in {work / 'run.json'}, which is damaged or gone; run in a new work folder, or ask for what "
+            "changed to be redone (--redo)"
+        )
     if work.suffix != CONVERSION and (url := _other_voxels(was, now, reads)):
         return (
             f"{work} was written by a different plan: stage {stage!r} read other voxels of {url}, which was "

@@ -81,6 +81,11 @@ class Blocks(Mapping[int, str]):
             found[: len(known)] = known >= 0
         return found
 
+    def files(self) -> frozenset[str]:
+        """The files that hold records of blocks that are done."""
+        known = np.unique(np.frombuffer(self._file, np.intc)) if self._file else ()
+        return frozenset(self._names[number] for number in known if number > 0)
+
     def __getitem__(self, block: int) -> str:
         if block not in self:
             raise KeyError(block)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
+import threading
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,9 @@ import numpy as np
 from chunkflow_liver.errors import JournalError
 from chunkflow_liver.store.scratch.sealed import BROKEN, sealing, unsealed
 
+_SUM = re.compile(r"-([0-9a-f]{8})\.npz$")
+"""In the name of a file; release 0.1 wrote names without."""
+
 
 def record_folder(work: Path, stage: str) -> Path:
     """Where the records of a stage lie."""
@@ -23,20 +28,32 @@ def record_folder(work: Path, stage: str) -> Path:
 
 
 def save_records(records: dict[str, Any], folder: Path, first: int) -> str:
-    """Write the records of a batch under a temporary name and rename it into place."""
+    """Write the records of a batch under a temporary name and rename it into place.
+
+    The name holds the checksum, so that no batch writes over the records of another one that began with the
+    same block: where blocks are done again, or a worker that was given up still works, batches differ.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"{first:010d}.npz"
-    partial = folder / f"{name}.{os.getpid()}.partial"
+    partial = folder / f"{first:010d}.{os.getpid()}.{threading.get_ident()}.partial"
     with sealing(partial) as file:
         np.savez(file, allow_pickle=False, **records)
+    name = f"{first:010d}-{file.crc:08x}.npz"
     os.replace(partial, folder / name)
     return name
+
+
+def sweep_records(folder: Path, known: Container[str]) -> None:
+    """Remove what the journal does not know: of batches that were lost, or done again since."""
+    for name in os.listdir(folder) if folder.is_dir() else ():
+        if name not in known:
+            (folder / name).unlink(missing_ok=True)
 
 
 def load_records(path: Path, stage: str) -> dict[int, dict[str, Any]]:
     """What a file of records holds, by block."""
     try:
-        with unsealed(path) as file, zipfile.ZipFile(file) as archive:
+        named = _SUM.search(path.name)
+        with unsealed(path, named and int(named[1], 16)) as file, zipfile.ZipFile(file) as archive:
             names = archive.namelist()
             return _by_block({name.removesuffix(".npy"): _array(archive.read(name)) for name in names})
     except BROKEN as err:

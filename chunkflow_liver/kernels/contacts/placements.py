@@ -231,7 +231,7 @@ def lay_objects(
         for one in laid:
             one.lay(1, 1 + chance.placements)
         return [one.result() for one in laid]
-    order = np.random.default_rng((chance.seed, *turn))
+    order = order_of(chance, turn)
     left, mark, k = list(laid), 0, 1
     while left and k <= chance.placements:
         stuck: _Laying | None = None
@@ -252,6 +252,19 @@ def lay_objects(
     return [one.result() for one in laid]
 
 
+def draws_of(chance: Chance, label: int) -> np.random.Generator:
+    """Random numbers of an object."""
+    return np.random.default_rng((chance.seed, label))
+
+
+def order_of(chance: Chance, turn: tuple[int, ...]) -> np.random.Generator:
+    """Random numbers of the order in which the objects of a cube have their turn.
+
+    NumPy takes zeros at the end of a seed for none: (seed, 7, 0, 0) would be the numbers of object 7.
+    """
+    return np.random.default_rng(np.random.SeedSequence(chance.seed, spawn_key=turn))
+
+
 class _Laying:
     """One object, and how often it was laid so far."""
 
@@ -268,7 +281,7 @@ class _Laying:
     ) -> None:
         from chunkflow_liver.kernels.contacts.placement_loops import at_home
 
-        self.rng = np.random.default_rng((chance.seed, piece.label))
+        self.rng = draws_of(chance, piece.label)
         half = (np.array(piece.mask.shape) - 1) / 2
         # Most places are refused by one of the first voxels that are looked at.
         voxels = self.rng.permutation(np.argwhere(piece.mask) - half)

@@ -10,22 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from chunkflow_liver.kernels.network.chains import unpacked
-from chunkflow_liver.kernels.network.tidying import Net
+from chunkflow_liver.kernels.network.axes import AXIS, LEAVE, Axis, axis_of, fitted, meeting, outside_of
+from chunkflow_liver.kernels.network.net import Net
 from chunkflow_liver.xp import Array
 
 LEAST = 4
 """A line is smoothed over at least so many voxels to both sides, which steps of a slanting line take."""
-AXIS = 3.0
-"""The direction of a branch is that of its line over this many radii, from where it is its own axis,"""
-SHORTEST_AXIS = 10.0
-"""over so many voxels or more,"""
-MOST_OF = 0.6
-"""and over no more than this share of it."""
-LEAVE = 1.5
-"""From this many radii of a node on, the line of a branch is its own axis; nearer, the others bend it."""
-STEEP = 0.1
-"""Axes that are more nearly parallel than this do not tell where they meet (least eigenvalue, per axis)."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +72,6 @@ class _Line:
         """The node at one end, points and radii from there on."""
         turn = slice(None, None, -1 if which else 1)
         return (self.stop if which else self.start), self.points[turn], self.radii[turn]
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """The straight line that fits a branch where it leaves a node: a point of it, and its direction."""
-
-    mean: Array
-    direction: Array
 
 
 def smoothed(points: Array, reach: int) -> Array:
@@ -150,19 +132,8 @@ def _line(net: Net, row: int) -> _Line:
     line is smoothed. The radius at a point is the distance to the background at its voxel, and how far the
     voxel lies beside the line: both balls touch the same wall.
     """
-    start, stop, _, parts = net.branches[row]
-    points, radii, shifts = [np.zeros((0, 3))], [np.zeros(0)], [np.zeros((0, 3))]
-    for line, back, node in parts:
-        place, square, shift = net.graph.line(line)
-        turn = slice(None, None, -1 if back else 1)
-        points.append(((place + 0.5) * net.voxel_nm)[turn])
-        radii.append((np.sqrt(square) * net.unit_nm)[turn])
-        shifts.append(unpacked(shift, net.voxel_nm)[turn])
-        if node >= 0:
-            points.append(net.middle(node)[None])
-            radii.append(np.array([net.radius(node)]))
-            shifts.append(np.zeros((1, 3)))
-    voxel, radius, move = (np.concatenate(v) for v in (points, radii, shifts))
+    start, stop, _, _ = net.branches[row]
+    voxel, radius, move = net.walked(row)
     reach = LEAST
     if len(radius):
         reach = max(LEAST, int(np.ceil(1.5 * float(np.median(radius)) / min(net.voxel_nm))))
@@ -187,27 +158,19 @@ def places_of_nodes(net: Net) -> dict[int, Array]:
     the middle of the ball, as wide as its branch, that touches the end of the object; where the volume cuts a
     tube, in that face.
     """
-    axes: dict[int, list[_Axis]] = {}
+    axes: dict[int, list[Axis]] = {}
     places = {node: net.middle(node) for node in net.nodes()}
     for row in rows_of(net):
         line = _line(net, row)
         for node, points, radii in map(line.seen_from, (0, 1)):
             if len(net.at[node]) == 1:
                 places[node] = _free_end(net, node, points, radii, (line.voxels, line.depths))
-            elif len(net.at[node]) > 2 and (axis := _axis(net, node, points, radii)):
+            elif len(net.at[node]) > 2 and (axis := axis_of(net, node, points, radii)):
                 axes.setdefault(node, []).append(axis)
     for node, found in axes.items():
-        places[node] = _meeting(places[node], net.radius(node), found)
+        if (met := meeting(places[node], net.radius(node), found)) is not None:
+            places[node] = met
     return places
-
-
-def _outside(net: Net, node: int, line: Array, balls: float = LEAVE) -> Array:
-    """Points of a line outside of so many balls of a node, from the first that is on."""
-    if len(net.at[node]) < 3:
-        return np.ones(len(line), bool)
-    inside = np.linalg.norm(line - net.middle(node), axis=1) <= balls * net.radius(node)
-    first = int(np.argmin(inside)) if not inside.all() else len(line)
-    return np.arange(len(line)) >= first
 
 
 def _own(net: Net, line: _Line) -> Array:
@@ -217,42 +180,11 @@ def _own(net: Net, line: _Line) -> Array:
     are none either, the thinnest. Two strands between the same two nodes are told apart in any case.
     """
     for balls in (LEAVE, 1.0):
-        found = _outside(net, line.start, line.points, balls)
-        found &= _outside(net, line.stop, line.points[::-1], balls)[::-1]
+        found = outside_of(net, line.start, line.points, balls)
+        found &= outside_of(net, line.stop, line.points[::-1], balls)[::-1]
         if found.any():
             return found
     return np.arange(len(line.points)) == (np.argmin(line.radii) if len(line.radii) else -1)
-
-
-def _fitted(points: Array, span_nm: float) -> _Axis:
-    """The axis of the first points of a line, three or more, away from its first one."""
-    along = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
-    points = points[along <= max(span_nm, along[2])]
-    mean = points.mean(0)
-    direction = np.linalg.svd(points - mean, full_matrices=False)[2][0]
-    return _Axis(mean, direction if (points[-1] - points[0]) @ direction >= 0 else -direction)
-
-
-def _axis(net: Net, node: int, line: Array, radii: Array) -> _Axis | None:
-    outside = _outside(net, node, line)
-    points = line[outside]
-    if len(points) < 3:
-        return None
-    whole = float(np.linalg.norm(np.diff(points, axis=0), axis=1).sum())
-    wanted = max(AXIS * float(np.median(radii[outside])), SHORTEST_AXIS * max(net.voxel_nm))
-    return _fitted(points, min(wanted, MOST_OF * whole))
-
-
-def _meeting(middle: Array, radius: float, axes: Sequence[_Axis]) -> Array:
-    """Where lines come nearest to one another, if that lies in the ball of a node; else its middle."""
-    if len(axes) < 2:
-        return middle
-    across = [np.eye(3) - np.outer(a.direction, a.direction) for a in axes]
-    form = np.sum(across, axis=0)
-    if np.linalg.eigvalsh(form)[0] < STEEP * len(axes):
-        return middle
-    found = np.linalg.solve(form, np.sum([p @ a.mean for p, a in zip(across, axes, strict=True)], axis=0))
-    return np.asarray(found) if np.linalg.norm(found - middle) <= radius else middle
 
 
 def _free_end(net: Net, node: int, line: Array, radii: Array, balls: tuple[Array, Array]) -> Array:
@@ -265,7 +197,7 @@ def _free_end(net: Net, node: int, line: Array, radii: Array, balls: tuple[Array
     own = (along >= usual) & (along <= (1 + AXIS) * usual)
     radius = float(np.median(radii[own])) if own.any() else usual
     rest = line[along >= radius]
-    axis = _fitted(rest if len(rest) > 2 else line, AXIS * radius)
+    axis = fitted(rest if len(rest) > 2 else line, AXIS * radius)
     place, square, _ = net.graph.end(int(net.key[node]))
     near = np.linalg.norm(balls[0] - middle, axis=1) <= AXIS * radius
     points = np.concatenate([(place + 0.5) * net.voxel_nm, balls[0][near], middle[None]])
@@ -314,7 +246,7 @@ def _leaving(
 ) -> Array | None:
     if len(net.at[node]) < 3:
         return None
-    axis = _axis(net, node, line, radii)
+    axis = axis_of(net, node, line, radii)
     far = points[-1] if np.array_equal(points[0], places[node]) else points[0]
     way = (far if axis is None else axis.mean) - places[node]
     size = float(np.linalg.norm(way))

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from chunkflow_liver.geometry import Box, Zyx, zyx
-from chunkflow_liver.kernels.network.tidying import Ends
+from chunkflow_liver.kernels.network.net import Ends
 from chunkflow_liver.store.voxels.region import Known
 from chunkflow_liver.xp import Array
 

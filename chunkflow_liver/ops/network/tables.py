@@ -13,7 +13,8 @@ from chunkflow_liver.geometry import NM_PER_UM, Nm, Zyx
 from chunkflow_liver.kernels.network.comparing import beside_chance
 from chunkflow_liver.kernels.network.joining import joined
 from chunkflow_liver.kernels.network.measuring import angles, branches, places_of_nodes
-from chunkflow_liver.kernels.network.tidying import EndsOfBox, Net, Tidy, tidied
+from chunkflow_liver.kernels.network.net import EndsOfBox, Net
+from chunkflow_liver.kernels.network.tidying import Tidy, tidied
 from chunkflow_liver.ops.network.ends import EndsOfMask
 from chunkflow_liver.store.scratch.spill import WAITING, Spill
 from chunkflow_liver.store.table import Arrays, Columns

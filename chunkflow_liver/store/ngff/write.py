@@ -14,6 +14,11 @@ from chunkflow_liver.store.ngff.versions import SPACE, VERSIONS
 
 SYSTEM = "physical"
 """Name of the coordinate system of our images."""
+METHODS = {
+    "mean": "each voxel is the mean of those of the level before that it covers",
+    "mode": "each voxel is the most frequent label of those it covers, the smallest of several",
+}
+"""How coarser levels are made."""
 
 
 def image_attributes(
@@ -43,7 +48,7 @@ def image_attributes(
     method : str
         How coarser levels were made ('mean' or 'mode').
     metadata : dict, optional
-        More about that.
+        More about that; by default what `METHODS` says.
     """
     types = {"t": "time", "c": "channel"}
     multiscale: dict[str, Any] = {
@@ -63,9 +68,8 @@ def image_attributes(
             for path, voxel, origin in levels
         ],
         "type": method,
+        "metadata": metadata or {"description": METHODS[method]},
     }
-    if metadata is not None:
-        multiscale["metadata"] = metadata
     ome: dict[str, Any] = {"multiscales": [multiscale]}
     if label is not None:
         ome["image-label"] = label

@@ -21,7 +21,7 @@ _MARK = b"crc:"
 _PART = 1 << 20
 
 
-class _Summed(io.RawIOBase):
+class Summed(io.RawIOBase):
     """A file that is written from its beginning to its end, and a checksum of what was written."""
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -37,17 +37,17 @@ class _Summed(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def sealing(path: Path) -> Iterator[io.RawIOBase]:
+def sealing(path: Path) -> Iterator[Summed]:
     """A new file for a zip archive, which gets its checksum at the end; it cannot be sought in."""
     with path.open("wb") as file:
-        summed = _Summed(file)
+        summed = Summed(file)
         yield summed
         file.write(_MARK + struct.pack("<I", summed.crc))
 
 
 @contextlib.contextmanager
-def unsealed(path: Path) -> Iterator[IO[bytes]]:
-    """The same file to read from, after its checksum was compared.
+def unsealed(path: Path, wanted: int | None = None) -> Iterator[IO[bytes]]:
+    """The same file to read from, after its checksum was compared, with the one that is `wanted` too.
 
     Raises
     ------
@@ -65,5 +65,7 @@ def unsealed(path: Path) -> Iterator[IO[bytes]]:
             left -= len(part)
         if length <= 0 or file.read() != _MARK + struct.pack("<I", crc):
             raise ValueError("its bytes are not those that were written")
+        if wanted not in (None, crc):
+            raise ValueError("it is another file than the one that was written there")
         file.seek(0)
         yield file

@@ -1,6 +1,5 @@
 "use strict";
 const byId = (id) => document.getElementById(id);
-const look = byId("look");
 let run;
 let shown = { name: "", sort: "", down: false, begin: 0 };
 let coloured = "";
@@ -18,46 +17,6 @@ async function ask(path, given) {
   if (!answer.ok) throw new Error(await answer.text());
   return answer.json();
 }
-const withOrigin = (state) => JSON.parse(JSON.stringify(state).replaceAll("ORIGIN", `http://${location.host}`));
-const withoutOrigin = (state) => JSON.parse(JSON.stringify(state).replaceAll(`http://${location.host}`, "ORIGIN"));
-const viewer = () => look.contentWindow.viewer;
-const stateNow = () => viewer().state.toJSON();
-
-// The state of neuroglancer is the fragment of this page, so that a copied address leads to the same view.
-function show(state) {
-  viewer().state.reset();
-  viewer().state.restoreState(withOrigin(state));
-}
-function kept() {
-  try {
-    const state = withoutOrigin(JSON.parse(JSON.stringify(stateNow(), (_, v) => (typeof v === "bigint" ? String(v) : v))));
-    history.replaceState(null, "", `${location.pathname}#!${encodeURIComponent(JSON.stringify(state))}`);
-  } catch { /* neuroglancer is not there yet */ }
-}
-function fromAddress() {
-  if (!location.hash.startsWith("#!")) return null;
-  try { return JSON.parse(decodeURIComponent(location.hash.slice(2))); } catch { return null; }
-}
-function change(how) {
-  const state = JSON.parse(JSON.stringify(stateNow(), (_, v) => (typeof v === "bigint" ? String(v) : v)));
-  how(state);
-  viewer().state.reset();
-  viewer().state.restoreState(state);
-}
-
-function moved(state, place, object) {
-  state.position = place;
-  if (object?.size) state.crossSectionScale = Math.max(object.size / 150, 1);
-  if (object?.size) state.projectionScale = object.size * 2;
-  const layer = state.layers.find((l) => l.name === object?.image);
-  if (layer) { layer.segments = [String(object.label)]; layer.visible = true; delete layer.archived; }
-}
-function go(place, object) {
-  if (!place) return;
-  if (object?.label) change((state) => moved(state, place, object));
-  else viewer().position.value = Float32Array.from(place);
-}
-
 function boxes() {
   const layers = viewer().layerManager.managedLayers;
   byId("boxes").replaceChildren(...layers.map((layer) => {
@@ -239,13 +198,12 @@ function waiting(edits) {
   byId("command").textContent = mine.command;
   // The view of edited labels has another address after each edit.
   const wanted = mine.revision ? `/edited/${mine.revision}/${image}/` : `/data/done/${image}/`;
-  const drawn = viewer().layerManager.getLayerByName(image)?.layer?.dataSources ?? [];
-  if (drawn.some((source) => source.spec.url.includes(wanted))) return;
+  const drawn = stateNow().layers?.find((l) => l.name === image);
+  if (drawn && sourcesOf(drawn).some((source) => source.url.includes(wanted))) return;
   change((state) => {
     const layer = state.layers.find((l) => l.name === image);
     if (!layer) return;
-    const sources = [layer.source].flat().map((s) => (typeof s === "string" ? { url: s } : s));
-    const known = sources.filter((s) => !/\/(edited|data|meshes)\//.test(s.url));
+    const known = sourcesOf(layer).filter((s) => !/\/(edited|data|meshes)\//.test(s.url));
     const format = mine.revision ? 3 : mine.format;
     layer.source = [{ url: `zarr${format}://http://${location.host}${wanted}` }, ...known];
     if (!mine.revision) layer.source.push({ url: `precomputed://http://${location.host}/meshes/done/${image}` });
@@ -353,12 +311,7 @@ async function start() {
       if (there.position) moved(state, there.position, there.label ? there : null);
     } catch (error) { byId("line").textContent = error.message; }
   }
-  // With layers in its first address neuroglancer loses one whose shader has a range: it gets them when it stands.
-  look.src = "/v/run/#!%7B%7D";
-  await new Promise((done) => {
-    const wait = () => (look.contentWindow?.viewer?.layerManager ? done() : setTimeout(wait, 20));
-    wait();
-  });
+  await stands();
   show(state);
   look.contentWindow.addEventListener("keydown", key, true);
   viewer().layerManager.layersChanged.add(boxes);
@@ -393,7 +346,6 @@ byId("undo").addEventListener("click", () => tellEdit(null));
 byId("keep").addEventListener("submit", shownIfRefused(async (event) => {
   event.preventDefault();
   const name = new FormData(event.target).get("name");
-  const state = withoutOrigin(JSON.parse(JSON.stringify(stateNow(), (_, v) => (typeof v === "bigint" ? String(v) : v))));
-  views(await ask("view", { name, state }));
+  views(await ask("view", { name, state: withoutOrigin(stateNow()) }));
 }));
 start().catch((error) => { byId("line").textContent = error.message; });

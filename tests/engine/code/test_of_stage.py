@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
-from payload import add, calls, go, plan_of, sums
+from payload import add, calls, forget_plan, go, plan_of, sums
 
 import chunkflow_liver
 from chunkflow_liver.engine import tasks
@@ -103,6 +103,7 @@ def test_a_folder_whose_code_nobody_noted_is_refused(store, tmp_path):
         del entry["description"]["code"]
         entry["fingerprint"] = "of an earlier state"
     file.write_text(json.dumps(entries))
+    forget_plan(tmp_path / "w")
     with pytest.raises(
         JournalError, match="has no note of its code there, as nobody took one then; run in a new"
     ):

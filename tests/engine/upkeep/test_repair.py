@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from strategies import command, contents, semantic, write
 
 import chunkflow_liver as cf
 from chunkflow_liver.engine.upkeep.repair import damage, forget
-from chunkflow_liver.errors import ChunkError, InputError
+from chunkflow_liver.errors import ChunkError, InputError, JournalError
+from chunkflow_liver.store.create import create, is_stated
 from chunkflow_liver.store.table import read_table
 
 
@@ -78,6 +80,60 @@ def test_metadata_that_were_damaged_are_told_and_written_again(project, key, how
     assert cf.damage(plan, progress=False) == []
     for made in MADE:
         assert contents(work / made) == contents(project / "whole" / made)
+
+
+AROUND = [
+    *((name, how) for name in ("run.json", "plan.json", "products.json") for how in ("deleted", "cut off")),
+    *((name, "flipped") for name in ("run.json", "products.json")),
+    *(("results.ome.zarr/labels/zarr.json", how) for how in ("deleted", "cut off", "mitos", "group", "0.5")),
+    *(("results.ome.zarr/zarr.json", how) for how in ("deleted", "overview", "nanometer", "group")),
+    *(("results.ome.zarr/overview-0/c/0/0/0", how) for how in ("deleted", "cut off", "flipped")),
+]
+
+
+@pytest.mark.parametrize(("key", "how"), AROUND)
+def test_what_the_results_are_listed_in_is_checked_and_written_again(project, key, how):
+    """Where `how` is a word of the file, one of its letters is another one, as a flipped bit makes it."""
+    work = project / "around"
+    plan = plan_in(project, work.name)
+    go(plan)
+    path = work / key
+    whole = path.read_bytes()
+    if how in ("deleted", "cut off", "flipped"):
+        harm(path, how, 0.5)
+    else:
+        path.write_bytes(whole.replace(how.encode(), how[:-1].encode() + bytes([ord(how[-1]) ^ 2]), 1))
+        assert path.read_bytes() != whole
+    (found,) = cf.damage(plan, progress=False)
+    assert str(path) in found.what or str(path).startswith(found.what.partition(" in ")[2].partition(" ")[0])
+    cf.repair(plan, progress=False)
+    assert cf.damage(plan, progress=False) == []
+    if path.name != "plan.json":
+        # That one says when it was written.
+        assert path.read_bytes() == whole
+    for made in MADE:
+        assert contents(work / made) == contents(project / "whole" / made)
+
+
+def test_a_plan_that_nobody_knows_any_more_is_still_another_one(store, tmp_path):
+    """The journal knows fingerprints, where `run.json`, which holds what they are of, is gone."""
+    go(plan_of(store, tmp_path / "w"))
+    (tmp_path / "w/run.json").unlink()
+    with pytest.raises(JournalError, match=r"planned otherwise. How stood in .*run\.json, which is damaged"):
+        go(plan_of(store, tmp_path / "w", by=2))
+    go(plan_of(store, tmp_path / "w", by=2), redo=True)
+    assert cf.damage(plan_of(store, tmp_path / "w", by=2), progress=False) == []
+
+
+def test_classes_that_were_changed_in_the_metadata_are_damage(tmp_path):
+    source = write(tmp_path, semantic((16, 40, 40), 3))
+    plan = cf.label(source, classes=["mitochondrion", "er"], name="both", work=tmp_path / "w")
+    named = replace(plan.maps[-1].outputs[0], classes=(("a", 1), ("b", 2)))
+    create(named)
+    assert is_stated(named)
+    path = Path(named.url, "zarr.json")
+    path.write_text(path.read_text().replace('"class": "a"', '"class": "c"'))
+    assert not is_stated(named)
 
 
 def test_only_damaged_blocks_are_done_again(store, tmp_path, count):
