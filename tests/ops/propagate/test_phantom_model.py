@@ -15,8 +15,8 @@ from chunkflow_liver.kernels.phantom.bundle import render_bundle
 
 need_transformers()
 pytestmark = pytest.mark.slow
-LEAST_DICE = 0.78
-"""What the weights of the demonstration reach (0.81); 0.9 is wanted, and asks for longer training."""
+LEAST_DICE = 0.8
+"""What the weights of the demonstration reach (0.82); 0.9 is wanted, and asks for longer training."""
 OBJECTS = {**{f"cell {n}": n for n in range(1, BUNDLE.vessel)}, "vessel": BUNDLE.vessel}
 
 
@@ -49,7 +49,6 @@ def test_cells_that_touch_and_a_vessel_that_branches(
     assert rows.groupby("object")["slice"].nunique().tolist() == [BUNDLE.shape[0]] * len(OBJECTS)
     assert rows.dice.mean() >= LEAST_DICE
     assert rows.groupby("object").dice.mean().max() > 0.85
-    # The vessel, after it has branched; no cell.
-    assert set(rows[rows.switched].object) <= {"vessel"}
+    assert not rows.switched.any()
     other = carried(bundle, tmp_path / "other", chunk=11, group=2)
     np.testing.assert_array_equal(other.output.read(), plan.output.read())
