@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chunkflow_liver.geometry import BlockGrid, Box
-from chunkflow_liver.kernels.network.chains import HALO, keys_of, parts_of, places_of, unpacked
+from chunkflow_liver.kernels.network.chains import HALO, keys_of, parts_of, places_of
 from chunkflow_liver.kernels.network.comparing import beside_chance
 from chunkflow_liver.kernels.network.joining import joined
 from chunkflow_liver.kernels.network.measuring import branches, places_of_nodes, smoothed
+from chunkflow_liver.kernels.network.shifting import unpacked
 from chunkflow_liver.kernels.network.tidying import Tidy, tidied
 
 ISO = (8.0, 8.0, 8.0)
