@@ -66,6 +66,12 @@ def test_lengths_radii_angles_and_degrees_of_known_tubes(voxel_nm, radii, spacin
     assert np.quantile(error, 0.95) < voxel
     assert error.max() < 1.5 * voxel
     assert np.abs(rows["radius_mean_nm"][at] - tubes.radius_nm).max() < 0.25 * voxel
+    # Where tubes meet there is room for the widest.
+    widest = np.zeros(len(found))
+    np.maximum.at(widest, tubes.ends, tubes.radius_nm[:, None])
+    ball = dict(zip(nodes["node"], nodes["radius_nm"], strict=True))
+    room = [ball[n] - r for n, r, d in zip(found, widest, tubes.degree, strict=True) if d > 2]
+    assert min(room) > -0.25 * voxel
     np.testing.assert_allclose(rows["tortuosity"], 1, atol=0.02)
     ways = {}
     for tube, row in enumerate(at):
@@ -95,6 +101,8 @@ def test_a_fork_worked_by_hand(tmp_path):
     np.testing.assert_allclose(rows["radius_mean_nm"][at], 44, atol=2)
     np.testing.assert_allclose(sorted(read(tmp_path / "w", "-angles")["angle_deg"]), [90, 90, 120], atol=1.5)
     assert sorted(nodes["degree"]) == [1, 1, 1, 3]
+    # Three tubes of 44 nm: their axes meet in a ball that is as wide, and in the corners between them wider.
+    assert 43 < nodes["radius_nm"][nodes["degree"] == 3][0] < 50
     assert rows["kind"].tolist() == ["end"] * 3
     of = summary(tmp_path / "w")
     assert of["volume", "looked at"] == pytest.approx(0.62 * 0.896 * 0.832)

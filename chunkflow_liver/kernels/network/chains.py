@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,22 +12,18 @@ from scipy.ndimage import binary_dilation, generate_binary_structure
 
 from chunkflow_liver.geometry import Block, Box, Nm, Zyx
 from chunkflow_liver.kernels.distance.squares import whole_unit
+from chunkflow_liver.kernels.network.shifting import AHEAD, shifts
 from chunkflow_liver.xp import Array
 
 FARTHER = 8
 """Voxels that a line is followed farther at a free end, which thinning takes too early."""
-_AHEAD = 2
-"""Voxels that distances are compared over."""
-HALO = (FARTHER + _AHEAD,) * 3
+HALO = (FARTHER + AHEAD,) * 3
 """Whether a neighbour is a node is told by its own neighbours; and what lies ahead of an end."""
 STEPS = np.array([(z, y, x) for z in (-1, 0, 1) for y in (-1, 0, 1) for x in (-1, 0, 1) if z or y or x])
 
 
 NO_VOXEL = 255
 """Stands for no voxel among numbers of neighbours."""
-PART = 64
-"""A shift is stored in whole parts of a voxel's smallest side."""
-_BITS = 16
 
 
 def parts_of(
@@ -92,6 +89,7 @@ def parts_of(
         "border": ends(few + block.read.start),
     }
     ports = _ports(count, labels, nodes["key"], block)
+    moved = functools.partial(shifts, depth=depth, block=block, voxel_nm=voxel_nm, known=known, hidden=hidden)
     return {
         **{f"node/{name}": np.concatenate([nodes[name], small[name]]) for name in nodes},
         "port/voxel": np.concatenate([ports[0], keys]),
@@ -99,10 +97,8 @@ def parts_of(
         "euler": np.array([_euler(there, block)]),
         **_seams(count, block),
         **_touching(tips, count, block),
-        **_tips(tips, there, depth, block, voxel_nm),
-        **_lines(
-            lines, state[tuple(lines.T)].astype(np.int64), shifts(lines, depth, block, voxel_nm), there, block
-        ),
+        **_tips(tips, there, depth, block, voxel_nm, moved),
+        **_lines(lines, state[tuple(lines.T)].astype(np.int64), moved(lines), there, block),
     }
 
 
@@ -221,52 +217,6 @@ def _touching(tips: Array, count: Array, block: Block) -> dict[str, Array]:
     return {"touch/one": np.concatenate(one), "touch/two": np.concatenate(two)}
 
 
-def shifts(index: Array, depth: Array, block: Block, voxel_nm: Nm) -> Array:
-    """How much farther the wall is on one side of a voxel than on the other, along z, y and x.
-
-    Parameters
-    ----------
-    index : ndarray of shape (n, 3), int64
-        Voxels in the read box of a block.
-    depth, block, voxel_nm
-        As for `parts_of`.
-
-    Returns
-    -------
-    ndarray of shape (n,), int64
-        Half the difference of the distances to the background two voxels ahead and two behind (one where
-        the object is thinner than six), three numbers in one (see `unpacked`); at most a voxel.
-
-    Notes
-    -----
-    Round the axis of a tube the distance to its wall is a cone: half this difference is how far the axis
-    lies from the voxel, along that direction across the tube.
-    """
-    unit, part = whole_unit(voxel_nm), min(voxel_nm) / PART
-    square = depth[tuple(index.T)]
-    packed = np.zeros(len(index), np.int64)
-    for axis, side in enumerate(voxel_nm):
-        steps = np.where(unit.length_nm(square) < 3 * side, 1, _AHEAD)
-        sides = []
-        inside = np.ones(len(index), bool)
-        for sign in (1, -1):
-            at = index.copy()
-            at[:, axis] += sign * steps
-            here = at[:, axis] + block.read.start[axis]
-            inside &= (here >= 0) & (here < block.volume.shape[axis])
-            at[:, axis] = np.clip(at[:, axis], 0, depth.shape[axis] - 1)
-            sides.append(unit.length_nm(depth[tuple(at.T)]))
-        half = np.where(inside, np.clip((sides[0] - sides[1]) / 2, -side, side), 0)
-        packed = (packed << _BITS) + np.rint(half / part).astype(np.int64) + (1 << (_BITS - 1))
-    return packed
-
-
-def unpacked(packed: Array, voxel_nm: Nm) -> Array:
-    """The three numbers of each of `shifts`, (n, 3), in nm."""
-    parts = [(packed >> (_BITS * i)) & ((1 << _BITS) - 1) for i in (2, 1, 0)]
-    return (np.stack(parts, -1) - (1 << (_BITS - 1))) * (min(voxel_nm) / PART)
-
-
 def keys_of(index: Array, shape: Zyx) -> Array:
     """Number of each voxel of a volume in C order, int64, from places (n, 3)."""
     return np.asarray((index[:, 0] * shape[1] + index[:, 1]) * shape[2] + index[:, 2], np.int64)
@@ -298,7 +248,14 @@ def _euler(there: Array, block: Block) -> int:
     return total
 
 
-def _tips(index: Array, there: Array, depth: Array, block: Block, voxel_nm: Nm) -> dict[str, Array]:
+def _tips(
+    index: Array,
+    there: Array,
+    depth: Array,
+    block: Block,
+    voxel_nm: Nm,
+    moved: Callable[[Array], Array],
+) -> dict[str, Array]:
     """How lines would go on at their ends: ahead, to the voxel that is farthest from the background.
 
     While that is not nearer to it than the end by more than a voxel; where the line is too long, what is cut
@@ -332,7 +289,7 @@ def _tips(index: Array, there: Array, depth: Array, block: Block, voxel_nm: Nm) 
         here = np.where(known[:, None], at, 0)
         keys.append(np.where(known, keys_of(here + block.read.start, volume), -1))
         squares.append(np.where(known, depth[tuple(here.T)].astype(np.int64), 0))
-        moves.append(shifts(here, depth, block, voxel_nm))
+        moves.append(moved(here))
     found = {"keys": keys, "squares": squares, "shifts": moves}
     return {
         "tip/key": keys[0],

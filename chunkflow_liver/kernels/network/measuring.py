@@ -128,12 +128,14 @@ def _line(net: Net, row: int) -> _Line:
 
     Notes
     -----
-    Each voxel is moved across the line by what the walls on its two sides say (`chains.shifts`); then the
-    line is smoothed. The radius at a point is the distance to the background at its voxel, and how far the
-    voxel lies beside the line: both balls touch the same wall.
+    Each voxel is moved across the line by what the walls on its two sides say (`shifting.shifts`); then the
+    line is smoothed. The distance to the background at a point is no more than that at its voxel, and how far
+    the voxel lies beside the line; nor than that at the moved voxel, and how far smoothing moved it back. The
+    radius is the smaller of both.
     """
     start, stop, _, _ = net.branches[row]
-    voxel, radius, move = net.walked(row)
+    voxel, radius, move, more = net.walked(row)
+    center = voxel + move
     reach = LEAST
     if len(radius):
         reach = max(LEAST, int(np.ceil(1.5 * float(np.median(radius)) / min(net.voxel_nm))))
@@ -143,9 +145,15 @@ def _line(net: Net, row: int) -> _Line:
     move -= (move * along).sum(1, keepdims=True) * along
     line_nm = smoothed(voxel + move, reach)
     along = _along(line_nm)
-    beside = voxel - line_nm
-    beside -= (beside * along).sum(1, keepdims=True) * along
-    return _Line(start, stop, line_nm, radius + np.linalg.norm(beside, axis=1), voxel, radius)
+    balls = [r + _beside(line_nm, along, at) for at, r in ((voxel, radius), (center, radius + more))]
+    return _Line(start, stop, line_nm, np.minimum(*balls), voxel, radius)
+
+
+def _beside(line: Array, along: Array, points: Array) -> Array:
+    """How far points lie from the points of a line, across it."""
+    way = points - line
+    way -= (way * along).sum(1, keepdims=True) * along
+    return np.asarray(np.linalg.norm(way, axis=1))
 
 
 def places_of_nodes(net: Net) -> dict[int, Array]:
@@ -230,7 +238,7 @@ def branches(net: Net, places: Mapping[int, Array]) -> Iterator[Branch]:
                 outside &= (line.points - far[0]) @ way < way @ way
         ends = [line.start, line.stop]
         points = np.concatenate([places[ends[0]][None], line.points[outside], places[ends[1]][None]])
-        wide = [net.radius(node) for node in ends]
+        wide = [net.ball(node, places[node]) for node in ends]
         radius = np.concatenate([wide[:1], line.radii[outside], wide[1:]])
         for at, node in zip((0, -1), ends, strict=True):
             if len(net.at[node]) == 1 and outside.any():

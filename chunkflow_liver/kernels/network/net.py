@@ -10,8 +10,8 @@ import numpy as np
 
 from chunkflow_liver.geometry import Box, Nm
 from chunkflow_liver.kernels.distance.squares import whole_unit
-from chunkflow_liver.kernels.network.chains import unpacked
 from chunkflow_liver.kernels.network.joining import Graph
+from chunkflow_liver.kernels.network.shifting import deeper, unpacked
 from chunkflow_liver.xp import Array
 
 Parts = tuple[tuple[int, bool, int], ...]
@@ -126,28 +126,44 @@ class Net:
         middle, radius = self.middle(node), self.radius(node)
         found = [radius]
         for row in dict.fromkeys(self.at[node]):
-            voxels, depths, _ = self.walked(row)
+            voxels, depths, _, _ = self.walked(row)
             near = np.linalg.norm(voxels - middle, axis=1) <= radius + max(self.voxel_nm)
             found.append(float(depths[near].max(initial=0.0)))
         return max(found)
 
-    def walked(self, row: int) -> tuple[Array, Array, Array]:
+    def ball(self, node: int, place_nm: Array) -> float:
+        """Radius, in nm, of the ball in the object where a node lies.
+
+        Thinning leaves a node that branches up to two voxels beside that: the largest ball whose middle, on
+        the axis of a branch, lies in the node's own, or a voxel beside.
+        """
+        found = [self.radius(node)]
+        for row in dict.fromkeys(self.at[node]) if len(self.at[node]) > 2 else ():
+            voxels, depths, shifts, more = self.walked(row)
+            near = np.linalg.norm(voxels + shifts - place_nm, axis=1) <= found[0] + max(self.voxel_nm)
+            found.append(float((depths + more)[near].max(initial=0.0)))
+        return max(found)
+
+    def walked(self, row: int) -> tuple[Array, Array, Array, Array]:
         """Voxels of a branch from its start on: centres (n, 3) in nm, radii of balls (n,), shifts (n, 3).
 
-        See `chains.shifts`. Nodes that it goes through are points of it; those at its ends are not.
+        And how much larger balls are at the voxels so shifted (n,); see `shifting`. Nodes that it goes
+        through are points of it; those at its ends are not.
         """
-        points, radii, shifts = [np.zeros((0, 3))], [np.zeros(0)], [np.zeros((0, 3))]
+        points, radii, shifts, more = [np.zeros((0, 3))], [np.zeros(0)], [np.zeros((0, 3))], [np.zeros(0)]
         for line, back, node in self.branches[row][3]:
             place, square, shift = self.graph.line(line)
             turn = slice(None, None, -1 if back else 1)
             points.append(((place + 0.5) * self.voxel_nm)[turn])
             radii.append((np.sqrt(square) * self.unit_nm)[turn])
             shifts.append(unpacked(shift, self.voxel_nm)[turn])
+            more.append(deeper(shift, self.voxel_nm)[turn])
             if node >= 0:
                 points.append(self.middle(node)[None])
                 radii.append(np.array([self.radius(node)]))
                 shifts.append(np.zeros((1, 3)))
-        return np.concatenate(points), np.concatenate(radii), np.concatenate(shifts)
+                more.append(np.zeros(1))
+        return np.concatenate(points), np.concatenate(radii), np.concatenate(shifts), np.concatenate(more)
 
     def add(self, row: int, branch: Branch) -> None:
         """Put a branch in, at both its nodes."""

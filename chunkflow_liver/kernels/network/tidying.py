@@ -132,7 +132,7 @@ def _where_others_meet(net: Net, node: int, tip: int, ball: float) -> bool:
         if a == b or (min(len(net.at[a]), len(net.at[b])) == 1 and net.branches[row][2] <= SHORT * ball):
             continue
         turn = slice(None, None, 1 if a == node else -1)
-        points, radii, _ = net.walked(row)
+        points, radii, _, _ = net.walked(row)
         axes += [axis] if (axis := axis_of(net, node, points[turn], radii[turn])) else []
     met = meeting(middle, ball + max(net.voxel_nm), axes)
     return met is not None and bool(np.linalg.norm(net.middle(tip) - met) <= ball + max(net.voxel_nm))

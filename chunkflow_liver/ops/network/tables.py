@@ -68,7 +68,7 @@ def graph_of(
     ids = {node: i + 1 for i, node in enumerate(net.nodes())}
     nodes = np.array(list(ids), np.int64)
     place = np.array([places[n] for n in ids]).reshape(-1, 3)
-    radius = np.array([net.radius(n) for n in ids])
+    radius = np.array([net.ball(n, places[n]) for n in ids])
     lines, leaving = _measured(net, places, ids, scratch, radius)
     ends = lines["ends"]
     part = _networks(len(nodes), ends)

@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from chunkflow_liver.geometry import BlockGrid, Box
-from chunkflow_liver.kernels.network.chains import HALO, keys_of, parts_of, places_of, unpacked
+from chunkflow_liver.kernels.distance.squares import squares_to, whole_unit
+from chunkflow_liver.kernels.network.chains import HALO, keys_of, parts_of, places_of
 from chunkflow_liver.kernels.network.comparing import beside_chance
 from chunkflow_liver.kernels.network.joining import joined
 from chunkflow_liver.kernels.network.measuring import branches, places_of_nodes, smoothed
+from chunkflow_liver.kernels.network.shifting import deeper, shifts, unpacked
 from chunkflow_liver.kernels.network.tidying import Tidy, tidied
 
 ISO = (8.0, 8.0, 8.0)
@@ -123,8 +127,6 @@ def test_shifts_point_to_the_axis():
     y, z = np.ogrid[:15, :15]
     far = 5 - np.hypot(y - 7.3, z - 6.6)
     mask = np.broadcast_to((far > 0)[:, :, None], (15, 15, 9))
-    from scipy import ndimage
-
     padded = np.pad(mask, ((0, 0), (0, 0), (6, 6)), mode="edge")
     depth = np.rint(ndimage.distance_transform_edt(padded) ** 2).astype(np.uint16)[:, :, 6:-6]
     state = np.zeros_like(depth)
@@ -155,3 +157,47 @@ def test_too_few_points_and_points_in_a_line_have_no_other_graph(points):
     ends = np.array([[0, 1]]) if len(points) else np.zeros((0, 2), np.int64)
     rows, shares = beside_chance(points, ends)
     assert (len(rows), shares) == (1, None)
+
+
+def tube_along_x(z_axis, y_axis, radius):
+    """Squared distances inside of 15 x 15 x 30 voxels, in voxels; the tube goes on beyond both ends."""
+    z, y = np.ogrid[:15, :15]
+    inside = np.hypot(z - z_axis, y - y_axis) <= radius
+    return np.repeat(np.rint(ndimage.distance_transform_edt(inside) ** 2).astype(np.uint16)[..., None], 30, 2)
+
+
+@pytest.mark.parametrize("z", [7, 8])
+def test_a_radius_is_the_distance_at_the_line_and_not_what_its_voxel_lies_beside_it_too(z):
+    """Two voxels wide to each side, the axis in the middle of two planes and 1/6 of a voxel beside a row.
+
+    The nearest voxel outside is 1/2 and 13/6 voxels off; that straight above the voxel of the line, of which
+    the distance is 2, lies half a voxel farther from the axis.
+    """
+    depth = tube_along_x(7.5, 7 + 1 / 6, 2.0)
+    state = np.zeros_like(depth)
+    state[z, 7] = depth[z, 7]
+    assert state[z, 7, 0] == 4
+    for block in ((15, 15, 30), (8, 8, 11)):
+        net = tidied(graph(state, block, depth), ISO, Tidy())
+        (branch,) = branches(net, places_of_nodes(net))
+        radius = branch.radius_nm[branch.inner] / 8
+        np.testing.assert_allclose(radius, math.hypot(1 / 2, 13 / 6), atol=0.1)
+
+
+@pytest.mark.parametrize("voxel_nm", [ISO, (12.0, 8.0, 8.0)])
+def test_the_ball_beside_a_voxel_is_told_by_the_voxels_around(voxel_nm):
+    rng = np.random.default_rng(4)
+    field = ndimage.gaussian_filter(rng.standard_normal((24, 24, 24)), 3)
+    inside = np.pad(field > np.quantile(field, 0.6), 1)
+    unit = whole_unit(voxel_nm)
+    depth = squares_to(~inside, unit, unit.squares(1000), (slice(None),) * 3) * inside
+    box = Box.of(depth.shape)
+    block = BlockGrid(box, depth.shape)[0]
+    index = np.argwhere(inside[4:-4, 4:-4, 4:-4])[::5] + 4
+    packed = shifts(index, depth, block, voxel_nm, box)
+    place = (index * np.array(voxel_nm)) + unpacked(packed, voxel_nm)
+    nearest = cKDTree(np.argwhere(~inside) * np.array(voxel_nm)).query(place)[0]
+    more = unit.length_nm(depth[tuple(index.T)]) + deeper(packed, voxel_nm) - nearest
+    assert len(more) > 300
+    assert more.min() > -0.02 * 8
+    assert np.quantile(more, 0.95) < 0.1 * 8
