@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import time
 from collections import OrderedDict
@@ -106,6 +107,16 @@ class Run:
     def asked(self, what: str, given: Mapping[str, str]) -> Any:
         """An answer to the page; None where there is no such question."""
         now = self.now()
+        try:
+            return self._answer(now, what, given)
+        except InputError:
+            # What was just taken away or changed is not known yet.
+            if now.is_as_it_was():
+                raise
+            self._looked = -math.inf
+            return self._answer(self.now(), what, given)
+
+    def _answer(self, now: Contents, what: str, given: Mapping[str, str]) -> Any:
         match what:
             case "run":
                 return self._run(now)

@@ -7,6 +7,7 @@ import json
 import pytest
 from view_runs import served
 
+import chunkflow_liver as cf
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.view.answers import Run
 
@@ -25,7 +26,8 @@ def later(run):
 def spoil(path):
     """Bytes of the rows, not of what the end of the file says of them."""
     whole = bytearray(path.read_bytes())
-    whole[8:60] = bytes(52)
+    end = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    whole[4:end] = bytes(end - 4)
     path.write_bytes(whole)
 
 
@@ -100,12 +102,17 @@ def test_the_server_says_it_without_a_traceback(work, caplog):
     assert "Traceback" not in caplog.text
 
 
-def test_contact_sites_and_nearest_objects_are_no_instances_to_edit(work):
-    run = Run(work, "ada")
+def test_contact_sites_are_no_instances_to_edit(finished, tmp_path):
+    classes = cf.open_volume(finished.parent / "semantic.ome.zarr")
+    at = {"work": tmp_path / "sites", "block": (12, 24, 32)}
+    mitos = cf.label(classes, classes=1, name="mitos", **at)
+    sites = cf.contacts(mitos.output, classes, to=2, gap_nm=100, sites=True, name="touching", **at)
+    cf.run(mitos + sites, progress=False)
+    run = Run(tmp_path / "sites", "ada")
     found = run.asked("run", {})
-    assert "mito-er" in {layer["name"] for layer in found["state"]["layers"]}
+    assert "touching" in {layer["name"] for layer in found["state"]["layers"]}
     assert found["instances"] == ["mitos"]
     assert set(found["edits"]) == {"mitos"}
-    assert "mito-er" not in found["edits"]["mitos"]["pieces"]
+    assert "touching" not in found["edits"]["mitos"]["pieces"]
     with pytest.raises(InputError, match="no finished image of instances"):
-        run.told("edit", {"image": "mito-er", "action": "delete", "label": 1})
+        run.told("edit", {"image": "touching", "action": "delete", "label": 1})
