@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from chunkflow_liver.engine.plan import Product
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.reports.words import cell, counted, heading, number
 from chunkflow_liver.reports.work import is_pending
-from chunkflow_liver.store.table import Table
+from chunkflow_liver.store.table import Table, made_anew
 
 MOST_ROWS = 200
 BUFFER, READ_AT_ONCE = 1 << 20, 1 << 14
@@ -73,24 +74,48 @@ class Stored:
     def about(self) -> dict[str, Any]:
         return dict(self.product.about)
 
+    @contextmanager
+    def opened(self, **options: Any) -> Iterator[pq.ParquetFile]:
+        """The file, to read from while it is open; pages are read against their checksums.
+
+        Raises
+        ------
+        InputError
+            If it is not there any more or is damaged, also where that is seen only as it is read.
+        """
+        try:
+            with pq.ParquetFile(self.path, page_checksum_verification=True, **options) as file:
+                yield file
+        except FileNotFoundError as err:
+            raise InputError(f"table {self.product.name!r}: {made_anew(self.path)}") from err
+        except (OSError, pa.ArrowException) as err:
+            what = f"is damaged ({' '.join(str(err).split())})"
+            raise InputError(f"table {self.product.name!r}: {made_anew(self.path, what)}") from err
+
+    @property
+    def schema(self) -> pa.Schema:
+        with self.opened() as file:
+            return file.schema_arrow
+
     @property
     def names(self) -> list[str]:
-        return list(pq.read_schema(self.path).names)
+        return list(self.schema.names)
 
     @property
     def rows(self) -> int:
-        return int(pq.read_metadata(self.path).num_rows)
+        with self.opened() as file:
+            return int(file.metadata.num_rows)
 
     def column(self, name: str) -> np.ndarray[Any, Any] | None:
         """All values of a column; None if there is no such column."""
-        file = pq.ParquetFile(self.path, buffer_size=BUFFER)
-        if name not in file.schema_arrow.names:
-            return None
-        kind = file.schema_arrow.field(name).type
-        if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
-            return _numbers(file, name)
-        found: np.ndarray[Any, Any] = file.read(columns=[name]).column(0).to_numpy(zero_copy_only=False)
-        return found
+        with self.opened(buffer_size=BUFFER) as file:
+            if name not in file.schema_arrow.names:
+                return None
+            kind = file.schema_arrow.field(name).type
+            if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
+                return _numbers(file, name)
+            found: np.ndarray[Any, Any] = file.read(columns=[name]).column(0).to_numpy(zero_copy_only=False)
+            return found
 
     def values(self, name: str) -> np.ndarray[Any, Any]:
         """All values of a column that it must have.
@@ -117,7 +142,8 @@ class Stored:
         """Rows of each class as a mask, largest class first; one class '' where there are none."""
         if "class" not in self.names:
             return {"": np.ones(self.rows, bool)}
-        coded = pq.ParquetFile(self.path, read_dictionary=["class"]).read(columns=["class"])
+        with self.opened(read_dictionary=["class"]) as file:
+            coded = file.read(columns=["class"])
         chunk = coded.column(0).combine_chunks()
         index = np.asarray(chunk.indices.to_numpy(zero_copy_only=False))
         names = [str(n) for n in chunk.dictionary.to_pylist()]
@@ -192,9 +218,9 @@ def stored(product: Product) -> Stored:
 
 def first_rows(table: Stored, most: int = MOST_ROWS, *, first: Sequence[str] = ()) -> Shown:
     """The first rows of a table, all columns; those named `first` stand before the others."""
-    file = pq.ParquetFile(table.path)
-    batch = next(file.iter_batches(batch_size=most), None)
-    found = pa.Table.from_batches([batch] if batch is not None else [], file.schema_arrow)
+    with table.opened() as file:
+        batch = next(file.iter_batches(batch_size=most), None)
+        found = pa.Table.from_batches([batch] if batch is not None else [], file.schema_arrow)
     early = [c for c in first if c in found.column_names]
     found = found.select([*early, *(c for c in found.column_names if c not in early)])
     return _shown(table.product.name, found.slice(0, most), table.rows)
@@ -218,7 +244,8 @@ def extremes(table: Stored, order: Sequence[int], columns: Sequence[str], *, tit
     if not order:
         return None
     present = [c for c in columns if c in table.names]
-    picked = pq.ParquetFile(table.path).read(columns=present).take(pa.array(order))
+    with table.opened() as file:
+        picked = file.read(columns=present).take(pa.array(order))
     return _shown(title, picked, table.rows)
 
 

@@ -85,6 +85,8 @@ class Work:
         `failed.json`: 'stage' and 'blocks'; empty if no block failed.
     plan : mapping
         `plan.json`: host, versions, workers, text; empty if there is none.
+    made : frozenset of str
+        Places of images and tables that a finished stage of the run made.
     """
 
     path: Path
@@ -92,6 +94,7 @@ class Work:
     stages: tuple[Stage, ...]
     failed: Mapping[str, Any]
     plan: Mapping[str, Any]
+    made: frozenset[str] = frozenset()
 
     def local(self, text: str) -> str:
         """`text` with paths seen from the work folder: a page says nothing of the machine."""
@@ -116,27 +119,30 @@ def read_work(path: Path) -> Work:
         )
     plan = read_json(path / "plan.json", {})
     products = read_products(path)
-    pending = _pending(path)
+    pending, made = _places(path)
     return Work(
         path,
         tuple(replace(p, about=(*p.about, PENDING)) if _place(p) in pending else p for p in products),
         tuple(_stages(path, plan)),
         read_json(path / "failed.json", {}),
         plan,
+        frozenset(made),
     )
 
 
-def _pending(path: Path) -> set[str]:
-    """Images and tables that a stage of the run makes which is not done, or is to be done again."""
+def _places(path: Path) -> tuple[set[str], set[str]]:
+    """Images and tables of stages that are not done, or are to be done again, and of those that are done."""
     journal = read_journal(path)
-    return {
+    pending: set[str] = set()
+    made: set[str] = set()
+    for name, keys in journal.planned_handles().items():
+        known = journal.stage(name)
+        if known.finished and known.cleaned:
+            continue
         # A key of an array is its image and the path of its level.
-        place
-        for name, keys in journal.planned_handles().items()
-        if not journal.stage(name).finished
-        for key in keys
-        for place in (key, key.rpartition("/")[0])
-    }
+        places = {place for key in keys for place in (key, key.rpartition("/")[0])}
+        (made if known.finished else pending).update(places)
+    return pending, made
 
 
 def _place(product: Product) -> str:
@@ -146,6 +152,11 @@ def _place(product: Product) -> str:
 def is_pending(product: Product) -> bool:
     """Whether a product is not finished, so that nothing of it is to be shown."""
     return PENDING in product.about
+
+
+def is_finished(work: Work, product: Product) -> bool:
+    """Whether the run has made a product, so that it should be there."""
+    return not is_pending(product) and _place(product) in work.made
 
 
 def exists(product: Product) -> bool:

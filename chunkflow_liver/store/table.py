@@ -256,6 +256,11 @@ def write_csv(table: Table | str | os.PathLike[str], to: str | os.PathLike[str])
     return target
 
 
+def made_anew(path: str, what: str = "is missing") -> str:
+    """What is said of a result that was there, and what to do."""
+    return f"{path} {what}: 'chunkflow-liver repair RUN_FILE' makes it anew"
+
+
 def _absent(path: str) -> InputError:
     return InputError(f"no table at {path}: run its plan first")
 

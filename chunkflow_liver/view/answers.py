@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import time
 from collections import OrderedDict
@@ -12,7 +13,6 @@ from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from chunkflow_liver.engine.watch.status import saved_text
 from chunkflow_liver.errors import ConfigError, InputError
@@ -28,7 +28,6 @@ from chunkflow_liver.view.contents import (
     check_pieces,
     contents,
     finer_images,
-    generation,
     place_columns,
 )
 from chunkflow_liver.view.edits import FOLDER, Proofreading
@@ -82,7 +81,7 @@ class Run:
         with self._lock:
             if time.monotonic() - self._looked > LOOK_S:
                 self._looked = time.monotonic()
-                if generation(self.work) != self._now.generation:
+                if not self._now.is_as_it_was():
                     self._now = contents(self.work, self._pieces)
             return self._now
 
@@ -108,6 +107,16 @@ class Run:
     def asked(self, what: str, given: Mapping[str, str]) -> Any:
         """An answer to the page; None where there is no such question."""
         now = self.now()
+        try:
+            return self._answer(now, what, given)
+        except InputError:
+            # What was just taken away or changed is not known yet.
+            if now.is_as_it_was():
+                raise
+            self._looked = -math.inf
+            return self._answer(self.now(), what, given)
+
+    def _answer(self, now: Contents, what: str, given: Mapping[str, str]) -> Any:
         match what:
             case "run":
                 return self._run(now)
@@ -163,15 +172,15 @@ class Run:
         return self._keep(("edited", name, revision), lambda: self.proofreading.shown(now, name))
 
     def _run(self, now: Contents) -> dict[str, Any]:
-        images = [n for n, i in now.images.items() if i.kind == "instances"]
         return {
             "name": now.work.path.name,
             "generation": now.generation,
             "pending": now.pending,
             "line": self._line(now),
+            "wrong": list(now.wrong),
             "state": state(now, self._revisions(now)),
             "bars": {n: found for n, i in now.images.items() if (found := bar(i)) is not None},
-            "instances": images,
+            "instances": [n for n, i in now.images.items() if i.is_edited],
             "tables": [
                 {
                     "name": n,
@@ -185,7 +194,7 @@ class Run:
             ],
             "colours": {
                 image: columns_of_numbers([t for t in now.tables.values() if _about(now, t) == image])
-                for image in images
+                for image in (n for n, i in now.images.items() if i.kind == "instances")
             },
             "views": self.proofreading.views(),
             "edits": self._waiting(now),
@@ -194,7 +203,7 @@ class Run:
     def _waiting(self, now: Contents) -> dict[str, Any]:
         found = {}
         for name, image in now.images.items():
-            if image.kind != "instances":
+            if not image.is_edited:
                 continue
             edits = self.proofreading.edits(name)
             found[name] = {
@@ -230,7 +239,7 @@ class Run:
         return shlex.join(parts)
 
     def _revisions(self, now: Contents) -> dict[str, str]:
-        found = {n: self.proofreading.revision(n) for n, i in now.images.items() if i.kind == "instances"}
+        found = {n: self.proofreading.revision(n) for n, i in now.images.items() if i.is_edited}
         return {n: r for n, r in found.items() if r is not None}
 
     def _go(self, now: Contents, given: Mapping[str, str]) -> dict[str, Any]:
@@ -362,18 +371,16 @@ def _jumps(now: Contents) -> list[dict[str, Any]]:
     found = []
     for name, table in now.tables.items():
         by, down = WORST.get(table.product.kind, (None, False))
-        if by in pq.read_schema(table.path).names and place_columns(table.names):
-            rows = page(now, name, sort=by, down=down)
-            at = rows["columns"].index(by)
-            found.append(
-                {
-                    "table": name,
-                    "what": PLACED[table.product.kind],
-                    "by": by,
-                    "rows": [
-                        {"value": row[at], "place": place}
-                        for row, place in zip(rows["rows"][:20], rows["places"][:20], strict=True)
-                    ],
-                }
-            )
+        if by is None:
+            continue
+        listed: dict[str, Any] = {"table": name, "what": PLACED[table.product.kind], "by": by}
+        try:
+            if by in table.names and place_columns(table.names):
+                rows = page(now, name, sort=by, down=down)
+                at = rows["columns"].index(by)
+                shown = zip(rows["rows"][:20], rows["places"][:20], strict=True)
+                found.append(listed | {"rows": [{"value": row[at], "place": place} for row, place in shown]})
+        except InputError as err:
+            # One that is damaged keeps no other away.
+            found.append(listed | {"rows": [], "wrong": str(err)})
     return found

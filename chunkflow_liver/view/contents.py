@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +23,10 @@ from chunkflow_liver.reports.pictures.samples import levels_of
 from chunkflow_liver.reports.pictures.slices import raw_levels
 from chunkflow_liver.reports.record import SHOWS
 from chunkflow_liver.reports.tables import Stored
-from chunkflow_liver.reports.work import PENDING, Work, is_pending, read_work
+from chunkflow_liver.reports.work import PENDING, Work, is_finished, is_pending, read_work
 from chunkflow_liver.store.images import open_volume
 from chunkflow_liver.store.location import absolute
-from chunkflow_liver.store.table import Table
+from chunkflow_liver.store.table import Table, made_anew
 from chunkflow_liver.store.volume import Volume
 
 RAW = "image"
@@ -72,6 +75,14 @@ class Image:
         return self.levels[0]
 
     @property
+    def is_edited(self) -> bool:
+        """Whether its objects are instances that `edit` takes.
+
+        Contact sites, and the nearest object of each voxel, follow `of` other instances: those are edited.
+        """
+        return self.kind == "instances" and "of" not in self.about
+
+    @property
     def corner_nm(self) -> Nm:
         """Where the first voxel begins along (z, y, x): places in tables are measured from there."""
         z, y, x = (corner_nm(self.finest, axis) for axis in range(3))
@@ -92,6 +103,10 @@ class Contents:
         Those that are finished, by name.
     pieces : str
         Name of the image that was given as pieces; empty without one.
+    wrong : tuple of str
+        What is said of finished images and tables that are not there, or cannot be read.
+    files : mapping of str
+        Of the file of each finished table its size and time; None of one that is not there.
     """
 
     work: Work
@@ -99,6 +114,15 @@ class Contents:
     images: Mapping[str, Image]
     tables: Mapping[str, Stored]
     pieces: str = ""
+    wrong: tuple[str, ...] = ()
+    files: Mapping[str, tuple[int, int] | None] = field(default_factory=dict)
+
+    def is_as_it_was(self) -> bool:
+        """Whether the run has written nothing since, and nobody has taken or changed a table."""
+        return (
+            generation(self.work.path) == self.generation.partition("_")[0]
+            and _seen(self.files) == self.files
+        )
 
     @property
     def pending(self) -> bool:
@@ -126,6 +150,8 @@ class Contents:
             If the run has none of this name, or it is not finished.
         """
         if name not in self.tables:
+            if said := next((w for w in self.wrong if w.startswith(f"table {name!r}:")), None):
+                raise InputError(said)
             raise InputError(f"the run has no table {name!r} (yet); it has {sorted(self.tables)}")
         return self.tables[name]
 
@@ -185,6 +211,20 @@ def generation(path: Path) -> str:
     return f"{sum(s.st_size for s in seen):x}-{max((s.st_mtime_ns for s in seen), default=0):x}"
 
 
+def _seen(paths: Iterable[str]) -> dict[str, tuple[int, int] | None]:
+    found: dict[str, tuple[int, int] | None] = dict.fromkeys(paths)
+    for path in found:
+        with contextlib.suppress(OSError):
+            at = os.stat(path)
+            found[path] = (at.st_size, at.st_mtime_ns)
+    return found
+
+
+def _sign(files: Mapping[str, tuple[int, int] | None]) -> str:
+    """What of the generation tells of files, as it stands in addresses."""
+    return f"_{zlib.crc32(repr(sorted(files.items())).encode()):08x}"
+
+
 def contents(path: Path, pieces: str | None = None) -> Contents:
     """What the work folder at `path` holds now.
 
@@ -206,12 +246,24 @@ def contents(path: Path, pieces: str | None = None) -> Contents:
     if raw is not None:
         images[RAW] = Image(RAW, "raw", tuple(raw), False)
     tables: dict[str, Stored] = {}
+    wrong: list[str] = []
+    files = _seen(p.handle.path for p in work.products if isinstance(p.handle, Table) and not is_pending(p))
     for product in work.products:
         if isinstance(product.handle, Table):
-            if not is_pending(product) and Path(product.handle.path).exists():
-                tables[product.name] = Stored(product, product.handle.path)
-        elif product.kind in SHOWN and (image := _image(product)) is not None:
-            images[product.name] = image
+            if is_pending(product) or not (product.handle.exists() or is_finished(work, product)):
+                continue
+            table = Stored(product, product.handle.path)
+            try:
+                # Which opens it.
+                table.schema  # noqa: B018
+                tables[product.name] = table
+            except InputError as err:
+                wrong.append(str(err))
+        elif product.kind in SHOWN:
+            if (image := _image(product)) is not None:
+                images[product.name] = image
+            elif is_finished(work, product):
+                wrong.append(f"image {product.name!r}: {made_anew(product.handle.url)}")
     chosen = ""
     if pieces is not None:
         url = absolute(pieces)
@@ -221,7 +273,7 @@ def contents(path: Path, pieces: str | None = None) -> Contents:
             name = re.sub(r"[^\w.-]", "-", found.name)
             chosen = f"{name}-pieces" if name in images else name
             images[chosen] = replace(found, name=chosen)
-    return Contents(work, now, images, tables, chosen)
+    return Contents(work, now + _sign(files), images, tables, chosen, tuple(wrong), files)
 
 
 def _image(product: Product) -> Image | None:
@@ -257,7 +309,7 @@ def finer_images(contents: Contents, name: str) -> list[str]:
     found = [
         n
         for n, i in contents.images.items()
-        if n != name and i.kind in ("instances", PIECES) and not i.pending and _misfit(image, i) is None
+        if n != name and (i.is_edited or i.kind == PIECES) and not i.pending and _misfit(image, i) is None
     ]
     return sorted(found, key=lambda n: n != contents.pieces)
 
@@ -271,7 +323,7 @@ def check_pieces(contents: Contents) -> None:
         If no instances have their voxels; it says what differs.
     """
     pieces = contents.images.get(contents.pieces)
-    labels = [i for n, i in contents.images.items() if i.kind == "instances" and n != contents.pieces]
+    labels = [i for n, i in contents.images.items() if i.is_edited and n != contents.pieces]
     if pieces is None or not labels:
         return
     reasons = [_misfit(of, pieces) for of in labels]

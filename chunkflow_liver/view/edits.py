@@ -128,7 +128,7 @@ class Proofreading:
         if action not in MADE:
             raise ConfigError(f"no edit {action!r} from the viewer; there are {MADE}")
         labels = contents.image(image)
-        if labels.kind != "instances" or labels.pending:
+        if not labels.is_edited or labels.pending:
             raise InputError(f"{image!r} is no finished image of instances: there is nothing to edit in it")
         said = (
             str(given.get("who") or self.who),

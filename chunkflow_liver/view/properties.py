@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from chunkflow_liver.reports.tables import BUFFER, READ_AT_ONCE, as_arrow, as_numpy
+from chunkflow_liver.reports.tables import BUFFER, READ_AT_ONCE, Stored, as_arrow, as_numpy
 from chunkflow_liver.store.exports.tables import number_type, segment_properties
 from chunkflow_liver.view.contents import CORNERS, Contents, Image
 
@@ -39,15 +39,19 @@ def properties(contents: Contents, image: Image) -> bytes | Iterator[bytes] | No
         return None
     if table.rows <= FEW_ROWS:
         names = [n for n in table.names if n not in CORNERS]
-        return json.dumps(
-            segment_properties(pq.read_table(table.path, columns=names)), allow_nan=False
-        ).encode()
-    return _large(table.path, [n for n in FIRST if n in table.names])
+        with table.opened() as file:
+            found = segment_properties(file.read(columns=names))
+        return json.dumps(found, allow_nan=False).encode()
+    return _large(table, [n for n in FIRST if n in table.names])
 
 
-def _large(path: str, columns: list[str]) -> Iterator[bytes]:
+def _large(table: Stored, columns: list[str]) -> Iterator[bytes]:
     """Few columns of many objects; neither a column nor the text is held as a whole."""
-    file = pq.ParquetFile(path, read_dictionary=columns, buffer_size=BUFFER)
+    with table.opened(read_dictionary=columns, buffer_size=BUFFER) as file:
+        yield from _told(file, columns)
+
+
+def _told(file: pq.ParquetFile, columns: list[str]) -> Iterator[bytes]:
     yield b'{"@type":"neuroglancer_segment_properties","inline":{"ids":['
     yield from _texts(_parts(file, "label"), b'"', b'"')
     yield b'],"properties":['

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.ops.edit.lists import whole_number
@@ -81,7 +80,7 @@ def page(
     table = contents.table(name)
     rows = picked(table, conditions, sort, down)
     shown = rows[begin : begin + AT_ONCE]
-    schema = pq.read_schema(table.path)
+    schema = table.schema
     found = _taken(table, shown)
     columns = [c for c in schema.names if c not in CORNERS]
     units = [(schema.field(c).metadata or {}).get(b"unit", b"").decode() for c in columns]
@@ -112,18 +111,18 @@ def places(contents: Contents, table: Stored, rows: pa.Table) -> list[list[float
 
 def _taken(table: Stored, rows: np.ndarray[Any, Any]) -> pa.Table:
     """Some rows, in this order; read in small parts, as a large table may be one group of rows."""
-    file = pq.ParquetFile(table.path, buffer_size=BUFFER)
     order = np.argsort(rows, kind="stable")
     ascending = rows[order]
     parts, begin = [], 0
-    for batch in file.iter_batches(batch_size=READ_AT_ONCE, use_threads=False):
-        low, high = np.searchsorted(ascending, (begin, begin + len(batch)))
-        if high > low:
-            parts.append(batch.take(as_arrow(ascending[low:high] - begin)))
-        begin += len(batch)
-        if high == len(ascending):
-            break
-    found = pa.Table.from_batches(parts, file.schema_arrow)
+    with table.opened(buffer_size=BUFFER) as file:
+        for batch in file.iter_batches(batch_size=READ_AT_ONCE, use_threads=False):
+            low, high = np.searchsorted(ascending, (begin, begin + len(batch)))
+            if high > low:
+                parts.append(batch.take(as_arrow(ascending[low:high] - begin)))
+            begin += len(batch)
+            if high == len(ascending):
+                break
+        found = pa.Table.from_batches(parts, file.schema_arrow)
     pa.default_memory_pool().release_unused()
     return found.take(as_arrow(np.argsort(order, kind="stable")))
 
@@ -159,7 +158,7 @@ def columns_of_numbers(tables: Sequence[Stored]) -> dict[str, list[str]]:
     """Of each table the columns that objects can be coloured by."""
     found = {}
     for table in tables:
-        schema = pq.read_schema(table.path)
+        schema = table.schema
         numbers = [
             f.name
             for f in schema

@@ -10,6 +10,7 @@ import pytest
 from strategies import write
 
 import chunkflow_liver as cf
+from chunkflow_liver.engine.journal import Journal
 
 NM = (40.0, 16.0, 16.0)
 
@@ -51,6 +52,9 @@ def work(finished, tmp_path):
     # As long as a folder is still where it was, a copy of it leads there.
     products = copy / "products.json"
     products.write_text(products.read_text().replace(str(finished), str(copy)))
+    # Else it is taken for damaged by the next run, which forgets what it lists.
+    with Journal(copy) as journal:
+        journal.note("products.json")
     return copy
 
 

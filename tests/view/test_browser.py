@@ -72,6 +72,14 @@ def test_the_page_asks_on_after_a_failure_and_shows_what_the_run_wrote_since(pag
         page.wait_for_selector("#colour option >> text=volume_um3", state="attached")
         assert page.input_value("#image") == "mitos"
         page.wait_for_selector("#line >> text=finished")
+        # A table that is taken away: the others are listed, and it is named.
+        assert page.text_content("#wrong") == ""
+        (work / "tables/mito-table.parquet").unlink()
+        page.reload()
+        page.wait_for_selector("body[data-ready=yes]")
+        page.wait_for_selector("#wrong >> text=repair RUN_FILE", state="attached")
+        assert page.locator("#table option >> text=mito-er-objects").count() == 1
+        assert page.locator("#image option").all_text_contents() == ["mitos"]
 
 
 def test_pictures_arrive_a_row_leads_there_and_edits_are_made_undone_and_kept(page, work):
@@ -82,9 +90,9 @@ def test_pictures_arrive_a_row_leads_there_and_edits_are_made_undone_and_kept(pa
     instances = cf.open_volume(work / "results.ome.zarr/labels/mitos")
     fragments = cf.edit(instances, [("cut", joined, 9, *points)], name="fragments", **at)
     cf.run(fragments, progress=False)
-    errors, seen = [], []
+    errors, seen, lost = [], [], []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("response", lambda answer: seen.append(answer.url) if answer.ok else None)
+    page.on("response", lambda answer: (seen if answer.ok else lost).append(answer.url))
     with served(Run(work, "ada")) as address:
         page.goto(f"{address}&object={other}&in=mitos&run=lobule")
         page.wait_for_selector("body[data-ready=yes]")
@@ -150,6 +158,8 @@ def test_pictures_arrive_a_row_leads_there_and_edits_are_made_undone_and_kept(pa
         until(page, lambda: any("/edited/" in url and "/c/" in url for url in seen))
         command = page.text_content("#command")
     assert not errors
+    # Of an image only chunks are asked for that may not be there.
+    assert [url for url in lost if "/c/" not in url] == []
     assert command.startswith("chunkflow-liver edit")
     assert "--pieces" in command
     edits = work / "proofreading/mitos.csv"

@@ -20,7 +20,7 @@ from chunkflow_liver.errors import ChunkError, InputError
 from chunkflow_liver.store.container import wrong_around
 from chunkflow_liver.store.create import is_stated, is_there
 from chunkflow_liver.store.handles import forget_handles
-from chunkflow_liver.store.table import Arrays, Table, read_table
+from chunkflow_liver.store.table import Arrays, Table, made_anew, read_table
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -156,6 +156,8 @@ def forget(plan: Plan, found: Sequence[Damage]) -> None:
 
 def _of_fold(stage: Fold, content: str) -> str:
     """What is wrong with a table or an artefact; nothing if it is what was written."""
+    if not stage.output.exists():
+        return made_anew(stage.output.path)
     try:
         if isinstance(stage.output, Arrays):
             stage.output.check()

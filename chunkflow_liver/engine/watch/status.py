@@ -15,10 +15,14 @@ from chunkflow_liver.engine.watch.lease import holder_of
 from chunkflow_liver.engine.watch.marks import Mark, read_marks, told
 from chunkflow_liver.engine.written import read_products
 from chunkflow_liver.errors import InputError
+from chunkflow_liver.store.archive import archive_of
+from chunkflow_liver.store.location import is_local
+from chunkflow_liver.store.table import made_anew
 from chunkflow_liver.store.volume import Volume
 
 MOST_FILES = 10_000
 """Of each image so many files are looked at, at most."""
+METADATA = ("zarr.json", ".zarray")
 
 
 def saved_text(work: str | Path) -> str:
@@ -60,7 +64,11 @@ def status_text(work: str | Path) -> str:
     known = {s["stage"]: done.get(s["stage"], Done()) for s in planned}
     # Stages run in order: what was under way when a run was stopped is the first that is not finished.
     first = None if alive else next((name for name, of in known.items() if not of.finished), None)
-    lines = [_line(s, known[s["stage"]], marks, alive, width, s["stage"] == first) for s in planned]
+    lost = gone(seen)
+    lines = [
+        _line(s, known[s["stage"]], marks, alive, width, s["stage"] == first, s["stage"] in lost)
+        for s in planned
+    ]
     left = left_text(folder, [s for s in planned if not known[s["stage"]].finished], max(1, len(marks)))
     lines += [f"left: {left}"] if left else []
     if alive:
@@ -72,8 +80,33 @@ def status_text(work: str | Path) -> str:
         found = json.loads(failed.read_text())
         lines.append(f"{len(found['blocks'])} failed blocks in stage {found['stage']!r}, see {failed}")
     lines += [f"{stage}: block {block} was set aside" for stage, of in done.items() for block in of.set_aside]
+    lines += [f"{stage}: {made_anew(key)}" for stage, keys in lost.items() for key in keys]
     lines += _newer(seen)
     return "\n".join(lines)
+
+
+def gone(seen: Journal) -> dict[str, list[str]]:
+    """Tables, arrays and images of finished stages that are not there, by stage; nothing is read of them."""
+    found: dict[str, list[str]] = {}
+    for stage, keys in seen.planned_handles().items():
+        known = seen.stage(stage)
+        lost = [] if not known.finished or known.cleaned else [k for k in sorted(keys) if _is_gone(k)]
+        if lost:
+            found[stage] = lost
+    return found
+
+
+def _is_gone(key: str) -> bool:
+    if not is_local(key) or archive_of(key) is not None:
+        return False
+    if not os.path.isdir(key):
+        return not os.path.exists(key)
+    if any(os.path.exists(os.path.join(key, name)) for name in METADATA):
+        return False
+    # Chunks without what says how to read them; folders of other things have other names in them.
+    with os.scandir(key) as entries:
+        first = next(entries, None)
+    return first is None or first.name == "c" or first.name.replace(".", "").isdigit()
 
 
 def _newer(seen: Journal) -> list[str]:
@@ -103,14 +136,21 @@ def _is_newer(folder: str, than_ns: int) -> bool:
 
 
 def _line(
-    stage: dict[str, object], known: Done, marks: list[Mark], alive: bool, width: int, first: bool
+    stage: dict[str, object],
+    known: Done,
+    marks: list[Mark],
+    alive: bool,
+    width: int,
+    first: bool,
+    lost: bool,
 ) -> str:
     name, total = str(stage["stage"]), int(str(stage["blocks"]))
     here = [m for m in marks if name.startswith(m.stage)]
     count = total if known.finished else len(known.records)
     seconds = known.seconds
     begun = "running" if alive else "stopped"
-    state = "done" if known.finished else begun if known.records or here or first else "to do"
+    ended = "missing" if lost else "done"
+    state = ended if known.finished else begun if known.records or here or first else "to do"
     line = f"{name.ljust(width)}  {state.ljust(7)}  {count} of {total} blocks"
     if seconds and "voxels" in stage:
         rate = float(str(stage["voxels"])) * len(known.records) / total / seconds / 1e6

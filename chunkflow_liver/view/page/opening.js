@@ -15,6 +15,8 @@ const held = new Map();
 // Layers of which only the coarsest level is shown yet, with the scale that they are to have.
 const coarse = new Map();
 let opened = 0;
+// The state that neuroglancer is being given.
+let giving = null;
 
 // With layers in its first address neuroglancer loses one whose shader has a range: it gets them when it stands.
 function stands() {
@@ -24,16 +26,26 @@ function stands() {
   });
 }
 function stateNow() {
-  const state = JSON.parse(JSON.stringify(viewer().state.toJSON(), (_, v) => (typeof v === "bigint" ? String(v) : v)));
+  // What is still being given counts, not what neuroglancer has of it so far: what is made of that lacks a layer.
+  const there = giving ?? viewer().state.toJSON();
+  const state = JSON.parse(JSON.stringify(there, (_, v) => (typeof v === "bigint" ? String(v) : v)));
   for (const layer of state.layers ?? []) {
     if (held.has(layer.name)) layer.source = [...sourcesOf(layer), ...held.get(layer.name)];
     if (coarse.has(layer.name)) layer[SCALE] = coarse.get(layer.name);
   }
   return state;
 }
-function restore(state) {
-  viewer().state.reset();
-  viewer().state.restoreState(state);
+// While it still sets itself up neuroglancer loses a layer now and then, and says no more of it than an error: a state is
+// given until all its layers are there, or another one is given.
+async function restore(state) {
+  giving = state;
+  for (let tries = 0; tries < TRIES && giving === state; tries += 1) {
+    viewer().state.reset();
+    viewer().state.restoreState(state);
+    if ((state.layers ?? []).every((l) => viewer().layerManager.getLayerByName(l.name))) break;
+    await new Promise((done) => { setTimeout(done, 100); });
+  }
+  if (giving === state) giving = null;
 }
 function change(how) {
   const state = stateNow();
@@ -64,13 +76,8 @@ async function show(given) {
     coarse.set(layer.name, layer[SCALE] ?? 1);
     layer[SCALE] = COARSEST;
   }
-  // While it still sets itself up neuroglancer loses a layer now and then, and says no more of it than an error.
-  for (let tries = 0; tries < TRIES; tries += 1) {
-    restore(state);
-    if ((state.layers ?? []).every((l) => viewer().layerManager.getLayerByName(l.name))) break;
-    await new Promise((done) => { setTimeout(done, 100); });
-    if (mine !== opened) return;
-  }
+  await restore(state);
+  if (mine !== opened) return;
   await soon(complete());
   if (mine !== opened) return;
   for (const [name, scale] of coarse) {

@@ -164,6 +164,7 @@ const jumps = shownIfRefused(async () => {
   byId("jumps").replaceChildren(...found.flatMap((list) => {
     const title = document.createElement("h2");
     title.textContent = `${list.what}: ${list.table}, by ${list.by}`;
+    if (list.wrong) return [title, list.wrong];
     return [title, ...list.rows.map((row, i) => {
       const button = document.createElement("button");
       button.className = "jump";
@@ -291,6 +292,11 @@ async function renewed() {
   return now.pending;
 }
 function tables() {
+  byId("wrong").replaceChildren(...run.wrong.map((what) => {
+    const item = document.createElement("li");
+    item.textContent = what;
+    return item;
+  }));
   byId("table").replaceChildren(...run.tables.map((t) => new Option(`${t.name} (${t.rows.toLocaleString("en")})`, t.name)));
   const placed = run.tables.find((t) => t.kind === "instance table") ?? run.tables.find((t) => t.placed) ?? run.tables[0];
   if (!shown.name && placed) shown.name = placed.name;

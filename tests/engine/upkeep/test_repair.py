@@ -15,10 +15,13 @@ from payload import calls, go, plan_of, sums
 from strategies import command, contents, semantic, write
 
 import chunkflow_liver as cf
+from chunkflow_liver.engine.stage import Fold
+from chunkflow_liver.engine.upkeep.clean import clean
 from chunkflow_liver.engine.upkeep.repair import damage, forget
+from chunkflow_liver.engine.watch.status import status_text
 from chunkflow_liver.errors import ChunkError, InputError, JournalError
 from chunkflow_liver.store.create import create, is_stated
-from chunkflow_liver.store.table import read_table
+from chunkflow_liver.store.table import Arrays, read_table
 
 
 def harm(path: Path, how: str, at: float) -> None:
@@ -180,6 +183,43 @@ def test_the_command_line_names_the_damage_and_mends_it(tmp_path):
     assert code == 0, told
     assert "results that were damaged, and are made anew: 1" in said
     assert chunk.read_bytes() == whole
+
+
+@pytest.mark.parametrize("lost", ["table", "array", "image"])
+def test_what_is_gone_is_named_by_status_and_check_with_what_makes_it_anew(project, lost):
+    """`status` looks whether things are there, and reads nothing of them."""
+    work = project / "gone"
+    plan = plan_in(project, work.name)
+    go(plan)
+    before = status_text(work)
+    assert "missing" not in before
+    folder = next(f.output.path for f in plan.stages if isinstance(f, Fold) and isinstance(f.output, Arrays))
+    path, stages = {
+        "table": (work / "tables/table.parquet", "table/"),
+        "array": (Path(folder), "mitos/"),
+        "image": (work / "results.ome.zarr/labels/mitos/0/zarr.json", "mitos/"),
+    }[lost]
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    place = path.parent if lost == "image" else path
+    told = status_text(work).splitlines()
+    (hint,) = (line for line in told if "RUN_FILE" in line)
+    assert hint.startswith(stages)
+    assert hint.endswith(f"{place} is missing: 'chunkflow-liver repair RUN_FILE' makes it anew")
+    (stage,) = (line for line in told if " missing " in line and "RUN_FILE" not in line)
+    assert stage.split()[0] == hint.partition(":")[0]
+    said = [str(entry) for entry in cf.damage(plan, progress=False)]
+    assert any(str(place) in text for text in said)
+    assert not any("run its plan" in text for text in said)
+    assert lost == "image" or hint in said
+    cf.repair(plan, progress=False)
+    assert "missing" not in status_text(work)
+
+
+def test_what_was_cleaned_is_not_missing(project):
+    plan = plan_in(project, "cleaned")
+    go(plan)
+    assert clean(plan)
+    assert "missing" not in status_text(project / "cleaned")
 
 
 def test_who_reads_a_damaged_result_is_told_to_repair_it(tmp_path):
