@@ -92,7 +92,7 @@ def test_pictures_arrive_a_row_leads_there_and_edits_are_made_undone_and_kept(pa
     cf.run(fragments, progress=False)
     errors, seen, lost = [], [], []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("response", lambda answer: (seen if answer.ok else lost).append(answer.url))
+    page.on("response", lambda answer: (lost if answer.status >= 400 else seen).append(answer.url))
     with served(Run(work, "ada")) as address:
         page.goto(f"{address}&object={other}&in=mitos&run=lobule")
         page.wait_for_selector("body[data-ready=yes]")

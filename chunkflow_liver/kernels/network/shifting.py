@@ -79,7 +79,7 @@ def _between(
     found = np.full(len(index), np.inf)
     for step in itertools.product(range(-AHEAD, AHEAD + 1), repeat=3):
         at = index + step
-        looked = ((at >= low) & (at < high)).all(1)
+        looked = np.asarray(((at >= low) & (at < high)).all(1))
         place = tuple(np.where(looked[:, None], at, index).T)
         if hidden is not None:
             looked &= ~hidden[place]
