@@ -20,7 +20,7 @@ import xxhash
 from filelock import FileLock, Timeout
 
 from chunkflow_liver.engine.stage import Map, Records, Stage, called, makes, volume_of
-from chunkflow_liver.engine.watch.changes import refusal
+from chunkflow_liver.engine.watch.changes import redone, refusal
 from chunkflow_liver.engine.watch.done import Done, rows_of
 from chunkflow_liver.engine.watch.lease import Lease, holder_of
 from chunkflow_liver.engine.watch.lines import damaged, line_of, parsed, read_entries
@@ -257,17 +257,16 @@ class Journal:
         Raises
         ------
         JournalError
-            Names the first difference.
+            Names the first difference, and the stages that would be redone.
         """
-        before, found = self._planned(), []
-        for name, (digest, description) in stages.items():
-            was = before.get(name, {"fingerprint": "", "description": {}})
-            if was["fingerprint"] == digest or name not in self.done:
-                continue
-            if not redo:
-                reads = _inputs(next((s for s in planned if s.name == name), None))
-                raise JournalError(refusal(self.work, name, was["description"], description, reads))
-            found.append(name)
+        before, unknown = self._planned(), {"fingerprint": "", "description": {}}
+        marks = {name: digest for name, (digest, _) in stages.items() if name in self.done}
+        found = [name for name, mark in marks.items() if before.get(name, unknown)["fingerprint"] != mark]
+        if found and not redo:
+            name, again = found[0], [*found, *self._follow(found, before, stages)]
+            was, now = before.get(name, unknown)["description"], stages[name][1]
+            reads = _inputs(next((s for s in planned if s.name == name), None))
+            raise JournalError(refusal(self.work, name, was, now, reads) + redone(self.work, again))
         return found
 
     def _follow(

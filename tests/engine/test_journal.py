@@ -171,6 +171,20 @@ def test_a_changed_parameter_is_refused_and_named(tmp_path):
         adopted(tmp_path, a="one", b="other")
 
 
+def test_what_would_be_redone_is_told(tmp_path):
+    """Also stages of other plans that read what changes; of many the first eight."""
+    adopted(tmp_path, a="one", b="two")
+    with Journal(tmp_path) as journal:
+        journal.adopt({"of a": ("three", {"inputs": ["one"]})}, redo=False)
+        journal.append({"stage": "of a", "record": "", "rows": rows(0)})
+    with pytest.raises(JournalError, match=r"\(--redo\)\. Redone would be a, of a$"):
+        adopted(tmp_path, a="other", b="two")
+    names = [f"s{i}" for i in range(12)]
+    adopted(tmp_path / "many", **dict.fromkeys(names, "one"))
+    with pytest.raises(JournalError, match=r"Redone would be s0, s1, .*s7 and 4 more$"):
+        adopted(tmp_path / "many", **dict.fromkeys(names, "two"))
+
+
 def test_redo_forgets_what_changed_and_keeps_the_rest(tmp_path):
     adopted(tmp_path, a="one", b="two")
     with Journal(tmp_path) as journal:

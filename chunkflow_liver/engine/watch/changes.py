@@ -14,6 +14,8 @@ CODE = "code"
 """Key of what a stage runs of each module."""
 MOST_MODULES = 3
 """That are named."""
+MOST_STAGES = 8
+"""The same."""
 _CONVERTED = {
     "outputs[0].kind": "kind",
     "outputs[0].voxel_nm": "voxel size (z, y, x) in nm",
@@ -71,6 +73,14 @@ def refusal(
         f"{work.with_suffix('')} was converted {what}: say --redo (redo=True) to convert it anew, or choose "
         "another name"
     )
+
+
+def redone(work: Path, stages: Sequence[str]) -> str:
+    """Which stages `--redo` would do again, as the end of a `refusal`."""
+    if work.suffix == CONVERSION:
+        return ""
+    more = f" and {len(stages) - MOST_STAGES} more" if len(stages) > MOST_STAGES else ""
+    return f". Redone would be {', '.join(stages[:MOST_STAGES])}{more}"
 
 
 def _other_voxels(was: Mapping[str, Any], now: Mapping[str, Any], reads: Sequence[tuple[str, str]]) -> str:

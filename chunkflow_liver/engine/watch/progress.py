@@ -6,7 +6,9 @@ Lines go to the log. Where nobody set up logging, in a script or a notebook, the
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
+import os
 import sys
 import threading
 import time
@@ -31,6 +33,20 @@ def tell(text: str, *values: object) -> None:
     elif not sys.stderr.isatty():
         sys.stderr.write(f"{text % values}\n")
         sys.stderr.flush()
+
+
+@functools.cache
+def tell_first_use() -> None:
+    """Say why the first blocks take longer, where nothing is compiled yet; once per process."""
+    package = Path(__file__).parents[2]
+    kept = os.environ.get("NUMBA_CACHE_DIR")
+    # Where the package cannot be written to, what is compiled lies in a folder that only Numba knows.
+    known = bool(kept) or os.access(package, os.W_OK)
+    if known and not any(Path(kept or package).rglob("*.nbi")):
+        tell(
+            "first use: every operation compiles its loops, once per environment, so that first blocks take "
+            "up to a minute longer"
+        )
 
 
 class Beat:
@@ -96,6 +112,8 @@ class Progress:
         self.shown = shown
 
     def __enter__(self) -> Progress:
+        if self.shown and self.done < self.total:
+            tell_first_use()
         if self.shown and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn

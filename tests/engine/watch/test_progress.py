@@ -67,6 +67,20 @@ def test_whatever_takes_long_says_so(caplog):
     assert "a: 0 of 2" not in caplog.text
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_the_first_use_says_that_loops_are_compiled(tmp_path, caplog, monkeypatch, kept):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    if kept:
+        (tmp_path / "kernels").mkdir()
+        (tmp_path / "kernels/loops.label-1.py311.1.nbi").touch()
+    progress.tell_first_use.cache_clear()
+    with caplog.at_level(logging.INFO):
+        for done in (1, 0, 0):
+            with Progress("out/add", 1, done, shown=True):
+                assert done == 0 or "first use" not in caplog.text
+    assert caplog.text.count("first use: every operation compiles its loops") == (not kept)
+
+
 def test_status_says_what_is_running(store, tmp_path):
     plan = plan_of(store, tmp_path / "w", block=(48, 48, 32), seconds=1.0)
     thread = threading.Thread(target=lambda: run(plan, progress=False))
