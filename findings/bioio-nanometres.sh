@@ -3,8 +3,8 @@
 #
 # Behaviour: bioio reads many formats by one interface. Its pages say that it attaches no unit to physical_pixel_sizes and
 #   send the reader to the file's metadata for the unit; dimension_properties may state one.
-# Guess:  the numbers are those of the file, in the unit of the file, or micrometres, as bioio is at home in light microscopy;
-#   one of the two for all formats.
+# Guess:  the numbers are those of the file, in the unit of the file, or micrometres, as bioio is at home in light
+#   microscopy; one of the two for all formats.
 # Seen:   an image of 40 x 6 x 6 nm has the size 0.04, 0.006, 0.006 as a TIFF of ImageJ, and 40, 6, 6 as OME-TIFF and as
 #   OME-Zarr. Only for OME-Zarr a unit is stated. Where the unit is micrometre all three agree.
 # Why it matters: who follows the advice and takes the unit from the file, nm, makes 0.006 nm of ImageJ's; who has tested

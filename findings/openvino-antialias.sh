@@ -4,11 +4,11 @@
 # Behaviour: networks that look at a larger surrounding scale it down by themselves; ONNX's Resize has antialias for that,
 #   which takes the mean over all voxels that fall into one, as Pillow does.
 # Guess:  OpenVINO does it, or refuses the model, as it refuses a way of placing voxels that it does not know.
-# Seen:   it leaves it out: with and without antialias the answers are equal to the last bit. Of noise in 0..1 at a quarter of
-#   the size the spread is 0.15 where it should be 0.05 (in 3-D 0.10, 0.02), and values are off by 0.3. onnxruntime and
+# Seen:   it leaves it out: with and without antialias the answers are equal to the last bit. Of noise in 0..1 at a quarter
+#   of the size the spread is 0.15 where it should be 0.05 (in 3-D 0.10, 0.02), and values are off by 0.3. onnxruntime and
 #   ONNX's own reference agree and are within 0.04 of Pillow; without antialias all three agree.
-# Why it matters: the coarse input of the network is three to five times as noisy as in training, and fine membranes come and
-#   go with the place of the block. Scores drop a little and nothing says why.
+# Why it matters: the coarse input of the network is three to five times as noisy as in training, and fine membranes come
+#   and go with the place of the block. Scores drop a little and nothing says why.
 # Source: ONNX operator Resize, version 18; openvinotoolkit/openvino issue 35893, on cubic.
 set -euo pipefail
 work=$(mktemp -d)
