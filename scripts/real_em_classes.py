@@ -109,12 +109,11 @@ def main() -> None:
         raise SystemExit(f"no data at {given.data / of.folder}: give the folder of all sets with --data")
     work = given.work.absolute()
     slices = numbers(given.data / of.folder)
-
-    image, truth = part(given.data, work, of, "trained", *of.trained)
     inside = [z for z in slices if of.trained[0][0] <= z <= of.trained[0][1]]
     odd = sorted(set(given.slices or ()) - set(inside))
     if odd:
         raise SystemExit(f"slices {odd} are not among those that can be trained on, {inside}")
+    image, truth = part(given.data, work, of, "trained", *of.trained)
     # The images have the slices that there are, one above the other.
     painted = [inside.index(z) for z in given.slices or inside]
     training = {
