@@ -51,16 +51,16 @@ def view(
     if label is not None and at is not None:
         raise ConfigError("--at and --object are two places: give one of them")
     if napari:
-        others = {"--at": at, "--object": label, "--port": port, "--who": who, "--edits": edits}
+        others = {"--at": at, "--object": label, "--port": port}
         given = [option for option, value in others.items() if value is not None]
         given += ["--host"] if host != LOOPBACK else []
         if given:
             raise ConfigError(
                 f"{', '.join(given)}: of the viewer in the browser; napari takes none, leave it out"
             )
-        from chunkflow_liver.view.layers import open_in_napari
+        from chunkflow_liver.view.in_napari.keys import open_in_napari
 
-        open_in_napari(work, pieces)
+        open_in_napari(work, who or getpass.getuser(), edits, pieces)
         return
     from chunkflow_liver.view.answers import Run
     from chunkflow_liver.view.server import serve_until_stopped

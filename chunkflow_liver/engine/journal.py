@@ -23,7 +23,7 @@ from chunkflow_liver.engine.stage import Map, Records, Stage, called, makes, vol
 from chunkflow_liver.engine.watch.changes import redone, refusal
 from chunkflow_liver.engine.watch.done import Done, rows_of
 from chunkflow_liver.engine.watch.lease import Lease, holder_of
-from chunkflow_liver.engine.watch.lines import damaged, line_of, parsed, read_entries
+from chunkflow_liver.engine.watch.lines import entries_of, line_of, read_entries
 from chunkflow_liver.engine.watch.records import load_records, record_folder, sweep_records
 from chunkflow_liver.errors import JournalError, OutputError
 from chunkflow_liver.store.table import SUMS
@@ -88,21 +88,16 @@ class Journal:
             self._lock.release()
 
     def _load(self) -> None:
-        """Replay the lines; cut off a torn tail, refuse a damaged middle."""
+        """Replay the lines; cut off a torn tail, put a flipped bit right, refuse a damaged middle."""
         path = self.work / "journal.jsonl"
         if not path.exists():
             return
         good = 0
         with path.open("r+b") as file:
             total = os.fstat(file.fileno()).st_size
-            for line in file:
-                entry = parsed(line)
-                if entry is None:
-                    if good + len(line) < total:
-                        raise JournalError(damaged(path, good))
-                    break
-                good += len(line)
+            for entry, end in entries_of(file, total, path):
                 self._apply(entry)
+                good = end
             if good < total:
                 file.truncate(good)
 

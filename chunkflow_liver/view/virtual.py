@@ -63,6 +63,11 @@ class Virtual:
                 return self._chunk(level, (z, y, x))
         return None
 
+    def read(self, number: int, box: Box) -> Values:
+        """Values of a box of one of the levels."""
+        level = self.levels[number]
+        return self.made(level.read(box), box, level).astype(self.dtype, copy=False)
+
     def _group(self) -> dict[str, Any]:
         datasets = [
             {

@@ -191,3 +191,10 @@ def _checkpoint(
         "trainer_name": "nnUNetTrainer",
         "inference_allowed_mirroring_axes": mirror,
     }
+
+
+def edit_weights(folder, change):
+    path = folder / "fold_0" / "checkpoint_final.pth"
+    content = torch.load(path, weights_only=False)
+    change(content["network_weights"])
+    torch.save(content, path)

@@ -11,7 +11,7 @@ from strategies import write
 import chunkflow_liver as cf
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.store.create import create, new_volume
-from chunkflow_liver.view.layers import (
+from chunkflow_liver.view.in_napari.layers import (
     Lazy,
     get_reader,
     read_labels,

@@ -13,7 +13,7 @@ from view_runs import object_at
 import chunkflow_liver as cf
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.view.answers import Run
-from chunkflow_liver.view.layers import read_run
+from chunkflow_liver.view.in_napari.layers import read_run
 
 NM = (40.0, 16.0, 16.0)
 ENDS = [(5, 12, 12), (5, 12, 30)]

@@ -125,12 +125,13 @@ def clear_marks(work: Path) -> None:
     shutil.rmtree(Path(work) / FOLDER, ignore_errors=True)
 
 
-def told(marks: Sequence[Mark], most: int = 3) -> str:
-    """Blocks under way, for a line of text."""
+def told(marks: Sequence[Mark], most: int = 3, *, staged: bool = False) -> str:
+    """Blocks under way, for a line of text; with `staged` also the stage that each of them is in."""
     parts = []
     for mark in sorted(marks, key=lambda m: m.since)[:most]:
         share = f", {mark.share:.0%}" if mark.share else ""
-        parts.append(f"block {mark.block} for {max(0.0, time.time() - mark.since):.0f} s{share}")
+        stage = f" in {mark.stage}" if staged else ""
+        parts.append(f"block {mark.block}{stage} for {max(0.0, time.time() - mark.since):.0f} s{share}")
     more = f" and {len(marks) - most} more" if len(marks) > most else ""
     return ", ".join(parts) + more
 

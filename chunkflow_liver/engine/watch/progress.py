@@ -173,7 +173,8 @@ class Progress:
         more = f", {self.failed} failed attempts" if self.failed else ""
         more += f", {self.resumed} were there before" if self.resumed else ""
         if marks := self._marks():
-            more += f", under way: {told(marks)}"
+            # In a pass of several stages the time of a block is that of one of them.
+            more += f", under way: {told(marks, staged=' + ' in self.name)}"
         if here and self.done < self.total:
             more += f", about {spent / here * (self.total - self.done):.0f} s left"
         more = f", {self.rate}{more}" if self.voxels else more

@@ -148,7 +148,7 @@ def centreline(mask: Array, voxel_nm: Nm, *, prune: float = 0.75) -> Centreline:
     distance to the surface, each from the farthest voxel that no earlier branch covers; a hole of
     the object is therefore cut open at one place. Each path is then moved to the centroids of its
     cross-sections, smoothed over the local radius, freed of its last bend towards a corner and
-    lengthened straight to the surface. Cost: about 1.5 us per voxel up to 60,000 voxels, then
+    lengthened straight to the surface. Cost: about 0.6 us per voxel up to 60,000 voxels, then
     0.2 us. Of paths that cost the same the one found first is taken. The object is traced in a frame of its
     own, so that its line is the same in any array that holds it, flipped, with other axes or a wider margin.
 

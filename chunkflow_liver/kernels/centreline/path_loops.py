@@ -7,10 +7,13 @@ import numpy as np
 from chunkflow_liver.kernels.compiled import compiled
 from chunkflow_liver.xp import Array
 
+MOST_BUCKETS = 1 << 16
+"""Of a ring; where costs differ by more, buckets are wider."""
+
 
 @compiled
 def cheapest(
-    cost: Array,
+    cost: Array | None,
     place: Array,
     row: Array,
     steps: Array,
@@ -24,7 +27,7 @@ def cheapest(
     Parameters
     ----------
     cost : ndarray of shape (V,), float64
-        Of every voxel; a step costs its length times the mean of both.
+        Of every voxel, above 0; a step costs its length times the mean of both. None: all cost 1.
     place : ndarray of shape (V,), int64
         Of every voxel in `row`.
     row : ndarray of shape (N,), int32
@@ -34,57 +37,74 @@ def cheapest(
     start : int
         First voxel.
     before : ndarray of shape (V,), int32
-        Filled with the voxel before each one on its path, -1 where there is none.
+        Filled with the voxel before each one on its path, the first of those that cost the same; -1 where
+        there is none.
     total : ndarray of shape (V,), float64
         Infinite where no path leads.
 
     Notes
     -----
-    Dijkstra's method with a binary heap that knows where its entries are. Of two equally cheap paths the
-    one that was found first stays.
+    Voxels wait in a ring of buckets as wide as the cheapest step (Dial, Commun. ACM 12, 1969,
+    doi:10.1145/363269.363610): from one bucket a path leads to a later one, so those in it need no order.
+    Where rounding, or wider buckets, let a path lead back into its own, a voxel is looked at again: what is
+    found is what Dijkstra's method finds.
     """
     count = len(place)
     before[:], total[:] = -1, np.inf
-    heap, where = np.empty(count, np.int32), np.full(count, -1, np.int32)
-    heap[0], where[start], total[start] = start, 0, 0.0
-    size = 1
-    while size:
-        node = heap[0]
-        here, own = total[node], cost[node]
-        size -= 1
-        if size:
-            # The last entry sinks from the top to where both below it cost as much or more.
-            moved, at = heap[size], 0
-            while 2 * at + 1 < size:
-                child = 2 * at + 1
-                if child + 1 < size and total[heap[child + 1]] < total[heap[child]]:
-                    child += 1
-                if total[moved] <= total[heap[child]]:
-                    break
-                heap[at] = heap[child]
-                where[heap[at]] = at
-                at = child
-            heap[at] = moved
-            where[moved] = at
+    width, widest = lengths.min(), lengths.max()
+    if cost is not None:
+        width, widest = width * cost.min(), widest * cost.max()
+    width = max(width, widest / MOST_BUCKETS)
+    many = int(widest / width) + 2
+    # Of each bucket the first voxel, of each voxel those beside it there; -2 before one that waits nowhere.
+    head = np.full(many, -1, np.int32)
+    after, ahead = np.empty(count, np.int32), np.full(count, -2, np.int32)
+    total[start], after[start], ahead[start], head[0] = 0.0, -1, -1, start
+    bucket, waiting = 0, 1
+    while waiting:
+        slot = bucket % many
+        node = head[slot]
+        if node < 0:
+            bucket += 1
+            continue
+        head[slot] = after[node]
+        if after[node] >= 0:
+            ahead[after[node]] = -1
+        ahead[node] = -2
+        waiting -= 1
+        here = total[node]
         for k in range(len(steps)):
             # Unsigned numbers need not be checked for places counted from the end.
             other = row[np.uint64(place[node] + steps[k])]
-            # What was left earlier is not farther, and what is outside is nothing.
-            if other < 0 or total[np.uint32(other)] <= here:
+            if other < 0:
                 continue
-            reached = here + lengths[k] * 0.5 * (own + cost[np.uint32(other)])
-            if reached < total[np.uint32(other)]:
-                total[other], before[other] = reached, node
-                at = where[other]
-                if at < 0:
-                    at = size
-                    size += 1
-                while at > 0 and reached < total[heap[(at - 1) // 2]]:
-                    heap[at] = heap[(at - 1) // 2]
-                    where[heap[at]] = at
-                    at = (at - 1) // 2
-                heap[at] = other
-                where[other] = at
+            known = total[np.uint32(other)]
+            # What was left earlier is not farther.
+            if known <= here:
+                continue
+            length = lengths[k]
+            if cost is not None:
+                length *= 0.5 * (cost[np.uint32(node)] + cost[np.uint32(other)])
+            reached = here + length
+            if reached >= known:
+                if reached == known and node < before[np.uint32(other)]:
+                    before[other] = node
+                continue
+            if ahead[other] > -2:
+                if ahead[other] >= 0:
+                    after[ahead[other]] = after[other]
+                else:
+                    head[int(known / width) % many] = after[other]
+                if after[other] >= 0:
+                    ahead[after[other]] = ahead[other]
+                waiting -= 1
+            total[other], before[other] = reached, node
+            slot = int(reached / width) % many
+            after[other], ahead[other] = head[slot], -1
+            if head[slot] >= 0:
+                ahead[head[slot]] = other
+            head[slot] = other
+            waiting += 1
 
 
 @compiled

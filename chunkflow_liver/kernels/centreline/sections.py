@@ -8,13 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from chunkflow_liver.geometry import Nm
-from chunkflow_liver.kernels.distance.transform import inside_nm
+from chunkflow_liver.kernels.distance.transform import distance_nm
 from chunkflow_liver.xp import Array
 
 RAYS = 48
 """Rays per section."""
 _CUBE = 1 + 1e-3
 _STRAIGHT = 1 - 1e-6
+_OUTSIDE = 2.5
+"""Diagonals of a voxel within which distances are told outside: what is interpolated half a step beyond the
+last place inside is of voxels that are no farther out."""
 REACH = 4.0
 """Rays end at this multiple of the inscribed radius, or of the longest voxel side, if that is more: sections
 may run along a branch."""
@@ -48,7 +51,7 @@ class Sections:
 
 
 def signed_nm(mask: Array, voxel_nm: Nm) -> Array:
-    """Distance to the boundary, positive inside, float32, in nm.
+    """Distance to the boundary, positive inside, float32, in nm; outside as far as lines and rays look.
 
     Parameters
     ----------
@@ -64,8 +67,11 @@ def signed_nm(mask: Array, voxel_nm: Nm) -> Array:
     and is thinner across it than a voxel is long there, the outer voxel counts as no farther out than the one
     beside it is deep: else the object would end at the start of its last voxel.
     """
-    # One transform of two labels is that of both sides.
-    distance = inside_nm(mask.astype(np.uint8) + np.uint8(1), voxel_nm, np.inf)
+    # Inside nothing is farther than this.
+    whole = float(np.dot(mask.shape, voxel_nm))
+    reach = _OUTSIDE * float(np.linalg.norm(voxel_nm))
+    outside_nm = np.minimum(distance_nm(mask, voxel_nm, reach), np.float32(reach))
+    distance = np.where(mask, distance_nm(~mask, voxel_nm, whole), outside_nm)
     signed = np.where(mask, distance, -distance)
     for axis, size in enumerate(voxel_nm):
         if size <= min(voxel_nm) * _CUBE:

@@ -67,8 +67,8 @@ def trace(signed: Array, voxel_nm: Nm) -> Paths:
     Notes
     -----
     The cost of a voxel falls with the square of its distance to the surface, so that paths keep to the
-    middle. Three runs of Dijkstra's method over at most `MOST_NODES` voxels, more only if coarser voxels
-    would tear the object.
+    middle. Three searches over at most `MOST_NODES` voxels, more only if coarser voxels would tear the
+    object.
     """
     from chunkflow_liver.kernels.centreline.path_loops import cheapest
 
@@ -80,20 +80,20 @@ def trace(signed: Array, voxel_nm: Nm) -> Paths:
     row[1:-1, 1:-1, 1:-1][inside] = np.arange(len(index))
     place = np.flatnonzero(row.reshape(-1) >= 0)
     way = np.array([step for step in itertools.product((-1, 0, 1), repeat=3) if any(step)])
-    steps, lengths = way @ (row[0].size, row.shape[2], 1), np.sqrt(((way * size) ** 2).sum(axis=1))
+    lengths = np.sqrt(((way * size) ** 2).sum(axis=1))
+    voxels = (place, row.reshape(-1), way @ (row[0].size, row.shape[2], 1), lengths)
     before = np.empty(len(index), np.int32)
 
-    def costs(cost: Array, start: int) -> Array:
+    def costs(cost: Array | None, start: int) -> Array:
         total = np.empty(len(index))
-        cheapest(cost.astype(np.float64), place, row.reshape(-1), steps, lengths, start, before, total)
+        cheapest(cost, *voxels, start, before, total)
         return total
 
     depth = coarse[inside]
-    even = np.ones(len(index))
-    root = int(costs(even, int(depth.argmax())).argmax())
-    far = costs(even, root)
+    root = int(costs(None, int(depth.argmax())).argmax())
+    far = costs(None, root)
     # Relative to the largest radius of all, so that a path keeps to the middle of a neck, too.
-    costs((coarse.max() / np.maximum(depth, 1e-6)) ** 2, root)
+    costs(((coarse.max() / np.maximum(depth, 1e-6)) ** 2).astype(np.float64), root)
     return Paths(np.ascontiguousarray((index + 0.5) * size), far, size, before)
 
 

@@ -16,7 +16,7 @@ OBJECT = ("label",)
 NEAREST = ("label", "square")
 SHELL = ("label", "shell")
 
-_ROWS = 1 << 10
+_ROWS, _RUNS = 1 << 10, 1 << 16
 
 
 def no_pairs() -> Rows:
@@ -129,14 +129,16 @@ def shell_rows(squares: Array, edges: Sequence[int], label: Array, **counts: Arr
     dict of ndarray
         `label` (uint64), `shell`, `voxels` and the counts (int64), sorted.
     """
-    parts = [no_shells(*counts)]
-    for plane in range(len(squares)):
-        shell = np.searchsorted(edges, squares[plane]) - 1
-        kept = (shell >= 0) & (shell < len(edges) - 1) & (label[plane] != 0)
-        rows = {"label": label[plane][kept].astype(np.uint64), "shell": shell[kept]}
-        rows["voxels"] = np.ones(len(rows["label"]), np.int64)
-        rows |= {name: count[plane][kept] for name, count in counts.items()}
-        parts.append(grouped(rows, SHELL))
+    from chunkflow_liver.kernels.contacts.tally_loops import shell_runs
+
+    square, own, ends = squares.reshape(-1), label.reshape(-1), np.asarray(edges, np.int64)
+    others = np.stack([count.reshape(-1) for count in counts.values()]) if counts else np.zeros((0, 1), bool)
+    parts, at = [no_shells(*counts)], 0
+    while at < len(square):
+        rows = np.empty((_RUNS, 3 + len(counts)), np.int64)
+        at, filled = shell_runs(square, own, ends, others, rows, at)
+        found = dict(zip(("label", "shell", "voxels", *counts), rows[:filled].T, strict=True))
+        parts.append(grouped(found | {"label": found["label"].view(np.uint64)}, SHELL))
     return added(parts, SHELL)
 
 

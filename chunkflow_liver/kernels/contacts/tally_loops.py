@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from chunkflow_liver.kernels.compiled import compiled
 from chunkflow_liver.xp import Array
 
@@ -76,6 +78,52 @@ def add_meetings(
         rows[at, 3] += 1
         rows[at, 4] += area[v]
     return len(voxel), count
+
+
+@compiled
+def shell_runs(
+    square: Array, label: Array, edges: Array, counts: Array, rows: Array, start: int
+) -> tuple[int, int]:
+    """Count neighbouring voxels of one label and shell as one row.
+
+    Parameters
+    ----------
+    square : ndarray of shape (N,), int64
+        Squared distance of each voxel.
+    label : ndarray of shape (N,), integer
+        0 for voxels that do not count.
+    edges : ndarray of shape (E,), int64
+        Shell k holds edges[k] < square <= edges[k + 1].
+    counts : ndarray of shape (n, N), bool
+        What else is counted.
+    rows : ndarray of shape (R, 3 + n), int64
+        Filled with label (bit by bit), shell, voxels and the counts.
+    start : int
+        The voxel to begin with.
+
+    Returns
+    -------
+    tuple of int
+        The voxel to go on with, when `rows` are full, and how many of them are filled.
+    """
+    filled, last = 0, len(edges) - 1
+    for v in range(start, len(square)):
+        far = square[v]
+        if label[v] == 0 or far <= edges[0] or far > edges[last]:
+            continue
+        own, shell = np.int64(label[v]), 0
+        while far > edges[shell + 1]:
+            shell += 1
+        if filled == 0 or rows[filled - 1, 0] != own or rows[filled - 1, 1] != shell:
+            if filled == len(rows):
+                return v, filled
+            rows[filled, 0], rows[filled, 1] = own, shell
+            rows[filled, 2:] = 0
+            filled += 1
+        rows[filled - 1, 2] += 1
+        for c in range(len(counts)):
+            rows[filled - 1, 3 + c] += counts[c, v]
+    return len(square), filled
 
 
 @compiled

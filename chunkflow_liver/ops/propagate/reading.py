@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Box
 from chunkflow_liver.kernels.images.windows import Window, shrunk
 from chunkflow_liver.store.volume import Volume
@@ -33,6 +34,11 @@ class Greys:
             scaled = (shrunk(voxels, factor) - np.float32(self.low)) * np.float32(
                 255 / (self.high - self.low)
             )
+            if not np.isfinite(scaled).all():
+                raise InputError(
+                    "the image holds voxels that are NaN or infinite where slices are to be carried: these "
+                    "are no grey values; put numbers there ('convert' an image without them)"
+                )
         found: np.ndarray[Any, Any] = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
         return found
 

@@ -36,21 +36,25 @@ def save_pictures(fit: Fit, outcome: Outcome, path: Path) -> None:
 
 def _held(fit: Fit, outcome: Outcome) -> list[tuple[float, Planes, Planes, Planes]]:
     """Share of wrong pixels, grey values, found and painted classes: the worst, and some of the others."""
-    found = []
     network = fit.trained(outcome)
-    for _, image, labels, targets in fit.predicted(network, outcome.precision, fit.windows):
+    shares = {}
+    for at, _, labels, targets in fit.predicted(network, outcome.precision, fit.windows):
+        got, true = (v.numpy().reshape(-1, *v.shape[-2:]) for v in (labels, targets))
+        if (z := _middle(true)) is not None:
+            known = true[z] >= 0
+            shares[at] = float(((got[z] != true[z]) & known).sum() / known.sum())
+    chosen = sorted(shares, key=lambda at: -shares[at])
+    if len(chosen) > MOST_HELD:
+        rest = np.linspace(MOST_HELD // 2, len(chosen) - 1, MOST_HELD - MOST_HELD // 2)
+        chosen = chosen[: MOST_HELD // 2] + [chosen[int(i)] for i in rest]
+    found = []
+    # Once more, rather than to keep all windows: there may be thousands.
+    for at, image, labels, targets in fit.predicted(network, outcome.precision, chosen):
         # The first channel is what a person knows the tissue by.
-        grey, got, true = (v.numpy().reshape(-1, *v.shape[-2:]) for v in (image[:1], labels, targets))
-        z = _middle(true)
-        if z is None:
-            continue
-        known = true[z] >= 0
-        wrong = float(((got[z] != true[z]) & known).sum() / known.sum())
-        found.append((wrong, grey[z], _numbers(fit, got[z]), _numbers(fit, true[z])))
-    found.sort(key=lambda entry: -entry[0])
-    if len(found) > MOST_HELD:
-        rest = np.linspace(MOST_HELD // 2, len(found) - 1, MOST_HELD - MOST_HELD // 2)
-        found = found[: MOST_HELD // 2] + [found[int(i)] for i in rest]
+        planes = [v.numpy().reshape(-1, *v.shape[-2:]) for v in (image[:1], labels, targets)]
+        z = _middle(planes[2])
+        grey, got, true = (plane[z].copy() for plane in planes)
+        found.append((shares[at], grey, _numbers(fit, got), _numbers(fit, true)))
     return found
 
 

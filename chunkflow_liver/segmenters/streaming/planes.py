@@ -135,12 +135,14 @@ class Planes:
         wanted = Box((first, *self.area.start[1:]), (stop, *self.area.stop[1:]))
         wanted = wanted.relative_to(view.frame.content)
         source = view.there.need(wanted)
-        stored = np.asarray(self.read(view.source.to_stored(source)))
+        box = view.source.to_stored(source)
+        stored = np.asarray(self.read(box))
         if len(stored) != len(view.model.channels):
             raise SegmenterError(
                 f"the volume has {len(stored)} channels, the model wants {len(view.model.channels)}: "
                 f"{view.model.channels}"
             )
+        _check_finite(stored, box)
         planes = stored.transpose(0, *(axis + 1 for axis in view.source.order))
         if view.there.changes:
             low, high = view.ranges(source)
@@ -148,6 +150,21 @@ class Planes:
             planes = view.there.apply(np.stack(channels), source, wanted, low=low, high=high)
         found = torch.from_numpy(_held(planes))
         return found.pin_memory().to(self.device, non_blocking=True) if "cuda" in self.device else found
+
+
+def _check_finite(stored: np.ndarray[Any, Any], box: Box) -> None:
+    """Refuse voxels that are no numbers: not every engine hands them on to the scores, where they are seen.
+
+    OpenVINO 2026.4.1 gives 0 behind a ReLU for NaN (`findings/openvino-nan-block.sh`).
+    """
+    if stored.dtype.kind != "f" or (finite := np.isfinite(stored)).all():
+        return
+    channel, *at = np.argwhere(~finite)[0].tolist()
+    place = tuple(a + b for a, b in zip(box.start, at, strict=True))
+    raise SegmenterError(
+        f"voxel {place} (z, y, x) of channel {channel} is {stored[(channel, *at)]}: a network needs numbers; "
+        "put a value there, or leave it out by a mask or a box"
+    )
 
 
 def _held(voxels: Array) -> np.ndarray[Any, Any]:

@@ -58,6 +58,17 @@ def test_streaming_blocks_say_how_much_of_them_is_done(tmp_path):
     assert read_marks(tmp_path) == {}
 
 
+def test_in_a_pass_of_several_stages_a_block_says_which_it_is_in(tmp_path, caplog):
+    with Marker(tmp_path) as marker, caplog.at_level(logging.INFO):
+        for name in ("a/one", "a/one + b/two"):
+            marker.at("b/two", 3)
+            with Progress(name, 5, 1, shown=True, work=tmp_path):
+                pass
+    alone, together = [m for r in caplog.records if "of 5 blocks" in (m := r.getMessage())][-2:]
+    assert re.search(r"under way: block 3 for 0 s$", alone)
+    assert re.search(r"under way: block 3 in b/two for 0 s$", together)
+
+
 def test_whatever_takes_long_says_so(caplog):
     with caplog.at_level(logging.INFO), working("the report"):
         time.sleep(0.5)

@@ -282,6 +282,15 @@ def test_bad_input_is_refused_before_anything_runs(
     assert not (tmp_path / "w").exists()
 
 
+def test_slices_that_hold_no_numbers_are_refused(tmp_path: Path) -> None:
+    grey = np.where(truth() > 0, 200, 40).astype(np.float32)
+    grey[12, 40, 60] = np.nan
+    image = cf.write_volume(tmp_path / "raw.ome.zarr", grey, voxel_nm=VOXEL_NM, chunks=(16, 64, 64))
+    plan = planned(image, tmp_path, limits=(0.0, 255.0))
+    with pytest.raises(RunIncompleteError, match="NaN or infinite where slices are to be carried"):
+        cf.run(plan, progress=False, retries=0)
+
+
 def test_images_of_other_types_need_limits(tmp_path: Path) -> None:
     grey = np.where(truth() > 0, 30_000, 2_000).astype(np.uint16)
     raw = cf.write_volume(tmp_path / "raw.ome.zarr", grey, voxel_nm=VOXEL_NM, chunks=(16, 64, 64))

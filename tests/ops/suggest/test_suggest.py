@@ -38,6 +38,7 @@ from chunkflow_liver.errors import InputError, OutputError
 from chunkflow_liver.geometry import Box
 from chunkflow_liver.kernels.images.box_sums import Lattice
 from chunkflow_liver.ops.suggest import Evidence
+from chunkflow_liver.store.create import finish
 
 NM = np.array(VOXEL_NM)
 shapes = st.tuples(st.integers(4, 12), st.integers(6, 14), st.integers(6, 14))
@@ -235,10 +236,12 @@ def test_labels_with_a_number_that_nobody_painted_are_painted_elsewhere(tmp_path
 def test_boxes_lie_where_a_run_looked(tmp_path):
     """A run that segmented a part of the volume: what lies outside is 0 and means nothing."""
     region = Box((1, 2, 4), (4, 12, 14))
-    unsure = write(tmp_path, grey((5, 16, 16), 0), "s-uncertainty")
-    classes = replace(write(tmp_path, semantic((5, 16, 16), 0), "s"), region=region)
+    arrays = {"s": semantic((5, 16, 16), 0), "s-uncertainty": grey((5, 16, 16), 0)}
+    classes, unsure = (replace(write(tmp_path, a, name), region=region) for name, a in arrays.items())
+    for volume in (classes, unsure):
+        finish(volume)
     raw = write(tmp_path, grey((5, 16, 16), 1), "raw")
-    kept = [("raw", raw), ("semantic", classes), ("score", replace(unsure, region=region))]
+    kept = [("raw", raw), ("semantic", classes), ("score", unsure)]
     listed = Plan((), tmp_path, raw, tuple(Product(kind, v.name, v) for kind, v in kept))
     write_products(listed)
     at = {"box_nm": NM * (1, 4, 4), "boxes": 6, "apart_nm": 0, "name": "next", "work": tmp_path / "work"}

@@ -70,7 +70,7 @@ def test_a_lump_and_a_missing_table_are_told(work, tmp_path):
     volume = write(tmp_path, ball.astype(np.uint8), "ball", kind="label", voxel_nm=VOXEL_NM)
     done(cf.network(volume, widest_nm=500, name="lump", work=tmp_path / "work"))
     (told,) = networks(read_work(tmp_path / "work"))
-    assert "lumps wider than 500 nm" in told.caveats[0]
+    assert "1 node is a lump wider than 500 nm" in told.caveats[0]
     (tmp_path / "work/tables/lump-summary.parquet").unlink()
     (told,) = networks(read_work(tmp_path / "work"))
     assert told.missing

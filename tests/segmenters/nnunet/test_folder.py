@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from model_folders import write_model_folder
+from model_folders import edit_weights, write_model_folder
 
 from chunkflow_liver.errors import ModelSecurityError, OutputError, SegmenterError
 from chunkflow_liver.segmenters.nnunet.checkpoint import load_networks
@@ -32,13 +32,6 @@ def edit(path, *keys, value):
         at = at[key]
     at[keys[-1]] = value
     path.write_text(json.dumps(content))
-
-
-def edit_weights(folder, change):
-    path = folder / "fold_0" / "checkpoint_final.pth"
-    content = torch.load(path, weights_only=False)
-    change(content["network_weights"])
-    torch.save(content, path)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_folders import write_model_folder
+from model_folders import edit_weights, write_model_folder
 from nnunet_referees import (
     SHAPE,
     em,
@@ -321,8 +321,18 @@ def test_an_8_bit_model_refuses_16_bit_data(tmp_path):
         predicted(model, em(dtype="uint16") * 40)
 
 
-def test_scores_that_are_not_finite_are_refused(models):
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_a_voxel_that_is_no_number_is_refused_by_its_place(models, value):
+    """Before the network: OpenVINO 2026.4.1 gives 0 behind a ReLU for NaN, so that scores would not tell."""
     array = em(dtype="float32")
-    array[0, 10, 20, 20] = np.nan
-    with pytest.raises(SegmenterError, match="scores that are not finite"):
+    array[0, 10, 20, 21] = value
+    with pytest.raises(SegmenterError, match=rf"voxel \(10, 20, 21\) .* of channel 0 is {value}"):
         predicted(models["CT"], array, mirroring=False)
+
+
+def test_scores_that_are_not_finite_are_refused(tmp_path):
+    """Of a network whose weights are so large that float32 overflows."""
+    folder = write_model_folder(tmp_path)
+    edit_weights(folder, lambda w: [w[n].fill_(3e38) for n in w if "seg_layers" in n])
+    with pytest.raises(SegmenterError, match="scores that are not finite"):
+        predicted(read_model(folder), em(), mirroring=False)

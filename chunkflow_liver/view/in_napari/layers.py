@@ -8,15 +8,14 @@ Nothing here imports napari: a reader gives (data, arguments, kind of layer), a 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from chunkflow_liver.errors import ConfigError, InputError
+from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import Box, Nm, Zyx, zyx
 from chunkflow_liver.reports.pictures.samples import levels_of
 from chunkflow_liver.reports.pictures.slices import css
@@ -33,10 +32,20 @@ OURS = "chunkflow_liver"
 """Under this name a layer's metadata say where its voxels come from."""
 
 
+class Level(Protocol):
+    """What is read a box at a time."""
+
+    @property
+    def shape(self) -> Zyx: ...
+    @property
+    def dtype(self) -> str: ...
+    def read(self, box: Box) -> np.ndarray[Any, Any]: ...
+
+
 class Lazy:
     """Voxels of one level, read where they are looked at; an array as far as a viewer needs one."""
 
-    def __init__(self, volume: Volume, step_nm: float | None = None) -> None:
+    def __init__(self, volume: Level, step_nm: float | None = None) -> None:
         self.volume, self.step_nm = volume, step_nm
         self.shape = volume.shape
         self.dtype = np.dtype("float32" if step_nm else volume.dtype)
@@ -127,7 +136,7 @@ def _levels(image: Image) -> Any:
     return levels if len(levels) > 1 else levels[0]
 
 
-def _world(now: Contents) -> Nm:
+def world_corner(now: Contents) -> Nm:
     """The corner that the world of napari is measured from."""
     return next((image.corner_nm for image in now.images.values()), (0.0, 0.0, 0.0))
 
@@ -139,7 +148,7 @@ def _frame(volume: Volume, corner: Nm) -> dict[str, Any]:
 
 
 def _layer(now: Contents, image: Image) -> LayerData:
-    corner = _world(now)
+    corner = world_corner(now)
     if image.kind == "empty labels":
         return _painting(image, corner)
     if image.kind in ("semantic", "instances", PIECES):
@@ -178,7 +187,7 @@ def _points(now: Contents, name: str, table: Stored) -> LayerData | None:
     columns = place_columns(table.names)
     if columns is None or not table.rows:
         return None
-    shift = np.subtract(now.corner_of(table), _world(now))
+    shift = np.subtract(now.corner_of(table), world_corner(now))
     at = np.stack([table.values(c).astype(np.float64) for c in columns], axis=1) + shift
     features = pq.read_table(table.path).to_pandas()
     image = now.labels_of(table)
@@ -199,7 +208,7 @@ def _outlines(now: Contents, name: str, table: Stored) -> LayerData:
         end: np.stack([table.values(f"{a}_{end}_nm") for a in "zyx"], axis=1) for end in ("start", "stop")
     }
     slices = (table.values("z_stop") - table.values("z_start")).astype(np.int64)
-    shift = np.subtract(now.corner_of(table), _world(now))
+    shift = np.subtract(now.corner_of(table), world_corner(now))
     shapes, of = [], []
     for row, (low, high, n) in enumerate(
         zip(ends["start"] + shift, ends["stop"] + shift, slices, strict=True)
@@ -324,27 +333,3 @@ def _in_nm(places: np.ndarray[Any, Any], attributes: Mapping[str, Any]) -> np.nd
 def _feature(features: Any, name: str, n: int, absent: Any) -> list[Any]:
     known = list(features[name]) if name in features else []
     return known if len(known) == n else [absent] * n
-
-
-def open_in_napari(path: Path, pieces: str | None = None) -> None:
-    """Show a run in napari until its window is closed; `pieces` as `read_run` takes them.
-
-    Raises
-    ------
-    ConfigError
-        If napari is not installed, or has no screen to draw on.
-    """
-    try:
-        import napari
-    except ImportError as err:
-        raise ConfigError("napari is not here; pip install 'chunkflow-liver[napari]'") from err
-    if os.name == "posix" and not any(
-        os.environ.get(k) for k in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
-    ):
-        raise ConfigError(
-            "napari needs a screen, and there is none: view it in the browser, without --napari"
-        )
-    viewer = napari.Viewer(title=path.name)
-    for data, about, kind in read_run(path, pieces):
-        getattr(viewer, f"add_{kind}")(data, **about)
-    napari.run()

@@ -1,0 +1,1 @@
+"""A run in napari: layers, keys that edit, prompts and painted labels that come back."""
