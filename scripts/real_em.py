@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +35,30 @@ log = logging.getLogger("chunkflow_liver.real_em")
 
 
 def converted(data: Path, work: Path, stack: str, slices: tuple[int, int], what: str = "raw") -> cf.Volume:
-    """OME-Zarr of some slices of a stack, made from single TIFF slices as a microscope leaves them."""
-    name = f"{what}_z{slices[0]}-{slices[1]}"
-    target = work / f"{name}.ome.zarr"
-    folder = work / name
-    folder.mkdir(parents=True, exist_ok=True)
+    """OME-Zarr of some slices of a stack."""
     pages = tifffile.imread(data / f"{stack}_{what}.tif")
-    for z in range(slices[0], slices[1] + 1):
-        page = pages[z - FIRST[stack]]
-        tifffile.imwrite(folder / f"slice_{z}.tif", (page > 0).astype(np.uint8) if what == "mito" else page)
-    kind = {"kind": "label", "classes": CLASSES} if what == "mito" else {}
-    plan = cf.convert(folder, target, voxel_nm=VOXEL_NM, **kind)
-    cf.run(plan, progress=False)
-    return cf.open_volume(target, voxel_nm=LEVEL1_NM)
+    planes = {z: pages[z - FIRST[stack]] for z in range(slices[0], slices[1] + 1)}
+    if what == "mito":
+        planes = {z: (page > 0).astype(np.uint8) for z, page in planes.items()}
+    name = f"{what}_z{slices[0]}-{slices[1]}"
+    image = converted_slices(planes, work / name, VOXEL_NM, CLASSES if what == "mito" else None)
+    return cf.open_volume(image.url, voxel_nm=LEVEL1_NM)
+
+
+def converted_slices(
+    planes: Mapping[int, np.ndarray[Any, Any]],
+    folder: Path,
+    voxel_nm: tuple[float, float, float],
+    classes: list[tuple[str, int]] | None = None,
+) -> cf.Volume:
+    """OME-Zarr of an image or of classes, beside a folder of TIFF slices, as a microscope leaves them."""
+    target = folder.with_name(f"{folder.name}.ome.zarr")
+    folder.mkdir(parents=True, exist_ok=True)
+    for z, plane in planes.items():
+        tifffile.imwrite(folder / f"slice_{z}.tif", plane)
+    kind: dict[str, Any] = {} if classes is None else {"kind": "label", "classes": classes}
+    cf.run(cf.convert(folder, target, voxel_nm=voxel_nm, **kind), progress=False)
+    return cf.open_volume(target)
 
 
 def run_file(work: Path, raw: cf.Volume, name: str, model: Path) -> Path:

@@ -251,7 +251,7 @@ def _stored(
         numbers,
         instances,
         given.ignore,
-        _painted(i, given, labels[0], shape, size),
+        _painted(i, given, labels[0], [v[0] for v in levels], shape, size),
         regions=targets.regions,
     )
 
@@ -262,7 +262,9 @@ def _labels_for(labels: Sequence[Image | Masks], shape: Zyx, size: Nm, flat: boo
     return same[0] if same else min(labels, key=lambda v: (round(_ratio(v.voxel_nm, size, flat), 9), v.level))
 
 
-def _painted(i: int, given: Given, labels: Image | Masks, shape: Zyx, size: Nm) -> tuple[Box, ...]:
+def _painted(
+    i: int, given: Given, labels: Image | Masks, levels: Sequence[Image], shape: Zyx, size: Nm
+) -> tuple[Box, ...]:
     """Boxes of what is painted, in voxels that are trained on."""
     boxes: list[Box] = []
     if given.slices is not None:
@@ -275,10 +277,12 @@ def _painted(i: int, given: Given, labels: Image | Masks, shape: Zyx, size: Nm) 
                 f"source {i}: there is no slice {odd[0]} of {labels.url}; it has 0 to {labels.shape[0] - 1}"
             )
         if shape[0] != labels.shape[0]:
+            # A network of single planes keeps z, but of a pyramid that halves z the nearest level may not.
+            keep = [v.voxel_nm for v in levels if v.shape[0] == labels.shape[0]]
             raise ConfigError(
                 f"source {i}: slices of {labels.voxel_nm[0]:g} nm cannot be trained on at {size[0]:g} nm "
-                "along "
-                f"z: single ones would be lost; choose a voxel_nm with {labels.voxel_nm[0]:g} first"
+                f"along z: single ones would be lost; choose a voxel_nm with {labels.voxel_nm[0]:g} first, "
+                f"near a level of the image that has all slices: {', '.join(map(str, keep)) or 'none has'}"
             )
         boxes += [Box((z, 0, 0), (z + 1, *shape[1:])) for z in sorted(set(numbers))]
     for corners in given.boxes_nm or ():

@@ -14,7 +14,7 @@ from painted_images import stored
 from scipy import ndimage
 
 import chunkflow_liver as cf
-from chunkflow_liver.errors import InputError
+from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Box
 from chunkflow_liver.kernels.images.statistics import block_statistics, summarise
 from chunkflow_liver.ops.train.sources import Given, opened
@@ -132,6 +132,14 @@ def test_labels_with_one_level_go_with_a_coarser_image(tmp_path):
     labels = made.labels(Box.of(made.shape))
     assert (labels[[0, 5]] == IGNORE).all()
     np.testing.assert_array_equal(labels[4], classes[4, 1::2, 1::2])
+
+
+def test_slices_lost_in_coarser_levels_name_the_levels_that_keep_them(tmp_path):
+    """Planes of isotropic voxels: the level that is nearest in the plane has half the slices."""
+    entry = stored(tmp_path, voxel_nm=(5, 5, 5), shape=(20, 300, 96)) | {"slices": [4, 9]}
+    wanted = r"single ones would be lost.*with 5 first.*that has all slices: \(5\.0, 5\.0, 5\.0\)$"
+    with pytest.raises(ConfigError, match=wanted):
+        source(entry, voxel_nm=(5, 10, 10), flat=True)
 
 
 def test_the_source_needs_no_memory_for_what_is_not_read(entry, monkeypatch):
