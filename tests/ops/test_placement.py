@@ -179,6 +179,19 @@ def test_objects_outside_of_all_parents_stay_outside(tmp_path):
     assert laid["low_nearest_nm"][0] >= 64
 
 
+def test_cells_of_large_ids_are_cells_of_their_own(tmp_path):
+    """Beyond 2^53 not every whole number is a float64: an object would be laid in the cell beside its own."""
+    given, found = tissue(tmp_path), []
+    for name, first in (("small", 0), ("large", 1 << 60), ("largest", (1 << 64) - 3)):
+        cells = given["parents"].read().astype(np.uint64) + np.uint64(first)
+        parents = write(tmp_path, cells, name, kind="label", voxel_nm=VOXEL_NM)
+        done(placed(given | {"parents": parents}, tmp_path / name))
+        objects = read(tmp_path / name, "p-objects")
+        assert {cell - first for cell in objects.pop("cell")} == {1, 2}
+        found.append((repr(objects), repr(read(tmp_path / name, "p-curve"))))
+    assert found[0] == found[1] == found[2]
+
+
 def test_intervals_of_a_partner_do_not_depend_on_other_partners(tmp_path):
     given = tissue(tmp_path)
     both = table(placed(given, tmp_path / "both"))
