@@ -60,9 +60,10 @@ def compare_scores(
 
     Notes
     -----
-    The error at a surface voxel of what is found (score 0.5 or more) is its depth in the truth less its depth
-    in what is found, both to the face before the nearest voxel of the other side: positive where the true
-    object is larger.
+    The error at a voxel on either side of the boundary that is found (score 0.5 or more) is its depth in the
+    truth less its depth in what is found, both to the face before the nearest voxel of the other side:
+    positive where the true object is larger. A voxel beside an oblique boundary counts as half a step deep
+    though its centre may lie nearer; inside that makes the true object too small, outside as much too large.
     """
     found, known = score >= 0.5, np.ones(score.shape, bool) if hidden is None else ~hidden
     inner = score[trim][known[trim]].astype(np.float64)
@@ -73,7 +74,7 @@ def compare_scores(
         "true": np.bincount(at[truth[trim][known[trim]]], minlength=BINS),
         "score": np.array([whole[at == b].sum() for b in range(BINS)], np.int64),
     }
-    surface = surface_voxels(found, known)
+    surface = surface_voxels(found, known) | surface_voxels(~found, known)
     depth = _depth(truth, known, voxel_nm, cap_nm) - _depth(found, known, voxel_nm, cap_nm)
     near = surface & (np.abs(depth) <= cap_nm)
     error = np.where(near, np.rint(np.where(near, depth, 0.0) / STEP_NM), 0).astype(np.int64)
@@ -170,7 +171,8 @@ def calibration(sums: Sums, voxel_nm: Nm) -> dict[str, float]:
     -----
     Single voxels are off by what a voxel is wide, too, which says nothing of how far errors are alike: the
     covariance at lags of 1 and more, as far as it is above a third of the first, is taken for a Gaussian of
-    the lag, and a line through its logarithm over the squared lag says how wide (the nugget of a variogram).
+    the lag, and a line through its logarithm over the squared lag says how wide (the nugget of a variogram);
+    infinite where it does not fall.
 
     References
     ----------
@@ -212,4 +214,5 @@ def _lag(sums: Sums, mean: float) -> float:
         return 1.0
     some = slice(1, last)
     slope = np.polyfit(lag[some] ** 2.0, np.log(covariance[some]), 1, w=np.sqrt(pairs[some]))[0]
-    return min(max(math.sqrt(-0.5 / slope), 1.0), float(LAGS)) if slope < 0 else float(LAGS)
+    # No more than was looked at would make intervals too narrow.
+    return max(math.sqrt(-0.5 / slope), 1.0) if slope < 0 else math.inf

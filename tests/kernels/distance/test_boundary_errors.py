@@ -76,7 +76,25 @@ def test_a_wall_that_is_shifted_by_whole_voxels_is_off_by_as_many(voxel_nm, axis
     got = calibration(sums, voxel_nm)
     assert got["bias_nm"] == pytest.approx(voxels * voxel_nm[axis], abs=1e-3)
     assert got["error_nm"] == pytest.approx(0, abs=1e-3)
-    assert (got["boundary_voxels"], got["missed_fraction"]) == (36, 0)
+    assert (got["boundary_voxels"], got["missed_fraction"]) == (72, 0)
+
+
+@pytest.mark.parametrize("voxel_nm", [(8.0, 8.0, 8.0), (16.0, 8.0, 8.0)])
+@pytest.mark.parametrize("planted", [-16.0, -8.0, -4.0, 4.0, 8.0, 16.0])
+def test_the_bias_of_round_bodies_is_that_of_either_sign(voxel_nm, planted):
+    """Balls drawn too thin or too thick: of voxels inside alone 8 nm came out as 5.9 and -8 as -8.7."""
+    rng, sums = np.random.default_rng(0), []
+    for _ in range(4):
+        shape = [int(480 // size) for size in voxel_nm]
+        place = [
+            (np.arange(n) - n / 2 + rng.random()) * size for n, size in zip(shape, voxel_nm, strict=True)
+        ]
+        out = np.sqrt(sum(a**2 for a in np.meshgrid(*place, indexing="ij")))
+        radius = rng.uniform(120, 150)
+        balls = out < radius - planted / 2, out < radius + planted / 2
+        sums.append(compare_scores(balls[0].astype(np.float32), balls[1], voxel_nm, 60.0, EVERYWHERE))
+    bias = calibration(merge_scores(sums), voxel_nm)["bias_nm"]
+    assert bias == pytest.approx(planted, rel=0.16)
 
 
 def test_sums_of_anisotropic_voxels_do_not_depend_on_blocks():
@@ -105,6 +123,18 @@ def test_errors_of_single_voxels_are_alike_over_one_voxel():
     for drawn in (found, np.roll(truth, 1, 0) & truth):
         sums = compare_scores(drawn.astype(np.float32), truth, VOXEL_NM, 40.0, EVERYWHERE)
         assert calibration(sums, VOXEL_NM)["correlation_nm"] >= 8
+
+
+@pytest.mark.parametrize("voxels", [3.0, 12.0, 40.0, np.inf])
+def test_errors_that_are_alike_over_more_than_is_looked_at(voxels):
+    """Of 24 lags: 40 voxels are 40, not the 24 that were looked at; what never falls has no end."""
+    many, square = 10**6, 10**8
+    covariance = square * np.exp(-(np.arange(LAGS) ** 2) / (2 * voxels**2))
+    sums = {"voxels": np.ones(BINS), "true": np.zeros(BINS), "score": np.zeros(BINS)}
+    sums |= {name: np.array([0]) for name in ("far", "sum")}
+    sums |= {"near": np.array([many]), "square": np.array([many * square])}
+    sums |= {"pairs": np.full(LAGS, many), "first": np.zeros(LAGS), "product": many * covariance}
+    assert calibration(sums, VOXEL_NM)["correlation_nm"] == pytest.approx(8 * voxels, rel=1e-3)
 
 
 def test_a_cap_that_cannot_be_measured_exactly_is_refused():
