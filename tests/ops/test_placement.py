@@ -314,16 +314,17 @@ def test_a_planted_attraction_is_found_and_p_is_never_0(tmp_path):
 def test_few_objects_have_no_p_and_those_without_room_are_counted(tmp_path):
     own = np.full((4, 6, 6), 1, np.uint32)
     own[:, :, 3:] = 2  # they fill the volume
-    classes = np.zeros(own.shape, np.uint8)
-    given = {
-        "instances": write(tmp_path, own, "own", kind="label"),
-        "other": write(tmp_path, classes),
-    }
+    given = {"other": write(tmp_path, np.zeros((6, 8, 8), np.uint8))}
+    inner = given | {"instances": write(tmp_path, np.pad(own, 1), "inner", kind="label")}
     once = cf.Chance(**vars(FEW) | {"tries": 1})
-    found = table(placed(given, tmp_path / "w", to="er", chance=once))
+    found = table(placed(inner, tmp_path / "w", to="er", chance=once))
     assert found["no_test"] == ["fewer than 6 objects to test"] * 2
     assert (found["objects"], found["no_room"]) == ([0, 0], [2, 2])
     whole = cf.Chance(**vars(FEW) | {"border": False})
+    given = {
+        "instances": write(tmp_path, own, "own", kind="label"),
+        "other": write(tmp_path / "few", np.zeros(own.shape, np.uint8)),
+    }
     found = table(placed(given, tmp_path / "b", to="er", chance=whole))
     assert (found["border"], found["no_room"]) == ([2, 2], [0, 0])
 

@@ -318,7 +318,9 @@ def _of_side(
 
         for label in wanted.tolist():
             # Unsigned as they are: a signed number beside them makes NumPy compare both as float64.
-            begin, end = (np.searchsorted(edge["label"], np.uint64(label), side) for side in ("left", "right"))
+            begin, end = (
+                np.searchsorted(edge["label"], np.uint64(label), side) for side in ("left", "right")
+            )
             part = {k: v[begin:end] for k, v in edge.items()}
             if begin == end:
                 continue
