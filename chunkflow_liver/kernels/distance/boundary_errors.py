@@ -56,7 +56,7 @@ def compare_scores(
     -------
     dict of ndarray, int64
         `voxels`, `true` and `score` (in 2**-20) by bin, (BINS,); `far`, `near`, `sum`, `square` of boundary
-        errors; `pairs`, `first`, `product` by lag, (LAGS,).
+        errors; `pairs`, `first`, `product` by lag, along y and along x, (2, LAGS).
 
     Notes
     -----
@@ -86,15 +86,13 @@ def compare_scores(
         "sum": np.array([e.sum()]),
         "square": np.array([(e * e).sum()]),
     }
-    lags = np.zeros((3, LAGS), np.int64)
+    lags = np.zeros((3, 2, LAGS), np.int64)
     for axis in (1, 2):
         for lag in range(LAGS):
             there = _moved(near, axis, lag)[trim] & own
             values = _moved(error, axis, lag)[trim][there]
             mine = error[trim][there]
-            lags[0, lag] += len(mine)
-            lags[1, lag] += (mine + values).sum()
-            lags[2, lag] += (mine * values).sum()
+            lags[:, axis - 1, lag] = len(mine), (mine + values).sum(), (mine * values).sum()
     return sums | dict(zip(("pairs", "first", "product"), lags, strict=True))
 
 
@@ -198,21 +196,29 @@ def calibration(sums: Sums, voxel_nm: Nm) -> dict[str, float]:
         variance = max(float(sums["square"][0]) / near - mean**2, 0.0)
         found |= {"bias_nm": mean * STEP_NM, "error_nm": math.sqrt(variance) * STEP_NM}
         found["boundary_nm"] = math.hypot(mean, math.sqrt(variance)) * STEP_NM
-        found["correlation_nm"] = _lag(sums, mean) * float(np.mean(voxel_nm[1:]))
+        found["correlation_nm"] = _alike_nm(sums, mean, voxel_nm)
     return found
 
 
-def _lag(sums: Sums, mean: float) -> float:
-    """Length over which errors are alike, in voxels: one at least, as nothing is known of less."""
-    pairs = np.maximum(sums["pairs"], 1)
-    covariance = sums["product"] / pairs - mean * sums["first"] / pairs + mean**2
-    lag = np.arange(LAGS)
-    below = np.flatnonzero((covariance <= covariance[1] / 3) | (sums["pairs"] == 0))
-    last = int(below[below > 0][0]) if (below > 0).any() else LAGS
-    if last < 3 or covariance[1] <= 0:
-        # Alike over no more than two voxels: what there is is of single voxels.
-        return 1.0
-    some = slice(1, last)
-    slope = np.polyfit(lag[some] ** 2.0, np.log(covariance[some]), 1, w=np.sqrt(pairs[some]))[0]
-    # No more than was looked at would make intervals too narrow.
-    return max(math.sqrt(-0.5 / slope), 1.0) if slope < 0 else math.inf
+def _alike_nm(sums: Sums, mean: float, voxel_nm: Nm) -> float:
+    """Length over which errors are alike: one voxel at least, as nothing is known of less."""
+    parts: list[Array] = []
+    least = float(np.mean(voxel_nm[1:]))
+    for size in sorted(set(voxel_nm[1:])):
+        axes = [v == size for v in voxel_nm[1:]]
+        number, first, product = (sums[name][axes].sum(0) for name in ("pairs", "first", "product"))
+        pairs = np.maximum(number, 1)
+        covariance = product / pairs - mean * first / pairs + mean**2
+        below = np.flatnonzero((covariance <= covariance[1] / 3) | (number == 0))
+        last = int(below[below > 0][0]) if (below > 0).any() else LAGS
+        # What is alike over no more than two voxels is of single voxels.
+        if last >= 3 and covariance[1] > 0:
+            lag = np.arange(1, last)
+            parts.append(np.stack([(lag * size) ** 2, np.log(covariance[lag]), np.sqrt(pairs[lag])]))
+    if not parts:
+        return least
+    square, level, weight = np.concatenate(parts, axis=1)
+    slope = np.polyfit(square, level, 1, w=weight)[0]
+    # To end where lags do would make intervals too narrow. What is lost up to there may be rounding.
+    falls = slope * square.max() < -1e-9
+    return max(math.sqrt(-0.5 / slope), least) if falls else math.inf

@@ -48,7 +48,7 @@ def test_sums_do_not_depend_on_blocks():
     for name, values in whole.items():
         np.testing.assert_array_equal(merged[name], values, err_msg=name)
     assert whole["voxels"].sum() == truth.size
-    assert (len(whole["voxels"]), len(whole["pairs"])) == (BINS, LAGS)
+    assert (len(whole["voxels"]), whole["pairs"].shape) == (BINS, (2, LAGS))
 
 
 def test_a_boundary_that_is_off_by_a_voxel_everywhere_has_a_bias_and_no_spread():
@@ -125,16 +125,18 @@ def test_errors_of_single_voxels_are_alike_over_one_voxel():
         assert calibration(sums, VOXEL_NM)["correlation_nm"] >= 8
 
 
-@pytest.mark.parametrize("voxels", [3.0, 12.0, 40.0, np.inf])
-def test_errors_that_are_alike_over_more_than_is_looked_at(voxels):
-    """Of 24 lags: 40 voxels are 40, not the 24 that were looked at; what never falls has no end."""
+@pytest.mark.parametrize("voxel_nm", [VOXEL_NM, (40.0, 8.0, 16.0), (8.0, 40.0, 8.0)])
+@pytest.mark.parametrize("alike_nm", [64.0, 120.0, 320.0, np.inf])
+def test_errors_that_are_alike_over_any_length_in_nm(voxel_nm, alike_nm):
+    """Of 24 lags: 320 nm are 320, not the 192 that were looked at; what never falls has no end."""
     many, square = 10**6, 10**8
-    covariance = square * np.exp(-(np.arange(LAGS) ** 2) / (2 * voxels**2))
+    far = np.arange(LAGS) * np.array(voxel_nm[1:])[:, None]
     sums = {"voxels": np.ones(BINS), "true": np.zeros(BINS), "score": np.zeros(BINS)}
-    sums |= {name: np.array([0]) for name in ("far", "sum")}
-    sums |= {"near": np.array([many]), "square": np.array([many * square])}
-    sums |= {"pairs": np.full(LAGS, many), "first": np.zeros(LAGS), "product": many * covariance}
-    assert calibration(sums, VOXEL_NM)["correlation_nm"] == pytest.approx(8 * voxels, rel=1e-3)
+    sums |= {"far": np.array([0]), "near": np.array([many])}
+    sums |= {"sum": np.array([0]), "square": np.array([many * square])}
+    sums |= {"pairs": np.full(far.shape, many), "first": np.zeros(far.shape)}
+    sums |= {"product": many * square * np.exp(-(far**2) / (2 * alike_nm**2))}
+    assert calibration(sums, voxel_nm)["correlation_nm"] == pytest.approx(alike_nm, rel=1e-3)
 
 
 def test_a_cap_that_cannot_be_measured_exactly_is_refused():
