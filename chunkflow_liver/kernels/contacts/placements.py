@@ -41,6 +41,7 @@ class Chance:
         others; where they keep each other away p then errs to the large side.
     free : bool
         Rotations of any angle; else those that carry the grid of voxels onto itself, whose voxels are exact.
+        Objects that reach a face of the volume, so all of an image of one plane, have the latter in any case.
     keep_nm : float
         Depth of the shells of a distance (to a nucleus, say) in which the middle of an object stays.
     tries : int
@@ -232,8 +233,8 @@ def lay_objects(
     An object may lie on what is forbidden with as many voxels as it does at its own place, and nowhere
     with one beyond the window, which the volume ends, nor at a face of it that does not cut the object at
     its own place: there partners are seen on one side only, and what is whole would not be known to be.
-    Areas are those at its own place: a rotation of the
-    grid does not change them, a free one by no more than their error. Objects that are laid together have
+    Areas are those at its own place: a rotation of the grid does not change them, a free one by no more than
+    their error. Objects that are laid together have
     their turn in another order in every round (random sequential addition: Widom, J. Chem. Phys. 44, 1966).
     Where one of them finds no room the round begins anew; after `AGAIN` times it is left out from then on.
     """
