@@ -179,6 +179,19 @@ def test_objects_outside_of_all_parents_stay_outside(tmp_path):
     assert laid["low_nearest_nm"][0] >= 64
 
 
+def test_cells_of_large_ids_are_cells_of_their_own(tmp_path):
+    """Beyond 2^53 not every whole number is a float64: an object would be laid in the cell beside its own."""
+    given, found = tissue(tmp_path), []
+    for name, first in (("small", 0), ("large", 1 << 60), ("largest", (1 << 64) - 3)):
+        cells = given["parents"].read().astype(np.uint64) + np.uint64(first)
+        parents = write(tmp_path, cells, name, kind="label", voxel_nm=VOXEL_NM)
+        done(placed(given | {"parents": parents}, tmp_path / name))
+        objects = read(tmp_path / name, "p-objects")
+        assert {cell - first for cell in objects.pop("cell")} == {1, 2}
+        found.append((repr(objects), repr(read(tmp_path / name, "p-curve"))))
+    assert found[0] == found[1] == found[2]
+
+
 def test_intervals_of_a_partner_do_not_depend_on_other_partners(tmp_path):
     given = tissue(tmp_path)
     both = table(placed(given, tmp_path / "both"))
@@ -301,16 +314,17 @@ def test_a_planted_attraction_is_found_and_p_is_never_0(tmp_path):
 def test_few_objects_have_no_p_and_those_without_room_are_counted(tmp_path):
     own = np.full((4, 6, 6), 1, np.uint32)
     own[:, :, 3:] = 2  # they fill the volume
-    classes = np.zeros(own.shape, np.uint8)
-    given = {
-        "instances": write(tmp_path, own, "own", kind="label"),
-        "other": write(tmp_path, classes),
-    }
+    given = {"other": write(tmp_path, np.zeros((6, 8, 8), np.uint8))}
+    inner = given | {"instances": write(tmp_path, np.pad(own, 1), "inner", kind="label")}
     once = cf.Chance(**vars(FEW) | {"tries": 1})
-    found = table(placed(given, tmp_path / "w", to="er", chance=once))
+    found = table(placed(inner, tmp_path / "w", to="er", chance=once))
     assert found["no_test"] == ["fewer than 6 objects to test"] * 2
     assert (found["objects"], found["no_room"]) == ([0, 0], [2, 2])
     whole = cf.Chance(**vars(FEW) | {"border": False})
+    given = {
+        "instances": write(tmp_path, own, "own", kind="label"),
+        "other": write(tmp_path / "few", np.zeros(own.shape, np.uint8)),
+    }
     found = table(placed(given, tmp_path / "b", to="er", chance=whole))
     assert (found["border"], found["no_room"]) == ([2, 2], [0, 0])
 

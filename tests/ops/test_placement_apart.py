@@ -16,10 +16,10 @@ def read(work, name):
 
 def corridor(folder):
     """Two rods of four voxels of 8 nm in a corridor of eight, before a class at its end."""
-    own, classes = np.zeros((1, 3, 12), np.uint32), np.zeros((1, 3, 12), np.uint8)
-    own[0, 1, :4], own[0, 1, 4:8] = 1, 2
-    classes[:, (0, 2)] = 3  # walls
-    classes[0, 1, 8:] = 1
+    own, classes = np.zeros((1, 3, 13), np.uint32), np.zeros((1, 3, 13), np.uint8)
+    own[0, 1, 1:5], own[0, 1, 5:9] = 1, 2
+    classes[:, (0, 2)], classes[0, 1, 0] = 3, 3  # walls
+    classes[0, 1, 9:] = 1
     at = {"voxel_nm": (8.0, 8.0, 8.0)}
     return write(folder, own, "own", kind="label", **at), write(folder, classes, **at)
 

@@ -17,7 +17,7 @@ from chunkflow_liver.xp import Array
 def at_home(
     solid: tuple[Array, Array, Array],
     middle: Array,
-    ground: tuple[Array, Array, int, Array, float],
+    ground: tuple[Array, Array, int, Array, float, Array],
     turn: Array,
     fields: Array,
     limits: Array,
@@ -46,7 +46,7 @@ def at_home(
 def lay(
     solid: tuple[Array, Array, Array],
     at: tuple[Array, Array, int, int],
-    ground: tuple[Array, Array, int, Array, float],
+    ground: tuple[Array, Array, int, Array, float, Array],
     way: tuple[Array, Array, bool, Array, int],
     rounds: tuple[int, int, int],
     to: tuple[Array, Array],
@@ -67,7 +67,8 @@ def lay(
     ground : tuple
         Window (Z, Y, X), int32: -1 where nothing may lie, above 0 the mark of an object that was laid there;
         window of regions, int32, which may be empty, and the own region; window of distances to keep,
-        float32, may be empty, and the depth of the shells in which they are kept.
+        float32, may be empty, and the depth of the shells in which they are kept; and how many voxels from
+        either end of the window on nothing is laid in, (3, 2), int64.
     way : tuple
         Rotations (r, 3, 3) in voxels; voxel size (3,); whether rotations are free instead; work space
         (3, 3); and how often a step is tried.
@@ -126,20 +127,21 @@ def _forbidden(
     voxels: Array,
     turn: Array,
     middle: Array,
-    ground: tuple[Array, Array, int, Array, float],
+    ground: tuple[Array, Array, int, Array, float, Array],
     most: int,
     mark: int,
 ) -> int:
     """Voxels that lie where they may not; counting ends above `most`, and on what has the mark."""
-    taken, regions, home, _, _ = ground
-    depth, height, width = taken.shape
+    taken, regions, home, _, _, off = ground
+    bottom, top, left = off[0, 0], off[1, 0], off[2, 0]
+    depth, height, width = taken.shape[0] - off[0, 1], taken.shape[1] - off[1, 1], taken.shape[2] - off[2, 1]
     count = 0
     for i in range(len(voxels)):
         p, q, r = voxels[i, 0], voxels[i, 1], voxels[i, 2]
         z = math.floor(turn[0, 0] * p + turn[0, 1] * q + turn[0, 2] * r + middle[0] + 0.5)
         y = math.floor(turn[1, 0] * p + turn[1, 1] * q + turn[1, 2] * r + middle[1] + 0.5)
         x = math.floor(turn[2, 0] * p + turn[2, 1] * q + turn[2, 2] * r + middle[2] + 0.5)
-        if z < 0 or y < 0 or x < 0 or z >= depth or y >= height or x >= width:
+        if z < bottom or y < top or x < left or z >= depth or y >= height or x >= width:
             # Beyond the volume nothing can be laid, however much of the object is forbidden where it is.
             return len(voxels) + 1
         here = taken[z, y, x]

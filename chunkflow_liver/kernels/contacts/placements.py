@@ -41,12 +41,14 @@ class Chance:
         others; where they keep each other away p then errs to the large side.
     free : bool
         Rotations of any angle; else those that carry the grid of voxels onto itself, whose voxels are exact.
+        Objects that reach a face of the volume, so all of an image of one plane, have the latter in any case.
     keep_nm : float
         Depth of the shells of a distance (to a nucleus, say) in which the middle of an object stays.
     tries : int
         How often a place is looked for before the object counts as one that has no room.
     border : bool
-        Also objects that the volume's end cuts, whose surface is not known there.
+        Also objects that the volume's end cuts, whose surface is not known there. They stay at the faces that
+        cut them, are laid elsewhere along these, and turned about the axis across, not by any angle.
     crop_voxels : int
         Largest window: objects that need a larger one are left out and marked `too_large`.
     draws : int
@@ -119,6 +121,14 @@ def symmetries(voxel_nm: Nm) -> Array:
             if np.linalg.det(turn) > 0:
                 found.append(turn)
     return np.array(found)
+
+
+def turns_of(turns: Array, ends: Array) -> Array:
+    """Rotations (r, 3, 3) that leave an object at the ends of the volume, (3, 2), that cut it."""
+    along = turns[:, range(3), range(3)]
+    # What reaches from one end to the other one may be turned round.
+    stays = np.where(ends.all(axis=1), np.abs(along) == 1, along == 1) | ~ends.any(axis=1)
+    return turns[stays.all(axis=1)]
 
 
 def cube_of(low: Any, shape: Any, voxel_nm: Nm, chance: Chance) -> Array:
@@ -221,8 +231,10 @@ def lay_objects(
     Notes
     -----
     An object may lie on what is forbidden with as many voxels as it does at its own place, and nowhere
-    with one beyond the window, which the volume ends. Areas are those at its own place: a rotation of the
-    grid does not change them, a free one by no more than their error. Objects that are laid together have
+    with one beyond the window, which the volume ends, nor at a face of it that does not cut the object at
+    its own place: there partners are seen on one side only, and what is whole would not be known to be.
+    Areas are those at its own place: a rotation of the grid does not change them, a free one by no more than
+    their error. Objects that are laid together have
     their turn in another order in every round (random sequential addition: Widom, J. Chem. Phys. 44, 1966).
     Where one of them finds no room the round begins anew; after `AGAIN` times it is left out from then on.
     """
@@ -296,9 +308,12 @@ class _Laying:
         first, many = first + shift, many - shift.astype(np.int64)
         most = np.maximum(1, np.floor(window + ground[0].shape - first).astype(np.int64))
         self.solid = voxels, at.T - margin[:, 0] - half, area
-        self.ground = ground[0], ground[1], piece.home, ground[2], chance.keep_nm
-        size = np.array(voxel_nm, float)
-        self.way = symmetries(voxel_nm), size, chance.free, np.empty((3, 3)), chance.tries
+        # At an end that cuts it an object stays; one that is whole, at other ends, would not be known to be.
+        cut = piece.ends.any(axis=1)
+        first, many = np.where(cut, piece.low + half, first), np.where(cut, 1, many)
+        self.ground = ground[0], ground[1], piece.home, ground[2], chance.keep_nm, margin.astype(np.int64)
+        turns, size = turns_of(symmetries(voxel_nm), piece.ends), np.array(voxel_nm, float)
+        self.way = turns, size, chance.free and not cut.any(), np.empty((3, 3)), chance.tries
         self.to = fields, limits
         self.areas = np.zeros((1 + chance.placements, len(fields), len(limits)), np.int64)
         self.nearest = np.zeros(self.areas.shape[:2], np.int64)

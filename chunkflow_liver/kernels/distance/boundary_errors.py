@@ -56,13 +56,14 @@ def compare_scores(
     -------
     dict of ndarray, int64
         `voxels`, `true` and `score` (in 2**-20) by bin, (BINS,); `far`, `near`, `sum`, `square` of boundary
-        errors; `pairs`, `first`, `product` by lag, (LAGS,).
+        errors; `pairs`, `first`, `product` by lag, along y and along x, (2, LAGS).
 
     Notes
     -----
-    The error at a surface voxel of what is found (score 0.5 or more) is its depth in the truth less its depth
-    in what is found, both to the face before the nearest voxel of the other side: positive where the true
-    object is larger.
+    The error at a voxel on either side of the boundary that is found (score 0.5 or more) is its depth in the
+    truth less its depth in what is found, both to the face before the nearest voxel of the other side:
+    positive where the true object is larger. A voxel beside an oblique boundary counts as half a step deep
+    though its centre may lie nearer; inside that makes the true object too small, outside as much too large.
     """
     found, known = score >= 0.5, np.ones(score.shape, bool) if hidden is None else ~hidden
     inner = score[trim][known[trim]].astype(np.float64)
@@ -73,7 +74,7 @@ def compare_scores(
         "true": np.bincount(at[truth[trim][known[trim]]], minlength=BINS),
         "score": np.array([whole[at == b].sum() for b in range(BINS)], np.int64),
     }
-    surface = surface_voxels(found, known)
+    surface = surface_voxels(found, known) | surface_voxels(~found, known)
     depth = _depth(truth, known, voxel_nm, cap_nm) - _depth(found, known, voxel_nm, cap_nm)
     near = surface & (np.abs(depth) <= cap_nm)
     error = np.where(near, np.rint(np.where(near, depth, 0.0) / STEP_NM), 0).astype(np.int64)
@@ -85,15 +86,13 @@ def compare_scores(
         "sum": np.array([e.sum()]),
         "square": np.array([(e * e).sum()]),
     }
-    lags = np.zeros((3, LAGS), np.int64)
+    lags = np.zeros((3, 2, LAGS), np.int64)
     for axis in (1, 2):
         for lag in range(LAGS):
             there = _moved(near, axis, lag)[trim] & own
             values = _moved(error, axis, lag)[trim][there]
             mine = error[trim][there]
-            lags[0, lag] += len(mine)
-            lags[1, lag] += (mine + values).sum()
-            lags[2, lag] += (mine * values).sum()
+            lags[:, axis - 1, lag] = len(mine), (mine + values).sum(), (mine * values).sum()
     return sums | dict(zip(("pairs", "first", "product"), lags, strict=True))
 
 
@@ -170,7 +169,8 @@ def calibration(sums: Sums, voxel_nm: Nm) -> dict[str, float]:
     -----
     Single voxels are off by what a voxel is wide, too, which says nothing of how far errors are alike: the
     covariance at lags of 1 and more, as far as it is above a third of the first, is taken for a Gaussian of
-    the lag, and a line through its logarithm over the squared lag says how wide (the nugget of a variogram).
+    the lag, and a line through its logarithm over the squared lag says how wide (the nugget of a variogram);
+    infinite where it does not fall.
 
     References
     ----------
@@ -196,20 +196,29 @@ def calibration(sums: Sums, voxel_nm: Nm) -> dict[str, float]:
         variance = max(float(sums["square"][0]) / near - mean**2, 0.0)
         found |= {"bias_nm": mean * STEP_NM, "error_nm": math.sqrt(variance) * STEP_NM}
         found["boundary_nm"] = math.hypot(mean, math.sqrt(variance)) * STEP_NM
-        found["correlation_nm"] = _lag(sums, mean) * float(np.mean(voxel_nm[1:]))
+        found["correlation_nm"] = _alike_nm(sums, mean, voxel_nm)
     return found
 
 
-def _lag(sums: Sums, mean: float) -> float:
-    """Length over which errors are alike, in voxels: one at least, as nothing is known of less."""
-    pairs = np.maximum(sums["pairs"], 1)
-    covariance = sums["product"] / pairs - mean * sums["first"] / pairs + mean**2
-    lag = np.arange(LAGS)
-    below = np.flatnonzero((covariance <= covariance[1] / 3) | (sums["pairs"] == 0))
-    last = int(below[below > 0][0]) if (below > 0).any() else LAGS
-    if last < 3 or covariance[1] <= 0:
-        # Alike over no more than two voxels: what there is is of single voxels.
-        return 1.0
-    some = slice(1, last)
-    slope = np.polyfit(lag[some] ** 2.0, np.log(covariance[some]), 1, w=np.sqrt(pairs[some]))[0]
-    return min(max(math.sqrt(-0.5 / slope), 1.0), float(LAGS)) if slope < 0 else float(LAGS)
+def _alike_nm(sums: Sums, mean: float, voxel_nm: Nm) -> float:
+    """Length over which errors are alike: one voxel at least, as nothing is known of less."""
+    parts: list[Array] = []
+    least = float(np.mean(voxel_nm[1:]))
+    for size in sorted(set(voxel_nm[1:])):
+        axes = [v == size for v in voxel_nm[1:]]
+        number, first, product = (sums[name][axes].sum(0) for name in ("pairs", "first", "product"))
+        pairs = np.maximum(number, 1)
+        covariance = product / pairs - mean * first / pairs + mean**2
+        below = np.flatnonzero((covariance <= covariance[1] / 3) | (number == 0))
+        last = int(below[below > 0][0]) if (below > 0).any() else LAGS
+        # What is alike over no more than two voxels is of single voxels.
+        if last >= 3 and covariance[1] > 0:
+            lag = np.arange(1, last)
+            parts.append(np.stack([(lag * size) ** 2, np.log(covariance[lag]), np.sqrt(pairs[lag])]))
+    if not parts:
+        return least
+    square, level, weight = np.concatenate(parts, axis=1)
+    slope = np.polyfit(square, level, 1, w=weight)[0]
+    # To end where lags do would make intervals too narrow. What is lost up to there may be rounding.
+    falls = slope * square.max() < -1e-9
+    return max(math.sqrt(-0.5 / slope), least) if falls else math.inf

@@ -42,6 +42,11 @@ class Boundary:
     def __post_init__(self) -> None:
         for name in ("boundary_nm", "partner_nm", "correlation_nm"):
             value = getattr(self, name)
+            if name == "correlation_nm" and value == math.inf:
+                raise ConfigError(
+                    "correlation_nm is infinite: the whole boundary is off by one amount; leave out "
+                    "correlation_nm and bias_nm, which says so"
+                )
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ConfigError(f"{name} must be 0 or more and finite, got {value!r}")
         if self.boundary_nm is None and (self.partner_nm, self.correlation_nm) != (None, None):
@@ -62,11 +67,21 @@ class Boundary:
         return pitch_nm / 2 if self.boundary_nm is None else Z * self.boundary_nm
 
     def between_nm(self, pitch_nm: float) -> float:
-        """The same of a gap between two boundaries, whose errors know nothing of each other."""
+        """The same of a gap between two boundaries, whose errors know nothing of each other but their bias.
+
+        Both sides have one bias, of one sign, unless `partner_nm` says what the other is: two objects drawn
+        too thin are apart by twice of it.
+        """
         other = self.shift_nm(pitch_nm)
         if self.partner_nm is not None:
             other = Z * self.partner_nm
-        return math.hypot(self.shift_nm(pitch_nm), other)
+        return math.hypot(self.shift_nm(pitch_nm), other, self._shared_nm())
+
+    def _shared_nm(self) -> float:
+        """What one bias of both boundaries adds to the independent sum of theirs: (2 b)^2 is 2 b^2 more."""
+        if self.partner_nm is not None or self.bias_nm is None:
+            return 0.0
+        return Z * math.sqrt(2) * abs(self.bias_nm)
 
     def patch_nm(self, radius_nm: Array, pitch_nm: float) -> Array:
         """Half the interval of the mean gap over a disc of each radius (n,), whose errors are averaged.
@@ -77,7 +92,7 @@ class Boundary:
             return np.full(len(radius_nm), self.between_nm(pitch_nm))
         own = self.mean_nm(disc_correlation, radius_nm, pitch_nm)
         other = own if self.partner_nm is None else np.full(len(own), Z * self.partner_nm)
-        averaged = np.sqrt(own**2 + other**2 + Z**2 * pitch_nm**2 / 6)
+        averaged = np.sqrt(own**2 + other**2 + self._shared_nm() ** 2 + Z**2 * pitch_nm**2 / 6)
         return np.minimum(averaged, self.between_nm(pitch_nm))
 
     def ring_nm(self, radius_nm: Array, pitch_nm: float) -> Array:

@@ -124,7 +124,7 @@ def same_places(
     matrices, columns, treated = [np.zeros(0)], [], []
     effect: list[Array] = []
     rarer, matched = [0, 0], 0
-    for cell in sorted(groups):
+    for row, cell in enumerate(sorted(groups)):
         own, others = (_some(kind, most, rng) for kind, most in zip(groups[cell], _MOST, strict=True))
         if not own or not others:
             continue
@@ -134,7 +134,7 @@ def same_places(
         columns.append(contrasts.shape[1])
         treated.append(len(own))
         expected = density[:, 0] - density[:, 1]
-        effect.append(np.column_stack([density[:, 0], expected, np.full(len(own), cell)]))
+        effect.append(np.column_stack([density[:, 0], expected, np.full(len(own), row)]))
         rarer[0] += len(own)
         rarer[1] += len(others)
     touched = set(np.unique(seen.label[seen.contact > 0]).tolist())

@@ -234,7 +234,8 @@ def _ranks(labels: Array) -> tuple[Array, Callable[[int], int]]:
         return labels.astype(np.int32), int
     values = np.unique(labels[labels != 0])
     ranks = np.where(labels != 0, np.searchsorted(values, labels) + 1, 0).astype(np.int32)
-    return ranks, lambda label: int(np.searchsorted(values, label)) + 1 if label else 0
+    # A whole number of Python is signed to NumPy, which would compare both as float64.
+    return ranks, lambda label: int(np.searchsorted(values, values.dtype.type(label))) + 1 if label else 0
 
 
 def _described(

@@ -58,13 +58,14 @@ def _sentences(product: Product, tests: Columns) -> list[str]:
             f"{percent(row['high'])}). The difference is {number(100 * row['difference'])} percentage points"
         )
         low, high = row["difference_low"], row["difference_high"]
-        unit = (
-            counted(int(row["cells"]), "cell") if row["cells"] > 1 else counted(int(row["objects"]), "object")
-        )
+        objects = counted(int(row["objects"]), "object")
+        unit = counted(int(row["cells"]), "cell") if row["cells"] > 1 else objects
         text += (
             f" (95 % interval {between(100 * low, 100 * high)}, from {unit})"
             if math.isfinite(low)
-            else f" (no interval: too few of {unit} have any)"
+            else " (no interval: two cells do not say how cells differ)"
+            if row["cells"] == 2
+            else f" (no interval: too few of {objects} have any)"
         )
         p, q = row["p_value"], row["q_value"]
         text += (
@@ -118,9 +119,10 @@ def _figures(product: Product, curve: Columns, tests: Columns, first: int) -> li
                 f"Near {one(partner)}: as it is, and by chance ({product.name.removesuffix('-curve')})",
                 inline(sketch(draw, name=f"chance{first + i}")),
                 f"Mean share of the surface of {counted(int(tests['objects'][0]), 'object')} of "
-                f"{about.get('a', 'A')} that has {one(partner)} within the gap. Bands: of the mean over "
-                f"objects, 95 % by t; of chance, where 95 % of {number(int(about['placements']))} placements "
-                f"lie, at each gap by itself. Dotted: the gap of the test, {length(float(about['gap_nm']))}.",
+                f"{about.get('a', 'A')} that has {one(partner)} within the gap. Bands: of this mean, 95 % "
+                f"by t over {'cells' if tests['cells'][0] > 1 else 'objects'}; of chance, where 95 % of "
+                f"{number(int(about['placements']))} placements lie, at each gap by itself. Dotted: the gap "
+                f"of the test, {length(float(about['gap_nm']))}.",
                 (("where they are", COLOUR), ("laid at random", GREY)),
             )
         )

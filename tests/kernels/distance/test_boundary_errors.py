@@ -48,7 +48,7 @@ def test_sums_do_not_depend_on_blocks():
     for name, values in whole.items():
         np.testing.assert_array_equal(merged[name], values, err_msg=name)
     assert whole["voxels"].sum() == truth.size
-    assert (len(whole["voxels"]), len(whole["pairs"])) == (BINS, LAGS)
+    assert (len(whole["voxels"]), whole["pairs"].shape) == (BINS, (2, LAGS))
 
 
 def test_a_boundary_that_is_off_by_a_voxel_everywhere_has_a_bias_and_no_spread():
@@ -76,7 +76,25 @@ def test_a_wall_that_is_shifted_by_whole_voxels_is_off_by_as_many(voxel_nm, axis
     got = calibration(sums, voxel_nm)
     assert got["bias_nm"] == pytest.approx(voxels * voxel_nm[axis], abs=1e-3)
     assert got["error_nm"] == pytest.approx(0, abs=1e-3)
-    assert (got["boundary_voxels"], got["missed_fraction"]) == (36, 0)
+    assert (got["boundary_voxels"], got["missed_fraction"]) == (72, 0)
+
+
+@pytest.mark.parametrize("voxel_nm", [(8.0, 8.0, 8.0), (16.0, 8.0, 8.0)])
+@pytest.mark.parametrize("planted", [-16.0, -8.0, -4.0, 4.0, 8.0, 16.0])
+def test_the_bias_of_round_bodies_is_that_of_either_sign(voxel_nm, planted):
+    """Balls drawn too thin or too thick: of voxels inside alone 8 nm came out as 5.9 and -8 as -8.7."""
+    rng, sums = np.random.default_rng(0), []
+    for _ in range(4):
+        shape = [int(480 // size) for size in voxel_nm]
+        place = [
+            (np.arange(n) - n / 2 + rng.random()) * size for n, size in zip(shape, voxel_nm, strict=True)
+        ]
+        out = np.sqrt(sum(a**2 for a in np.meshgrid(*place, indexing="ij")))
+        radius = rng.uniform(120, 150)
+        balls = out < radius - planted / 2, out < radius + planted / 2
+        sums.append(compare_scores(balls[0].astype(np.float32), balls[1], voxel_nm, 60.0, EVERYWHERE))
+    bias = calibration(merge_scores(sums), voxel_nm)["bias_nm"]
+    assert bias == pytest.approx(planted, rel=0.16)
 
 
 def test_sums_of_anisotropic_voxels_do_not_depend_on_blocks():
@@ -105,6 +123,20 @@ def test_errors_of_single_voxels_are_alike_over_one_voxel():
     for drawn in (found, np.roll(truth, 1, 0) & truth):
         sums = compare_scores(drawn.astype(np.float32), truth, VOXEL_NM, 40.0, EVERYWHERE)
         assert calibration(sums, VOXEL_NM)["correlation_nm"] >= 8
+
+
+@pytest.mark.parametrize("voxel_nm", [VOXEL_NM, (40.0, 8.0, 16.0), (8.0, 40.0, 8.0)])
+@pytest.mark.parametrize("alike_nm", [64.0, 120.0, 320.0, np.inf])
+def test_errors_that_are_alike_over_any_length_in_nm(voxel_nm, alike_nm):
+    """Of 24 lags: 320 nm are 320, not the 192 that were looked at; what never falls has no end."""
+    many, square = 10**6, 10**8
+    far = np.arange(LAGS) * np.array(voxel_nm[1:])[:, None]
+    sums = {"voxels": np.ones(BINS), "true": np.zeros(BINS), "score": np.zeros(BINS)}
+    sums |= {"far": np.array([0]), "near": np.array([many])}
+    sums |= {"sum": np.array([0]), "square": np.array([many * square])}
+    sums |= {"pairs": np.full(far.shape, many), "first": np.zeros(far.shape)}
+    sums |= {"product": many * square * np.exp(-(far**2) / (2 * alike_nm**2))}
+    assert calibration(sums, voxel_nm)["correlation_nm"] == pytest.approx(alike_nm, rel=1e-3)
 
 
 def test_a_cap_that_cannot_be_measured_exactly_is_refused():

@@ -52,6 +52,21 @@ def test_a_bias_is_not_averaged():
         assert found == pytest.approx([5 * Z, 4 * Z], rel=1e-5)
 
 
+def test_a_bias_of_both_sides_is_no_accident():
+    """Both objects too thin by 4 of 5 nm: their gap is off by 8 everywhere, and by 3 of each alone."""
+    known = Boundary(boundary_nm=5, correlation_nm=20, bias_nm=-4)
+    assert known.between_nm(8) == pytest.approx(Z * (8**2 + 2 * 3**2) ** 0.5)
+    assert known.patch_nm(np.array([1e7]), 6)[0] == pytest.approx(Z * (8**2 + 6) ** 0.5, rel=1e-5)
+    # The bias of another side is not known.
+    other = Boundary(boundary_nm=5, partner_nm=12, correlation_nm=20, bias_nm=-4)
+    assert other.between_nm(8) == pytest.approx(13 * Z)
+    rng = np.random.default_rng(0)
+    for bias in (0.0, 2.0, 3.5, 4.5):
+        rest, known = (25 - bias**2) ** 0.5, Boundary(boundary_nm=5, correlation_nm=20, bias_nm=bias)
+        off = 2 * bias + rest * rng.normal(size=(2, 20_000)).sum(0)
+        assert (np.abs(off) <= known.between_nm(8)).mean() >= 0.945
+
+
 def test_shifts_by_hand():
     """Half a voxel without knowledge; else 1.96 standard deviations, of both sides together."""
     assert Boundary().shift_nm(8) == 4
@@ -66,6 +81,10 @@ def test_shifts_by_hand():
         ({"boundary_nm": -1}, "boundary_nm must be 0 or more and finite, got -1"),
         ({"correlation_nm": 50}, "go with boundary_nm; 'calibrate' measures them"),
         ({"boundary_nm": 5, "correlation_nm": 50}, "correlation_nm and bias_nm go together"),
+        (
+            {"boundary_nm": 5, "correlation_nm": np.inf, "bias_nm": 1},
+            "off by one amount; leave out correlation_nm and bias_nm",
+        ),
         ({"boundary_nm": 5, "correlation_nm": 50, "bias_nm": -6}, "a part of boundary_nm = 5, got -6"),
         (
             {"boundary_nm": 5, "correlation_nm": 50, "bias_nm": float("nan")},

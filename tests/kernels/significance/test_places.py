@@ -105,3 +105,12 @@ def test_who_cannot_be_compared_is_counted():
     assert (short["objects"], short["unpaired"]) == (0, 1)
     none = same_places(replace(seen, contact=0 * seen.contact), (100, 0.0), permutations=9, draws=2, seed=0)
     assert (none["missing"], none["unpaired"]) == (3, 0)
+
+
+def test_large_ids_of_cells_are_cells_of_their_own():
+    """Beyond 2^53 not every whole number is a float64."""
+    seen, _ = simulated(0, "two cells", objects=60)
+    small = same_places(seen, REACH, permutations=9, draws=20, seed=0)
+    assert small["cells"] == 2
+    large = replace(seen, cells={label: (1 << 63) + cell for label, cell in seen.cells.items()})
+    assert repr(same_places(large, REACH, permutations=9, draws=20, seed=0)) == repr(small)

@@ -156,3 +156,17 @@ def test_cells_are_the_same_for_every_block_and_few():
     assert kernel.cell_side((100, 1000, 1000), (40.0, 8.0, 8.0)) == (5, 27, 27)
     z, y, x = kernel.cell_side((10_000, 10_000, 10_000), (8.0, 8.0, 8.0))
     assert 1e12 / (z * y * x) < 1.1 * kernel.MOST_CELLS
+
+
+def test_large_ids_have_a_nearest_partner(tmp_path):
+    """Beyond 2^53 not every whole number is a float64: three objects would be one, and have no partner."""
+    own, other = np.zeros((3, 4, 40), np.uint64), np.zeros((3, 4, 40), np.uint8)
+    for i, x in enumerate((1, 11, 21), 1):
+        own[1, 1, x] = (1 << 60) + i
+    other[1, 1, 37] = 1
+    at = {"voxel_nm": (8.0, 8.0, 8.0)}
+    a, b = write(tmp_path, own, "own", kind="label", **at), write(tmp_path, other, **at)
+    done(cf.contacts(a, b, to="er", gap_nm=8, nearest=True, name="near", work=tmp_path / "w"))
+    got = cf.read_table(tmp_path / "w" / "tables" / "near-objects.parquet").to_pydict()
+    assert got["label"][:3] == [(1 << 60) + i for i in (1, 2, 3)]
+    assert got["nearest_nm"] == [8.0 * 35, 8.0 * 25, 8.0 * 15, 8.0 * 15]

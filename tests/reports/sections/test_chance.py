@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from report_pages import Page
 from strategies import done, write
 
 import chunkflow_liver as cf
+from chunkflow_liver.reports.sections.chance import _sentences
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +51,22 @@ def test_the_curve_has_both_bands_and_says_what_they_are(page):
     assert "Near ER: as it is, and by chance (p)" in page.text
     assert "of chance, where 95 % of 40 placements lie" in page.text
     assert "laid at random" in page.text
+
+
+@pytest.mark.parametrize(
+    ("cells", "says"),
+    [
+        (1, "(no interval: too few of 40 objects have any)"),
+        # Contact of all objects, and none the less no interval.
+        (2, "(no interval: two cells do not say how cells differ)"),
+        (5, "(no interval: too few of 40 objects have any)"),
+    ],
+)
+def test_why_there_is_no_interval(cells, says):
+    numbers = {"observed": 0.2, "expected": 0.1, "low": 0.05, "high": 0.15, "difference": 0.1}
+    numbers |= {"difference_low": np.nan, "difference_high": np.nan, "p_value": 0.01, "q_value": 0.01}
+    numbers |= {"objects": 40, "cells": cells}
+    tests = {name: np.array([value] * 2) for name, value in numbers.items()}
+    tests |= {"partner": np.array(["er"] * 2), "no_test": np.array([""] * 2)}
+    product = SimpleNamespace(about=(("a", "mitos"), ("gap_nm", 30.0)))
+    assert says in _sentences(product, tests)[0]

@@ -317,7 +317,10 @@ def _of_side(
             return read(int(parts["label"][row]), _box(parts, row))
 
         for label in wanted.tolist():
-            begin, end = np.searchsorted(edge["label"], [label, label + 1])
+            # Unsigned as they are: a signed number beside them makes NumPy compare both as float64.
+            begin, end = (
+                np.searchsorted(edge["label"], np.uint64(label), side) for side in ("left", "right")
+            )
             part = {k: v[begin:end] for k, v in edge.items()}
             if begin == end:
                 continue
