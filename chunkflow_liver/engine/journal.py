@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import time
@@ -27,6 +28,8 @@ from chunkflow_liver.engine.watch.lines import entries_of, line_of, read_entries
 from chunkflow_liver.engine.watch.records import load_records, record_folder, sweep_records
 from chunkflow_liver.errors import JournalError, OutputError
 from chunkflow_liver.store.table import SUMS
+
+log = logging.getLogger(__name__)
 
 SCHEMA = 1
 FSYNC_SECONDS = 1.0
@@ -297,7 +300,16 @@ class Journal:
         """
         before = self._planned()
         changed = self.changed(stages, planned, redo=redo)
-        for name in [*changed, *self._follow(changed, before, stages)]:
+        follow = self._follow(changed, before, stages)
+        tables = {Path(k).stem for n in follow for k in before[n].get("makes", ()) if k.endswith(".parquet")}
+        if tables:
+            log.warning(
+                "made from what is done again, and so out of date: %s; they lie in %s until the run that "
+                "makes them is run again (--redo)",
+                ", ".join(sorted(tables)),
+                self.work / OUTDATED,
+            )
+        for name in [*changed, *follow]:
             set_aside(self.work, map(self._expanded, before.get(name, {}).get("makes", ())))
             self.append({"stage": name, "reset": True})
         by_name = {stage.name: stage for stage in planned}
@@ -337,6 +349,16 @@ def set_aside(work: Path, keys: Iterable[str]) -> None:
                 shutil.rmtree(place)
             with contextlib.suppress(FileNotFoundError):
                 os.replace(path, place)
+
+
+def sweep_outdated(work: Path, made: Container[str]) -> None:
+    """Remove what was set aside and is `made` anew, by its name; what another plan is to make again stays."""
+    folder = work / OUTDATED
+    for path in sorted(folder.glob("*")):
+        if path.name in made:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def read_rows(work: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -17,7 +17,7 @@ import psutil
 from chunkflow_liver.engine.cluster import first_worker
 from chunkflow_liver.engine.devices import check_devices
 from chunkflow_liver.engine.execute import is_full
-from chunkflow_liver.engine.journal import OUTDATED, Journal, read_journal, read_made
+from chunkflow_liver.engine.journal import Journal, read_journal, read_made, sweep_outdated
 from chunkflow_liver.engine.passes import passes
 from chunkflow_liver.engine.plan import Plan
 from chunkflow_liver.engine.stage import Fold, Map, Stage, handle_key, makes, needs
@@ -111,7 +111,7 @@ def run(
                 lacking.add(ready, _run_pass(ready, journal, client, retries, progress, unchanged))
         clear_marks(work)
         lacking.tell()
-        shutil.rmtree(work / OUTDATED, ignore_errors=True)
+        sweep_outdated(work, {Path(key).name for stage in plan.stages for key in makes(stage)})
         made = [stage for stage in plan.maps if not journal.stage(stage.name).cleaned]
         for output in {o for s in made for o in s.outputs if o.level == 0}:
             finish(output)

@@ -120,7 +120,7 @@ for (const table of document.querySelectorAll("table[data-name]")) {
   for (const row of table.tBodies[0].rows) {
     if (row.cells.length !== names.length) continue;
     const value = (column) => row.cells[column].dataset.v ?? row.cells[column].textContent.trim();
-    const given = z < 0 ? { object: value(label), in: table.dataset.name } : { at: [z, y, x].map(value).join(",") };
+    const given = z < 0 ? { object: value(label), in: table.dataset.in } : { at: [z, y, x].map(value).join(",") };
     const cell = row.cells[label < 0 ? z : label];
     const link = document.createElement("a");
     link.append(...cell.childNodes);

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class Shown:
 
     `pictures` are (id of a thumbnail in the page, '' for none, and its plane), one per row; empty if no
     row has one. `scope` is the group of objects that the rows are chosen from, `WHOLE`, `EVERY` or ''.
+    `of` is the table that they are of, where `name` is a title.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Shown:
     total: int
     pictures: tuple[tuple[str, str], ...] = ()
     scope: str = ""
+    of: str = ""
 
 
 def in_short(name: str, rows: Sequence[tuple[str, str, str]]) -> Shown:
@@ -246,7 +248,7 @@ def extremes(table: Stored, order: Sequence[int], columns: Sequence[str], *, tit
     present = [c for c in columns if c in table.names]
     with table.opened() as file:
         picked = file.read(columns=present).take(pa.array(order))
-    return _shown(title, picked, table.rows)
+    return replace(_shown(title, picked, table.rows), of=table.product.name)
 
 
 def _shown(name: str, table: pa.Table, total: int) -> Shown:

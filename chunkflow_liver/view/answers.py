@@ -137,7 +137,7 @@ class Run:
                 return self._go(now, given)
             case "values":
                 image, table, column = (given.get(k, "") for k in ("image", "table", "column"))
-                values = now.table(table).values(column)
+                values = now.table(table).values(column)[_own(now.table(table))]
                 return value_layer(now.image(image), table, column, values)
             case "edits":
                 return self._waiting(now)
@@ -285,8 +285,9 @@ class Run:
     def _coloured(self, now: Contents, image: Image, table: str, column: str) -> Virtual:
         def made() -> Virtual:
             found = now.table(table)
-            ids = self._keep(("ids", table, now.generation), lambda: Ids.of(found.values("label")))
-            return coloured(image.levels, ids, found.values(column))
+            own = _own(found)
+            ids = self._keep(("ids", table, now.generation), lambda: Ids.of(found.values("label")[own]))
+            return coloured(image.levels, ids, found.values(column)[own])
 
         return self._keep(("values", image.name, table, column, now.generation), made)
 
@@ -308,6 +309,11 @@ class Run:
 
     def _line(self, now: Contents) -> str:
         return saved_text(self.work) if now.pending else "finished"
+
+
+def _own(table: Any) -> Any:
+    """Rows of objects of the image that a table is about: of contacts those of side a."""
+    return table.values("side") == "a" if "side" in table.names else slice(None)
 
 
 def _about(now: Contents, table: Any) -> str | None:

@@ -294,3 +294,27 @@ def test_instances_of_nobody_knows_whom_get_classes(tmp_path):
     far = write(tmp_path, labels.astype(np.uint64) << np.uint64(40), "far", kind="label")
     with pytest.raises(InputError, match="number the instances anew with refine first"):
         done(cf.edit(far, [("class", 9 << 40, "vacuole")], name="other", **at))
+
+
+def test_tables_of_another_run_that_are_out_of_date_are_set_aside_and_said(tmp_path, caplog):
+    """The page's command makes the edited image anew; what a run file measured on it waits for that file."""
+    labels = np.zeros((4, 8, 16), np.uint32)
+    labels[1:3, 2:6, 2:6], labels[1:3, 2:6, 9:13] = 1, 2
+    volume = write(tmp_path, labels, "ids", kind="label")
+    at = {"name": "edited", "work": tmp_path / "work"}
+    made = cf.edit(volume, [("delete", 1)], **at)
+    measured = cf.measure(made.output, features=["basic"], name="after", work=tmp_path / "work")
+    cf.run(made + measured, progress=False)
+    table, aside = tmp_path / "work/tables/after.parquet", tmp_path / "work/outdated"
+    again = cf.edit(volume, [("delete", 2)], **at)
+    cf.run(again, redo=True, progress=False)
+    assert "so out of date: after; they lie in" in caplog.text
+    assert not table.exists()
+    assert (aside / "after.parquet").exists()
+    cf.run(
+        again + cf.measure(again.output, features=["basic"], name="after", work=tmp_path / "work"),
+        redo=True,
+        progress=False,
+    )
+    assert cf.read_table(table).to_pydict()["label"] == [1]
+    assert not aside.exists()

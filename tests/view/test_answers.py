@@ -98,6 +98,21 @@ def test_objects_are_coloured_by_a_column_at_every_level(work):
     assert layer["bar"]["low"] == pytest.approx(table.volume_um3.min())
 
 
+def test_of_contacts_with_a_class_the_other_side_colours_nothing(work):
+    """The class 2 is row (b, 2) of the table of objects, and mitochondrion 2 is another row."""
+    run = Run(work, "ada")
+    labels = cf.open_volume(work / "results.ome.zarr/labels/mitos").read()
+    table = cf.read_table(work / "tables/mito-er-objects.parquet").to_pandas()
+    own = table[table.side == "a"].set_index("label")
+    assert (table[table.side == "b"].label == 2).any()
+    chunk = run.computed("values", "done", "mitos/mito-er-objects/surface_um2/0/c/0/0/0")
+    found = np.frombuffer(chunk, "<f4").reshape(64, 64, 64)[:12, :48, :64]
+    for label, surface in own.surface_um2.items():
+        assert np.unique(found[labels == label]) == np.float32(surface)
+    layer = run.asked("values", {"image": "mitos", "table": "mito-er-objects", "column": "surface_um2"})
+    assert layer["bar"]["high"] == pytest.approx(own.surface_um2.max())
+
+
 def test_places_are_told_as_neuroglancer_reads_them(work):
     run = Run(work, "ada")
     sites = cf.read_table(work / "tables/mito-er-sites.parquet").to_pandas()

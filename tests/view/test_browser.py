@@ -6,6 +6,8 @@ is in the group dev. Where one is missing nothing of the page is tested: pytest 
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from view_runs import object_at, served
@@ -140,6 +142,7 @@ def test_pictures_arrive_a_row_leads_there_and_edits_are_made_undone_and_kept(pa
             until(page, there)
             page.keyboard.press(key)
 
+        before = page.evaluate("withoutOrigin(stateNow())")
         page.evaluate("viewer().crossSectionScale.value = 2")
         page.mouse.click(*middle)
         press("m", (5, 34, 10), lone)
@@ -157,6 +160,20 @@ def test_pictures_arrive_a_row_leads_there_and_edits_are_made_undone_and_kept(pa
         page.wait_for_selector("#waiting li:nth-child(2) >> text=cleave")
         until(page, lambda: any("/edited/" in url and "/c/" in url for url in seen))
         command = page.text_content("#command")
+
+        def sources():
+            layers = page.evaluate("stateNow().layers")
+            return json.dumps(next(layer["source"] for layer in layers if layer["name"] == "mitos"))
+
+        # A view that was kept before the edits shows the objects as they are now.
+        page.evaluate("(before) => { show(before); }", before)
+        until(page, lambda: "/edited/" in sources())
+        # A row of a table chooses whose objects the keys edit.
+        page.evaluate("byId('image').add(new Option('others', 'others'))")
+        page.evaluate("byId('image').value = 'others'")
+        page.click("[data-tab=rows]")
+        page.click("#found tbody tr:nth-child(1)")
+        until(page, lambda: page.evaluate("byId('image').value") == "mitos")
     assert not errors
     # Of an image only chunks are asked for that may not be there.
     assert [url for url in lost if "/c/" not in url] == []

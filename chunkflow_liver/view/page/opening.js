@@ -62,7 +62,7 @@ function settled() {
 // The coarsest levels come first, then finer ones, then what has no pixels: the properties of a million objects take
 // the browser longer to read than all the rest, and meanwhile it draws nothing.
 async function show(given) {
-  const state = withOrigin(given);
+  const state = withEdits(withOrigin(given));
   settled();
   const mine = opened;
   for (const layer of state.layers ?? []) {
@@ -87,6 +87,19 @@ async function show(given) {
   coarse.clear();
   await soon(complete());
   if (mine === opened) release();
+}
+// The instances of a layer as they are now: as stored, or with the edits that wait, whatever the state that is shown says.
+function drawEdits(layer, image, mine) {
+  const wanted = mine.revision ? `/edited/${mine.revision}/${image}/` : `/data/done/${image}/`;
+  if (sourcesOf(layer).some((source) => source.url.includes(wanted))) return;
+  const known = sourcesOf(layer).filter((s) => !/\/(edited|data|meshes)\//.test(s.url));
+  const format = mine.revision ? 3 : mine.format;
+  layer.source = [{ url: `zarr${format}://http://${location.host}${wanted}` }, ...known];
+  if (!mine.revision) layer.source.push({ url: `precomputed://http://${location.host}/meshes/done/${image}` });
+}
+function withEdits(state) {
+  for (const layer of state.layers ?? []) if (run.edits[layer.name]) drawEdits(layer, layer.name, run.edits[layer.name]);
+  return state;
 }
 const ours = (source) => source.url.includes(`//${location.host}/`);
 const volume = (source) => source.url.startsWith("zarr");

@@ -63,7 +63,10 @@ function colours() {
 function instances() {
   const chosen = byId("image").value;
   byId("image").replaceChildren(...run.instances.map((name) => new Option(name, name)));
+  // Nobody has chosen yet: those with edits that wait.
+  const first = run.instances.find((name) => run.edits[name]?.rows.length);
   if (run.instances.includes(chosen)) byId("image").value = chosen;
+  else if (first) byId("image").value = first;
 }
 async function colourBy() {
   const wanted = byId("colour").value;
@@ -126,6 +129,8 @@ async function rows() {
   }));
   byId("found").tHead.replaceChildren(head);
   const label = found.columns.findIndex((c) => c === "label" || c === "label_a");
+  // Of contacts with a class its rows are no objects of the image.
+  const side = found.columns.indexOf("side");
   byId("found").tBodies[0].replaceChildren(...found.rows.map((values, i) => {
     const row = document.createElement("tr");
     row.tabIndex = 0;
@@ -146,7 +151,11 @@ async function rows() {
     const lead = shownIfRefused(async () => {
       for (const other of row.parentElement.rows) other.classList.remove("here");
       row.classList.add("here");
-      const object = label < 0 || !found.image ? null : { image: found.image, label: text(values[label]) };
+      const object = label < 0 || !found.image || values[side] === "b" ? null : { image: found.image, label: text(values[label]) };
+      if (object && run.instances.includes(object.image) && byId("image").value !== object.image) {
+        byId("image").value = object.image;
+        waiting(run.edits);
+      }
       let place = found.places[i];
       if (!place && object) {
         const there = await ask(`go?${new URLSearchParams({ object: object.label, in: object.image })}`);
@@ -198,17 +207,10 @@ function waiting(edits) {
   byId("apply").hidden = !mine.rows.length;
   byId("command").textContent = mine.command;
   // The view of edited labels has another address after each edit.
-  const wanted = mine.revision ? `/edited/${mine.revision}/${image}/` : `/data/done/${image}/`;
   const drawn = stateNow().layers?.find((l) => l.name === image);
-  if (drawn && sourcesOf(drawn).some((source) => source.url.includes(wanted))) return;
-  change((state) => {
-    const layer = state.layers.find((l) => l.name === image);
-    if (!layer) return;
-    const known = sourcesOf(layer).filter((s) => !/\/(edited|data|meshes)\//.test(s.url));
-    const format = mine.revision ? 3 : mine.format;
-    layer.source = [{ url: `zarr${format}://http://${location.host}${wanted}` }, ...known];
-    if (!mine.revision) layer.source.push({ url: `precomputed://http://${location.host}/meshes/done/${image}` });
-  });
+  const before = JSON.stringify(drawn ?? null);
+  if (drawn) drawEdits(drawn, image, mine);
+  if (JSON.stringify(drawn ?? null) !== before) change((state) => { drawEdits(state.layers.find((l) => l.name === image), image, mine); });
 }
 const tellEdit = async (given) => {
   try {
