@@ -262,7 +262,7 @@ def made_anew(path: str, what: str = "is missing") -> str:
 
 
 def _absent(path: str) -> InputError:
-    return InputError(f"no table at {path}: run its plan first")
+    return InputError(f"no table at {path}: run its plan first, or give the path of its file")
 
 
 def _harmless(column: pa.Array) -> pa.Array:

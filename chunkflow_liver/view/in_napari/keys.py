@@ -6,6 +6,7 @@ Nothing here imports napari: what is used of a viewer and its layers is their ke
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,8 @@ class Keys:
         for bound in [viewer, *(viewer.layers[name] for name in self.images)]:
             for key in (*TWICE, *ONCE, UNDO, FORGET):
                 bound.bind_key(key, self._pressed(key), overwrite=True)
+        if self.images:
+            viewer.layers.selection.active = viewer.layers[self.images[0]]
         for name in self.images:
             if run.proofreading.revision(name) is not None:
                 self._show(name)
@@ -215,6 +218,8 @@ def open_in_napari(path: Path, who: str, edits: Path | None = None, pieces: str 
     fields = Fields()
     viewer.window.add_dock_widget(asked_beside(fields, run), name="Edits", area="right")
     Keys(viewer, run, fields)
+    # Qt hears no Ctrl-C; every edit is on disk, so the process may just end.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     napari.run()
 
 

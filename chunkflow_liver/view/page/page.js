@@ -112,7 +112,7 @@ async function rows() {
   const asked = { name, sort, down: down ? "1" : "0", begin, where: byId("conditions").value };
   let found;
   try { found = await ask(`table?${new URLSearchParams(asked)}`); } catch (error) { byId("count").textContent = error.message; return; }
-  byId("count").textContent = `${found.total.toLocaleString("en")} rows, from ${begin + 1}. A click on a row leads there.`;
+  byId("count").textContent = found.total ? `${found.total.toLocaleString("en")} rows, from ${begin + 1}. A click on a row leads there.` : "no rows";
   const head = document.createElement("tr");
   head.append(document.createElement("th"), ...found.columns.map((column, i) => {
     const cell = document.createElement("th");
@@ -143,7 +143,7 @@ async function rows() {
     wrong.title = "mark as wrong";
     wrong.addEventListener("click", shownIfRefused(async (event) => {
       event.stopPropagation();
-      await ask("mark", { table: name, row: String(found.index[i]), label: label < 0 ? "" : text(values[label]), why: byId("why").value });
+      await ask("mark", { table: name, row: String(found.index[i]), label: label < 0 ? "" : text(values[label]) });
       row.classList.add("wrong");
     }));
     mark.append(wrong);
@@ -251,6 +251,8 @@ function key(event) {
 }
 function point_at(pressed, point) {
   const why = byId("why").value;
+  if (pressed === "k" && !byId("named").value.trim()) { say("type the class first, in the field Class", true); return; }
+  if (pressed === "s" && !byId("pieces").value) { say("choose the pieces first, in the field Pieces: another label image with the same voxels (view --pieces)", true); return; }
   if (pressed === "d") { tellEdit({ action: "delete", why, ...point }); return; }
   if (pressed === "k") { tellEdit({ action: "class", why, named: byId("named").value, ...point }); return; }
   if (first === null || first.pressed !== pressed) {
