@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import json
 import linecache
+import subprocess
 import sys
 import tempfile
 
 import block_functions as functions
-import heaps
 import numpy as np
 import pytest
+import stitch_memory
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -18,11 +20,8 @@ from strategies import blocks, done, numbered, resumed_equals_whole, seeds, tabl
 
 import chunkflow_liver as cf
 from chunkflow_liver.errors import ConfigError, InputError, JournalError, RunIncompleteError
-from chunkflow_liver.kernels.instances import union
-from chunkflow_liver.ops.steps import numbering, seam_links, vetoes
 from chunkflow_liver.ops.steps.blockwise import Rules
 from chunkflow_liver.store.create import new_volume
-from chunkflow_liver.store.scratch import sorting, spill
 
 NM = (16.0, 8.0, 8.0)
 
@@ -223,33 +222,12 @@ def test_ids_have_64_bits_only_where_32_might_not_do(tmp_path):
         join.function(iter([(0, many)]), **at)
 
 
-@pytest.mark.parametrize("branches", [False, True])
-def test_memory_of_the_driver_does_not_grow_with_the_blocks(branches, tmp_path, monkeypatch):
-    """Three times the blocks and objects, in the same tables of a few hundred rows."""
-    for module, name in ((spill, "WAITING"), (sorting, "MOST"), (vetoes, "BATCH"), (seam_links, "BATCH")):
-        monkeypatch.setattr(module, name, 256)
-    for module in (numbering, union):
-        monkeypatch.setattr(module, "BATCH", 256)
-    monkeypatch.setattr(numbering, "BINS", 256)
-    peaks = []
-    # The first time compiles loops.
-    for layers in (3, 5, 15):
-        truth = functions.voronoi((layers * 4, 16, 16), layers * 60, 1)
-        made = plan(
-            truth, tmp_path / str(layers), functions.wobbling, params={"voxels": 1.0}, block=(4, 8, 8),
-            branches=branches,
-        )  # fmt: skip
-        blocks, join = made.stages[:2]
-        records = [
-            (b.index, blocks.function(b, truth[b.read.slices], **blocks.params).record) for b in blocks.grid
-        ]
-        scratch = tmp_path / f"scratch-{layers}"
-        scratch.mkdir()
-        with heaps.peak() as highest:
-            found = join.function(iter(records), **join.params, scratch=scratch)
-        peaks += highest
-        assert found["seam_vetoed"].any()
-        assert len(found["final"]) > 100 * layers
+@pytest.mark.parametrize("branches", ["no", "yes"])
+def test_memory_of_the_driver_does_not_grow_with_the_blocks(branches, tmp_path):
+    command = [sys.executable, stitch_memory.__file__, str(tmp_path), branches]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    peaks = json.loads(told.stdout.splitlines()[-1])
     # What grows is where the objects of each block begin, and handles of sorted parts.
     assert peaks[2] < 1.3 * peaks[1]
 
