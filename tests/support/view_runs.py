@@ -6,8 +6,22 @@ import asyncio
 import threading
 from contextlib import contextmanager
 
+import chunkflow_liver as cf
 from chunkflow_liver.view.server import serve
 from chunkflow_liver.view.server import stop as stop_server
+
+
+def applied(work):
+    """The instances with the list of the viewer's edits, as `edit` makes them for good."""
+    plan = cf.edit(
+        cf.open_volume(work / "results.ome.zarr/labels/mitos"),
+        work / "proofreading/mitos.csv",
+        table=work / "tables/mito-table.parquet",
+        name="mitos-edited",
+        work=work,
+    )
+    cf.run(plan, progress=False)
+    return plan.output.read()
 
 
 def object_at(labels, at):

@@ -15,7 +15,7 @@ CODE = "code"
 MOST_MODULES = 3
 """That are named."""
 MOST_STAGES = 8
-"""The same."""
+"""The same, of stages that would be redone."""
 _CONVERTED = {
     "outputs[0].kind": "kind",
     "outputs[0].voxel_nm": "voxel size (z, y, x) in nm",

@@ -89,13 +89,15 @@ async function show(given) {
   if (mine === opened) release();
 }
 // The instances of a layer as they are now: as stored, or with the edits that wait, whatever the state that is shown says.
+// Whether that is another address than before.
 function drawEdits(layer, image, mine) {
   const wanted = mine.revision ? `/edited/${mine.revision}/${image}/` : `/data/done/${image}/`;
-  if (sourcesOf(layer).some((source) => source.url.includes(wanted))) return;
+  if (sourcesOf(layer).some((source) => source.url.includes(wanted))) return false;
   const known = sourcesOf(layer).filter((s) => !/\/(edited|data|meshes)\//.test(s.url));
   const format = mine.revision ? 3 : mine.format;
   layer.source = [{ url: `zarr${format}://http://${location.host}${wanted}` }, ...known];
   if (!mine.revision) layer.source.push({ url: `precomputed://http://${location.host}/meshes/done/${image}` });
+  return true;
 }
 function withEdits(state) {
   for (const layer of state.layers ?? []) if (run.edits[layer.name]) drawEdits(layer, layer.name, run.edits[layer.name]);

@@ -208,9 +208,9 @@ function waiting(edits) {
   byId("command").textContent = mine.command;
   // The view of edited labels has another address after each edit.
   const drawn = stateNow().layers?.find((l) => l.name === image);
-  const before = JSON.stringify(drawn ?? null);
-  if (drawn) drawEdits(drawn, image, mine);
-  if (JSON.stringify(drawn ?? null) !== before) change((state) => { drawEdits(state.layers.find((l) => l.name === image), image, mine); });
+  if (drawn && drawEdits(drawn, image, mine)) {
+    change((state) => { drawEdits(state.layers.find((l) => l.name === image), image, mine); });
+  }
 }
 const tellEdit = async (given) => {
   try {
