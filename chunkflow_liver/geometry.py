@@ -217,6 +217,17 @@ class BlockGrid:
     def __iter__(self) -> Iterator[Block]:
         return (self[i] for i in range(len(self)))
 
+    def meeting(self, box: Box) -> Iterator[Block]:
+        """The blocks whose write boxes share voxels with a box, in order."""
+        part = box.clip(self.box)
+        if not part.size:
+            return
+        _, ny, nx = self.counts
+        sides = zip(part.start, part.stop, self.box.start, self.block, strict=True)
+        ranges = [range((a - first) // b, -(-(e - first) // b)) for a, e, first, b in sides]
+        for z, y, x in itertools.product(*ranges):
+            yield self[(z * ny + y) * nx + x]
+
     def neighbours(self, axis: int) -> Iterator[tuple[int, int]]:
         """Indices of every two blocks that share a face across `axis`, in order."""
         nz, ny, nx = self.counts

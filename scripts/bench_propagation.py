@@ -24,11 +24,19 @@ from chunkflow_liver.ops.propagate.files import Folder
 from chunkflow_liver.ops.propagate.placing import Placing
 from chunkflow_liver.ops.propagate.reading import Greys, Slices
 from chunkflow_liver.ops.propagate.subjects import Subject
-from chunkflow_liver.segmenters.sam2 import Hint, Propagator, Track, backend_of, read_sam2, sam2_fingerprint
+from chunkflow_liver.segmenters.sam2 import (
+    Found,
+    Hint,
+    Propagator,
+    Track,
+    backend_of,
+    read_sam2,
+    sam2_fingerprint,
+)
 from chunkflow_liver.segmenters.weights import write_tensors
 
-OBJECTS, SLICES = 8, 12
-SIZES = (64, 256)
+OBJECTS, SLICES = 8, 40
+SIZES = (64, 128, 256)
 LONG, MANY, TINY = 1000, 64, 32
 """Slices, objects and pixels of a window of the row on memory."""
 FROM = 50
@@ -101,7 +109,7 @@ def ours(of: Propagator, planes: Any, masks: list[Any]) -> np.ndarray[Any, Any]:
     found = [[t.start(0, seen, Hint(mask=m)).logits > 0 for t, m in zip(tracks, masks, strict=True)]]
     for z in range(1, len(planes)):
         seen = of.encode(planes[z])
-        found.append([t.step(z, seen).logits > 0 for t in tracks])
+        found.append([f.logits > 0 for f in of.step(tracks, [seen] * len(tracks), z)])
     return np.array(found)
 
 
@@ -184,8 +192,15 @@ class Watched:
         self.seen.append(psutil.Process().memory_info().rss / 2**20)
         return self.of.encode(plane)
 
+    @property
+    def places(self) -> int:
+        return self.of.places
+
     def track(self, slices: int, state: Mapping[str, Any] | None = None) -> Track:
         return self.of.track(slices, state)
+
+    def step(self, tracks: Any, seen: Any, z: int, *, reverse: bool = False) -> list[Found]:
+        return self.of.step(tracks, seen, z, reverse=reverse)
 
 
 def memory(

@@ -30,8 +30,8 @@ from chunkflow_liver.ops.propagate.options import Carrying
 from chunkflow_liver.ops.refine import refine
 from chunkflow_liver.ops.refine.choosing import Keep
 from chunkflow_liver.ops.split import split
-from chunkflow_liver.ops.steps.blockwise import Rules
 from chunkflow_liver.ops.steps.place import WINDOWS
+from chunkflow_liver.ops.steps.seam_links import Rules
 from chunkflow_liver.ops.stitch import stitch
 
 Class = str | int

@@ -73,6 +73,7 @@ class Cells(Entry):
     cap_nm: Nm
     merge: Share
     halo_nm: Nm | None
+    tile: Block
     block: Block | None
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class Flood:
 
     def __init__(self, size: int) -> None:
         self.size = size
+        self.places = 3
         self.encoded = 0
         self.steps = 0
 
@@ -45,6 +46,12 @@ class Flood:
 
     def track(self, slices: int, state: Mapping[str, Array] | None = None) -> FloodTrack:
         return FloodTrack(self, None if state is None else np.array(state["mask"]))
+
+    def step(
+        self, tracks: Sequence[FloodTrack], seen: Sequence[Array], z: int, *, reverse: bool = False
+    ) -> list[Found]:
+        assert len(tracks) <= self.places
+        return [track.carry(one) for track, one in zip(tracks, seen, strict=True)]
 
 
 class FloodTrack:
@@ -68,7 +75,7 @@ class FloodTrack:
                     near |= regions == regions[int(y // STRIDE), int(x // STRIDE)]
         return self._found(seen, near)
 
-    def step(self, z: int, seen: Array, *, reverse: bool = False) -> Found:
+    def carry(self, seen: Array) -> Found:
         self.of.steps += 1
         assert self.mask is not None
         return self._found(seen, ndimage.binary_dilation(self.mask, iterations=2))

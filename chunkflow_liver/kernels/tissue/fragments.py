@@ -1,4 +1,4 @@
-"""Cells of a block without painted slices: fragments of a watershed, united where no boundary is."""
+"""Cells of a tile without painted slices: fragments of a watershed, united where no boundary is."""
 
 from __future__ import annotations
 

@@ -89,8 +89,8 @@ def cells(  # noqa: PLR0913
         Fields of `Cutting`, of `kernels.tissue.flow.Motion` and of `ops.cells.setup.Between`, where their
         defaults stand: `core`, `near_nm`, `min_marker_um2`, `small_um2`, `threshold`; `method`, `reduce`,
         `limits`, `window`; `both`, `min_iou`. `classes` of an interior of labels. In 'volume' those of
-        `ops.cells.volume.Uniting`: `threshold`, `depth_nm`, `cap_nm`, `merge`, `halo_nm`; and `iou`, `iomin`,
-        `branches`, `min_volume_um3`, `dtype` as for `stitch`.
+        `ops.cells.volume.Uniting`: `threshold`, `depth_nm`, `cap_nm`, `merge`, `halo_nm`, `tile`; and `iou`,
+        `iomin`, `branches`, `min_volume_um3`, `dtype` as for `stitch`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Cells in 3D from the boundary alone: block by block, joined where blocks overlap."""
+"""Cells in 3D from the boundary alone: tile by tile, joined where tiles overlap."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from chunkflow_liver.geometry import Nm, Zyx, voxels, zyx
 from chunkflow_liver.kernels.instances.touching.watershed import Necks
 from chunkflow_liver.kernels.tissue.fragments import boundary_cells, library
 from chunkflow_liver.kernels.tissue.planes import Cutting
-from chunkflow_liver.ops.steps.blockwise import Instances, Rules, stitched
+from chunkflow_liver.ops.steps.blockwise import Instances, stitched
 from chunkflow_liver.ops.steps.place import PathLike, same_voxels
+from chunkflow_liver.ops.steps.seam_links import Rules
 from chunkflow_liver.store.planes.inside import Inside
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
@@ -36,7 +37,10 @@ class Uniting:
     merge : float
         Fragments are one where the mean score between them is below this.
     halo_nm : float, optional
-        What a block sees around itself; four times `cap_nm` by default.
+        What a tile sees around itself; four times `cap_nm` by default.
+    tile : tuple of int
+        Voxels along (z, y, x) that are looked at in one piece, besides the halo. Memory is bounded by it, and
+        cells at its faces depend on it, but not on `block`.
     """
 
     threshold: float = Cutting.threshold
@@ -44,6 +48,7 @@ class Uniting:
     cap_nm: float = 400.0
     merge: float = 0.5
     halo_nm: float | None = None
+    tile: Zyx = (128, 128, 128)
 
     def __post_init__(self) -> None:
         for what in ("threshold", "merge"):
@@ -56,10 +61,12 @@ class Uniting:
             raise ConfigError(
                 f"halo_nm {self.reach_nm:g} is less than cap_nm {cap:g}, which seeds see; give more"
             )
+        if len(self.tile) != 3 or any(n < 1 or n % 16 for n in self.tile):
+            raise ConfigError(f"tile is three multiples of 16 voxels (z, y, x), got {self.tile!r}")
 
     @property
     def reach_nm(self) -> float:
-        """What a block sees around itself."""
+        """What a tile sees around itself."""
         return 4 * self.cap_nm if self.halo_nm is None else self.halo_nm
 
 
@@ -102,14 +109,22 @@ def volume_cells(
         "seeds": Necks(depth_nm=uniting.depth_nm, cap_nm=uniting.cap_nm, steepness=0.0),
         "merge": uniting.merge,
     }
-    found = Instances(_block, how, ((name, 1),), halo, zyx([-(-n // 2) for n in halo]), WORKING)
+    found = Instances(_tile, how, ((name, 1),), halo, zyx([-(-n // 2) for n in halo]), WORKING)
     rules = Rules(**{k: options[k] for k in RULES if k in options})
     return stitched(
-        (interior, boundary), found, rules, like=interior, name=name, work=work, block=block, into=into
+        (interior, boundary),
+        found,
+        rules,
+        like=interior,
+        name=name,
+        work=work,
+        block=block,
+        into=into,
+        tile=uniting.tile,
     )
 
 
-def _block(
+def _tile(
     interior: Array,
     boundary: Array,
     *,

@@ -148,21 +148,30 @@ class Carrier:
         for way in begin:
             way.window = self._first_window(way.subject)
         active = begin + [w for w in ways if w.wants(sweep, z, self.patience)]
-        # Those of one window stand together, so that one encoding at a time is held.
+        # Those of one window stand together, so that a slice is encoded once for all of them.
         active.sort(key=lambda w: (w.window is None, _corner(w.window), w.number))
-        seen: Any = None
-        last: Window | None = None
-        for way in active:
-            assert way.window is not None
-            if way.window != last:
-                seen, last = self._encode(way.window, z), way.window
-            self.steps += 1
-            if way.track is None:
-                found = self._begin(way, z, seen)
-            else:
-                found = way.track.step(z, seen, reverse=sweep == BACKWARD)
-            rows.add(way.subject.object, way.number, z, way.window, found.logits, found.score)
-            self._follow(way, z, found)
+        seen: dict[Window | None, Any] = {}
+        for k in range(0, len(active), self.propagator.places):
+            batch = active[k : k + self.propagator.places]
+            # No more encodings are held than a batch looks at.
+            windows = dict.fromkeys(way.window for way in batch)
+            seen = {w: seen[w] if w in seen else self._encode(w, z) for w in windows}
+            for way, found in self._batch(batch, sweep, z, seen):
+                assert way.window is not None
+                rows.add(way.subject.object, way.number, z, way.window, found.logits, found.score)
+                self._follow(way, z, found)
+
+    def _batch(
+        self, ways: Sequence[Way], sweep: int, z: int, seen: Mapping[Window | None, Any]
+    ) -> Iterator[tuple[Way, Found]]:
+        """Begin those that have not, and step the others together."""
+        self.steps += len(ways)
+        under_way = [w for w in ways if w.track is not None]
+        tracks, encoded = [w.track for w in under_way], [seen[w.window] for w in under_way]
+        stepped = self.propagator.step(tracks, encoded, z, reverse=sweep == BACKWARD) if tracks else []
+        of = dict(zip((w.number for w in under_way), stepped, strict=True))
+        for way in ways:
+            yield way, of[way.number] if way.number in of else self._begin(way, z, seen[way.window])
 
     def _begin(self, way: Way, z: int, seen: Any) -> Found:
         """Start a track; once more in a better window, where box or points showed how large the object is."""
@@ -198,7 +207,8 @@ class Carrier:
             way.first = (window, track)
         way.window, way.track = window, track
 
-    def _encode(self, window: Window, z: int) -> Any:
+    def _encode(self, window: Window | None, z: int) -> Any:
+        assert window is not None
         self.encoded += 1
         return self.propagator.encode(self.slices.plane(window, z))
 

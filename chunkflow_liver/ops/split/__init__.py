@@ -12,10 +12,11 @@ from chunkflow_liver.errors import ConfigError, GridError, InputError
 from chunkflow_liver.geometry import Box, Zyx, voxels, zyx
 from chunkflow_liver.kernels.instances.slice_links import Rule
 from chunkflow_liver.kernels.instances.touching.watershed import Necks, split_block, split_seeded
-from chunkflow_liver.ops.steps.blockwise import Instances, Rules, stitched
+from chunkflow_liver.ops.steps.blockwise import Instances, stitched
 from chunkflow_liver.ops.steps.levels import Repeated, coarser_level, factor_between
 from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import PathLike, checked_labels, class_list, same_voxels
+from chunkflow_liver.ops.steps.seam_links import Rules
 from chunkflow_liver.store.volume import Volume
 
 WORKING = 110.0

@@ -34,7 +34,7 @@ from chunkflow_liver.ops.steps.place import (
     table_at,
     work_folder,
 )
-from chunkflow_liver.ops.steps.seam_links import SeamLinks
+from chunkflow_liver.ops.steps.seam_links import Rules, SeamLinks
 from chunkflow_liver.store.scratch.aside import Aside
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
@@ -45,41 +45,6 @@ ROWS = 1 << 18
 """Seams written at once."""
 SEEN = ("starts", "values", "own", "crossing")
 """What a block records of the voxels that it shares with a neighbour."""
-
-
-@dataclass(frozen=True)
-class Rules:
-    """When objects of two blocks are one.
-
-    Attributes
-    ----------
-    iou, iomin : float
-        Two objects that fit each other best are joined if, in the box that both blocks see, shared voxels
-        by voxels of either reach `iou`, and shared voxels by those of the smaller one reach `iomin`.
-    branches : bool
-        False: two objects of one block are never joined. True: only objects that touch each other in
-        their block are kept apart; a branch that another block shows to belong to an object is joined.
-    min_volume_um3 : float
-        Objects below this volume are removed, after joining.
-    dtype : {'uint32', 'uint64'}, optional
-        Type of the ids; by default uint32 unless more objects than it counts could lie in the volume.
-    """
-
-    iou: float = 0.1
-    iomin: float = 0.3
-    branches: bool = False
-    min_volume_um3: float = 0.0
-    dtype: str | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("iou", "iomin"):
-            value = getattr(self, name)
-            if not 0 < value <= 1:
-                raise ConfigError(f"{name} is a share of voxels, above 0 and at most 1, got {value!r}")
-        if not (math.isfinite(self.min_volume_um3) and self.min_volume_um3 >= 0):
-            raise ConfigError(f"min_volume_um3 must be 0 or more, got {self.min_volume_um3!r}")
-        if self.dtype not in (None, "uint32", "uint64"):
-            raise ConfigError(f"ids are 'uint32' or 'uint64', got dtype {self.dtype!r}")
 
 
 @dataclass(frozen=True)
@@ -126,8 +91,15 @@ def stitched(
     work: PathLike,
     block: Zyx | None,
     into: PathLike | None,
+    tile: Zyx | None = None,
 ) -> Plan:
     """Plan the instances of `like`'s voxels, found block by block and joined over the seams.
+
+    Parameters
+    ----------
+    tile : Zyx, optional
+        Blocks that instances are found in, whatever `block` stores; `block` itself by default. Where a
+        function's answer depends on what it sees, the same tiles give the same instances.
 
     Returns
     -------
@@ -145,8 +117,10 @@ def stitched(
         ome_version=label_version(into),
     )
     given = found.function is None
-    parts = like.like(label_url(work, f"{name}-blocks"), dtype="uint32", kind="label", block=block, levels=1)
-    grid = BlockGrid(output.box, block or output.write_unit, found.halo, found.halo)
+    url = label_url(work, f"{name}-blocks")
+    parts = like.like(url, dtype="uint32", kind="label", block=tile or block, levels=1)
+    stored = block or output.write_unit
+    grid = BlockGrid(output.box, tile or stored, found.halo, found.halo)
     link = "touch" if given else "overlap"
     merged, seams = arrays_at(work, name, "instances"), table_at(work, f"{name}-seams")
     params: dict[str, Any] = {
@@ -198,10 +172,10 @@ def stitched(
         Map(
             f"{name}/apply",
             _apply,
-            BlockGrid(output.box, grid.block),
+            BlockGrid(output.box, stored),
             (sources[0] if given else parts,),
             (output,),
-            params={"given": given},
+            params={"given": given, "tiles": BlockGrid(output.box, grid.block)},
             artefacts={"merged": merged},
             working=22.0 if given else 6.0,
         ),
@@ -368,19 +342,24 @@ def _seams(records: Records, *, merged: Arrays, voxel_nm: Nm) -> Iterator[Column
         yield part
 
 
-def _apply(block: Block, parts: Array, *, merged: Arrays, given: bool) -> Result:
-    begin, end = merged["offsets"][block.index : block.index + 2]
+def _apply(block: Block, parts: Array, *, merged: Arrays, given: bool, tiles: BlockGrid) -> Result:
+    offsets, dtype = merged["offsets"], merged["final"].dtype
     if given:
         own = owned_objects(parts, block.trim)
         parts = own.ids
+        begin, end = offsets[block.index : block.index + 2]
         if len(own.voxels) != end - begin:
             raise InputError(
                 f"{len(own.voxels)} objects where there were {end - begin} when blocks were compared: the "
                 "labels changed during the run; run again with redo"
             )
-    of_block = merged["final"][begin:end]
-    final = np.concatenate([np.zeros(1, of_block.dtype), of_block])
-    return Result((final[parts],))
+    out = np.empty(block.write.shape, dtype)
+    for tile in tiles.meeting(block.write):
+        begin, end = offsets[tile.index : tile.index + 2]
+        final = np.concatenate([np.zeros(1, dtype), merged["final"][begin:end]])
+        inner = tile.write.clip(block.write).relative_to(block.write).slices
+        out[inner] = final[parts[inner]]
+    return Result((out,))
 
 
 def _named(function: Callable[..., Array] | None) -> str:

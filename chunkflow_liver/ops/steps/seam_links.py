@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import Box, Zyx
 from chunkflow_liver.kernels.instances.seam_matches import TENTHS, View, meet, seam_rows
 from chunkflow_liver.ops.steps.vetoes import refused_links
@@ -25,6 +28,41 @@ LINK = dict.fromkeys(("seam", "a", "b", "both", "voxels_a", "voxels_b", "place")
 CROSSING = dict.fromkeys(("seam", "node", "voxels", "place"), "int64")
 COUNTS = ("matched", "unmatched", "vetoed", *(f"iou_{i}" for i in range(TENTHS)), "z", "y", "x")
 ROW = dict.fromkeys(COUNTS, "int64") | dict.fromkeys(("iou_min", "iou_median", "score"), "float64")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When objects of two blocks are one.
+
+    Attributes
+    ----------
+    iou, iomin : float
+        Two objects that fit each other best are joined if, in the box that both blocks see, shared voxels
+        by voxels of either reach `iou`, and shared voxels by those of the smaller one reach `iomin`.
+    branches : bool
+        False: two objects of one block are never joined. True: only objects that touch each other in
+        their block are kept apart; a branch that another block shows to belong to an object is joined.
+    min_volume_um3 : float
+        Objects below this volume are removed, after joining.
+    dtype : {'uint32', 'uint64'}, optional
+        Type of the ids; by default uint32 unless more objects than it counts could lie in the volume.
+    """
+
+    iou: float = 0.1
+    iomin: float = 0.3
+    branches: bool = False
+    min_volume_um3: float = 0.0
+    dtype: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("iou", "iomin"):
+            value = getattr(self, name)
+            if not 0 < value <= 1:
+                raise ConfigError(f"{name} is a share of voxels, above 0 and at most 1, got {value!r}")
+        if not (math.isfinite(self.min_volume_um3) and self.min_volume_um3 >= 0):
+            raise ConfigError(f"min_volume_um3 must be 0 or more, got {self.min_volume_um3!r}")
+        if self.dtype not in (None, "uint32", "uint64"):
+            raise ConfigError(f"ids are 'uint32' or 'uint64', got dtype {self.dtype!r}")
 
 
 class SeamLinks:

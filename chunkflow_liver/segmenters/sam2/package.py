@@ -7,7 +7,7 @@ shape, that of the published models.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -231,6 +231,15 @@ class PackagePropagator:
             track.memory.restore(state, self.device)
         return track
 
+    @property
+    def places(self) -> int:
+        return 1
+
+    def step(
+        self, tracks: Sequence[PackageTrack], seen: Sequence[Any], z: int, *, reverse: bool = False
+    ) -> list[Found]:
+        return [track.carry(z, one, reverse) for track, one in zip(tracks, seen, strict=True)]
+
 
 class PackageTrack:
     """See `Track`."""
@@ -263,7 +272,8 @@ class PackageTrack:
             z, found | dict(zip((FEATURES, POSITIONS), memory, strict=True)), self.memory.prompted
         )
 
-    def step(self, z: int, seen: Any, *, reverse: bool = False) -> Found:
+    def carry(self, z: int, seen: Any, reverse: bool) -> Found:
+        """To slice `z`."""
         import torch
 
         with torch.inference_mode():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -55,10 +55,6 @@ class Track(Protocol):
         """Begin on slice `z`, which was encoded as `seen`; all starts come before the first step."""
         ...
 
-    def step(self, z: int, seen: Any, *, reverse: bool = False) -> Found:
-        """Carry the object to slice `z`, the neighbour of the one before."""
-        ...
-
     def state(self) -> dict[str, np.ndarray[Any, Any]]:
         """All that later steps depend on; a track that is made of it goes on to the same bits."""
         ...
@@ -70,6 +66,11 @@ class Propagator(Protocol):
     @property
     def size(self) -> int:
         """Side of the window in pixels."""
+        ...
+
+    @property
+    def places(self) -> int:
+        """How many tracks it is best to step at once."""
         ...
 
     def encode(self, plane: Array) -> Any:
@@ -84,4 +85,13 @@ class Propagator(Protocol):
 
     def track(self, slices: int, state: Mapping[str, np.ndarray[Any, Any]] | None = None) -> Track:
         """A track in a stack of `slices` slices in all, new or as another one left it."""
+        ...
+
+    def step(
+        self, tracks: Sequence[Any], seen: Sequence[Any], z: int, *, reverse: bool = False
+    ) -> list[Found]:
+        """Carry objects to slice `z`, the neighbour of the one before, each encoded in its own window.
+
+        Which objects step together changes no bit of any.
+        """
         ...

@@ -1,16 +1,17 @@
 """The propagator on `Sam2VideoModel` of transformers, one session an object.
 
 A session of several objects binarises the memory of all of them on a slice where one is prompted, so that
-an object's masks depend on which others ride along. Here every object has a session of its own, and the
-features of a slice, which cost most, are encoded once and given to all.
+an object's masks depend on which others ride along. Here every object has a session of its own; a slice is
+encoded once for all of a window, and objects step in batches that change no bit (`together`).
 
 The session keeps all that it ever saw; here it keeps what attention looks at (`Memory`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from chunkflow_liver.segmenters.sam2.folder import Sam2Model, read_sam2, sam2_fi
 from chunkflow_liver.segmenters.sam2.loaded import loaded
 from chunkflow_liver.segmenters.sam2.memory import Memory
 from chunkflow_liver.segmenters.sam2.propagator import Found, Hint, Propagator
+from chunkflow_liver.segmenters.sam2.together import PLACES, SMALL, Shared, Stepper
 from chunkflow_liver.segmenters.sam2.weights import AGAIN, with_twins
 from chunkflow_liver.segmenters.weights import fill, first_line, read_tensors
 from chunkflow_liver.xp import Array
@@ -150,18 +152,49 @@ class Sam2Propagator:
     size: int
     device: str
 
-    def encode(self, plane: Array) -> Any:
+    @property
+    def places(self) -> int:
+        return PLACES if self.size <= SMALL else 1
+
+    @cached_property
+    def stepper(self) -> Stepper:
+        return Stepper(self.network, self.places)
+
+    def encode(self, plane: Array) -> Seen:
         import torch
 
         with torch.inference_mode():
             found = self.network.get_image_features(coloured(plane, self.device), return_dict=True)
-        return {"vision_feats": found.fpn_hidden_states, "vision_pos_embeds": found.fpn_position_encoding}
+            shared = self.stepper.share(found.fpn_hidden_states, found.fpn_position_encoding)
+        features = {"vision_feats": found.fpn_hidden_states, "vision_pos_embeds": found.fpn_position_encoding}
+        return Seen(features, shared)
 
     def track(self, slices: int, state: Mapping[str, np.ndarray[Any, Any]] | None = None) -> SessionTrack:
         track = SessionTrack(self, slices)
         if state is not None:
             track.memory.restore(state, self.device)
         return track
+
+    def step(
+        self, tracks: Sequence[SessionTrack], seen: Sequence[Seen], z: int, *, reverse: bool = False
+    ) -> list[Found]:
+        import torch
+
+        with torch.inference_mode():
+            sessions, shared = [t.session for t in tracks], [s.shared for s in seen]
+            found = self.stepper.step(sessions, shared, z, reverse=reverse)
+        for track, one in zip(tracks, found, strict=True):
+            track.memory.others[z] = one.remembered
+            track.memory.forget(z)
+        return [Found(one.logits.float().cpu().numpy(), float(one.score)) for one in found]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A slice in a window, encoded: as sessions take it, and what steps share of it."""
+
+    features: dict[str, Any]
+    shared: Shared
 
 
 class SessionTrack:
@@ -192,7 +225,7 @@ class SessionTrack:
             kept["non_cond_frame_outputs"],
         )
 
-    def start(self, z: int, seen: Any, hint: Hint) -> Found:
+    def start(self, z: int, seen: Seen, hint: Hint) -> Found:
         import torch
 
         if hint.mask is not None:
@@ -200,27 +233,16 @@ class SessionTrack:
         else:
             self.session.add_point_inputs(0, z, {k: v[None] for k, v in marked(hint).items()})
         self.session.obj_with_new_inputs = [OBJECT]
-        return self._run(z, seen, False)
-
-    def step(self, z: int, seen: Any, *, reverse: bool = False) -> Found:
-        return self._run(z, seen, reverse)
-
-    def _run(self, z: int, seen: Any, reverse: bool) -> Found:
         self.session.cache.clear_all()
-        self.session.cache.cache_vision_features(z, seen)
-        found = self.of.network(self.session, frame_idx=z, reverse=reverse)
+        self.session.cache.cache_vision_features(z, seen.features)
+        found = self.of.network(self.session, frame_idx=z)
         self.session.cache.clear_all()
-        logits = found.pred_masks[0, 0].float().cpu().numpy()
-        score = float(found.object_score_logits.flatten()[0])
-        self._forget(z)
-        return Found(logits, score)
-
-    def _forget(self, z: int) -> None:
-        """Drop what no later step looks at."""
         self.memory.forget(z)
-        self.session.frames_tracked_per_obj[0].clear()
         self.session.point_inputs_per_obj[0].clear()
         self.session.mask_inputs_per_obj[0].clear()
+        return Found(
+            found.pred_masks[0, 0].float().cpu().numpy(), float(found.object_score_logits.flatten()[0])
+        )
 
     def state(self) -> dict[str, np.ndarray[Any, Any]]:
         return self.memory.state()

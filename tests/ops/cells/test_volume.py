@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -75,18 +77,41 @@ def foam(shape=(24, 64, 72), seed=2, cells=14):
     return truth, np.rint(255 * wall).astype(np.uint8)
 
 
-def test_cells_of_blocks_are_cells_of_the_volume(tmp_path):
+AT = {"mode": "volume", "depth_nm": 20, "cap_nm": 100, "merge": 0.6}
+
+
+def given_foam(folder):
     truth, wall = foam()
-    given = {
-        "interior": write(tmp_path, np.full(truth.shape, 255, np.uint8), "interior", voxel_nm=VOXEL_NM),
-        "boundary": write(tmp_path, wall, "boundary", voxel_nm=VOXEL_NM),
+    return truth, {
+        "interior": write(folder, np.full(truth.shape, 255, np.uint8), "interior", voxel_nm=VOXEL_NM),
+        "boundary": write(folder, wall, "boundary", voxel_nm=VOXEL_NM),
     }
-    at = {"mode": "volume", "depth_nm": 20, "cap_nm": 100, "merge": 0.6, "work": tmp_path / "work"}
-    whole = done(cf.cells(**given, name="whole", block=(24, 64, 80), **at)).read()
-    parts = done(cf.cells(**given, name="parts", block=(16, 32, 48), **at)).read()
+
+
+def test_cells_of_tiles_are_cells_of_the_volume(tmp_path):
+    truth, given = given_foam(tmp_path)
+    at = AT | {"work": tmp_path / "work"}
+    whole = done(cf.cells(**given, name="whole", tile=(32, 64, 80), **at)).read()
+    parts = done(cf.cells(**given, name="parts", tile=(16, 32, 48), **at)).read()
     for found in (whole, parts):
         assert partition_scores(overlap(found, truth))["ari"].item() > 0.95
     assert partition_scores(overlap(parts, whole))["ari"].item() > 0.99
+
+
+def test_cells_do_not_depend_on_blocks_workers_or_a_pause(tmp_path):
+    _, given = given_foam(tmp_path)
+    at = AT | {"tile": (16, 32, 48), "name": "cells"}
+    first = done(cf.cells(**given, work=tmp_path / "first", **at)).read()
+    assert first.max() > 5
+    for i, block in enumerate([(8, 16, 24), (24, 64, 72), (16, 48, 32)]):
+        plan = cf.cells(**given, work=tmp_path / f"{i}", block=block, **at)
+        if i == 1:
+            # Only tiles are found; the rest is left for the run below.
+            cf.run(replace(plan, stages=plan.stages[:1]), progress=False)
+        if i == 2:
+            with cf.cluster(workers=2) as client:
+                cf.run(plan, client, progress=False, retries=0)
+        np.testing.assert_array_equal(done(plan).read(), first)
 
 
 def test_a_boundary_of_unknown_range_is_refused(tmp_path, listing):
@@ -110,6 +135,7 @@ def test_a_boundary_of_unknown_range_is_refused(tmp_path, listing):
         ({"merge": 0}, "merge is a share above 0 and up to 1, got 0"),
         ({"cap_nm": 0}, "depth_nm and cap_nm must be above 0"),
         ({"halo_nm": 8}, "halo_nm 8 is less than cap_nm 400"),
+        ({"tile": (16, 0, 16)}, r"tile is three multiples of 16 voxels \(z, y, x\), got \(16, 0, 16\)"),
         ({"core": 0.5}, r"no options \['core'\] in mode 'volume'"),
     ],
 )

@@ -24,11 +24,11 @@ def test_activations_of_a_pixel(size: int) -> None:
     track.start(0, of.encode(plane), Hint(mask=disc(size, size // 4)))
     # The memory of earlier slices is full by then.
     for z in range(1, 9):
-        track.step(z, of.encode(plane))
+        of.step([track], [of.encode(plane)], z)
     after = iter(range(9, 40))
 
     def work() -> Any:
-        return track.step(next(after), of.encode(plane))
+        return of.step([track], [of.encode(plane)], next(after))
 
     peak = most_resident(work)
     assert 0.2 * PIXEL_BYTES * size**2 < peak <= PIXEL_BYTES * size**2

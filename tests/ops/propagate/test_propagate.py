@@ -130,19 +130,19 @@ def test_a_run_goes_on_where_it_was_killed(raw: Any, tmp_path: Path, monkeypatch
     class Killed(BaseException):
         pass
 
-    step = flood_propagator.FloodTrack.step
+    carry = flood_propagator.FloodTrack.carry
     for after in (5, 40, 20):
         counter = iter(range(after))
 
-        def stops(self: Any, z: int, seen: Any, reverse: bool = False, left: Any = counter) -> Any:
+        def stops(self: Any, seen: Any, left: Any = counter) -> Any:
             if next(left, None) is None:
                 raise Killed
-            return step(self, z, seen, reverse=reverse)
+            return carry(self, seen)
 
-        monkeypatch.setattr(flood_propagator.FloodTrack, "step", stops)
+        monkeypatch.setattr(flood_propagator.FloodTrack, "carry", stops)
         with pytest.raises(Killed):
             carried(raw, tmp_path)
-    monkeypatch.setattr(flood_propagator.FloodTrack, "step", step)
+    monkeypatch.setattr(flood_propagator.FloodTrack, "carry", carry)
     flood_propagator.loaded.clear()
     np.testing.assert_array_equal(carried(raw, tmp_path), wanted)
     assert next(iter(flood_propagator.loaded.values())).steps < whole - 20

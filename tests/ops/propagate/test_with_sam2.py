@@ -47,7 +47,7 @@ def carried(raw: Any, work: Path, model: Path, **options: Any) -> Array:
 def test_no_bit_depends_on_chunks_and_groups_nor_on_a_kill(
     raw: Any, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from chunkflow_liver.segmenters.sam2.tracker import SessionTrack
+    from chunkflow_liver.segmenters.sam2.tracker import Sam2Propagator
 
     wanted = carried(raw, tmp_path / "whole", model, chunk=100)
     assert wanted.any()
@@ -56,17 +56,17 @@ def test_no_bit_depends_on_chunks_and_groups_nor_on_a_kill(
     class Killed(BaseException):
         pass
 
-    step, left = SessionTrack.step, iter(range(40))
+    step, left = Sam2Propagator.step, iter(range(20))
 
-    def stops(self: Any, z: int, seen: Any, *, reverse: bool = False) -> Any:
+    def stops(self: Any, tracks: Any, seen: Any, z: int, *, reverse: bool = False) -> Any:
         if next(left, None) is None:
             raise Killed
-        return step(self, z, seen, reverse=reverse)
+        return step(self, tracks, seen, z, reverse=reverse)
 
-    monkeypatch.setattr(SessionTrack, "step", stops)
+    monkeypatch.setattr(Sam2Propagator, "step", stops)
     with pytest.raises(Killed):
         carried(raw, tmp_path / "cut", model)
-    monkeypatch.setattr(SessionTrack, "step", step)
+    monkeypatch.setattr(Sam2Propagator, "step", step)
     np.testing.assert_array_equal(carried(raw, tmp_path / "cut", model), wanted)
 
 

@@ -59,7 +59,8 @@ def test_metas_checkpoint_gives_the_masks_of_metas_package(tmp_path: Path) -> No
     loaded, stack = load_sam2(model, sam2_fingerprint(model)), planes(24)
     track = loaded.track(len(stack))
     found = [track.start(0, loaded.encode(stack[0]), Hint(mask=disc())).logits]
-    found += [track.step(z, loaded.encode(stack[z])).logits for z in range(1, len(stack))]
+    for z in range(1, len(stack)):
+        found.append(loaded.step([track], [loaded.encode(stack[z])], z)[0].logits)
     wanted = meta_logits(predictor, stack)
     differ = max(float(np.abs(a - b).max()) for a, b in zip(found, wanted, strict=True))
     scale = max(float(np.abs(b).max()) for b in wanted[1:])

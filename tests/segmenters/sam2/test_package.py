@@ -41,7 +41,7 @@ def carried(of: Any, hint: Hint, restored: bool = False) -> list[Any]:
     for z, reverse in ORDER:
         if restored:
             track = of.track(COUNT, track.state())
-        found.append(track.step(z, of.encode(stack[z]), reverse=reverse))
+        found += of.step([track], [of.encode(stack[z])], z, reverse=reverse)
     return found
 
 

@@ -10,8 +10,12 @@ import pytest
 from sam2_models import SIZE, disc, model_folder, need_transformers, planes, random_network
 
 from chunkflow_liver.segmenters.sam2 import Hint, read_sam2, sam2_fingerprint
+from chunkflow_liver.segmenters.sam2.memory import Memory
+from chunkflow_liver.segmenters.sam2.together import PLACES, Stepper
+from chunkflow_liver.segmenters.sam2.tracker import Sam2Propagator
 
 need_transformers()
+
 COUNT, ANCHOR = 44, 20
 
 
@@ -22,8 +26,6 @@ def network() -> Any:
 
 @pytest.fixture(scope="module")
 def propagator(network: Any) -> Any:
-    from chunkflow_liver.segmenters.sam2.tracker import Sam2Propagator
-
     return Sam2Propagator(network, SIZE, "cpu")
 
 
@@ -68,16 +70,37 @@ HINTS = {
 }
 
 
-@pytest.mark.parametrize("hint", HINTS.values(), ids=HINTS.keys())
-def test_what_is_dropped_was_never_looked_at(network: Any, propagator: Any, seen: Any, hint: Hint) -> None:
-    wanted = whole(network, hint)
+def carried(propagator: Any, seen: Any, hint: Hint) -> dict[int, Any]:
     track = propagator.track(COUNT)
     found = {ANCHOR: track.start(ANCHOR, seen[ANCHOR], hint).logits}
     for z in range(ANCHOR + 1, COUNT):
-        found[z] = track.step(z, seen[z]).logits
+        found[z] = propagator.step([track], [seen[z]], z)[0].logits
     for z in range(ANCHOR - 1, -1, -1):
-        found[z] = track.step(z, seen[z], reverse=True).logits
+        found[z] = propagator.step([track], [seen[z]], z, reverse=True)[0].logits
+    return found
+
+
+@pytest.mark.parametrize("places", [1, 8])
+@pytest.mark.parametrize("hint", HINTS.values(), ids=HINTS.keys())
+def test_masks_are_those_of_transformers(network: Any, seen: Any, hint: Hint, places: int) -> None:
+    """Whose session keeps all slices; steps here share parts of their work, which moves last bits."""
+    propagator = Sam2Propagator(network, SIZE, "cpu")
+    propagator.__dict__["stepper"] = Stepper(network, places)
+    wanted, found = whole(network, hint), carried(propagator, seen, hint)
     assert sorted(found) == sorted(wanted) == list(range(COUNT))
+    scale = max(float(np.abs(logits).max()) for z, logits in wanted.items() if z != ANCHOR)
+    for z, logits in found.items():
+        np.testing.assert_allclose(logits, wanted[z], rtol=0, atol=2e-3 * scale, err_msg=f"slice {z}")
+        assert ((logits > 0) == (wanted[z] > 0)).mean() > 0.995
+
+
+@pytest.mark.parametrize("hint", HINTS.values(), ids=HINTS.keys())
+def test_what_is_dropped_was_never_looked_at(
+    propagator: Any, seen: Any, hint: Hint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = carried(propagator, seen, hint)
+    monkeypatch.setattr(Memory, "forget", lambda self, z: None)
+    wanted = carried(propagator, seen, hint)
     for z, logits in found.items():
         np.testing.assert_array_equal(logits, wanted[z], err_msg=f"slice {z}")
     assert len({logits.tobytes() for logits in found.values()}) == COUNT
@@ -92,8 +115,8 @@ def test_a_track_goes_on_from_its_state_to_the_same_bits(propagator: Any, seen: 
     for i, (z, reverse) in enumerate(order):
         if i % every == 0:
             other = propagator.track(COUNT, other.state())
-        first = one.step(z, seen[z], reverse=reverse)
-        second = other.step(z, seen[z], reverse=reverse)
+        (first,) = propagator.step([one], [seen[z]], z, reverse=reverse)
+        (second,) = propagator.step([other], [seen[z]], z, reverse=reverse)
         np.testing.assert_array_equal(first.logits, second.logits)
         assert first.score == second.score
 
@@ -103,23 +126,38 @@ def test_the_state_does_not_grow(propagator: Any, seen: Any) -> None:
     track.start(0, seen[0], HINTS["mask"])
     sizes = []
     for z in range(1, COUNT):
-        track.step(z, seen[z])
+        propagator.step([track], [seen[z]], z)
         sizes.append(sum(v.nbytes for v in track.state().values()))
     assert len(set(sizes[30:])) == 1, sizes
 
 
-def test_an_object_does_not_depend_on_others_of_its_window(propagator: Any, seen: Any) -> None:
-    alone = propagator.track(COUNT)
-    alone.start(0, seen[0], HINTS["mask"])
-    tracks = [propagator.track(COUNT) for _ in range(2)]
-    tracks[0].start(0, seen[0], HINTS["mask"])
-    for z in range(1, 6):
-        if z == 3:
-            tracks[1].start(z, seen[z], Hint(mask=disc(at=(12, 14), radius=6)))
-        elif z > 3:
-            tracks[1].step(z, seen[z])
-        first, second = alone.step(z, seen[z]), tracks[0].step(z, seen[z])
-        np.testing.assert_array_equal(first.logits, second.logits)
+def test_an_object_does_not_depend_on_others_that_step_with_it(propagator: Any, seen: Any) -> None:
+    """In its window or in another, begun on its slice or on another, and whatever place of a batch it has."""
+    assert propagator.places == PLACES
+    begun = [0] * 5 + [1] * 3 + [2] * (PLACES - 1)
+    other = {z: propagator.encode(planes(COUNT)[z][::-1].copy()) for z in range(12)}
+    given = [(other if i % 3 == 2 else seen) for i in range(len(begun))]
+    hints = [Hint(mask=disc(at=(20 + i, 40 - i), radius=6 + i)) for i in range(len(begun))]
+
+    def tracks() -> list[Any]:
+        return [propagator.track(COUNT) for _ in begun]
+
+    alone, together = tracks(), tracks()
+    for z in range(12):
+        active = [i for i, first in enumerate(begun) if first < z]
+        for i in (i for i, first in enumerate(begun) if first == z):
+            for group in (alone, together):
+                group[i].start(z, given[i][z], hints[i])
+        mixed = np.random.default_rng(z).permutation(active).tolist()
+        found = propagator.step([together[i] for i in mixed], [given[i][z] for i in mixed], z)
+        for i, one in zip(mixed, found, strict=True):
+            (single,) = propagator.step([alone[i]], [given[i][z]], z)
+            np.testing.assert_array_equal(one.logits, single.logits, err_msg=f"slice {z}, object {i}")
+            assert one.score == single.score
+    for one, another in zip(alone, together, strict=True):
+        kept = another.state()
+        for name, value in one.state().items():
+            np.testing.assert_array_equal(value, kept[name], err_msg=name)
 
 
 def test_a_loaded_folder_is_the_network_that_was_saved(tmp_path: Path, propagator: Any, seen: Any) -> None:
@@ -131,5 +169,5 @@ def test_a_loaded_folder_is_the_network_that_was_saved(tmp_path: Path, propagato
     one, two = propagator.track(9), loaded.track(9)
     for track, of in ((one, propagator), (two, loaded)):
         track.start(0, of.encode(planes(2)[0]), HINTS["mask"])
-    again = two.step(1, loaded.encode(planes(2)[1])).logits
-    np.testing.assert_array_equal(one.step(1, seen[1]).logits, again)
+    (again,) = loaded.step([two], [loaded.encode(planes(2)[1])], 1)
+    np.testing.assert_array_equal(propagator.step([one], [seen[1]], 1)[0].logits, again.logits)
