@@ -360,6 +360,9 @@ def main() -> None:
         "--share", type=float, default=1.0, help="of the new weights, beside those of --begin"
     )
     parser.add_argument("--rate", type=float, default=1e-3)
+    whole = "share of the time until which clips are of "
+    parser.add_argument("--single", type=float, default=SINGLE, help=f"{whole}one slice")
+    parser.add_argument("--short", type=float, default=SHORT, help=f"{whole}one piece")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
@@ -367,7 +370,6 @@ def main() -> None:
     pool = samples(given.bundles, FIRST_SEED)
     log.info("generated %d bundles in %.0f s", len(pool), time.monotonic() - start)
     trainer = Trainer(0, given.rate)
-    single, short = (SINGLE, SHORT) if given.begin is None else (0.0, 0.0)
     if given.begin is not None:
         trainer.begin(given.begin)
     log.info("%.2f million weights", sum(p.numel() for p in trainer.network.parameters()) / 1e6)
@@ -378,8 +380,8 @@ def main() -> None:
         length=given.length,
         batch=given.batch,
         minutes=given.minutes,
-        single=single,
-        short=short,
+        single=given.single,
+        short=given.short,
     )
     if given.begin is not None and given.share < 1:
         trainer.mix(given.begin, given.share)

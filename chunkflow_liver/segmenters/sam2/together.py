@@ -21,6 +21,11 @@ NOWHERE = -1024.0
 """Logit of masks of objects that are not there, as in `transformers`."""
 
 
+def places_of(size: int) -> int:
+    """Objects of a batch in windows `size` pixels wide."""
+    return PLACES if size <= SMALL else 1
+
+
 @dataclass(frozen=True)
 class Stepped:
     """One object after a step: logits (S / 4, S / 4), the score (a number), and what it remembers."""

@@ -22,7 +22,7 @@ from chunkflow_liver.segmenters.sam2.folder import Sam2Model, read_sam2, sam2_fi
 from chunkflow_liver.segmenters.sam2.loaded import loaded
 from chunkflow_liver.segmenters.sam2.memory import Memory
 from chunkflow_liver.segmenters.sam2.propagator import Found, Hint, Propagator
-from chunkflow_liver.segmenters.sam2.together import PLACES, SMALL, Shared, Stepper
+from chunkflow_liver.segmenters.sam2.together import Shared, Stepper, places_of
 from chunkflow_liver.segmenters.sam2.weights import AGAIN, with_twins
 from chunkflow_liver.segmenters.weights import fill, first_line, read_tensors
 from chunkflow_liver.xp import Array
@@ -154,7 +154,7 @@ class Sam2Propagator:
 
     @property
     def places(self) -> int:
-        return PLACES if self.size <= SMALL else 1
+        return places_of(self.size)
 
     @cached_property
     def stepper(self) -> Stepper:
