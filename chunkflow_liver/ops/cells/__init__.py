@@ -15,7 +15,7 @@ from chunkflow_liver.geometry import NM_PER_UM, BlockGrid, Box, Zyx
 from chunkflow_liver.kernels.tissue.flow import Motion, opencv
 from chunkflow_liver.kernels.tissue.planes import Cutting
 from chunkflow_liver.ops.cells.agreement import compare, scores
-from chunkflow_liver.ops.cells.carry import blanks, carry, errors
+from chunkflow_liver.ops.cells.carry import blank_slices, blanks, carry, errors
 from chunkflow_liver.ops.cells.identity import apply, cut, identify, meet, table
 from chunkflow_liver.ops.cells.painted import choose, look
 from chunkflow_liver.ops.cells.setup import Between, Setup
@@ -44,7 +44,7 @@ PIXEL_BYTES = 160
 """Memory for a pixel of a slice while its cells are found; seen: 60-140."""
 SQUARE = 0.01
 """By what share a pixel's sides may differ."""
-ROWS = ("errors", "matches", "agreement")
+ROWS = ("errors", "matches", "agreement", "blank")
 
 
 @operation
@@ -99,7 +99,8 @@ def cells(  # noqa: PLR0913
         ones, and cells that no painted slice has get the next free ids. `<name>-errors` has a row per cell,
         painted slice, and next painted slice it was carried from: its Dice. `<name>-matches` has a row per
         object of a slice that was not carried there: which cell it is, and why. `<name>-agreement` has a row
-        per held-out slice. Pieces of the interior that are in no cell are 0: `protrusions` looks at them.
+        per held-out slice, `<name>-blank` one per slice that shows nothing and was passed over (in the modes
+        that look at `raw`). Pieces of the interior that are in no cell are 0: `protrusions` looks at them.
 
     Raises
     ------
@@ -238,6 +239,14 @@ def _stages(  # noqa: PLR0913
             beside=setup.files,
         ),
         Fold(f"{name}/blank", blanks, f"{name}/carry", blank),
+        Fold(
+            f"{name}/passed-over",
+            blank_slices,
+            f"{name}/carry",
+            at.table("blank"),
+            params={"step_nm": output.voxel_nm[0]},
+            provenance=told,
+        ),
         Fold(
             f"{name}/errors",
             errors,

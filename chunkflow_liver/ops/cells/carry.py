@@ -139,6 +139,12 @@ def blanks(records: Records) -> Columns:
     return {"blank": np.unique(np.concatenate(found))}
 
 
+def blank_slices(records: Records, *, step_nm: float) -> Columns:
+    """The table of them, with their middles."""
+    at = blanks(records)["blank"]
+    return {"slice": at, "z_nm": (at + 0.5) * step_nm}
+
+
 def errors(records: Records, *, known: Arrays, area_um2: float) -> Columns:
     """How well painted cells were met by what was carried from the next painted slices, a row per cell."""
     found: dict[str, Any] = joined([{n: r[n] for n in ROWS} for _, r in records if r])

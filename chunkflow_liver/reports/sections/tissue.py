@@ -83,6 +83,11 @@ def _cells(
             f"mean Dice of {errors['dice'].mean():.3f}; {counted(low, 'cell', 'cells')} of "
             f"{number(len(errors['dice']))} fit by less than half. "
         )
+    passed = _columns(tables["blank"])["slice"].tolist() if "blank" in tables else []
+    if passed:
+        several = ", ".join(map(str, passed[:MOST_ROWS])) + (", ..." if len(passed) > MOST_ROWS else "")
+        slices = counted(len(passed), "slice shows", "slices show")
+        text += f"{slices} nothing and got what was carried: {several}. "
     new = np.unique(matches["label"][matches["reason"] != "matched with a painted cell"])
     text += f"{counted(len(new), 'cell is', 'cells are')} on no painted slice. "
     if len(held["slice"]):

@@ -90,6 +90,11 @@ def test_slices_without_an_image_are_bridged(tmp_path):
     stack = tissue(missing=(10, 11), protrusions=0, late=0.0)
     given = volumes(tmp_path, stack, [0, 30])
     out = done(cf.cells(**given, name="cells", work=tmp_path / "work", **SMALL)).read()
+    listed = cf.read_table(tmp_path / "work" / "tables" / "cells-blank.parquet").to_pydict()
+    assert listed == {
+        "slice": [10, 11],
+        "z_nm": [10.5 * given["raw"].voxel_nm[0], 11.5 * given["raw"].voxel_nm[0]],
+    }
     assert ari(out[10:12], stack[3][10:12]) > 0.9
     rest = np.setdiff1d(np.arange(31), [0, 10, 11, 30])
     assert ari(out[rest], stack[3][rest]) > 0.97
