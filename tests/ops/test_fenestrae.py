@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import tempfile
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from places import ROOT
 from scipy import ndimage
 from strategies import (
     VOXEL_NM,
@@ -87,12 +89,9 @@ def test_holes_of_a_tube_are_found_with_their_diameters_and_the_porosity(tmp_pat
     assert (summary["pores"], summary["gaps"], summary["at_border"]) == (0, 0, 0)
     true = np.array([2 * r for _, _, r in known])[apart.argmin(1)]
     off = (found["diameter_nm"] / NM - true).to_numpy()
-    # No bias; which voxels a circle of three has depends on where its middle lies in one of them.
-    assert abs(off.mean()) < 0.1
-    assert off.std() < 0.25
-    assert abs(off[true < 6].mean()) < 0.15
-    assert np.abs(off[true > 4]).max() < 0.5
-    assert np.abs(off).max() < 0.6
+    assert abs(off.mean()) < 0.05
+    assert off.std() < 0.15
+    assert np.abs(off).max() < 0.5
     share = sum(np.pi * r**2 for _, _, r in known) / (2 * np.pi * RADIUS * LENGTH)
     assert 0.1 < share < 0.2
     assert summary["porosity"] == pytest.approx(share, abs=0.003)
@@ -100,6 +99,32 @@ def test_holes_of_a_tube_are_found_with_their_diameters_and_the_porosity(tmp_pat
     axes = found[["axis_y", "axis_x"]].to_numpy()
     outward = places[apart.argmin(1)][:, 1:] - middle
     assert ((axes * outward).sum(1) / RADIUS > 0.95).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "sd"),
+    [
+        ("wall of 4 voxels, holes of 3 to 6", 0.11),
+        ("wall of 4 voxels, holes of 3 to 20", 0.09),
+        ("wall of 2.5 voxels, holes of 3 to 6", 0.15),
+        ("40 x 20 x 16 nm, wall of 3, holes of 3 to 8", 0.08),
+    ],
+)
+def test_diameters_are_within_half_a_voxel_in_tubes_in_any_direction(kind, sd, monkeypatch):
+    """Two phantoms of some 60 holes each; of 20 and more see `scripts/bench_fenestrae.py`."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    bench = importlib.import_module("bench_fenestrae")
+    (kind,) = (known for known in bench.KINDS if known.name == kind)
+    told = [bench.measured(kind, seed) for seed in (100, 101)]
+    assert sum(t["holes"] for t in told) > 80
+    for one in told:
+        assert (one["found"], one["too_many"]) == (one["holes"], 0)
+        assert one["porosity_off"] < 0.3
+    off, rim = (np.concatenate([t[k] for t in told]) for k in ("off", "rim_off"))
+    assert np.abs(off).max() < 0.5
+    assert off.std() < sd
+    assert off.std() < 0.9 * rim.std()
+    assert abs(off.mean()) < 0.03
 
 
 def sheet():
@@ -129,6 +154,18 @@ def test_a_sheet_by_hand(tmp_path):
     assert summary["surface_um2"] == pytest.approx(24 * 24 * 128 / 1e6)
     assert summary["porosity"] == pytest.approx(10 / 576)
     assert summary["fenestrae_per_um2"] == pytest.approx(1 / (576 * 128 / 1e6))
+
+
+def test_a_wall_of_five_planes_by_hand(tmp_path):
+    """A hole of 3 x 2 voxels in two planes and of 3 x 3 in three: in four layers its area is their mean."""
+    classes = np.zeros((24, 30, 30), np.uint8)
+    classes[:12], classes[12:17] = 1, 2
+    classes[12:14, 14:17, 14:16] = 0
+    classes[14:17, 14:17, 14:17] = 0
+    found, _ = run(tmp_path, classes, voxel_nm=VOXEL_NM, limits_nm=(15.0, 80.0))
+    assert found["layers"].tolist() == [4]
+    np.testing.assert_allclose(found["area_um2"] * 1e6, [(6 + 6 + 9 + 9) / 4 * 128])
+    np.testing.assert_allclose(found["diameter_nm"], [2 * np.sqrt(7.5 * 128 / np.pi)])
 
 
 def test_a_sheet_in_a_mask_by_hand(tmp_path):
@@ -165,16 +202,59 @@ def whole(classes, known):
             rolled[tuple(ahead)] = lumen[tuple(behind)]
             touched |= rolled & free
     labels, n = ndimage.label(touched, np.ones((3, 3, 3)))
+    cut = np.isin(
+        range(1, n + 1),
+        labels[ndimage.binary_dilation(~known, np.ones((3, 3, 3))) | ends_of(known.shape)],
+    )
     nm2 = np.array([8 * 16, 4 * 16, 4 * 8])
     vectors = [[faces[a][labels == i].sum() for a in range(3)] * nm2 for i in range(1, n + 1)]
-    return (
-        np.linalg.norm(np.reshape(vectors, (n, 3)), axis=1) / 1e6,
-        [(labels == i).sum() for i in range(1, n + 1)],
-        np.isin(
-            range(1, n + 1),
-            labels[ndimage.binary_dilation(~known, np.ones((3, 3, 3))) | ends_of(known.shape)],
-        ),
-    )
+    areas, layers = np.linalg.norm(np.reshape(vectors, (n, 3)), axis=1), np.zeros(n, int)
+    for i in np.flatnonzero(~cut & (areas > 0)):
+        areas[i], layers[i] = deep(labels == i + 1, (classes == 2) & known, known, vectors[i])
+    return areas / 1e6, layers, [(labels == i).sum() for i in range(1, n + 1)], cut
+
+
+def deep(hole, wall, known, vector):
+    """Area of a hole through the depth of its wall, and the layers, by distances of all voxels to all."""
+    side, nm, rim = max(VOXEL_NM), np.array(VOXEL_NM), np.linalg.norm(vector)
+    at, own = np.argwhere(known), np.argwhere(hole)
+    # Holes of up to 40 nm: whole ones are up to 1.1 of that and a side long, and 0.25 and 4 sides are around.
+    long, around = np.ceil((44 + side) / nm), np.ceil((10 + 4 * side) / nm)
+    if (np.ptp(own, 0) + 1 > long).any():
+        return rim, 0
+    at = at[((at >= own.min(0) - around) & (at <= own.max(0) + around)).all(1)]
+    axis = vector / rim
+    place, mouth = at * nm - own.mean(0) * nm, own * nm - own.mean(0) * nm
+    height = place @ axis
+    flat, rims = (p - np.outer(p @ axis, axis) for p in (place, mouth))
+    apart = np.linalg.norm(flat[:, None] - rims, axis=-1).min(1)
+    near = (np.round(np.abs(height), 6) < 10 + 4 * side) & (np.round(apart, 6) < 4 * side)
+    at, height, flat, apart = at[near], height[near], flat[near], apart[near]
+    own_wall = wall[tuple(at.T)]
+    if own_wall.sum() < 20:
+        return rim, 0
+    flat = flat @ np.linalg.svd(axis[None])[2][1:].T / 100
+    one, two = flat.T
+    terms = np.stack([one**0, one, two, one**2, one * two, two**2], 1)
+    depth = height - terms @ np.linalg.lstsq(terms[own_wall], height[own_wall], rcond=None)[0]
+    step = np.abs(axis * nm).max()
+
+    def place_in(depth, n):
+        return np.floor(np.round(depth / step + n / 2, 6))
+
+    for n in range(int(np.sqrt(12 * (depth[own_wall] ** 2).mean()) / step), 1, -1):
+        count = [(place_in(depth[own_wall], n) == i).sum() for i in range(n)]
+        if min(count[0], count[-1]) < 0.95 * np.mean(count):
+            continue
+        lacks = np.zeros(wall.shape, bool)
+        inside = ~own_wall & (place_in(depth, n) >= 0) & (place_in(depth, n) < n)
+        lacks[tuple(at[inside].T)] = True
+        labels = ndimage.label(lacks, np.ones((3, 3, 3)))[0]
+        begun = labels[tuple(at[inside & (apart < 0.75 * side)].T)]
+        area = np.isin(labels, begun[begun > 0]).sum() * nm.prod() / (n * step)
+        trusted = area > 0 and abs(np.sqrt(area) - np.sqrt(rim)) * 2 / np.sqrt(np.pi) <= side
+        return (area, n) if trusted else (rim, 0)
+    return rim, 0
 
 
 @settings(max_examples=12, deadline=None)
@@ -202,8 +282,9 @@ def test_holes_do_not_depend_on_the_grid(shape, seed, block, masked):
             )
     assert made[0][0].equals(made[1][0])
     assert made[0][1].equals(made[1][1])
-    areas, voxels, cut = whole(classes, known)
+    areas, layers, voxels, cut = whole(classes, known)
     assert made[0][0]["voxels"].tolist() == voxels
+    assert made[0][0]["layers"].tolist() == layers.tolist()
     np.testing.assert_allclose(made[0][0]["area_um2"], areas, atol=1e-12)
     assert made[0][0]["touches_border"].tolist() == cut.tolist()
 

@@ -13,11 +13,19 @@ from chunkflow_liver.kernels.contacts.areas import reach_voxels, surface_areas, 
 from chunkflow_liver.kernels.distance.transform import distance_nm
 from chunkflow_liver.kernels.instances.components import label_block, merge_pairs
 from chunkflow_liver.kernels.rows import Rows, grouped, joined
+from chunkflow_liver.kernels.tissue.wall_depths import (
+    area_nm2,
+    axis_of,
+    count_through,
+    margin_of,
+    rim_nm2,
+    span_nm,
+)
 from chunkflow_liver.xp import Array
 
-SUMS = ("voxels", "border", "face_z", "face_y", "face_x", "sum_z", "sum_y", "sum_x")
+SUMS = ("voxels", "border", "face_z", "face_y", "face_x", "sum_z", "sum_y", "sum_x", "through", "layers")
 """What is added over the voxels of a hole: `face_*` counts faces that look away from the lumen along an axis,
-less those that look the other way."""
+less those that look the other way; `through` and `layers` (see `count_through`) stand at the first voxel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +50,18 @@ class Holes:
 def halo_of(most_nm: float, voxel_nm: Nm) -> Zyx:
     """Halo that `find_holes` needs, in voxels."""
     ball = voxels(_radius(most_nm), voxel_nm)
-    return zyx([2 * n + m for n, m in zip(ball, _around(voxel_nm), strict=True)])
+    deep = zyx([a + b for a, b in zip(_whole(most_nm, voxel_nm), margin_of(most_nm, voxel_nm), strict=True)])
+    return zyx([max(2 * n + m, d) for n, m, d in zip(ball, _around(voxel_nm), deep, strict=True)])
 
 
 def _around(voxel_nm: Nm) -> Zyx:
     """What surfaces and faces look at around a block, in voxels."""
     return zyx([max(n, 2) for n in reach_voxels(voxel_nm)])
+
+
+def _whole(most_nm: float, voxel_nm: Nm) -> Zyx:
+    """How far around a block a hole may go on of which it has the first voxel, with a voxel beside."""
+    return zyx([n + 1 for n in voxels(span_nm(most_nm, voxel_nm), voxel_nm)])
 
 
 def _radius(most_nm: float) -> float:
@@ -87,18 +101,21 @@ def find_holes(
     A hole is a connected set (26 neighbours) of voxels that are neither lumen nor wall and share a face with
     the lumen. The sum of the vectors of these faces depends on the rim alone, not on how the faces between
     go: its length is the area of the hole seen along its axis, whatever its direction, and whether the voxels
-    in the hole are called lumen or tissue. The surface is that of the lumen without what a ball that is too
-    wide for holes cannot enter, so that it does not matter there either.
+    in the hole are called lumen or tissue. Holes that no end cuts, in a wall of two layers of voxels or more,
+    are measured through the wall's depth (see `count_through`). The surface is that of the lumen without
+    what a ball that is too wide for holes cannot enter, so that it does not matter there either.
     """
     most_nm, voxel_nm = nm
-    box = write.grow(_around(voxel_nm)).clip(volume)
+    around = zyx([max(a, b) for a, b in zip(_around(voxel_nm), _whole(most_nm, voxel_nm), strict=True)])
+    box = write.grow(around).clip(volume)
     inner = box.relative_to(read).slices
     canvas = write.grow((0, 0, 0), (1, 1, 1)).clip(volume)
     at = canvas.relative_to(box).slices
-    lumen, wall, unknown = (lumen, wall, None) if hidden is None else (lumen & ~hidden, wall, hidden[inner])
+    known = None if hidden is None else ~hidden
+    lumen, wall = (lumen, wall) if known is None else (lumen & known, wall & known)
     near, free = lumen[inner], ~(lumen | wall)[inner]
-    if unknown is not None:
-        free &= ~unknown
+    if known is not None:
+        free &= known[inner]
     faces, seen = np.zeros((3, *near.shape), np.int8), np.zeros(near.shape, bool)
     for axis in range(3):
         for way in (1, -1):
@@ -108,12 +125,69 @@ def find_holes(
             faces[axis] += here * np.int8(way)
     labels, n = label_block(seen[at].astype(np.uint8), classes=None, connectivity=26)
     owned = write.relative_to(canvas).slices
-    ends = None if unknown is None else ndimage.binary_dilation(unknown, np.ones((3, 3, 3), bool))[at]
-    rows = _sums(np.asarray(labels), n, owned, faces[(slice(None), *at)], canvas, volume, ends)
+    ends = _ends(box, volume, None if known is None else ~known[inner])
+    rows = _sums(np.asarray(labels), n, owned, faces[(slice(None), *at)], canvas, volume, ends[at])
+    if n:
+        of_first = _through(box, write, (seen, faces, ends), (wall, known), read, nm)
+        for place, counted in of_first.items():
+            row = int(labels[tuple(p - start for p, start in zip(place, canvas.start, strict=True))]) - 1
+            rows["through"][row], rows["layers"][row] = counted
     own = write.relative_to(box)
     smooth = _opened(lumen, voxel_nm, _radius(most_nm), hidden)[inner]
-    area = surface_areas(walled(smooth, unknown)[0], (own.start, own.stop), voxel_nm)[1]
+    bare = walled(smooth, None if known is None else ~known[inner])[0]
+    area = surface_areas(bare, (own.start, own.stop), voxel_nm)[1]
     return Holes(np.asarray(labels).astype(np.uint32), rows, int(area.sum()))
+
+
+def _ends(box: Box, volume: Box, hidden: Array | None) -> Array:
+    """Voxels of a box at the end of the volume, or beside what is hidden."""
+    ends = np.zeros(box.shape, bool)
+    for axis in range(3):
+        if volume.shape[axis] == 1:
+            continue
+        for plane in (volume.start[axis], volume.stop[axis] - 1):
+            if box.start[axis] <= plane < box.stop[axis]:
+                ends[(slice(None),) * axis + (plane - box.start[axis],)] = True
+    if hidden is not None:
+        ends |= ndimage.binary_dilation(hidden, np.ones((3, 3, 3), bool))
+    return ends
+
+
+def _through(
+    box: Box,
+    write: Box,
+    found: tuple[Array, Array, Array],
+    tissue: tuple[Array, Array | None],
+    read: Box,
+    nm: tuple[float, Nm],
+) -> dict[Zyx, tuple[int, int]]:
+    """What `count_through` finds of holes whose first voxel `write` has and that are whole in `box`."""
+    (seen, faces, ends), (wall, known) = found, tissue
+    most_nm, voxel_nm = nm
+    span, margin = voxels(span_nm(most_nm, voxel_nm), voxel_nm), margin_of(most_nm, voxel_nm)
+    labels = np.asarray(label_block(seen.astype(np.uint8), classes=None, connectivity=26)[0]).view(np.int32)
+    counted: dict[Zyx, tuple[int, int]] = {}
+    for hole, slices in enumerate(ndimage.find_objects(labels), 1):
+        own = Box(zyx([part.start for part in slices]), zyx([part.stop for part in slices])).shift(box.start)
+        mask = labels[slices] == hole
+        first = np.unravel_index(int(mask.argmax()), mask.shape)
+        place = zyx([start + int(i) for start, i in zip(own.start, first, strict=True)])
+        # A hole that goes on beyond the box has its first voxel elsewhere, or is longer than the span.
+        if (
+            any(n > most for n, most in zip(own.shape, span, strict=True))
+            or not all(a <= p < b for a, p, b in zip(write.start, place, write.stop, strict=True))
+            or ends[slices][mask].any()
+        ):
+            continue
+        crop = own.grow(margin).clip(read)
+        inside = np.zeros(crop.shape, bool)
+        inside[own.relative_to(crop).slices] = mask
+        there = crop.relative_to(read).slices
+        z, y, x = (int(part[slices][mask].sum(dtype=np.int64)) for part in faces)
+        counted[place] = count_through(
+            inside, wall[there], None if known is None else known[there], (z, y, x), nm
+        )
+    return counted
 
 
 def _opened(lumen: Array, voxel_nm: Nm, radius_nm: float, hidden: Array | None) -> Array:
@@ -144,27 +218,23 @@ def _sums(
     faces: Array,
     canvas: Box,
     volume: Box,
-    beside: Array | None,
+    ends: Array,
 ) -> Rows:
     at = np.stack(np.nonzero(labels))
     label = labels[tuple(at)].astype(np.int64) - 1
     place = at + np.array(canvas.start)[:, None]
-    ends = [
-        (p == a) | (p == b - 1) for p, a, b in zip(place, volume.start, volume.stop, strict=True) if b - a > 1
-    ]
-    ends += [] if beside is None else [beside[tuple(at)]]
     mine = np.ones(len(label), bool)
     for p, part in zip(at, owned, strict=True):
         mine &= p < part.stop
     values = {
         "voxels": np.ones(len(label), np.int64),
-        "border": np.any(ends, axis=0).astype(np.int64) if ends else np.zeros(len(label), np.int64),
+        "border": ends[tuple(at)].astype(np.int64),
     }
     for axis, a in enumerate("zyx"):
         values[f"face_{a}"] = faces[axis][tuple(at)].astype(np.int64)
         values[f"sum_{a}"] = place[axis]
     found: Rows = {name: np.zeros(n, np.int64) for name in SUMS}
-    for name in SUMS:
+    for name in values:
         np.add.at(found[name], label[mine], values[name][mine])
     first = np.full(n, np.iinfo(np.int64).max)
     index = np.ravel_multi_index(tuple(place - np.array(volume.start)[:, None]), volume.shape)
@@ -199,15 +269,17 @@ def describe_holes(rows: Rows, voxel_nm: Nm) -> dict[str, Array]:
     Returns
     -------
     dict of ndarray of shape (n,)
-        `area_nm2`, `diameter_nm` (of a disk of that area), `axis_z`, `axis_y`, `axis_x` (unit vector away
-        from the lumen), `z_nm`, `y_nm`, `x_nm` (mean of the voxels just outside the lumen, from the volume's
-        corner).
+        `area_nm2` (through the wall's depth where it could be measured there, or of the rim), `diameter_nm`
+        (of a disk of that area), `layers` (of voxels that it was measured in, 0: at the rim), `axis_z`,
+        `axis_y`, `axis_x` (unit vector away from the lumen), `z_nm`, `y_nm`, `x_nm` (mean of the voxels just
+        outside the lumen, from the volume's corner).
     """
-    face = [math.prod(voxel_nm) / side for side in voxel_nm]
-    vector = np.stack([rows[f"face_{a}"] * f for a, f in zip("zyx", face, strict=True)])
-    area = np.sqrt((vector**2).sum(0))
-    found = {"area_nm2": area, "diameter_nm": 2 * np.sqrt(area / math.pi)}
-    for a, part, side in zip("zyx", vector, voxel_nm, strict=True):
-        found[f"axis_{a}"] = np.divide(part, area, out=np.zeros(len(area)), where=area > 0)
+    faces = np.stack([rows[f"face_{a}"] for a in "zyx"])
+    axis, area, layers = axis_of(faces, voxel_nm), rim_nm2(faces, voxel_nm), rows["layers"]
+    deep = layers > 0
+    area[deep] = area_nm2(rows["through"][deep], layers[deep], axis[:, deep], voxel_nm)
+    found = {"area_nm2": area, "diameter_nm": 2 * np.sqrt(area / math.pi), "layers": layers}
+    for a, part, side in zip("zyx", axis, voxel_nm, strict=True):
+        found[f"axis_{a}"] = part
         found[f"{a}_nm"] = (rows[f"sum_{a}"] / rows["voxels"] + 0.5) * side
     return found

@@ -64,10 +64,11 @@ def fenestrae(
     -------
     Plan
         Its `output` is a `Table` with a row per hole, in the order of their first voxels: `hole`, `kind`,
-        `diameter_nm` (of a disk of that area), `area_um2` (seen along its axis), `z_nm, y_nm, x_nm` (from the
-        volume's corner), `axis_z, axis_y, axis_x` (unit vector away from the lumen), `voxels` (just outside
-        the lumen) and `touches_border`: such a hole may go on where nothing is known, outside the volume or a
-        mask, and does not count.
+        `diameter_nm` (of a disk of that area), `area_um2` (seen along its axis), `layers` (of voxels of the
+        wall that it was measured in; 0: at its rim alone), `z_nm, y_nm, x_nm` (from the volume's corner),
+        `axis_z, axis_y, axis_x` (unit vector away from the lumen), `voxels` (just outside the lumen) and
+        `touches_border`: such a hole may go on where nothing is known, outside the volume or a mask, and
+        does not count.
         `<name>-summary` has `what` and `value`: holes of each kind and those at the border, `surface_um2` (of
         the lumen, holes closed), `fenestrae_um2` and `gaps_um2` (those at the border, too), `porosity` and
         `fenestrae_per_um2` (of the surface without gaps), mean, standard deviation and quartiles of the
@@ -81,8 +82,8 @@ def fenestrae(
 
     Notes
     -----
-    See `kernels.tissue.fenestrae.find_holes`. Where the lumen is narrower than one and a half of the largest
-    fenestra its surface does not count.
+    See `kernels.tissue.fenestrae.find_holes` and `kernels.tissue.wall_depths.count_through`. Where the lumen
+    is narrower than one and a half of the largest fenestra its surface does not count.
     """
     classes = checked_labels(classes, "classes")
     low, high = (float(limit) for limit in limits_nm)
@@ -180,6 +181,7 @@ def _table(
         "kind": kind,
         "diameter_nm": found["diameter_nm"],
         "area_um2": found["area_nm2"] / NM_PER_UM**2,
+        "layers": found["layers"].astype(np.uint32),
         **{f"{a}_nm": found[f"{a}_nm"] for a in "zyx"},
         **{f"axis_{a}": found[f"axis_{a}"] for a in "zyx"},
         "voxels": rows["voxels"],
