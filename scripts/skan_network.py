@@ -1,8 +1,8 @@
 """A network as scikit-image and skan see it on the whole array: uv run scripts/skan_network.py IMAGE Z Y X.
 
 Thinning by scikit-image, branches by skan, and from their graph the same is taken off as `network` takes
-off: spurs, nodes in one ball, loops in one node. Lengths are those of the voxels' chain, which goes in steps,
-and of a smoothing spline of SciPy's through it. Prints both and the branch points.
+off: spurs, what only touches, nodes in one ball, loops in one node. Lengths are those of the voxels' chain,
+which goes in steps, and of a smoothing spline of SciPy's through it. Prints both and the branch points.
 """
 
 from __future__ import annotations
@@ -106,12 +106,17 @@ def tidied(found: Branches, side: float) -> Branches:
         for row in rows[keep]:
             one, two = (many[n] for n in ends[row].tolist())
             largest, tip = wide[row].max(), wide[row][0 if one == 1 else 1]
-            inside = length[row] <= largest + side or length[row] + tip <= 1.5 * largest + side
+            # Steps of voxels are longer than the way; one that turns back is no spur.
+            straight = float(np.linalg.norm(found.paths[row][-1] - found.paths[row][0]))
+            inside = straight <= largest + side or straight + tip <= 1.5 * largest + side
+            inside &= length[row] <= 2 * (1.5 * largest + side)
             deepest = max(largest, found.radii[row].max())
             if min(one, two) == 1 and max(one, two) > 2 and inside:
                 spurs.append(row)
             elif ends[row, 0] != ends[row, 1] and min(one, two) > 2 and length[row] <= deepest + side:
                 short.append(row)
+        if not spurs and _touching(found, wide, keep, side):
+            continue
         if not spurs and not short:
             left = rows[keep].tolist()
             return Branches(
@@ -127,6 +132,27 @@ def tidied(found: Branches, side: float) -> Branches:
         # Loops that lie inside one node.
         keep &= ~((ends[:, 0] == ends[:, 1]) & (length <= wide.max(1)))
         _through(found, wide, keep)
+
+
+def _touching(found: Branches, wide: np.ndarray, keep: np.ndarray, side: float) -> bool:
+    """Take off branches where two tubes only touch, as `Tidy.touch` says; whether there were any."""
+    ends, parted = found.ends, False
+    for row in np.flatnonzero(keep).tolist():
+        if not keep[row] or len(found.radii[row]) < 3 or found.radii[row][1:-1].min() >= 1.5 * side:
+            continue
+        one, two = ends[row].tolist()
+        at = [np.flatnonzero(keep & (ends == node).any(1)) for node in (one, two)]
+        widest = sum(wide[rows][ends[rows] == node].max() for rows, node in zip(at, (one, two), strict=True))
+        if min(len(rows) for rows in at) < 3 or found.length[row] > 1.5 * widest:
+            continue
+        near = {one}
+        others = keep & (np.arange(len(ends)) != row)
+        for _ in range(4):
+            near |= set(ends[others & np.isin(ends, list(near)).any(1)].ravel().tolist())
+        if two in near:
+            keep[row], parted = False, True
+            _through(found, wide, keep)
+    return parted
 
 
 def _through(found: Branches, wide: np.ndarray, keep: np.ndarray) -> None:

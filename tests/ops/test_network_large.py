@@ -64,20 +64,31 @@ def test_degrees_of_thin_tubes_are_right(seed, tmp_path):
     assert np.array(nodes["degree"])[found].tolist() == tubes.degree.tolist()
 
 
+@pytest.mark.parametrize(
+    ("seed", "side", "spacing", "radii"),
+    [
+        *((seed, 150, 280, (16, 32)) for seed in range(3, 8)),
+        *((seed, 150, 344, (24, 48)) for seed in range(3, 7)),
+        # Two tubes that fork touch again: before that was pruned in both, skan had two branch points more.
+        (1, 192, 344, (24, 48)),
+    ],
+)
 def test_branch_points_are_those_of_skan_and_so_are_lengths_once_its_steps_are_smoothed(
-    tmp_path, monkeypatch
+    seed, side, spacing, radii, tmp_path, monkeypatch
 ):
     """After the same pruning. Along voxels its lines are too long; a spline through them is not."""
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     peers = importlib.import_module("network_peers")
-    shape = (110, 150, 150)
-    tubes = lattice(shape, ISO, spacing_nm=280, radii_nm=(16, 32), seed=3)
+    shape = (side, side, side)
+    tubes = lattice(shape, ISO, spacing_nm=spacing, radii_nm=radii, seed=seed)
     mask = paint_tubes(tubes, Box.of(shape), ISO)
-    tables = peers.ours(mask, ISO, 84, tmp_path)
-    told = peers.compared(tables, peers.network(mask, ISO)[0], ISO)
+    tables = peers.ours(mask, ISO, 2.6 * radii[1], tmp_path)
+    skan = peers.network(mask, ISO)[0]
+    told = peers.compared(tables, skan, ISO)
     assert told["points"] == ((tubes.degree > 2).sum(),) * 2
-    assert told["points"][0] > 20
-    assert told["branches"] == (len(tubes.ends),) * 2
+    assert (len(tables[""]["branch"]), len(skan.ends)) == (len(tubes.ends),) * 2
+    # scikit-image's line of a tube may lack half of it (findings/skimage-thinning-half.sh), and is not matched.
+    assert told["branches"][1] >= len(tubes.ends) - 1
     assert told["smooth"] == pytest.approx(1, abs=0.02)
     assert told["chain"] > 1.03
     assert tables[""]["length_nm"].sum() == pytest.approx(tubes.length_nm.sum(), rel=0.005)
