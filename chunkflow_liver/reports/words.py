@@ -154,4 +154,7 @@ def cell(value: Any, column: str) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return number(value) if any(c in column for c in COUNTS) else str(value)
-    return number(value, 4) if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        # Summaries have amounts and means in one column.
+        return number(int(value)) if column == "value" and value.is_integer() else number(value, 4)
+    return str(value)

@@ -126,3 +126,7 @@ def test_one_is_singular_and_none_is_plural():
     assert [counted(n, "object") for n in (0, 1, 2)] == ["0 objects", "1 object", "2 objects"]
     assert counted(1, "box is", "boxes are") == "1 box is"
     assert counted(1234, "box is", "boxes are") == "1\u202f234 boxes are"
+
+
+def test_amounts_of_a_summary_have_no_decimals():
+    assert [cell(24.0, "value"), cell(0.25, "value"), cell(24.0, "mean")] == ["24", "0.2500", "24.00"]

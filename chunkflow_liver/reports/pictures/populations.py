@@ -21,6 +21,8 @@ VIOLINS, RIDGES = 30, 12
 """Largest cells that are drawn."""
 BINS = 120
 """Columns of the heat map: objects in the order of PC1, this many groups of them."""
+LEAST_INCHES = 2.2
+"""Height at which the label of a scale has room beside it."""
 _DPI = 130
 
 
@@ -81,11 +83,11 @@ def plane(objects: Columns, *, name: str) -> str:
     def draw(figure: Any) -> None:
         figure.set_dpi(_DPI)
         left, right = figure.subplots(1, 2, sharex=True, sharey=True)
-        shown = _scatter(left, some, c=some["PC1_index"], cmap="cividis_r", vmin=0, vmax=1)
+        shown = _scatter(left, some, _dot(some), c=some["PC1_index"], cmap="cividis_r", vmin=0, vmax=1)
         figure.colorbar(shown, ax=left, label="index of PC1", location="bottom", shrink=0.8)
         for form, colour in zip(FORMS, COLOURS, strict=True):
             there = some["form"] == form
-            _scatter(right, {n: some[n][there] for n in ("PC1", "PC2")}, color=colour)
+            _scatter(right, {n: some[n][there] for n in ("PC1", "PC2")}, _dot(some), color=colour)
         left.set_ylabel("PC2")
 
     return sketch(draw, name=name, height_inches=3.6)
@@ -102,7 +104,7 @@ def on_plane(objects: Columns, features: Sequence[str], *, name: str) -> str:
         grid = figure.subplots(rows, across, squeeze=False, sharex=True, sharey=True).ravel()
         for axes, feature in zip(grid, features, strict=False):
             low, high = np.percentile(some[feature], [2, 98])
-            _scatter(axes, some, c=some[feature], cmap="coolwarm", vmin=low, vmax=high, s=1.0)
+            _scatter(axes, some, c=some[feature], cmap="coolwarm", vmin=low, vmax=high, s=0.5 * _dot(some))
             axes.set_title(label(feature), fontsize=6)
             axes.set_xlabel("")
         for axes in grid:
@@ -136,7 +138,7 @@ def heat_map(objects: Columns, features: Sequence[str], *, name: str) -> str:
         axes.set_xlabel("objects by PC1, from low to high")
         figure.colorbar(shown, ax=axes, label="z-score, mean of a group")
 
-    return sketch(draw, name=name, height_inches=0.19 * len(features) + 1.0)
+    return sketch(draw, name=name, height_inches=max(0.19 * len(features) + 1.0, LEAST_INCHES))
 
 
 def violins(objects: Columns, cells: Columns, *, name: str) -> str:
@@ -202,6 +204,7 @@ def effects(table: Columns, *, name: str) -> str:
         for side in (-1, 1):
             axes.axvline(side * float(table["detectable"][0]), color=COLOURS[0], linewidth=1, linestyle="--")
         axes.set_yticks(at, [label(str(c)) for c in table["column"][rows]], fontsize=7)
+        axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.set_xlabel("difference (standard deviations of animals)")
         bare(axes)
 
@@ -214,7 +217,12 @@ def _some(objects: Columns) -> dict[str, Values]:
     return {name: values[rows] for name, values in objects.items()}
 
 
-def _scatter(axes: Any, some: Columns, s: float = 2.0, **options: Any) -> Any:
+def _dot(some: Columns) -> float:
+    """Area of a dot, in points: few objects are seen as well as many."""
+    return float(np.clip(2 * MOST_POINTS / max(len(some["PC1"]), 1), 2, 12))
+
+
+def _scatter(axes: Any, some: Columns, s: float, **options: Any) -> Any:
     found = axes.scatter(some["PC1"], some["PC2"], s=s, linewidths=0, rasterized=True, **options)
     axes.set_xlabel("PC1")
     bare(axes)

@@ -110,10 +110,13 @@ def _population(product: Product, work: Work, made: Told) -> None:
 def _objects(counted: dict[tuple[str, str], float], made: Told) -> None:
     out = {r: int(counted["left_out", r]) for r in ("missing", "border", "outlier")}
     z = counted["threshold", "outlier_z"]
-    words = [f"{number(out['missing'])} lack a value"] if out["missing"] else []
-    words += [f"{number(out['border'])} are cut by the end of the volume"] if out["border"] else []
-    words += [f"{number(out['outlier'])} are outliers (|z| > {z:g})"] if out["outlier"] else []
-    rest = f"; {', '.join(words)}, and are kept in the table" if words else ""
+    said = {
+        "missing": ("lacks a value", "lack a value"),
+        "border": ("is cut by the end of the volume", "are cut by the end of the volume"),
+        "outlier": (f"is an outlier (|z| > {z:g})", f"are outliers (|z| > {z:g})"),
+    }
+    words = [f"{number(n)} {said[why][n != 1]}" for why, n in out.items() if n]
+    rest = f"; {', '.join(words)}; all are kept in the table" if words else ""
     of = f"{number(int(counted['objects', 'in the model']))} of {number(int(counted['objects', 'all']))}"
     made.sentences.append(f"{of} objects are described{rest}.")
 

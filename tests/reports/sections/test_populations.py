@@ -103,7 +103,7 @@ def test_every_number_of_the_text_stands_in_a_table(work, name):
 def test_a_population_is_told_with_its_figures(work):
     made = {one.name: one for one in populations(read_work(work))}
     text = " ".join(made["forms"].sentences)
-    assert text.startswith("89 of 90 objects are described; 1 lack a value")
+    assert text.startswith("89 of 90 objects are described; 1 lacks a value; all are kept in the table")
     assert "intraclass correlation" in text
     assert "Contact of" in text
     titles = [f.title for f in made["forms"].figures]

@@ -10,7 +10,7 @@ from chunkflow_liver.errors import ChunkflowLiverError
 from chunkflow_liver.reports.pictures import networks as draw
 from chunkflow_liver.reports.sections.populations import Columns, Told
 from chunkflow_liver.reports.tables import Shown, beside, first_rows, stored
-from chunkflow_liver.reports.words import counted, number, percent
+from chunkflow_liver.reports.words import THIN, counted, number, percent
 from chunkflow_liver.reports.work import Work
 
 SHOWN = ("-networks", "-nodes", "-angles", "-summary")
@@ -18,10 +18,10 @@ MOST_ROWS = 2_000_000
 """Centre lines of more points are not drawn."""
 Counted = dict[tuple[str, str], float]
 PUBLISHED = (
-    ("sinusoids: diameter", "5 to 9 um", "as textbooks have it"),
-    ("sinusoids: diameter", "5 to 15 um", "Boninsegna et al., Livers 3 (2023)"),
+    ("sinusoids: diameter", "5 to 9 µm", "as textbooks have it"),
+    ("sinusoids: diameter", "5 to 15 µm", "Boninsegna et al., Livers 3 (2023)"),
     ("sinusoids: share of the volume", "10.6 %", "rat; Blouin et al., J. Cell Biol. 72 (1977)"),
-    ("bile canaliculi: diameter", "about 1 um", "rat; doi:10.1201/9781420038538-29"),
+    ("bile canaliculi: diameter", "about 1 µm", "rat; doi:10.1201/9781420038538-29"),
     ("bile canaliculi: share of the volume", "0.4 to 0.5 %", "0.4 % in rat: Blouin et al., 1977"),
     (
         "sinusoids: edges that are of the Delaunay graph",
@@ -99,15 +99,16 @@ def _sentences(of: Counted, made: Told) -> None:
     )
     if np.isfinite(of["length", "per volume"]):
         made.sentences.append(
-            f"They are {number(of['length', 'all branches'])} um long, "
-            f"{number(of['length', 'per volume'])} um per um3, and fill "
+            f"They are {number(of['length', 'all branches'])}{THIN}µm long, "
+            f"{number(of['length', 'per volume'])}{THIN}µm per µm³, and fill "
             f"{percent(of['share of the volume', 'tubes'])} of the volume."
         )
     if ("diameter", "mean") in of:
         words = [number(of["diameter", what] / 1000) for what in ("mean", "5 %", "95 %")]
+        each = number(of["branch length", "mean"] / 1000)
         made.sentences.append(
-            f"Diameters are {words[0]} um on average over the length (from {words[1]} to {words[2]} um for "
-            f"90 % of it), branches {number(of['branch length', 'mean'] / 1000)} um long."
+            f"Diameters are {words[0]}{THIN}µm on average over the length (from {words[1]} to "
+            f"{words[2]}{THIN}µm for 90 % of it), branches {each}{THIN}µm long."
         )
     if ("angle", "mean") in of:
         made.sentences.append(
@@ -143,7 +144,7 @@ def _beside(name: str, of: Counted) -> Shown:
     """Our numbers beside published ones."""
     diameter = of.get(("diameter", "mean"))
     ours = {
-        "diameter": "" if diameter is None else f"{number(diameter / 1000)} um",
+        "diameter": "" if diameter is None else f"{number(diameter / 1000)}{THIN}µm",
         "share of the volume": percent(of["share of the volume", "tubes"]),
         "edges that are of the Delaunay graph": _share(of, "edges that are of the", "Delaunay graph"),
         "edges of the minimum spanning tree that are of the network": _share(

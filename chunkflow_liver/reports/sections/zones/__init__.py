@@ -32,7 +32,7 @@ PUBLISHED = (
     ("diameter", "50 to 350 nm", "Boninsegna et al., Livers 3 (2023)"),
     ("porosity", "5 to 15 %", "Boninsegna et al., 2023"),
     ("porosity", "7.6 % near the portal, 9.1 % near the central vein", "man; Horn et al., Liver 6 (1986)"),
-    ("fenestrae in 1 um2", "19 near the portal, 24 near the central vein", "man; Horn et al., 1986"),
+    ("fenestrae in 1 µm²", "19 near the portal, 24 near the central vein", "man; Horn et al., 1986"),
 )
 """What is published of fenestrae."""
 NAMED = 5
@@ -161,7 +161,7 @@ def _beside(name: str, values: Mapping[str, float]) -> Shown:
     ours = {
         "diameter": f"{number(middle)}{THIN}nm (median)" if np.isfinite(middle) else "",
         "porosity": percent(share) if np.isfinite(share) else "",
-        "fenestrae in 1 um2": number(per_area) if np.isfinite(per_area) else "",
+        "fenestrae in 1 µm²": number(per_area) if np.isfinite(per_area) else "",
     }
     return beside(name, [(what, value, ours[what], source) for what, value, source in PUBLISHED])
 

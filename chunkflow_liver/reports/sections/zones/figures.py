@@ -9,6 +9,7 @@ import numpy as np
 
 from chunkflow_liver.reports.pictures.figures import INK, Values, bare, sketch
 from chunkflow_liver.reports.pictures.populations import COLOURS, label
+from chunkflow_liver.reports.words import heading
 
 MOST_COLUMNS = 8
 """Columns whose zones are drawn."""
@@ -53,7 +54,8 @@ def by_zone(zones: Mapping[str, Values], columns: Sequence[str], *, name: str) -
             axes.plot(at, mean, "o-", color=COLOURS[2], markersize=4, linewidth=1)
             axes.set_xticks(at)
             axes.set_xlim(at.min() - 0.5, at.max() + 0.5)
-            axes.set_title(label(column), fontsize=7)
+            what, unit = heading(column)
+            axes.set_title(f"{label(what)} ({unit})" if unit else label(what), fontsize=7)
             axes.tick_params(labelsize=7)
             axes.locator_params(axis="y", nbins=4)
             bare(axes)
