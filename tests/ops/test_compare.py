@@ -74,6 +74,31 @@ def test_a_planted_difference_is_found_and_corrected_over_columns(tmp_path):
     assert (table["detectable"] > 1).all()
 
 
+def test_enrichment_at_narrowings_is_compared_between_animals(tmp_path):
+    """`-objects` of narrowing: objects without a narrowing have no enrichment, and are left out."""
+    rng, samples = np.random.default_rng(2), []
+    for i in range(8):
+        has = np.arange(60) % 3 > 0
+        ratio = np.where(has, np.exp(0.3 * rng.normal(size=60)) * (2 if i >= 4 else 1), np.nan)
+        columns = {
+            "label": np.arange(1, 61),
+            "cell": rng.integers(1, 4, 60).astype(np.uint64),
+            "density": rng.random(60),
+            "enrichment": ratio,
+        }
+        samples.append(
+            cf.Sample(written(tmp_path, f"necks{i}-objects", columns), f"a{i}", "fasted" if i < 4 else "fed")
+        )
+    columns = ("density", "enrichment")
+    done(cf.compare(samples, columns=columns, cell="cell", name="necks", work=tmp_path / "work"))
+    table, rows = read(tmp_path / "work", "necks")
+    table = table.set_index("column")
+    assert table.loc["enrichment", "p_value"] == pytest.approx(2 / 70)
+    assert table.loc["enrichment", "difference_low"] > 0.5
+    assert table.loc["density", "p_value"] > 0.05
+    assert rows[["objects", "left_out"]].to_numpy().tolist() == [[40, 20]] * 8
+
+
 def test_the_order_of_rows_and_an_interruption_do_not_matter(tmp_path):
     (tmp_path / "one").mkdir(), (tmp_path / "two").mkdir()
     done(cf.compare(animals(tmp_path / "one", 1.0), cell="parent", name="diet", work=tmp_path / "w1"))

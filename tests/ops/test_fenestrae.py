@@ -106,8 +106,8 @@ def test_holes_of_a_tube_are_found_with_their_diameters_and_the_porosity(tmp_pat
     [
         ("wall of 4 voxels, holes of 3 to 6", 0.11),
         ("wall of 4 voxels, holes of 3 to 20", 0.09),
-        ("wall of 2.5 voxels, holes of 3 to 6", 0.15),
-        ("40 x 20 x 16 nm, wall of 3, holes of 3 to 8", 0.08),
+        pytest.param("wall of 2.5 voxels, holes of 3 to 6", 0.15, marks=pytest.mark.proof),
+        pytest.param("40 x 20 x 16 nm, wall of 3, holes of 3 to 8", 0.08, marks=pytest.mark.proof),
     ],
 )
 def test_diameters_are_within_half_a_voxel_in_tubes_in_any_direction(kind, sd, monkeypatch):

@@ -67,8 +67,10 @@ def test_degrees_of_thin_tubes_are_right(seed, tmp_path):
 @pytest.mark.parametrize(
     ("seed", "side", "spacing", "radii"),
     [
-        *((seed, 150, 280, (16, 32)) for seed in range(3, 8)),
-        *((seed, 150, 344, (24, 48)) for seed in range(3, 7)),
+        (3, 150, 280, (16, 32)),
+        (3, 150, 344, (24, 48)),
+        *(pytest.param(seed, 150, 280, (16, 32), marks=pytest.mark.proof) for seed in range(4, 8)),
+        *(pytest.param(seed, 150, 344, (24, 48), marks=pytest.mark.proof) for seed in range(4, 7)),
         # Two tubes that fork touch again: before that was pruned in both, skan had two branch points more.
         (1, 192, 344, (24, 48)),
     ],
@@ -87,7 +89,7 @@ def test_branch_points_are_those_of_skan_and_so_are_lengths_once_its_steps_are_s
     told = peers.compared(tables, skan, ISO)
     assert told["points"] == ((tubes.degree > 2).sum(),) * 2
     assert (len(tables[""]["branch"]), len(skan.ends)) == (len(tubes.ends),) * 2
-    # scikit-image's line of a tube may lack half of it (findings/skimage-thinning-half.sh), and is not matched.
+    # scikit-image may lose half of a tube, which is not matched then: findings/skimage-thinning-half.sh.
     assert told["branches"][1] >= len(tubes.ends) - 1
     assert told["smooth"] == pytest.approx(1, abs=0.02)
     assert told["chain"] > 1.03
