@@ -156,6 +156,13 @@ def test_a_sheet_by_hand(tmp_path):
     assert summary["fenestrae_per_um2"] == pytest.approx(1 / (576 * 128 / 1e6))
 
 
+def test_a_report_of_fenestrae_alone_begins_with_them(tmp_path):
+    run(tmp_path, sheet(), voxel_nm=VOXEL_NM, limits_nm=(15.0, 40.0))
+    page = cf.report(tmp_path / "work").read_text()
+    assert '<p class="lead">The wall of the lumen has 1 fenestrae of 15 to 40' in page
+    assert "nothing to count" not in page
+
+
 def test_a_wall_of_five_planes_by_hand(tmp_path):
     """A hole of 3 x 2 voxels in two planes and of 3 x 3 in three: in four layers its area is their mean."""
     classes = np.zeros((24, 30, 30), np.uint8)
