@@ -159,7 +159,7 @@ def test_a_sheet_by_hand(tmp_path):
 def test_a_report_of_fenestrae_alone_begins_with_them(tmp_path):
     run(tmp_path, sheet(), voxel_nm=VOXEL_NM, limits_nm=(15.0, 40.0))
     page = cf.report(tmp_path / "work").read_text()
-    assert '<p class="lead">The wall of the lumen has 1 fenestrae of 15 to 40' in page
+    assert '<p class="lead">The wall of the lumen has 1 fenestra of 15 to 40' in page
     assert "nothing to count" not in page
 
 

@@ -24,7 +24,7 @@ from chunkflow_liver.reports.sections.zones.figures import (
 )
 from chunkflow_liver.reports.sections.zones.planes import legend, tissue, zoned
 from chunkflow_liver.reports.tables import Shown, beside, first_rows, in_short, stored
-from chunkflow_liver.reports.words import THIN, heading, number, percent, readable
+from chunkflow_liver.reports.words import THIN, counted, heading, number, percent, readable
 from chunkflow_liver.reports.work import Work, exists
 
 Columns = Mapping[str, np.ndarray[Any, Any]]
@@ -124,14 +124,13 @@ def _fenestrae(product: Product, work: Work, made: Told) -> None:
         told = columns_of(found[0])
         values = dict(zip(told["what"].tolist(), told["value"].tolist(), strict=True))
         low, high = (f"{limit:g}" for limit in about["limits_nm"])
-        count = number(int(values["fenestrae"]))
+        count = counted(int(values["fenestrae"]), "fenestra", "fenestrae")
         share = ""
         if np.isfinite(values["porosity"]):
             area = f"{number(values['surface_um2'])}{THIN}µm²"
             share = f", with a porosity of {percent(values['porosity'])} of a surface of {area}"
         made.sentences.append(
-            f"The wall of the {readable(str(about['lumen']))} has {count} fenestrae of {low} to "
-            f"{high}{THIN}nm{share}."
+            f"The wall of the {readable(str(about['lumen']))} has {count} of {low} to {high}{THIN}nm{share}."
         )
         if values["fenestrae"] > 0:
             middle, first, last = (number(values[f"diameter_p{p}_nm"]) for p in (50, 25, 75))
