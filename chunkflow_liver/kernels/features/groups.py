@@ -12,6 +12,7 @@ import numpy as np
 
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import Block, Box, Nm, Zyx
+from chunkflow_liver.kernels.distance.local_errors import Image
 from chunkflow_liver.kernels.labels.object_runs import ObjectRuns, runs_by_object
 from chunkflow_liver.kernels.significance.boundaries import Boundary
 from chunkflow_liver.xp import Array, checked_device
@@ -56,7 +57,9 @@ class Settings:
         Radius of the ball in which other objects are counted, in nm.
     boundary_nm, correlation_nm, bias_nm : float, optional
         How sure the boundaries of objects are, as in `significance.boundaries.Boundary`: of this come the
-        ends of volumes. Without them the boundary is shifted by half a voxel.
+        ends of volumes. Without them, and without scores, the boundary is shifted by half a voxel.
+    most_nm : float, optional
+        The largest error that is read from scores, as there.
     device : str
         Where 'basic' and the textures that blocks count are summed: 'cpu', 'cuda', 'cuda:0', ...
     parameters : str
@@ -76,6 +79,7 @@ class Settings:
     boundary_nm: float | None = None
     correlation_nm: float | None = None
     bias_nm: float | None = None
+    most_nm: float | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.bin_width) and self.bin_width > 0):
@@ -101,7 +105,10 @@ class Settings:
     def boundary(self) -> Boundary:
         """How sure the boundaries of objects are."""
         return Boundary(
-            boundary_nm=self.boundary_nm, correlation_nm=self.correlation_nm, bias_nm=self.bias_nm
+            boundary_nm=self.boundary_nm,
+            correlation_nm=self.correlation_nm,
+            bias_nm=self.bias_nm,
+            most_nm=self.most_nm,
         )
 
     @classmethod
@@ -145,6 +152,8 @@ class View:
         The voxels that were looked at; all by default.
     hidden : ndarray of the shape of `block.read`, bool, optional
         Voxels in `region` of which nothing is known.
+    images : tuple of Image, optional
+        What says how sure the boundaries are, on the same voxels.
     """
 
     block: Block
@@ -156,6 +165,7 @@ class View:
     known: dict[Any, Any] = field(default_factory=dict, repr=False)
     region: Box | None = None
     hidden: Array | None = None
+    images: tuple[Image, ...] | None = None
 
     def shared(self, function: Callable[[View], T]) -> T:
         """What `function(view)` gives, worked out once for all groups that ask for it."""

@@ -21,8 +21,10 @@ from chunkflow_liver.geometry import BlockGrid, Zyx, zyx
 from chunkflow_liver.kernels.centreline.sections import pitch_nm
 from chunkflow_liver.kernels.contacts.curves import Bands, checked_bands
 from chunkflow_liver.kernels.contacts.gaps import halo_voxels
+from chunkflow_liver.kernels.distance.local_errors import reach_voxels
 from chunkflow_liver.kernels.significance.boundaries import Boundary
 from chunkflow_liver.ops.contacts.block import contact_block, site_ids
+from chunkflow_liver.ops.contacts.sides import Sides
 from chunkflow_liver.ops.contacts.tables import (
     join_sites,
     met_labels,
@@ -45,6 +47,7 @@ from chunkflow_liver.ops.steps.place import (
     table_at,
     work_folder,
 )
+from chunkflow_liver.ops.steps.scored import Given, Scored, scored
 from chunkflow_liver.store.volume import Volume
 
 CURVES = (("curve", pair_curve), ("object-curve", object_curve))
@@ -68,6 +71,8 @@ def contacts(  # noqa: PLR0913
     bands_nm: Bands = (),
     centres: bool = False,
     boundary: Boundary | None = None,
+    scores: Given = None,
+    partner_scores: Given = None,
 ) -> Plan:
     """Plan tables of contacts between two sets of instances, two classes, or instances and a class.
 
@@ -101,8 +106,12 @@ def contacts(  # noqa: PLR0913
         Also what lies within `gap_nm` between the *centres* of two voxels, as many programs count:
         `centre_*`, beside the same between their boxes.
     boundary : Boundary, optional
-        How sure boundaries are: from this come `*_low` and `*_high`. Without it both boundaries are shifted
-        by half a voxel.
+        How sure boundaries are: from this come `*_low` and `*_high`. Without it, and without scores, both
+        boundaries are shifted by half a voxel.
+    scores, partner_scores : Volume or sequence of Volume, optional
+        Scores of the class of A, and of that of B (as `segment` keeps them), from which the error of every
+        boundary is read where it lies, unless `boundary` says what `calibrate` measured; or images of several
+        folds or networks, scores or labels. Where A and B are one labelling `scores` are of both.
 
     Returns
     -------
@@ -115,13 +124,15 @@ def contacts(  # noqa: PLR0913
         then that side counts 0 voxels, and gaps are missing if it is A. `<name>-objects` has one
         row per object with a surface (`surface_um2, contact_um2, contact_fraction, partners`, and of the
         nearest partner `nearest_nm`, infinite beyond the gap unless asked for, and `nearest_label`, of
-        equally near ones the smallest, 0 for none), `<name>-sites` one per site.
+        equally near ones the smallest, 0 for none), `<name>-sites` one per site. With scores pairs have
+        `boundary_a_nm`, `boundary_a_source` (of `significance.boundaries.SOURCES`),
+        `boundary_a_capped_fraction` and the same of b; objects `boundary_nm` .. and `partner_boundary_nm` ..
 
     Raises
     ------
     ConfigError, InputError
         If a gap is negative, a band ends beyond `gap_nm`, a class does not exist or is background, or the
-        volumes hold no labels or do not lie on the same voxels.
+        volumes hold no labels or do not lie on the same voxels, or if scores are none.
     """
     for option, value in (("gap_nm", gap_nm), ("curve_nm", 0.0 if curve_nm is None else curve_nm)):
         if not (math.isfinite(value) and value >= 0):
@@ -133,14 +144,24 @@ def contacts(  # noqa: PLR0913
     numbers = (_class(instances, of), _class(other, to))
     voxel_nm = instances.voxel_nm
     boundary = boundary or Boundary()
-    reach_nm = max(gap_nm + boundary.between_nm(pitch_nm(voxel_nm)), curve_nm or 0.0)
+    one = (other.url, other.path) == (instances.url, instances.path)
+    same = one and numbers[0] == numbers[1]
+    images, read = _scored(instances, other, scores, partner_scores, (of, to), same=same)
+    sides = Sides(boundary, (len(images[0]), len(images[0 if same else 1])), pitch_nm(voxel_nm))
+    boundary.check(*sides.images)
+    if not sides.local:
+        # What is known already is not read.
+        images, read = ((), ()), (Scored(), Scored())
+    reach_nm = max(gap_nm + sides.largest_nm, curve_nm or 0.0)
     halo = halo_voxels(reach_nm, voxel_nm)
+    most_nm = boundary.largest_nm(sides.pitch_nm)
+    if sides.local:
+        halo = zyx([max(pair) for pair in zip(halo, reach_voxels(most_nm, voxel_nm), strict=True)])
     # One voxel more after the block: there its sites meet those of the next one.
     beyond = zyx([n + 1 for n in halo])
-    one = (other.url, other.path) == (instances.url, instances.path)
     params: dict[str, Any] = {"voxel_nm": voxel_nm, "gap_nm": float(gap_nm), "numbers": numbers}
-    params |= {"same": one and numbers[0] == numbers[1], "centres": centres, "reach_nm": reach_nm}
-    gaps = {"gap_nm": float(gap_nm), "bands_nm": bands, "centres": centres, "boundary": boundary}
+    params |= {"same": same, "centres": centres, "reach_nm": reach_nm}
+    gaps = {"gap_nm": float(gap_nm), "bands_nm": bands, "centres": centres, "sides": sides}
     curve = None if curve_nm is None else float(curve_nm)
     known = known_in_all(instances, other)
     final = instances.like(label_url(work, name), dtype="uint32", kind="label", block=block)
@@ -165,15 +186,19 @@ def contacts(  # noqa: PLR0913
         else ((), {})
     )
     stated = {"bands_nm": bands, "curve_nm": curve, **dataclasses.asdict(boundary)}
+    stated |= {f"boundary_{side}_source": source for side, source in sides.sources.items()}
+    stated |= {
+        f"boundary_{side}_images": list(how.names) for side, how in zip("ab", read, strict=True) if how.names
+    }
     provenance = {"operation": "contacts", **plain(params | stated)}
     stages: tuple[Stage, ...] = (
         Map(
             first,
             contact_block,
             grid,
-            (instances,) if one else (instances, other),
+            ((instances,) if one else (instances, other)) + images[0] + images[1],
             (parts,) if sites else (),
-            params=params | {"sites": sites, "known": known},
+            params=params | {"sites": sites, "known": known, "scores": read, "most_nm": most_nm},
             working=82.0,
             resident=64 << 20,
         ),
@@ -219,6 +244,7 @@ def contacts(  # noqa: PLR0913
         ("a", instances.name if of is None else of),
         ("b", other.name if to is None else to),
         ("gap_nm", gap_nm),
+        *((f"boundary_{side}_source", source) for side, source in sides.sources.items()),
     )
     products = [
         Product("contact table", name, table_at(work, name), about),
@@ -246,6 +272,23 @@ def contacts(  # noqa: PLR0913
         )
         products.append(Product("instances", name, final, (("of", f"{name}-sites"),)))
     return Plan(stages, work_folder(work), table_at(work, name), tuple(products))
+
+
+def _scored(
+    instances: Volume,
+    other: Volume,
+    scores: Given,
+    partner_scores: Given,
+    classes: tuple[str | int | None, str | int | None],
+    *,
+    same: bool,
+) -> tuple[tuple[tuple[Volume, ...], tuple[Volume, ...]], tuple[Scored, Scored]]:
+    """Images of both sides, and how they are read; of one labelling they are read once."""
+    if same and partner_scores is not None:
+        raise ConfigError("both sides are one labelling, which 'scores' are of; leave out partner_scores")
+    a, how_a = scored(scores, instances, "scores", classes[0])
+    b, how_b = scored(partner_scores, other, "partner_scores", classes[1])
+    return (a, b), (how_a, how_b)
 
 
 def _class(volume: Volume, wanted: str | int | None) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,12 @@ from chunkflow_liver.kernels.contacts.tallies import (
     object_rows,
     pair_rows,
 )
+from chunkflow_liver.kernels.distance.local_errors import Image, error_rows, local_errors, no_errors
 from chunkflow_liver.kernels.distance.squares import Trim, whole_unit
 from chunkflow_liver.kernels.rows import Rows, merged
+from chunkflow_liver.ops.contacts.sides import PAIR as ERRORS
 from chunkflow_liver.ops.steps.rows import named
+from chunkflow_liver.ops.steps.scored import Scored
 from chunkflow_liver.ops.steps.shared_planes import seam_record
 from chunkflow_liver.store.voxels.region import Known
 from chunkflow_liver.xp import Array
@@ -33,8 +37,7 @@ from chunkflow_liver.xp import Array
 def contact_block(  # noqa: PLR0913
     block: Block,
     own: Array,
-    other: Array | None = None,
-    *,
+    *more: Array,
     voxel_nm: Nm,
     gap_nm: float,
     reach_nm: float,
@@ -43,6 +46,8 @@ def contact_block(  # noqa: PLR0913
     same: bool,
     sites: bool,
     known: Known,
+    scores: tuple[Scored, Scored],
+    most_nm: float,
 ) -> Result:
     """Sums of one block over pairs, objects and parts of sites, and, on request, the parts' image.
 
@@ -51,9 +56,12 @@ def contact_block(  # noqa: PLR0913
     `pairs_a_*`, `pairs_b_*` (see `pair_rows`; `own` is A's label in both), `objects_a_*`, `objects_b_*`
     (see `object_rows`), `nearest_a_*`, `nearest_b_*` (see `nearest_rows`),
     `centre_pairs_a_*` and so on (between the centres of voxels), `parts_*` (see `find_sites`), and the
-    planes that blocks share. Pairs and nearest gaps reach to `reach_nm`, all else to the gap.
+    planes that blocks share. Pairs and nearest gaps reach to `reach_nm`, all else to the gap. With scores
+    `sure_a_*` and `sure_b_*` (see `error_rows`; pairs like `pairs_a`), and `sure_objects_a_*`, ..: of all of
+    an object's surface within `reach_nm` of others.
     """
-    read = own if other is None else other
+    two = len(more) > sum(len(side.names) for side in scores)
+    read = more[0] if two else own
     whole, block = block, block.within(known.box)
     hidden = known.hidden(block.read)
     canvas = whole.write.grow((0, 0, 0), (1, 1, 1)).clip(whole.volume)
@@ -62,15 +70,20 @@ def contact_block(  # noqa: PLR0913
     inner = block.read.relative_to(whole.read).slices
     own = _objects(own[inner], numbers[0])
     other = own if same else _objects(read[inner], numbers[1])
+    images = [a[inner] for a in more[two:]]
+    sure = (
+        _Sure.of(scores[0], images[: len(scores[0].names)], own, hidden, voxel_nm, most_nm),
+        _Sure.of(scores[1], images[len(scores[0].names) :], other, hidden, voxel_nm, most_nm),
+    )
     box = block.write.grow((0, 0, 0), (1, 1, 1)).clip(known.box)
     at: dict[str, Any] = {"voxel_nm": voxel_nm, "gap_nm": reach_nm, "hidden": hidden}
     limit = whole_unit(voxel_nm).squares(gap_nm)
-    side, found = _Side(limit, each=True), []
+    side, found = _Side(limit, each=True, sure=sure[0]), []
     trim = box.relative_to(block.read).slices
     size = np.array(block.write.shape)[:, None]
     for near in near_surface(own, other, trim=trim, same=same, **at):
         counted = np.all(near.at < size, axis=0)
-        side.add(near, counted)
+        side.add(near, counted, trim)
         near = near.within(limit)
         voxel, partner, square = nearest_partner(near)
         found.append(
@@ -85,9 +98,10 @@ def contact_block(  # noqa: PLR0913
         record |= one.record(prefix, "a")
         if same:
             # Both ends of a pair look at the same volume, so side B is side A with the roles swapped.
-            record |= named(f"{prefix}pairs_b", one.swapped())
+            record |= one.record_of_pairs(prefix, "b")
         else:
-            record |= _Side(limit, one.each).all(other, own, block.trim, way).record(prefix, "b")
+            there = _Side(limit, one.each, sure[1] if one.each else None)
+            record |= there.all(other, own, block.trim, way).record(prefix, "b")
     labels = np.zeros(box.shape, np.uint32)
     rows: Rows = {}
     if found:
@@ -106,32 +120,83 @@ def contact_block(  # noqa: PLR0913
     return Result((labels[whole.write.relative_to(canvas).slices],) if sites else (), record)
 
 
+@dataclass(frozen=True, eq=False)
+class _Sure:
+    """What says how sure the boundaries of one side of a block are."""
+
+    images: list[Image]
+    labels: Array
+    voxel_nm: Nm
+    most_nm: float
+
+    @classmethod
+    def of(
+        cls,
+        scores: Scored,
+        arrays: list[Array],
+        own: Array,
+        hidden: Array | None,
+        voxel_nm: Nm,
+        most_nm: float,
+    ) -> _Sure | None:
+        if not arrays:
+            return None
+        labels = np.ascontiguousarray(own)
+        if hidden is not None:
+            # What is not known is neither background nor of an object.
+            labels = np.where(hidden, np.uint64(2**64 - 1), labels.astype(np.uint64))
+        return cls(scores.images(arrays), labels, voxel_nm, most_nm)
+
+
 class _Side:
     """Sums over the surface of one side, planes by planes; `each` keeps the nearest gaps of every object."""
 
-    def __init__(self, limit: int, each: bool = False) -> None:
-        self.limit, self.each = limit, each
+    def __init__(self, limit: int, each: bool = False, sure: _Sure | None = None) -> None:
+        self.limit, self.each, self.sure = limit, each, sure
         self.pairs, self.objects, self.nearest = [no_pairs()], [no_objects()], [no_nearest()]
+        self.sure_pairs, self.sure_objects = [no_errors("own", "other")], [no_errors("label")]
 
-    def add(self, near: Near, counted: Array) -> None:
+    def add(self, near: Near, counted: Array, trim: Trim) -> None:
         self.pairs.append(pair_rows(near, counted))
         self.objects.append(object_rows(near.within(self.limit), counted))
         if self.each:
             self.nearest.append(nearest_rows(near, counted))
+        if self.sure is not None:
+            self._add_errors(self.sure, near, counted, trim)
+
+    def _add_errors(self, sure: _Sure, near: Near, counted: Array, trim: Trim) -> None:
+        row = np.full(len(near.label), -1, np.int64)
+        row[near.voxel] = 0
+        kept = np.flatnonzero((row == 0) & counted)
+        row[:] = -1
+        row[kept] = np.arange(len(kept))
+        at = np.ascontiguousarray(near.at[:, kept] + np.array([[side.start or 0] for side in trim]))
+        sums = local_errors(sure.labels, at, sure.images, sure.voxel_nm, sure.most_nm)
+        label = near.label[kept].astype(np.uint64)
+        self.sure_objects.append(error_rows({"label": label}, sums))
+        some = row[near.voxel]
+        met = near.met[some >= 0].astype(np.uint64)
+        some = some[some >= 0]
+        pairs = {"own": label[some], "other": met}
+        self.sure_pairs.append(error_rows(pairs, (sums[0][some], sums[1][some], sums[2][some])))
 
     def all(self, own: Array, other: Array, trim: Trim, at: Any, *, same: bool = False) -> _Side:
         """The same with all surface of `own` in `trim`."""
         for near in near_surface(own, other, trim=trim, same=same, **at):
-            self.add(near, np.ones(len(near.label), bool))
+            self.add(near, np.ones(len(near.label), bool), trim)
         return self
 
-    def swapped(self) -> Rows:
-        rows = merged(self.pairs, PAIR, no_pairs())
-        return rows | {"own": rows["other"], "other": rows["own"]}
+    def record_of_pairs(self, prefix: str, side: str) -> dict[str, Any]:
+        """Pairs, as seen from `side`; of B the roles are swapped, so that `own` is A's label."""
+        rows, sure = merged(self.pairs, PAIR, no_pairs()), merged(self.sure_pairs, ERRORS, no_errors(*ERRORS))
+        if side == "b":
+            rows, sure = (part | {"own": part["other"], "other": part["own"]} for part in (rows, sure))
+        record = named(f"{prefix}pairs_{side}", rows) | named(f"{prefix}sure_{side}", sure)
+        objects = merged(self.sure_objects, OBJECT, no_errors(*OBJECT))
+        return record | named(f"{prefix}sure_objects_{side}", objects)
 
     def record(self, prefix: str, side: str) -> dict[str, Any]:
-        pairs = merged(self.pairs, PAIR, no_pairs()) if side == "a" else self.swapped()
-        record = named(f"{prefix}pairs_{side}", pairs)
+        record = self.record_of_pairs(prefix, side)
         record |= named(f"{prefix}objects_{side}", merged(self.objects, OBJECT, no_objects()))
         return record | named(f"{prefix}nearest_{side}", merged(self.nearest, NEAREST, no_nearest()))
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from chunkflow_liver.engine.stage import Records
 from chunkflow_liver.geometry import NM_PER_UM, Box, Nm, Zyx
-from chunkflow_liver.kernels.centreline.sections import pitch_nm
 from chunkflow_liver.kernels.contacts.areas import area_step_nm2
 from chunkflow_liver.kernels.contacts.curves import curve, every_nm, in_bands, within_own
 from chunkflow_liver.kernels.contacts.sites import merge_sites
@@ -26,7 +25,7 @@ from chunkflow_liver.kernels.contacts.tallies import (
 )
 from chunkflow_liver.kernels.distance.squares import Unit, whole_unit
 from chunkflow_liver.kernels.rows import Rows, grouped
-from chunkflow_liver.kernels.significance.boundaries import Boundary
+from chunkflow_liver.ops.contacts.sides import SUMS, Sides
 from chunkflow_liver.ops.steps.far.nearest import nearest_columns
 from chunkflow_liver.ops.steps.rows import rows_of, summed
 from chunkflow_liver.ops.steps.shared_planes import Seams
@@ -93,14 +92,16 @@ def object_table(  # noqa: PLR0913
     gap_nm: float,
     bands_nm: Bands,
     centres: bool,
-    boundary: Boundary,
+    sides: Sides,
     known: Box | None = None,
     cells: Any = None,
     nearest: Any = None,
 ) -> Columns:
     """One row per object of either side that has a surface, those of A first."""
     far = None if nearest is None else {"cells": cells, "nearest": nearest, "known": known}
-    sums = _pairs(summed(records, _PAIRS | _OBJECTS | _NEAREST | _centred(_OBJECTS)), voxel_nm, gap_nm)
+    every = summed(records, _PAIRS | _OBJECTS | _NEAREST | _centred(_OBJECTS) | SUMS)
+    sums = _pairs(dict(every), voxel_nm, gap_nm)
+    wide, of = _both(every["pairs_a"], every["pairs_b"])
     found = np.concatenate([np.stack([sums[p]["own"], sums[p]["other"]]) for p in ("pairs_a", "pairs_b")], 1)
     pairs = grouped({"own": found[0], "other": found[1]}, ("own", "other"))
     columns: dict[str, list[Array]] = {}
@@ -137,7 +138,13 @@ def object_table(  # noqa: PLR0913
             area = sums[f"centre_objects_{side}"]["near_area"]
             table["centre_contact_um2"] = area * _step_um2(voxel_nm)
             table["centre_contact_fraction"] = share(area, rows["area"])
-        ends = _ends(near, at, len(rows["label"]), boundary, gap_nm, voxel_nm)
+        sure = None
+        if sides.local:
+            area = np.bincount(of["ab".index(side)], every[f"pairs_{side}"]["area"], len(wide))
+            own_errors, others = sides.of_objects(every, rows["label"], wide, area, side)
+            sure = own_errors[0], others
+            table |= sides.columns_of_objects(side, own_errors, others)
+        ends = _ends(near, at, len(rows["label"]), sides, side, gap_nm, voxel_nm, sure)
         for which, area in zip(("low", "high"), ends, strict=True):
             table[f"contact_{which}_um2"] = area * _step_um2(voxel_nm)
             table[f"contact_{which}_fraction"] = share(area, rows["area"])
@@ -154,10 +161,10 @@ def pair_table(
     gap_nm: float,
     bands_nm: Bands,
     centres: bool,
-    boundary: Boundary,
+    sides: Sides,
 ) -> Columns:
     """One row per pair that comes within the gap on either side."""
-    every = summed(records, _PAIRS | _centred(_PAIRS))
+    every = summed(records, _PAIRS | _centred(_PAIRS) | SUMS)
     sums = _pairs(dict(every), voxel_nm, gap_nm)
     unit, step = whole_unit(voxel_nm), _step_um2(voxel_nm)
     a, b = sums["pairs_a"], sums["pairs_b"]
@@ -190,14 +197,18 @@ def pair_table(
         for band, area in in_bands(rows, at, len(pairs), bands_nm, unit).items():
             columns[f"{band}_area_{side}_um2"] = area * step
     wide, of = _both(every["pairs_a"], every["pairs_b"])
+    place = _rows_of(pairs, wide)
+    errors = {side: sides.of_pairs(every, wide, side) for side in "ab"} if sides.local else {}
+    sure = (errors["a"][0], errors["b"][0]) if errors else None
     for side, at in zip("ab", of, strict=True):
-        place = _rows_of(pairs, wide)
-        ends = _ends(every[f"pairs_{side}"], at, len(wide), boundary, gap_nm, voxel_nm)
+        ends = _ends(every[f"pairs_{side}"], at, len(wide), sides, "a", gap_nm, voxel_nm, sure)
         for end, area in zip(("low", "high"), ends, strict=True):
             columns[f"area_{side}_{end}_um2"] = area[place] * step
-    off = boundary.between_nm(pitch_nm(voxel_nm))
+    off = sides.between_nm("a", None if sure is None else (sure[0][place], sure[1][place]))
     columns["gap_min_low_nm"] = np.maximum(columns["gap_min_nm"] - off, 0.0)
     columns["gap_min_high_nm"] = columns["gap_min_nm"] + off
+    for side, seen in errors.items():
+        columns |= sides.columns(side, *(values[place] for values in seen))
     if centres:
         for side, suffix in (("a", ""), ("b", "_b")):
             rows = sums[f"centre_pairs_{side}"]
@@ -264,15 +275,23 @@ def _some(rows: Rows, row: Array, begin: int, end: int, gaps: Array, unit: Unit,
 
 
 def _ends(
-    rows: Rows, row: Array, count: int, boundary: Boundary, gap_nm: float, voxel_nm: Nm
+    rows: Rows,
+    row: Array,
+    count: int,
+    sides: Sides,
+    side: str,
+    gap_nm: float,
+    voxel_nm: Nm,
+    sure: tuple[Array, Array] | None,
 ) -> tuple[Array, Array]:
     """Area of each object within the gap less, and more, what both boundaries may be off together.
 
     Errors are averaged over a disc of the area within the gap: of several patches of it, too much is left.
+    `sure` are the errors of the side and of the other one, where scores say them.
     """
     unit, gap = whole_unit(voxel_nm), np.full(count, gap_nm)
     radius_nm = np.sqrt(within_own(rows, row, gap, unit) * area_step_nm2(voxel_nm) / np.pi)
-    off = boundary.patch_nm(radius_nm, pitch_nm(voxel_nm))
+    off = sides.patch_nm(side, radius_nm, sure)
     less, more = (within_own(rows, row, gap + way * off, unit) for way in (-1, 1))
     return less, more
 

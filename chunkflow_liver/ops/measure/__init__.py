@@ -14,9 +14,12 @@ from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage, plain
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx, zyx
+from chunkflow_liver.kernels.centreline.sections import pitch_nm
+from chunkflow_liver.kernels.distance.local_errors import reach_voxels
 from chunkflow_liver.kernels.features.basic import block_sums, describe, merge_sums
 from chunkflow_liver.kernels.features.groups import Settings, View, runs_ahead, runs_seen
 from chunkflow_liver.kernels.labels.object_runs import runs_by_object
+from chunkflow_liver.kernels.significance.boundaries import SOURCES
 from chunkflow_liver.ops.measure.bins import bins_told
 from chunkflow_liver.ops.measure.engines import ENGINES, given_to, told_by
 from chunkflow_liver.ops.measure.groups import AMONG, GROUPS, WHOLE
@@ -36,6 +39,7 @@ from chunkflow_liver.ops.steps.place import (
     table_at,
     work_folder,
 )
+from chunkflow_liver.ops.steps.scored import Given, Scored, scored
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.store.voxels.region import Known
@@ -62,6 +66,7 @@ def measure(
     features: Sequence[str] = ("basic",),
     settings: Mapping[str, Any] | PathLike | None = None,
     engine: str | None = None,
+    scores: Given = None,
     name: str,
     work: PathLike,
     block: Zyx | None = None,
@@ -92,6 +97,9 @@ def measure(
         'pyradiomics': features other than 'basic' are those that the package itself gives, under its own
         names, `settings` being its parameter file (a path, or what it would hold). It names the
         features, or else `features` does; without either it gives all.
+    scores : Volume or sequence of Volume, optional
+        Scores of the class of the instances, or images of several folds or networks, as for `contacts`: how
+        far the volumes of 'surface' may be off.
     name : str
         Name of the table.
     {work}
@@ -111,7 +119,7 @@ def measure(
     Raises
     ------
     ConfigError, InputError
-        If features are unknown, or volumes do not lie on the same voxels.
+        If features are unknown, volumes do not lie on the same voxels, or scores are none.
     """
     if engine is not None:
         features, settings = given_to(engine, features, settings)
@@ -129,6 +137,7 @@ def measure(
             f"features {imaged} measure intensities: give the image as 'raw' ('input' in a run file)"
         )
     chosen = Settings.of(settings or {})
+    images, read, source = _scored(scores, instances, features, chosen)
     options = plain(chosen)
     inputs = (instances,) if raw is None else (instances, raw)
     output = table_at(work, name)
@@ -201,14 +210,18 @@ def measure(
         elif groups:
             reaches = [group.reads(chosen, instances.voxel_nm) for group in groups.values()]
             low, high = (zyx(np.max([reach[end] for reach in reaches], axis=0).tolist()) for end in (0, 1))
+            if images:
+                most_nm = chosen.boundary.largest_nm(pitch_nm(instances.voxel_nm))
+                reach = reach_voxels(most_nm, instances.voxel_nm)
+                low, high = (zyx([max(pair) for pair in zip(end, reach, strict=True)]) for end in (low, high))
             wide = BlockGrid(grid.box, grid.block, low, high)
             there = max(group.device for group in groups.values())
             second = Map(
                 f"{name}/features",
                 _features,
                 wide,
-                inputs if any(group.image for group in groups.values()) else (instances,),
-                params={**shared, "features": list(groups), "known": instances.seen},
+                (inputs if any(group.image for group in groups.values()) else (instances,)) + images,
+                params={**shared, "features": list(groups), "known": instances.seen, "scores": read},
                 artefacts={"objects": objects},
                 per_object="objects",
                 working=max(group.needs(chosen, about["raw"] or "") for group in groups.values()),
@@ -218,6 +231,9 @@ def measure(
             )
             stages, over = (*stages, second), second.name
         units = {column: unit for group in groups.values() for column, unit in group.units.items()}
+        stated = {"boundary_source": source} if source else {}
+        stated |= {"boundary_images": list(read.names)} if images else {}
+        about |= {"source": source if images else ""}
         about |= {"shape": instances.shape, "known": instances.known, "block": grid.block}
         joined = Fold(
             f"{name}/table",
@@ -226,10 +242,11 @@ def measure(
             output,
             params={**shared, "features": list(features), **about},
             artefacts=more,
-            provenance={**provenance, "settings": options, "units": units},
+            provenance={**provenance, "settings": options, "units": units, **stated},
         )
         stages = (*stages, joined)
     told = (("instances", instances.name), ("features", list(features)))
+    told += (("boundary_source", source),) if source else ()
     seen = () if raw is None else (Product("raw", raw.name, raw),)
     return Plan(stages, work_folder(work), output, (*seen, Product("instance table", name, output, told)))
 
@@ -249,6 +266,24 @@ def check_features(features: Sequence[str], engine: str | None) -> None:
         raise ConfigError(f"no features {unknown}{meant} there are {list(FEATURES)}")
 
 
+def _scored(
+    scores: Given, instances: Volume, features: Sequence[str], chosen: Settings
+) -> tuple[tuple[Volume, ...], Scored, str]:
+    """Images that say how sure boundaries are, how they are read, and where errors are known from."""
+    if "surface" not in features:
+        if scores is not None:
+            raise ConfigError(
+                "scores say how sure volumes are, of the features 'surface'; ask for these, too"
+            )
+        return (), Scored(), ""
+    images, read = scored(scores, instances, "scores")
+    chosen.boundary.check(len(images))
+    source = chosen.boundary.source_of(len(images))
+    if source == SOURCES[0]:
+        return (), Scored(), source
+    return images, read, source
+
+
 def _device_bytes(grid: BlockGrid, settings: Settings, working: float) -> int:
     """Bytes of device memory for a block of labels and image (8 bytes each at most)."""
     if settings.device == "cpu" or not working:
@@ -265,12 +300,12 @@ def _sums(block: Block, labels: Array, raw: Array | None = None, *, device: str)
 def _features(
     block: Block,
     labels: Array,
-    raw: Array | None = None,
-    *,
+    *more: Array,
     features: Sequence[str],
     voxel_nm: Nm,
     settings: Mapping[str, Any],
     known: Known,
+    scores: Scored,
     objects: Arrays,
 ) -> Result:
     runs = runs_by_object(labels)
@@ -280,7 +315,10 @@ def _features(
     rows = {name: objects[name][row] for name in objects["columns"].tolist()}
     chosen = Settings.of(settings)
     hidden = known.hidden(block.read)
-    view = there = View(block, labels, raw, rows, voxel_nm, chosen, region=known.box, hidden=hidden)
+    raw = more[0] if len(more) > len(scores.names) else None
+    images = tuple(scores.images(more[len(more) - len(scores.names) :])) if scores.names else None
+    seen: dict[str, Any] = {"region": known.box, "hidden": hidden, "images": images}
+    view = there = View(block, labels, raw, rows, voxel_nm, chosen, **seen)
     view.known[runs_seen] = runs
     if view.ahead().shape == labels.shape:
         view.known[runs_ahead] = runs

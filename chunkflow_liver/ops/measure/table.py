@@ -11,6 +11,7 @@ from chunkflow_liver.engine.stage import Records
 from chunkflow_liver.geometry import Block, BlockGrid, Box, Nm, Zyx, zyx
 from chunkflow_liver.kernels.features.groups import Settings, Sums, View
 from chunkflow_liver.kernels.rows import Rows
+from chunkflow_liver.kernels.significance.boundaries import SOURCES
 from chunkflow_liver.ops.measure.groups import AMONG, GROUPS
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.xp import Array
@@ -45,12 +46,14 @@ def join(
     settings: Mapping[str, Any],
     raw: str | None,
     objects: Arrays,
+    source: str = "",
     **more: Arrays,
 ) -> Columns:
     """The instance table: the columns of 'basic' if asked for, of every other group, and `more`.
 
     `more` are columns of all objects, sorted by label, their names in `columns`; beside them `pieces`: the
-    sums of objects that a block took for whole and that were not, instead of those of its record.
+    sums of objects that a block took for whole and that were not, instead of those of its record. With a
+    `source` of errors of boundaries the rows have some, and the column `boundary_source` says whose they are.
 
     Objects are described as soon as the last block that their bounding box meets has been read, so
     that memory follows the objects that a plane of blocks cuts, not all of them.
@@ -60,7 +63,7 @@ def join(
     groups = {name: GROUPS[name] for name in features if name in GROUPS}
     options = Settings.of(settings)
     waits, described = np.ones(len(basic["label"]), bool), dict[str, Array]()
-    empty = _nothing({name: column[:0] for name, column in basic.items()}, voxel_nm, options, raw)
+    empty = _nothing({name: column[:0] for name, column in basic.items()}, voxel_nm, options, raw, source)
     waiting = {name: [group.sums(empty)] for name, group in groups.items()}
     mended: Mapping[str, Array] = gathered(more.pop("pieces")) if "pieces" in more else {}
     doubts = [np.asarray(objects[f"doubt_{of}"]) if mended else np.zeros(0) for of in ("block", "label")]
@@ -94,6 +97,9 @@ def join(
         for k, v in AMONG[f](placed, known.shape, voxel_nm, options).items()
     }
     added = {str(name): np.asarray(part[str(name)]) for part in more.values() for name in part["columns"]}
+    if "boundary_scored" in described:
+        scored = described.pop("boundary_scored")
+        described["boundary_source"] = np.where(scored, source, SOURCES[-1]).astype(object)
     return {**first, **described, **among, **{k: v for k, v in added.items() if k != "label"}}
 
 
@@ -158,9 +164,10 @@ def _without(sums: Sums, label: Array) -> Sums:
     return {t: {name: values[kept[t]] for name, values in columns.items()} for t, columns in sums.items()}
 
 
-def _nothing(objects: Rows, voxel_nm: Nm, settings: Settings, raw: str | None) -> View:
+def _nothing(objects: Rows, voxel_nm: Nm, settings: Settings, raw: str | None, source: str) -> View:
     """A block without objects: a volume without any has all columns too."""
     box = Box.of((1, 1, 1))
     image = None if raw is None else np.zeros(box.shape, raw)
     block = Block(0, zyx([0, 0, 0]), box, box, box)
-    return View(block, np.zeros(box.shape, np.uint64), image, objects, voxel_nm, settings)
+    images = () if source else None
+    return View(block, np.zeros(box.shape, np.uint64), image, objects, voxel_nm, settings, images=images)

@@ -79,7 +79,6 @@ def test_shifts_by_hand():
     ("options", "says"),
     [
         ({"boundary_nm": -1}, "boundary_nm must be 0 or more and finite, got -1"),
-        ({"correlation_nm": 50}, "go with boundary_nm; 'calibrate' measures them"),
         ({"boundary_nm": 5, "correlation_nm": 50}, "correlation_nm and bias_nm go together"),
         (
             {"boundary_nm": 5, "correlation_nm": np.inf, "bias_nm": 1},
