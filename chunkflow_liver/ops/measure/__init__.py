@@ -58,7 +58,7 @@ DEVICE_SUMS = 120.0
 
 
 @operation
-def measure(
+def measure(  # noqa: PLR0913
     instances: Volume,
     *,
     raw: Volume | None = None,
@@ -231,7 +231,7 @@ def measure(
             )
             stages, over = (*stages, second), second.name
         units = {column: unit for group in groups.values() for column, unit in group.units.items()}
-        stated = {"boundary_source": source} if source else {}
+        stated: dict[str, Any] = {"boundary_source": source} if source else {}
         stated |= {"boundary_images": list(read.names)} if images else {}
         about |= {"source": source if images else ""}
         about |= {"shape": instances.shape, "known": instances.known, "block": grid.block}
@@ -245,7 +245,7 @@ def measure(
             provenance={**provenance, "settings": options, "units": units, **stated},
         )
         stages = (*stages, joined)
-    told = (("instances", instances.name), ("features", list(features)))
+    told: tuple[tuple[str, Any], ...] = (("instances", instances.name), ("features", list(features)))
     told += (("boundary_source", source),) if source else ()
     seen = () if raw is None else (Product("raw", raw.name, raw),)
     return Plan(stages, work_folder(work), output, (*seen, Product("instance table", name, output, told)))

@@ -35,7 +35,7 @@ def gathered(pieces: Arrays) -> dict[str, Array]:
     return {name: np.asarray(pieces[name.replace("/", ".")]) for name in pieces["names"].tolist()}
 
 
-def join(
+def join(  # noqa: PLR0913
     records: Records,
     *,
     features: Sequence[str],

@@ -29,7 +29,9 @@ from chunkflow_liver.kernels.centreline.windows import (
     within,
 )
 from chunkflow_liver.kernels.contacts.gaps import halo_voxels
-from chunkflow_liver.kernels.significance.boundaries import Boundary
+from chunkflow_liver.kernels.distance.local_errors import reach_voxels
+from chunkflow_liver.kernels.significance.boundaries import SOURCES, Boundary
+from chunkflow_liver.ops.narrowing.sure import neck_errors
 from chunkflow_liver.ops.narrowing.tables import CONTACT, OBJECT, PARTS, WITH, joined
 from chunkflow_liver.ops.steps.crops import cut_stages, extents, is_cut, owned, owners
 from chunkflow_liver.ops.steps.operation import operation
@@ -41,6 +43,7 @@ from chunkflow_liver.ops.steps.place import (
     table_at,
     work_folder,
 )
+from chunkflow_liver.ops.steps.scored import Given, Scored, scored
 from chunkflow_liver.store.table import Arrays
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.store.voxels.region import Known
@@ -62,6 +65,7 @@ def narrowing(  # noqa: PLR0913
     work: PathLike,
     block: Zyx | None = None,
     boundary: Boundary | None = None,
+    scores: Given = None,
 ) -> Plan:
     """Plan tables of the narrowings of instances, and of contact at them and elsewhere.
 
@@ -87,8 +91,11 @@ def narrowing(  # noqa: PLR0913
     {work}
     {block}
     boundary : Boundary, optional
-        How sure the boundary of an object is: from this come `width_low_nm` and `width_high_nm`. Without it
-        the boundary is shifted by half a voxel.
+        How sure the boundary of an object is: from this come `width_low_nm` and `width_high_nm`. Without it,
+        and without scores, the boundary is shifted by half a voxel.
+    scores : Volume or sequence of Volume, optional
+        Scores of the class of the instances, or images of several folds or networks, as for `contacts`: from
+        them the error round each neck is read, unless `boundary` says it.
 
     Returns
     -------
@@ -109,12 +116,13 @@ def narrowing(  # noqa: PLR0913
         `no_test` says why a p-value is missing: nothing to compare, no contact, or fewer than
         `significance.decisions.LEAST` objects. `kind` says what each narrowing is, and `tested` whether tests
         take it: constrictions, unless `near.all_kinds`. `-lines` then has surface and contact of every point.
+        With scores narrowings have `boundary_nm`, `boundary_source` and `boundary_capped_fraction`.
 
     Raises
     ------
     ConfigError, InputError
         If the axis or the class does not exist, or the volumes hold no labels or do not lie on the same
-        voxels.
+        voxels, or if scores are none.
     """
     near, boundary = (near or Near()).filled(), boundary or Boundary()
     neck = neck or Neck()
@@ -128,6 +136,12 @@ def narrowing(  # noqa: PLR0913
         if other is not None:
             inputs.append(checked_labels(other, what))
             same_voxels(instances, other, f"narrowing needs {what} on the same voxels")
+    images, read = scored(scores, instances, "scores")
+    boundary.check(len(images))
+    source = boundary.source_of(len(images))
+    if source == SOURCES[0]:
+        images, read = (), Scored()
+    inputs += images
     numbers: list[int | None] = []
     if er is not None:
         numbers = [er.class_number(one) if er.classes else None for one in near.classes]
@@ -145,6 +159,7 @@ def narrowing(  # noqa: PLR0913
         "neck": neck,
         "near": near,
         "boundary": boundary,
+        "scores": read,
     }
     known = known_in_all(instances, *(() if er is None else (er,)))
     cutting, cut = cut_stages(instances, known, name=name, work=work, block=block)
@@ -167,6 +182,7 @@ def narrowing(  # noqa: PLR0913
         | dataclasses.asdict(boundary)
         | (dataclasses.asdict(near) if partners else {})
     )
+    settings |= {"boundary_source": source} | ({"boundary_images": list(read.names)} if images else {})
     provenance = {"operation": "narrowing", "axis": axis, "voxel_nm": list(instances.voxel_nm), **settings}
     made: tuple[Stage, ...] = (*stages, *cutting, found)
     about = (("instances", instances.name), ("axis", axis), *sorted(settings.items()))
@@ -183,7 +199,7 @@ def narrowing(  # noqa: PLR0913
                 function,
                 found.name,
                 table,
-                params={"near": near, "partners": partners},
+                params={"near": near, "partners": partners} | ({"source": source} if not part else {}),
                 provenance=provenance,
             ),
         )
@@ -201,15 +217,20 @@ def _block(  # noqa: PLR0913
     neck: Neck,
     near: Near,
     boundary: Boundary,
+    scores: Scored,
     known: Known,
     objects: Arrays,
     cut: Arrays | None = None,
 ) -> Iterator[Result]:
     voxel_nm = instances.voxel_nm
     er = others[0] if given[0] else None
-    parents = others[-1] if given[1] else None
+    parents = others[given[0]] if given[1] else None
+    images = others[sum(given) :]
+    most_nm = boundary.largest_nm(pitch_nm(voxel_nm))
     partners = len(numbers) + near.others
     halo = halo_voxels(near.gap_nm, voxel_nm) if partners else (0, 0, 0)
+    if images:
+        halo = zyx([max(pair) for pair in zip(halo, reach_voxels(most_nm, voxel_nm), strict=True)])
     tables: dict[str, list[dict[str, Array]]] = {t: [] for t in ("narrow", "object", "line", "window")}
     kinds = OBJECT | (CONTACT if partners else {})
     for label, box in owned(block, objects):
@@ -222,6 +243,7 @@ def _block(  # noqa: PLR0913
         labels = instances.read(around)
         mask, hidden = labels == label, known.hidden(around)
         beside = (labels > 0) & ~mask if near.others else None
+        sorts = _sorts(labels, mask, hidden) if images else None
         mask = mask if hidden is None else mask & ~hidden
         del labels
         own = mask[box.relative_to(around).slices]
@@ -230,7 +252,14 @@ def _block(  # noqa: PLR0913
         narrow = (find_narrowings if axis == "centreline" else narrowest_slice)(line, voxel_nm, neck)
         between = between_sections(own, line, narrow, voxel_nm) & (axis == "centreline")
         narrow |= {"between_sections": between, "resolved": narrow["resolved"] & ~between}
-        off = 2 * boundary.ring_nm(narrow["width_nm"] / 2, pitch_nm(voxel_nm))
+        if sorts is not None:
+            wide = around.clip(known.box)
+            inner = wide.relative_to(around).slices
+            seen = scores.images([image.read(wide) for image in images])
+            own_nm = np.array(wide.start) * voxel_nm - start
+            narrow |= neck_errors(np.ascontiguousarray(sorts[inner]), seen, narrow, own_nm, voxel_nm, most_nm)
+        local = narrow.get("boundary_nm")
+        off = 2 * boundary.ring_nm(narrow["width_nm"] / 2, pitch_nm(voxel_nm), local)
         narrow |= {
             "width_low_nm": np.maximum(narrow["width_nm"] - off, 0.0),
             "width_high_nm": narrow["width_nm"] + off,
@@ -261,8 +290,7 @@ def _block(  # noqa: PLR0913
             masks = masks if hidden is None else [other & ~hidden for other in masks]
             at: dict[str, Any] = {"start_nm": np.array(wide.start) * voxel_nm - start, "voxel_nm": voxel_nm}
             track = surface_track(mask, masks, line, gap_nm=near.gap_nm, hidden=hidden, **at)
-            seen = windows(line, track, narrow, near)
-            tables["window"].append(_with(label, row["cell"], seen))
+            tables["window"].append(_with(label, row["cell"], windows(line, track, narrow, near)))
             row |= _areas(track, narrow, line, near)
             surface = dict(zip(("area_um2", "contact_um2"), along(line, track), strict=True))
         tables["line"].append(_line(label, line, start, voxel_nm) | surface)
@@ -273,6 +301,14 @@ def _block(  # noqa: PLR0913
         tables["object"].append({name: _cell(row[name], kind) for name, kind in kinds.items()})
     if tables["object"]:
         yield Result(record={f"{t}/{c}": v for t, parts in tables.items() for c, v in joined(parts).items()})
+
+
+def _sorts(labels: Array, mask: Array, hidden: Array | None) -> Array:
+    """1 in the object, 2 in others, 3 where nothing is known."""
+    found = np.where(mask, np.uint8(1), 2 * (labels > 0).astype(np.uint8))
+    if hidden is not None:
+        found[hidden] = 3
+    return found
 
 
 def _with(label: int, cell: int, columns: dict[str, Array]) -> dict[str, Array]:

@@ -12,6 +12,7 @@ from chunkflow_liver.engine.stage import Records
 from chunkflow_liver.kernels.centreline.kinds import KINDS
 from chunkflow_liver.kernels.centreline.necks import COLUMNS
 from chunkflow_liver.kernels.centreline.windows import WINDOWS, Near
+from chunkflow_liver.kernels.significance.boundaries import SOURCES
 from chunkflow_liver.kernels.significance.decisions import LEAST, NO_TEST, decided
 from chunkflow_liver.kernels.significance.permutations import (
     EFFECT,
@@ -21,6 +22,7 @@ from chunkflow_liver.kernels.significance.permutations import (
 )
 from chunkflow_liver.kernels.significance.places import Along, same_places
 from chunkflow_liver.kernels.significance.spacings import TOO_FEW, evenness, spacings
+from chunkflow_liver.ops.narrowing.sure import SURE, with_source
 from chunkflow_liver.store.table import Columns
 from chunkflow_liver.xp import Array
 
@@ -108,9 +110,11 @@ SURFACE = {"area_um2": np.float64, "contact_um2": np.float64}
 WINDOW = {"label": np.uint64, "cell": np.uint64, **WINDOWS}
 
 
-def _narrowings(records: Records, *, near: Near, partners: list[str]) -> Columns:
+def _narrowings(records: Records, *, near: Near, partners: list[str], source: str) -> Columns:
     kept, many = list(records), len(partners)
-    found = _rows(iter(kept), "narrow", NARROW)
+    local = source in SOURCES[1:3]
+    found = _rows(iter(kept), "narrow", NARROW | SURE if local else NARROW)
+    found = with_source(found, source) if local else found
     found["kind"] = np.array(KINDS, dtype=object)[found["kind"]]
     found["next_nm"] = _next_nm(found)
     if not many:
