@@ -17,7 +17,8 @@ SUREST = 0.002
 """Scores nearer to 0 and 1 say no more than that: of 8 bits they are a step and less."""
 LEVELS = 1 << 16
 """Steps of the square of the largest error, in which squares are added."""
-_WEIGHT = 1 << 8
+EVERY = 8
+"""Of so many surface voxels one says how sure the boundary is, where there are many."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,14 +28,12 @@ class Image:
     Attributes
     ----------
     codes : ndarray of shape (Z, Y, X), uint8 or uint16
-    table : ndarray, float64
-        Quantile of the normal distribution for each code.
+        From 0 to the largest of the type.
     scores : bool
         Whether they are scores, whose fall says how sure the network is; else labels, yes or no.
     """
 
     codes: Array
-    table: Array
     scores: bool
 
     @classmethod
@@ -55,22 +54,16 @@ class Image:
             scores = np.rint(np.float32(65535) * scores).astype(np.uint16)
         elif scores.dtype.itemsize > 2:
             scores = (scores >> np.uint8(8 * (scores.dtype.itemsize - 2))).astype(np.uint16)
-        return cls(np.ascontiguousarray(scores), _quantiles(1 << 8 * scores.dtype.itemsize), True)
+        return cls(np.ascontiguousarray(scores), True)
 
     @classmethod
     def of_mask(cls, mask: Array) -> Image:
         """Where a network sees the class."""
-        return cls(np.ascontiguousarray(mask).view(np.uint8), _quantiles(2), False)
+        return cls(np.ascontiguousarray(mask).view(np.uint8) * np.uint8(255), False)
 
     def within(self, part: tuple[slice, ...]) -> Image:
         """The same of some of the voxels."""
         return replace(self, codes=np.ascontiguousarray(self.codes[part]))
-
-
-def _quantiles(count: int) -> Array:
-    from scipy.special import ndtri
-
-    return np.asarray(ndtri(np.clip(np.arange(count) / (count - 1), SUREST, 1 - SUREST)))
 
 
 def reach_voxels(cap_nm: float, voxel_nm: Nm) -> Zyx:
@@ -130,55 +123,55 @@ def local_errors(
     .. [1] Lakshminarayanan, Pritzel and Blundell, Simple and scalable predictive uncertainty estimation using
        deep ensembles, NeurIPS 2017
     """
-    from chunkflow_liver.kernels.distance.score_loops import add_slopes, follow
+    from chunkflow_liver.kernels.distance.score_loops import errors_at
 
-    sizes = np.array(voxel_nm, np.float64)
-    slopes = np.zeros((at.shape[1], 6, 3))
-    for image in images:
-        add_slopes(labels, image.codes, image.table, at, sizes, slopes)
-    axes = np.arange(6) // 2
-    own = slopes[:, np.arange(6), axes]
-    steep = np.abs(own) >= np.abs(slopes).max(2)
-    falling = own * (2 * (np.arange(6) % 2) - 1) < 0
-    faces = np.argwhere(steep & falling)
-    some = slopes[faces[:, 0], faces[:, 1]]
-    along = sizes[faces[:, 1] // 2]
-    cosine = np.abs(own[faces[:, 0], faces[:, 1]]) / np.sqrt((some**2).sum(1))
-    places, widths = np.zeros((2, len(images), len(faces)))
-    reach = np.array(reach_voxels(cap_nm, voxel_nm))
-    found = np.empty((len(faces), 2))
-    for i, image in enumerate(images):
-        follow(labels, image.codes, image.table, at, faces, reach, found)
-        places[i] = found[:, 0] * along * cosine
-        widths[i] = found[:, 1] * along * cosine if image.scores else 0.0
-    counted = np.isfinite(places).any(0)
-    capped = np.zeros(len(faces), bool)
-    square = np.zeros(len(faces))
-    if len(images) > 1:
-        known = ~np.isnan(places)
-        n = known.sum(0)
-        counted &= n > 1
-        capped |= (np.abs(places) > cap_nm).any(0)
-        places = np.where(known, np.clip(places, -cap_nm, cap_nm), 0.0)
-        n = np.maximum(n, 2)
-        mean = places.sum(0) / n
-        square += ((places - mean) ** 2 * known).sum(0) / (n - 1) * (1 + 1 / n)
-    said = np.array([image.scores for image in images])
-    if said.any():
-        widths = widths[said]
-        known = ~np.isnan(widths)
-        counted &= known.any(0)
-        capped |= (widths > cap_nm).any(0)
-        widths = np.where(known, np.minimum(widths, cap_nm), 0.0)
-        square += (widths**2).sum(0) / np.maximum(known.sum(0), 1)
-    capped |= square > cap_nm**2
-    step = np.rint(np.minimum(square / cap_nm**2, 1.0) * LEVELS).astype(np.int64)
-    area = (sizes.prod() / along) / np.maximum(cosine, 0.5)
-    weight = np.where(counted, np.rint(area * (_WEIGHT * sizes.min() / sizes.prod())), 0).astype(np.int64)
+    codes, table = _stacked(images)
     sums = np.zeros((3, at.shape[1]), np.int64)
-    for total, values in zip(sums, (weight, weight * step, weight * capped), strict=True):
-        np.add.at(total, faces[:, 0], values)
+    errors_at(
+        labels,
+        (codes, table, np.array([image.scores for image in images])),
+        np.ascontiguousarray(at),
+        np.array(voxel_nm, np.float64),
+        np.array(reach_voxels(cap_nm, voxel_nm)),
+        float(cap_nm),
+        LEVELS,
+        sums,
+    )
     return sums[0], sums[1], sums[2]
+
+
+def _stacked(images: Sequence[Image]) -> tuple[Array, Array]:
+    """Codes of all images in one array, and the quantile of the normal distribution for each."""
+    from scipy.special import ndtri
+
+    kind = np.uint8 if all(image.codes.dtype == np.uint8 for image in images) else np.uint16
+    scale = int(np.iinfo(kind).max)
+    parts = [
+        image.codes if image.codes.dtype == kind else np.multiply(image.codes, 257, dtype=kind)
+        for image in images
+    ]
+    share = np.arange(scale + 1) / scale
+    table = ndtri(np.clip(share, SUREST, 1 - SUREST))
+    return parts[0][None] if len(parts) == 1 else np.stack(parts), np.asarray(table)
+
+
+def sampled(at: Array, start: Zyx) -> Array:
+    """One of `EVERY` voxels, as if by chance, and the same ones whatever the block.
+
+    Parameters
+    ----------
+    at : ndarray of shape (3, M), int64
+        Voxels of a block whose first is `start` of the volume.
+
+    Returns
+    -------
+    ndarray of shape (M,), bool
+    """
+    mixed = np.zeros(at.shape[1], np.uint64)
+    for places, first in zip(at, start, strict=True):
+        mixed = (mixed ^ (places + first).astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= mixed >> np.uint64(29)
+    return np.asarray(mixed >> np.uint64(32)) % np.uint64(EVERY) == 0
 
 
 def error_rows(keys: Rows, sums: tuple[Array, Array, Array]) -> Rows:

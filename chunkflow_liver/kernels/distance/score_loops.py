@@ -1,6 +1,8 @@
-"""Compiled: how scores fall across the faces of objects."""
+"""Compiled: how scores fall across the faces of objects, and where several networks see the boundary."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -12,135 +14,222 @@ LONGEST = 64
 
 
 @compiled
-def add_slopes(labels: Array, image: Array, table: Array, at: Array, sizes: Array, slopes: Array) -> None:
-    """Add how `table[image]` changes per nm at every face between a voxel and background.
+def errors_at(
+    labels: Array,
+    stack: tuple[Array, Array, Array],
+    at: Array,
+    sizes: Array,
+    reach: Array,
+    cap_nm: float,
+    levels: int,
+    sums: Array,
+) -> None:
+    """Add up the squared errors of the boundary at the faces of some voxels: see `local_errors`.
 
     Parameters
     ----------
     labels : ndarray of shape (Z, Y, X), integer
         0 is background.
-    image : ndarray of the same shape, unsigned
-        Where in `table` the value of a voxel stands.
-    table : ndarray, float64
+    stack : tuple of ndarray
+        Codes (N, Z, Y, X) of N images, unsigned; the value of each code (float64); which are scores (N,).
     at : ndarray of shape (3, M), int64
         Voxels of objects.
     sizes : ndarray of shape (3,), float64
         Of a voxel, in nm.
-    slopes : ndarray of shape (M, 6, 3), float64
-        Per voxel and face (axis by axis, the lower one first), along (z, y, x). Faces to other objects, and
-        to where the array ends, are left as they are.
-
-    Notes
-    -----
-    Across the face it is the difference of its two voxels, along it the mean of theirs, from neighbour to
-    neighbour: exact where the value is linear, and in the middle of the face.
-    """
-    shape = labels.shape
-    place, other, low, high = np.empty(3, np.int64), np.empty(3, np.int64), np.empty(3, np.int64), 0
-    for m in range(at.shape[1]):
-        place[:] = at[:, m]
-        here = table[image[place[0], place[1], place[2]]]
-        for face in range(6):
-            axis, sign = face // 2, 2 * (face % 2) - 1
-            other[:] = place
-            other[axis] += sign
-            if not 0 <= other[axis] < shape[axis] or labels[other[0], other[1], other[2]] != 0:
-                continue
-            there = table[image[other[0], other[1], other[2]]]
-            slopes[m, face, axis] += sign * (there - here) / sizes[axis]
-            for along in range(3):
-                if along == axis:
-                    continue
-                for side in (place, other):
-                    low[:] = side
-                    first, last = max(side[along] - 1, 0), min(side[along] + 1, shape[along] - 1)
-                    high = last - first
-                    if high == 0:
-                        continue
-                    low[along] = first
-                    before = table[image[low[0], low[1], low[2]]]
-                    low[along] = last
-                    after = table[image[low[0], low[1], low[2]]]
-                    slopes[m, face, along] += (after - before) / (2 * high * sizes[along])
-
-
-@compiled
-def follow(
-    labels: Array, image: Array, table: Array, at: Array, faces: Array, reach: Array, found: Array
-) -> None:
-    """Follow `table[image]` from some faces, inwards and outwards, to where it falls from 1 to 0 to -1.
-
-    Parameters
-    ----------
-    labels, image, table, at
-        As for `add_slopes`.
-    faces : ndarray of shape (F, 2), int64
-        Voxel (of `at`) and face.
     reach : ndarray of shape (3,), int64
         Voxels that are followed along each axis, inside the object and in the background before the next one;
         `LONGEST` at most.
-    found : ndarray of shape (F, 2), float64
-        Filled. Where it falls through 0, in voxels from the face, outwards; infinite where it does not
-        within the reach, NaN where an object or the array ends before. And how far from there it falls by 1,
-        the mean of the two sides, or the one that is known; infinite and NaN as before.
-
-    Notes
-    -----
-    Between two voxels values are linear.
+    cap_nm : float
+        Larger errors count as this.
+    levels : int
+        Steps of the square of `cap_nm`.
+    sums : ndarray of shape (3, M), int64
+        Filled: weight, squares, capped.
     """
-    shape = labels.shape
-    values = np.empty(2 * LONGEST)
-    place = np.empty(3, np.int64)
-    for f in range(len(faces)):
-        m, face = faces[f]
-        axis, sign = face // 2, 2 * (face % 2) - 1
-        most = min(reach[axis], LONGEST)
-        place[:] = at[:, m]
-        own, begin = labels[place[0], place[1], place[2]], place[axis]
-        # The face lies between the values `most - 1` and `most`.
-        ends, far = np.zeros(2, np.int64), np.ones(2, np.bool_)
-        for out in range(2):
-            wanted = own * 0 if out else own
-            for step in range(most):
-                place[axis] = begin + sign * (step + 1 if out else -step)
-                if not 0 <= place[axis] < shape[axis] or labels[place[0], place[1], place[2]] != wanted:
-                    far[out] = False
-                    break
-                value = table[image[place[0], place[1], place[2]]]
-                values[most + step if out else most - 1 - step] = value
-                ends[out] += 1
-        first, last = most - ends[0], most + ends[1] - 1
-        zero = -1
-        for step in range(most):
-            for i in (most - 1 - step, most - 1 + step):
-                if zero < 0 and first <= i < last and values[i] > 0 >= values[i + 1]:
-                    zero = i
-        if zero < 0:
-            inside = values[most - 1] > 0
-            known = far[1] if inside else far[0]
-            found[f, 0] = (np.inf if inside else -np.inf) if known else np.nan
-            found[f, 1] = np.nan
+    codes, table, scores = stack
+    count = len(codes)
+    values, slope = np.empty(2 * LONGEST), np.empty(3)
+    place, other = np.empty(3, np.int64), np.empty(3, np.int64)
+    fall, places = np.empty(2), np.empty(count)
+    unit = 256 * sizes.min()
+    for m in range(at.shape[1]):
+        for face in range(6):
+            axis, sign = face // 2, 2 * (face % 2) - 1
+            place[:] = at[:, m]
+            other[:] = place
+            other[axis] += sign
+            if not 0 <= other[axis] < labels.shape[axis] or labels[other[0], other[1], other[2]] != 0:
+                continue
+            slope[:] = 0.0
+            for i in range(count):
+                _add_slope(codes[i], table, place, other, axis, sizes, slope)
+            own = abs(slope[axis])
+            # The surface is covered once by the faces across the axis nearest to its normal.
+            if slope[axis] * sign >= 0 or own < np.abs(slope).max():
+                continue
+            cosine = own / math.sqrt((slope**2).sum())
+            step_nm = sizes[axis] * cosine
+            known, said, mean, square, is_known, is_capped = 0, 0, 0.0, 0.0, False, False
+            for i in range(count):
+                _follow(labels, codes[i], table, place, axis, sign, min(reach[axis], LONGEST), values, fall)
+                is_known |= math.isfinite(fall[0])
+                if not math.isnan(fall[0]):
+                    far = fall[0] * step_nm
+                    is_capped |= count > 1 and abs(far) > cap_nm
+                    places[known] = min(max(far, -cap_nm), cap_nm)
+                    mean += places[known]
+                    known += 1
+                if scores[i] and not math.isnan(fall[1]):
+                    wide = fall[1] * step_nm
+                    is_capped |= wide > cap_nm
+                    square += min(wide, cap_nm) ** 2
+                    said += 1
+            if not is_known or (scores.any() and said == 0) or (count > 1 and known < 2):
+                continue
+            square /= max(said, 1)
+            if count > 1:
+                mean /= known
+                spread = ((places[:known] - mean) ** 2).sum() / (known - 1)
+                square += spread * (1 + 1 / known)
+            is_capped |= square > cap_nm**2
+            weight = np.int64(np.rint(unit / (sizes[axis] * max(cosine, 0.5))))
+            sums[0, m] += weight
+            sums[1, m] += weight * np.int64(np.rint(min(square / cap_nm**2, 1.0) * levels))
+            sums[2, m] += weight * is_capped
+
+
+@compiled
+def _add_slope(
+    image: Array, table: Array, place: Array, other: Array, axis: int, sizes: Array, slope: Array
+) -> None:
+    """Add how `table[image]` changes per nm at the face between two voxels.
+
+    Across the face it is the difference of its voxels, along it the mean of theirs, from neighbour to
+    neighbour: exact where the value is linear.
+    """
+    here = table[image[place[0], place[1], place[2]]]
+    there = table[image[other[0], other[1], other[2]]]
+    slope[axis] += (there - here) / ((other[axis] - place[axis]) * sizes[axis])
+    for along in range(3):
+        if along == axis:
             continue
-        middle = zero + values[zero] / (values[zero] - values[zero + 1])
-        found[f, 0] = middle + 0.5 - most
-        total, sides, open_ = 0.0, 0, 0
-        i = zero
-        while i >= first and values[i] < 1:
-            i -= 1
-        if i >= first:
-            total += middle - (i + (values[i] - 1) / (values[i] - values[i + 1]))
-            sides += 1
-        else:
-            open_ += far[0]
-        i = zero + 1
-        while i <= last and values[i] > -1:
-            i += 1
-        if i <= last:
-            total += i - (-1 - values[i]) / (values[i - 1] - values[i]) - middle
-            sides += 1
-        else:
-            open_ += far[1]
-        if sides > 0:
-            found[f, 1] = total / sides
-        else:
-            found[f, 1] = np.inf if open_ > 0 else np.nan
+        first = max(place[along] - 1, 0)
+        last = min(place[along] + 1, image.shape[along] - 1)
+        if first == last:
+            continue
+        found = 0.0
+        for p in (place, other):
+            middle = p[along]
+            p[along] = last
+            found += table[image[p[0], p[1], p[2]]]
+            p[along] = first
+            found -= table[image[p[0], p[1], p[2]]]
+            p[along] = middle
+        slope[along] += found / (2 * (last - first) * sizes[along])
+
+
+@compiled
+def _follow(
+    labels: Array,
+    image: Array,
+    table: Array,
+    place: Array,
+    axis: int,
+    sign: int,
+    most: int,
+    values: Array,
+    fall: Array,
+) -> None:
+    """Follow `table[image]` from a face, inwards and outwards, to where it falls from 1 to 0 to -1.
+
+    Fills `fall`: where it falls through 0, in voxels from the face, outwards; infinite where it does not
+    within `most`, NaN where an object or the array ends before. And how far from there it falls by 1, the
+    mean of the two sides, or the one that is known; infinite and NaN as before. Linear between two voxels.
+    """
+    # The face lies between the values `most - 1` and `most`; they are read as far as they are wanted.
+    own, begin = labels[place[0], place[1], place[2]], place[axis]
+    first, last, inside, outside = most, most - 1, True, True
+    zero = -1
+    for step in range(most):
+        if inside:
+            inside = _extends(labels, image, table, place, axis, begin - sign * step, own, values, first - 1)
+            first -= inside
+        if outside:
+            outside = _extends(
+                labels, image, table, place, axis, begin + sign * (step + 1), 0, values, last + 1
+            )
+            last += outside
+        place[axis] = begin
+        for i in (most - 1 - step, most - 1 + step):
+            if zero < 0 and first <= i < last and values[i] > 0 >= values[i + 1]:
+                zero = i
+        if zero >= 0 or not (inside or outside):
+            break
+    if zero < 0:
+        high = values[most - 1] > 0
+        known = outside if high else inside
+        fall[0] = (np.inf if high else -np.inf) if known else np.nan
+        fall[1] = np.nan
+        return
+    middle = zero + values[zero] / (values[zero] - values[zero + 1])
+    fall[0] = middle + 0.5 - most
+    total, sides = 0.0, 0
+    i = zero
+    while values[i] < 1:
+        i -= 1
+        if i < first:
+            inside = (
+                inside
+                and i >= 0
+                and _extends(labels, image, table, place, axis, begin - sign * (most - 1 - i), own, values, i)
+            )
+            if not inside or i < 0:
+                break
+            first = i
+    if i >= first:
+        total += middle - (i + (values[i] - 1) / (values[i] - values[i + 1]))
+        sides += 1
+    far = i < 0
+    i = zero + 1
+    while values[i] > -1:
+        i += 1
+        if i > last:
+            outside = (
+                outside
+                and i < 2 * most
+                and _extends(labels, image, table, place, axis, begin + sign * (i - most + 1), 0, values, i)
+            )
+            if not outside:
+                break
+            last = i
+    if i <= last:
+        total += i - (-1 - values[i]) / (values[i - 1] - values[i]) - middle
+        sides += 1
+    far |= i >= 2 * most
+    place[axis] = begin
+    if sides > 0:
+        fall[1] = total / sides
+    else:
+        fall[1] = np.inf if far else np.nan
+
+
+@compiled
+def _extends(
+    labels: Array,
+    image: Array,
+    table: Array,
+    place: Array,
+    axis: int,
+    where: int,
+    wanted: int,
+    values: Array,
+    i: int,
+) -> bool:
+    """Read one more value, where the array goes on and the voxel has the label that is wanted."""
+    if not 0 <= where < labels.shape[axis]:
+        return False
+    place[axis] = where
+    if labels[place[0], place[1], place[2]] != wanted:
+        return False
+    values[i] = table[image[place[0], place[1], place[2]]]
+    return True

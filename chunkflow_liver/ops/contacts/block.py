@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.engine.stage import Result
-from chunkflow_liver.geometry import Block, Nm
+from chunkflow_liver.geometry import Block, Nm, Zyx
 from chunkflow_liver.kernels.contacts.gaps import Near, near_surface
 from chunkflow_liver.kernels.contacts.sites import find_sites
 from chunkflow_liver.kernels.contacts.tallies import (
@@ -23,7 +23,7 @@ from chunkflow_liver.kernels.contacts.tallies import (
     object_rows,
     pair_rows,
 )
-from chunkflow_liver.kernels.distance.local_errors import Image, error_rows, local_errors, no_errors
+from chunkflow_liver.kernels.distance.local_errors import Image, error_rows, local_errors, no_errors, sampled
 from chunkflow_liver.kernels.distance.squares import Trim, whole_unit
 from chunkflow_liver.kernels.rows import Rows, merged
 from chunkflow_liver.ops.contacts.sides import PAIR as ERRORS
@@ -70,10 +70,10 @@ def contact_block(  # noqa: PLR0913
     inner = block.read.relative_to(whole.read).slices
     own = _objects(own[inner], numbers[0])
     other = own if same else _objects(read[inner], numbers[1])
-    images = [a[inner] for a in more[two:]]
+    images, start = [a[inner] for a in more[two:]], block.read.start
     sure = (
-        _Sure.of(scores[0], images[: len(scores[0].names)], own, hidden, voxel_nm, most_nm),
-        _Sure.of(scores[1], images[len(scores[0].names) :], other, hidden, voxel_nm, most_nm),
+        _Sure.of(scores[0], images[: len(scores[0].names)], own, hidden, start, voxel_nm, most_nm),
+        _Sure.of(scores[1], images[len(scores[0].names) :], other, hidden, start, voxel_nm, most_nm),
     )
     box = block.write.grow((0, 0, 0), (1, 1, 1)).clip(known.box)
     at: dict[str, Any] = {"voxel_nm": voxel_nm, "gap_nm": reach_nm, "hidden": hidden}
@@ -126,6 +126,7 @@ class _Sure:
 
     images: list[Image]
     labels: Array
+    start: Zyx
     voxel_nm: Nm
     most_nm: float
 
@@ -136,6 +137,7 @@ class _Sure:
         arrays: list[Array],
         own: Array,
         hidden: Array | None,
+        start: Zyx,
         voxel_nm: Nm,
         most_nm: float,
     ) -> _Sure | None:
@@ -145,7 +147,7 @@ class _Sure:
         if hidden is not None:
             # What is not known is neither background nor of an object.
             labels = np.where(hidden, np.uint64(2**64 - 1), labels.astype(np.uint64))
-        return cls(scores.images(arrays), labels, voxel_nm, most_nm)
+        return cls(scores.images(arrays), labels, start, voxel_nm, most_nm)
 
 
 class _Side:
@@ -167,10 +169,12 @@ class _Side:
     def _add_errors(self, sure: _Sure, near: Near, counted: Array, trim: Trim) -> None:
         row = np.full(len(near.label), -1, np.int64)
         row[near.voxel] = 0
-        kept = np.flatnonzero((row == 0) & counted)
+        first = np.array([[side.start or 0] for side in trim])
+        chosen = sampled(near.at + first, sure.start)
+        kept = np.flatnonzero((row == 0) & counted & chosen)
         row[:] = -1
         row[kept] = np.arange(len(kept))
-        at = np.ascontiguousarray(near.at[:, kept] + np.array([[side.start or 0] for side in trim]))
+        at = near.at[:, kept] + first
         sums = local_errors(sure.labels, at, sure.images, sure.voxel_nm, sure.most_nm)
         label = near.label[kept].astype(np.uint64)
         self.sure_objects.append(error_rows({"label": label}, sums))
