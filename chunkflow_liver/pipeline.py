@@ -195,8 +195,35 @@ def _distance(entry: Distance, made: Made) -> Plan:
 
 def _contacts(entry: Contacts, made: Made) -> Plan:
     own, other = made.instances(entry.instances), made.instances(entry.other)
-    options = entry.model_dump(exclude={"instances", "other", *_BOUNDARY})
+    sides = ("scores", "partner_scores")
+    options = entry.model_dump(exclude={"instances", "other", *_BOUNDARY, *(f"{s}_of" for s in sides)})
+    options |= {side: _scores(entry, made, side) for side in sides}
     return contacts(own, other, boundary=options_of(entry, Boundary), **options, **made.at)
+
+
+def _scores(entry: Contacts | Measure | Narrowing, made: Made, side: str = "scores") -> list[Volume] | None:
+    """The images that say how sure boundaries are: given, or kept by the network of this run."""
+    paths, named = getattr(entry, side), getattr(entry, f"{side}_of")
+    if named is None:
+        return None if paths is None else [_score(path, made) for path in paths]
+    kept = {p.name: p.handle for p in made.products if p.kind == "score" and isinstance(p.handle, Volume)}
+    given = made.run_file.segment
+    wanted = "" if given is None else dict(zip(given.scores, kept, strict=False)).get(named, "")
+    if wanted not in kept:
+        stored = [] if given is None else list(given.scores)
+        raise ConfigError(
+            f"{entry.name!r} reads the scores of {named!r}, and 'segment' keeps those of {stored}; name the "
+            f"class there under 'scores', or give images as {side!r}"
+        )
+    return [made.part(kept[wanted])]
+
+
+def _score(path: str, made: Made) -> Volume:
+    """An image of scores, or labels of one of several networks."""
+    frame = made.frame
+    found = made.part(open_volume(path, level=None if frame is None else frame.level))
+    made.opened.append(found)
+    return found
 
 
 def _profiles(entry: Profiles, made: Made) -> Plan:
@@ -206,7 +233,8 @@ def _profiles(entry: Profiles, made: Made) -> Plan:
 
 
 def _measure(entry: Measure, made: Made) -> Plan:
-    options = entry.model_dump(exclude={"instances", "parents"})
+    options = entry.model_dump(exclude={"instances", "parents", "scores_of"})
+    options["scores"] = _scores(entry, made)
     own, parents = made.instances(entry.instances), made.parents(entry.parents)
     return measure(own, raw=made.intensities, parents=parents, **options, **made.at)
 
@@ -219,6 +247,7 @@ def _narrowing(entry: Narrowing, made: Made) -> Plan:
         axis=entry.axis,
         neck=options_of(entry, Neck),
         boundary=options_of(entry, Boundary),
+        scores=_scores(entry, made),
         parents=made.parents(entry.parents),
         name=entry.name,
         **made.at,

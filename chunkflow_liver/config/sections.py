@@ -37,6 +37,15 @@ from chunkflow_liver.ops.stitch import stitch
 Class = str | int
 
 
+def one_source(entry: Entry, *sides: str) -> None:
+    """Refuse scores of a side that are given in two ways."""
+    for side in sides:
+        if getattr(entry, side) is not None and getattr(entry, f"{side}_of") is not None:
+            raise ValueError(
+                f"give either {side!r} (images) or '{side}_of' (a class that 'segment' keeps scores of)"
+            )
+
+
 def several(given: Any) -> Any:
     """Of several numbers, one may stand alone."""
     return given if given is None or isinstance(given, list | tuple) else (given,)
@@ -259,9 +268,15 @@ class Contacts(Entry):
     partner_nm: FromZero | None
     correlation_nm: FromZero | None
     bias_nm: float | None
+    most_nm: Nm | None
+    scores: Annotated[tuple[str, ...] | None, BeforeValidator(several), Refers.FILES]
+    scores_of: str | None = None
+    partner_scores: Annotated[tuple[str, ...] | None, BeforeValidator(several), Refers.FILES]
+    partner_scores_of: str | None = None
 
     @model_validator(mode="after")
     def _one_pair(self) -> Contacts:
+        one_source(self, "scores", "partner_scores")
         if (self.of is None) == (self.instances is None):
             raise ValueError("give either 'instances' (their name) or 'of' (a class)")
         if (self.to is None) == (self.other is None):
@@ -301,9 +316,12 @@ class Measure(Entry):
     features: tuple[str, ...]
     settings: Annotated[dict[str, Any] | str | None, Refers.FILE]
     engine: Literal["pyradiomics"] | None
+    scores: Annotated[tuple[str, ...] | None, BeforeValidator(several), Refers.FILES]
+    scores_of: str | None = None
 
     @model_validator(mode="after")
     def _known_features(self) -> Measure:
+        one_source(self, "scores")
         check_features(self.features, self.engine)
         return self
 
@@ -332,9 +350,13 @@ class Narrowing(Entry):
     boundary_nm: FromZero | None
     correlation_nm: FromZero | None
     bias_nm: float | None
+    most_nm: Nm | None
+    scores: Annotated[tuple[str, ...] | None, BeforeValidator(several), Refers.FILES]
+    scores_of: str | None = None
 
     @model_validator(mode="after")
     def _one_window(self) -> Narrowing:
+        one_source(self, "scores")
         if self.window_nm is not None and self.window_fraction is not None:
             raise ValueError("give either 'window_nm' or 'window_fraction'")
         return self

@@ -17,7 +17,7 @@ SUREST = 0.002
 """Scores nearer to 0 and 1 say no more than that: of 8 bits they are a step and less."""
 LEVELS = 1 << 16
 """Steps of the square of the largest error, in which squares are added."""
-EVERY = 8
+EVERY = 16
 """Of so many surface voxels one says how sure the boundary is, where there are many."""
 
 

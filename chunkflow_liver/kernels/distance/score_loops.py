@@ -51,23 +51,23 @@ def errors_at(
     values, slope = np.empty(2 * LONGEST), np.empty(3)
     place, other = np.empty(3, np.int64), np.empty(3, np.int64)
     fall, places = np.empty(2), np.empty(count)
-    unit = 256 * sizes.min()
+    unit, any_scores = 256 * sizes.min(), scores.any()
     for m in range(at.shape[1]):
         for face in range(6):
             axis, sign = face // 2, 2 * (face % 2) - 1
-            place[:] = at[:, m]
-            other[:] = place
+            for k in range(3):
+                place[k] = other[k] = at[k, m]
             other[axis] += sign
             if not 0 <= other[axis] < labels.shape[axis] or labels[other[0], other[1], other[2]] != 0:
                 continue
             slope[:] = 0.0
             for i in range(count):
                 _add_slope(codes[i], table, place, other, axis, sizes, slope)
-            own = abs(slope[axis])
+            own, first, second = abs(slope[axis]), abs(slope[axis - 2]), abs(slope[axis - 1])
             # The surface is covered once by the faces across the axis nearest to its normal.
-            if slope[axis] * sign >= 0 or own < np.abs(slope).max():
+            if slope[axis] * sign >= 0 or own < max(first, second):
                 continue
-            cosine = own / math.sqrt((slope**2).sum())
+            cosine = own / math.sqrt(own**2 + first**2 + second**2)
             step_nm = sizes[axis] * cosine
             known, said, mean, square, is_known, is_capped = 0, 0, 0.0, 0.0, False, False
             for i in range(count):
@@ -84,13 +84,15 @@ def errors_at(
                     is_capped |= wide > cap_nm
                     square += min(wide, cap_nm) ** 2
                     said += 1
-            if not is_known or (scores.any() and said == 0) or (count > 1 and known < 2):
+            if not is_known or (any_scores and said == 0) or (count > 1 and known < 2):
                 continue
             square /= max(said, 1)
             if count > 1:
                 mean /= known
-                spread = ((places[:known] - mean) ** 2).sum() / (known - 1)
-                square += spread * (1 + 1 / known)
+                spread = 0.0
+                for i in range(known):
+                    spread += (places[i] - mean) ** 2
+                square += spread / (known - 1) * (1 + 1 / known)
             is_capped |= square > cap_nm**2
             weight = np.int64(np.rint(unit / (sizes[axis] * max(cosine, 0.5))))
             sums[0, m] += weight
