@@ -1,6 +1,8 @@
 """Do intervals from scores hold the truth? Pairs of blurred objects, a network's scores imitated.
 
-uv run scripts/calibrate_boundaries.py                # 200 pairs
+uv run scripts/calibrate_boundaries.py                # 200 pairs, what a truth says of the network
+uv run scripts/calibrate_boundaries.py --scores       # what its scores say, with no truth, as they are,
+                                                      # too sure and not sure enough; two networks
 """
 
 from __future__ import annotations
@@ -24,15 +26,31 @@ from chunkflow_liver.kernels.distance.boundary_errors import (
     halo_of,
     merge_scores,
 )
+from chunkflow_liver.kernels.distance.local_errors import Image, errors_nm, local_errors
 from chunkflow_liver.kernels.distance.squares import whole_unit
+from chunkflow_liver.kernels.distance.surface_distances import surface_voxels
 from chunkflow_liver.kernels.distance.transform import WHOLE
 from chunkflow_liver.kernels.rows import joined
 from chunkflow_liver.kernels.significance.boundaries import Boundary
+from chunkflow_liver.ops.narrowing.sure import neck_errors
 
 VOXEL_NM = (8.0, 8.0, 8.0)
 SHAPE = (44, 44, 76)
 GAPS_NM, SD_NM, CORRELATION_NM = (22.0, 40.0), 8.0, 60.0
 Array = np.ndarray[Any, Any]
+
+
+def said_nm(mask: Array, images: list[Image], near: Array | None = None) -> float:
+    """What scores say of the boundary of a body, of its surface in `near`, as contacts read it."""
+    at = np.argwhere(surface_voxels(mask, np.ones(mask.shape, bool)) & (True if near is None else near)).T
+    sums = local_errors(mask.astype(np.uint8), at, images, VOXEL_NM, 4 * SD_NM)
+    rows = {n: values.sum(keepdims=True) for n, values in zip(("weight", "squares"), sums[:2], strict=True)}
+    return float(errors_nm(rows, 4 * SD_NM)[0])
+
+
+def stored(depth: Array, sd_nm: float) -> Image:
+    """Scores of a network, in 8 bits, whose boundary is known with `sd_nm`."""
+    return Image.of_scores(np.rint(255 * ndtr(depth / sd_nm)).astype(np.uint8), "score")
 
 
 def smooth_noise(rng: np.random.Generator) -> Array:
@@ -46,8 +64,8 @@ def smooth_noise(rng: np.random.Generator) -> Array:
     return np.asarray(field * (2 * np.sqrt(np.pi) * width) ** 1.5)
 
 
-def pair(seed: int) -> tuple[list[Array], list[Array]]:
-    """Signed depths, in nm, of two bodies: as they are, and as a network finds them."""
+def pair(seed: int, sd_nm: float = SD_NM) -> tuple[list[Array], list[Array]]:
+    """Signed depths, in nm, of two bodies: as they are, and as a network finds them, off by `sd_nm`."""
     rng = np.random.default_rng(seed)
     z, y, x = ((np.arange(n) - (n - 1) / 2) * 8.0 for n in SHAPE)
     grid = np.stack(np.meshgrid(z, y, x, indexing="ij"))
@@ -58,7 +76,7 @@ def pair(seed: int) -> tuple[list[Array], list[Array]]:
         middle = off.copy()
         middle[2] += side * (r + gap / 2)
         truth.append(r - np.sqrt(((grid - middle.reshape(3, 1, 1, 1)) ** 2).sum(0)))
-    return truth, [depth - SD_NM * smooth_noise(rng) for depth in truth]
+    return truth, [depth - sd_nm * smooth_noise(rng) for depth in truth]
 
 
 def pairs_of(own: Array, other: Array) -> dict[str, Array]:
@@ -68,13 +86,22 @@ def pairs_of(own: Array, other: Array) -> dict[str, Array]:
     return joined([no_pairs(), *(pair_rows(part, np.ones(len(part.label), bool)) for part in near)])
 
 
-def measured(masks: list[Array], boundary: Boundary, gap_nm: float) -> tuple[Array, Array, Array]:
-    """Area within a gap (um2), smallest gap (nm), volume (um3): value, low and high of each."""
+Said = tuple[Array, Array] | None
+
+
+def measured(
+    masks: list[Array], boundary: Boundary, gap_nm: float, said: Said = None
+) -> tuple[Array, Array, Array]:
+    """Area within a gap (um2), smallest gap (nm), volume (um3): value, low and high of each.
+
+    `said` is what scores say of both sides.
+    """
+    sides = said or (None, None)
     rows, unit = pairs_of(*masks), whole_unit(VOXEL_NM)
     step, one = area_step_nm2(VOXEL_NM) / 1e6, np.zeros(len(rows["square"]), np.int64)
     area = within_own(rows, one, np.array([gap_nm]), unit) * step
-    off = boundary.between_nm(8.0)
-    some = float(boundary.patch_nm(np.sqrt(area * 1e6 / np.pi), 8.0)[0])
+    off = float(np.ravel(boundary.between_nm(8.0, *sides))[0])
+    some = float(boundary.patch_nm(np.sqrt(area * 1e6 / np.pi), 8.0, *sides)[0])
     ends = [within_own(rows, one, np.array([gap_nm + side * some]), unit)[0] * step for side in (-1, 1)]
     least = float(unit.length_nm(rows["square"].min(keepdims=True))[0])
     surface = 0.0
@@ -84,7 +111,7 @@ def measured(masks: list[Array], boundary: Boundary, gap_nm: float) -> tuple[Arr
         surface += float(part.area.sum()) * step
     volume = float(masks[0].sum()) * 8.0**3 / 1e9
     ball = np.array([(3 * volume * 1e9 / (4 * np.pi)) ** (1 / 3)])
-    thick = surface * float(boundary.ball_nm(ball, 8.0)[0]) / 1e3
+    thick = surface * float(boundary.ball_nm(ball, 8.0, sides[0])[0]) / 1e3
     return (
         np.array([area[0], *ends]),
         np.array([least, least - off, least + off]),
@@ -105,6 +132,37 @@ def held(times: int, boundary: Boundary, first: int = 0) -> dict[str, float]:
     return dict(zip(("area", "gap", "volume"), (sure / times).tolist(), strict=True))
 
 
+def held_by_scores(
+    times: int, correlation_nm: float | None, sure: float, spread: float = 1.0
+) -> dict[str, Any]:
+    """The same of intervals from scores alone; `sure` times as wide as the errors are.
+
+    With a `spread` every pair is blurred differently: the boundary is off by up to so many times less or more.
+    """
+    held, boundary = np.zeros(3), Boundary(correlation_nm=correlation_nm)
+    lengths, errors = [], []
+    for seed in range(times):
+        sd = SD_NM * spread ** np.random.default_rng((3, seed)).uniform(-1, 1)
+        truth, found = pair(seed, sd)
+        masks = [depth > 0 for depth in found]
+        gap = float(np.random.default_rng((2, seed)).uniform(*GAPS_NM))
+        images = [stored(depth, sd * sure) for depth in found]
+        near = [depth > -(GAPS_NM[1] + 40) for depth in found]
+        said = [np.array([said_nm(masks[i], [images[i]], near[1 - i])]) for i in range(2)]
+        true = measured([depth > 0 for depth in truth], boundary, gap, (said[0], said[1]))
+        seen = measured(masks, boundary, gap, (said[0], said[1]))
+        held += [low <= t[0] <= high for t, (_, low, high) in zip(true, seen, strict=True)]
+        lengths.append(float(said[0][0]))
+        errors.append(sd)
+    found_nm = {
+        "said": round(float(np.mean(lengths)), 2),
+        "alike": round(float(np.corrcoef(lengths, errors)[0, 1]), 3),
+    }
+    return dict(zip(("area", "gap", "volume"), (held / times).tolist(), strict=True)) | (
+        found_nm if spread > 1 else {}
+    )
+
+
 def waist(seed: int) -> tuple[Array, Array]:
     """Depth, in nm, of a body with a waist: as it is, and as a network finds it."""
     rng = np.random.default_rng((1, seed))
@@ -119,37 +177,70 @@ def waist(seed: int) -> tuple[Array, Array]:
     return depth, depth - SD_NM * noise
 
 
-def widths(times: int, boundary: Boundary) -> tuple[float, int]:
-    """Share of necks whose interval holds the width in the truth, and how many there are."""
-    sure = []
+def widths(times: int, boundary: Boundary, sure: float | None = None) -> tuple[float, int]:
+    """Share of necks whose interval holds the width in the truth, and how many there are.
+
+    `sure`: intervals are from scores alone, so many times as wide as errors are.
+    """
+    held = []
     for seed in range(times):
-        both = []
+        both, said = [], None
         for depth in waist(seed):
             narrow = find_narrowings(centreline(depth > 0, VOXEL_NM), VOXEL_NM, Neck())
             middle = np.abs(narrow["z_nm"] - SHAPE[2] * 4.0)
             both.append(narrow["width_nm"][middle.argmin()] if len(middle) and middle.min() < 80 else None)
+            if sure is not None and both[-1] is not None:
+                one = {name: column[[middle.argmin()]] for name, column in narrow.items()}
+                images = [stored(depth, SD_NM * sure)]
+                labels = (depth > 0).astype(np.uint8)
+                said = neck_errors(labels, images, one, np.zeros(3), VOXEL_NM, 4 * SD_NM)["boundary_nm"]
         true, found = both
         if true is not None and found is not None:
-            sure.append(abs(found - true) <= 2 * float(boundary.ring_nm(np.array([found / 2]), 8.0)[0]))
-    return float(np.mean(sure)), len(sure)
+            off = 2 * float(boundary.ring_nm(np.array([found / 2]), 8.0, said)[0])
+            held.append(abs(found - true) <= off)
+    return float(np.mean(held)), len(held)
 
 
-def learned(times: int) -> dict[str, float]:
-    """What held-out truth says of the network."""
+def learned(times: int, sure: float = 1.0) -> dict[str, float]:
+    """What held-out truth says of the network, whose scores are `sure` times as wide as its errors."""
     sums = []
     cap = 5 * SD_NM
     for seed in range(10_000, 10_000 + times):
         truth, found = pair(seed)
         # A calibrated network: the truth's boundary lies around its own with SD_NM.
-        score = ndtr(found[0] / SD_NM)
+        score = ndtr(found[0] / (SD_NM * sure))
         sums.append(compare_scores(score, truth[0] > 0, VOXEL_NM, cap, WHOLE))
     return calibration(merge_scores(sums), VOXEL_NM)
+
+
+def from_scores(pairs: int) -> None:
+    """Print what intervals hold that come from scores alone."""
+    for sure, correlation_nm in (
+        (1.0, CORRELATION_NM),
+        (1.0, None),
+        (0.5, CORRELATION_NM),
+        (1.5, CORRELATION_NM),
+    ):
+        found = held_by_scores(pairs, correlation_nm, sure)
+        width = widths(pairs, Boundary(correlation_nm=correlation_nm), sure)
+        ece = learned(10, sure)["ece_unsure"]
+        print(
+            f"scores {sure:g} times as wide as errors, alike over {correlation_nm} nm:",
+            found,
+            width,
+            f"{ece:.3f}",
+        )
+    print("blurred differently:", held_by_scores(pairs, CORRELATION_NM, 1.0, 2.0))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--pairs", type=int, default=200)
+    parser.add_argument("--scores", action="store_true")
     given = parser.parse_args()
+    if given.scores:
+        from_scores(given.pairs)
+        return
     known = learned(max(10, given.pairs // 4))
     print({k: round(v, 4) for k, v in known.items()}, halo_of(VOXEL_NM, 40))
     boundary = Boundary(**{k: known[k] for k in ("boundary_nm", "correlation_nm", "bias_nm")})
