@@ -132,35 +132,27 @@ def held(times: int, boundary: Boundary, first: int = 0) -> dict[str, float]:
     return dict(zip(("area", "gap", "volume"), (sure / times).tolist(), strict=True))
 
 
-def held_by_scores(
-    times: int, correlation_nm: float | None, sure: float, spread: float = 1.0
-) -> dict[str, Any]:
-    """The same of intervals from scores alone; `sure` times as wide as the errors are.
+def by_scores(times: int, boundary: Boundary, sure: float = 1.0, spread: float = 1.0) -> tuple[Array, Array]:
+    """Error of the boundary of each pair, and whether its intervals hold the truth: area, gap, volume.
 
-    With a `spread` every pair is blurred differently: the boundary is off by up to so many times less or more.
+    Intervals are from scores alone, `sure` times as wide as errors are, unless `boundary` knows more. With a
+    `spread` every pair is blurred differently, by up to so many times less or more.
     """
-    held, boundary = np.zeros(3), Boundary(correlation_nm=correlation_nm)
-    lengths, errors = [], []
+    errors, held = [], []
     for seed in range(times):
         sd = SD_NM * spread ** np.random.default_rng((3, seed)).uniform(-1, 1)
         truth, found = pair(seed, sd)
         masks = [depth > 0 for depth in found]
         gap = float(np.random.default_rng((2, seed)).uniform(*GAPS_NM))
-        images = [stored(depth, sd * sure) for depth in found]
         near = [depth > -(GAPS_NM[1] + 40) for depth in found]
-        said = [np.array([said_nm(masks[i], [images[i]], near[1 - i])]) for i in range(2)]
-        true = measured([depth > 0 for depth in truth], boundary, gap, (said[0], said[1]))
-        seen = measured(masks, boundary, gap, (said[0], said[1]))
-        held += [low <= t[0] <= high for t, (_, low, high) in zip(true, seen, strict=True)]
-        lengths.append(float(said[0][0]))
+        first, second = (
+            np.array([said_nm(masks[i], [stored(found[i], sd * sure)], near[1 - i])]) for i in range(2)
+        )
+        true = measured([depth > 0 for depth in truth], boundary, gap, (first, second))
+        seen = measured(masks, boundary, gap, (first, second))
         errors.append(sd)
-    found_nm = {
-        "said": round(float(np.mean(lengths)), 2),
-        "alike": round(float(np.corrcoef(lengths, errors)[0, 1]), 3),
-    }
-    return dict(zip(("area", "gap", "volume"), (held / times).tolist(), strict=True)) | (
-        found_nm if spread > 1 else {}
-    )
+        held.append([low <= t[0] <= high for t, (_, low, high) in zip(true, seen, strict=True)])
+    return np.array(errors), np.array(held, float)
 
 
 def waist(seed: int) -> tuple[Array, Array]:
@@ -215,22 +207,24 @@ def learned(times: int, sure: float = 1.0) -> dict[str, float]:
 
 def from_scores(pairs: int) -> None:
     """Print what intervals hold that come from scores alone."""
-    for sure, correlation_nm in (
-        (1.0, CORRELATION_NM),
-        (1.0, None),
-        (0.5, CORRELATION_NM),
-        (1.5, CORRELATION_NM),
-    ):
-        found = held_by_scores(pairs, correlation_nm, sure)
-        width = widths(pairs, Boundary(correlation_nm=correlation_nm), sure)
-        ece = learned(10, sure)["ece_unsure"]
+    names = ("area", "gap", "volume")
+    for sure, alike_nm in ((1.0, CORRELATION_NM), (1.0, None), (0.5, CORRELATION_NM), (1.5, CORRELATION_NM)):
+        boundary = Boundary(correlation_nm=alike_nm)
+        found = by_scores(pairs, boundary, sure)[1].mean(0).tolist()
+        share, necks = widths(pairs, boundary, sure)
         print(
-            f"scores {sure:g} times as wide as errors, alike over {correlation_nm} nm:",
-            found,
-            width,
-            f"{ece:.3f}",
+            f"scores {sure:g} times as wide, ece {learned(10, sure)['ece']:.4f}, alike over {alike_nm}:",
+            dict(zip((*names, "width"), (*found, round(share, 3)), strict=True)),
+            necks,
         )
-    print("blurred differently:", held_by_scores(pairs, CORRELATION_NM, 1.0, 2.0))
+    # Of 4 to 16 nm: scores know which is which, one number for all does not.
+    alike = {"correlation_nm": CORRELATION_NM}
+    root = SD_NM * float(np.sqrt(np.sinh(2 * np.log(2)) / (2 * np.log(2))))
+    one = Boundary(boundary_nm=root, bias_nm=0, **alike)
+    for name, boundary in (("scores", Boundary(**alike)), ("one number", one)):
+        errors, held = by_scores(pairs, boundary, spread=2.0)
+        for which, kept in (("sharp", errors < SD_NM), ("blurred", errors >= SD_NM)):
+            print(name, which, dict(zip(names, held[kept].mean(0).round(3).tolist(), strict=True)))
 
 
 def main() -> None:

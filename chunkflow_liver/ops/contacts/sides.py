@@ -83,7 +83,9 @@ class Sides:
             given = self.boundary.partner_nm if side == "b" and self.boundary.partner_nm is not None else own
             nm, whole = np.full(len(nm), np.nan if given is None else given), np.zeros(len(nm), bool)
             told = np.full(len(nm), source, dtype=object)
-            return {f"boundary_{side}_nm": nm, f"boundary_{side}_source": told}
+            capped = np.full(len(nm), np.nan)
+            names = (f"boundary_{side}_{what}" for what in ("nm", "source", "capped_fraction"))
+            return dict(zip(names, (nm, told, capped), strict=True))
         told = np.where(whole, f"{source}, other places of the object", source).astype(object)
         told[np.isnan(nm)] = SOURCES[3]
         return {

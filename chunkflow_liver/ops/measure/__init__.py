@@ -66,10 +66,10 @@ def measure(  # noqa: PLR0913
     features: Sequence[str] = ("basic",),
     settings: Mapping[str, Any] | PathLike | None = None,
     engine: str | None = None,
-    scores: Given = None,
     name: str,
     work: PathLike,
     block: Zyx | None = None,
+    scores: Given = None,
 ) -> Plan:
     """Plan a table with one row per instance: size, place, extent, principal axes, intensity.
 
@@ -97,13 +97,13 @@ def measure(  # noqa: PLR0913
         'pyradiomics': features other than 'basic' are those that the package itself gives, under its own
         names, `settings` being its parameter file (a path, or what it would hold). It names the
         features, or else `features` does; without either it gives all.
-    scores : Volume or sequence of Volume, optional
-        Scores of the class of the instances, or images of several folds or networks, as for `contacts`: how
-        far the volumes of 'surface' may be off.
     name : str
         Name of the table.
     {work}
     {block}
+    scores : Volume or sequence of Volume, optional
+        Scores of the class of the instances, or images of several folds or networks, as for `contacts`: how
+        far the volumes of 'surface' may be off.
 
     Returns
     -------
@@ -272,9 +272,7 @@ def _scored(
     """Images that say how sure boundaries are, how they are read, and where errors are known from."""
     if "surface" not in features:
         if scores is not None:
-            raise ConfigError(
-                "scores say how sure volumes are, of the features 'surface'; ask for these, too"
-            )
+            raise ConfigError("scores say how sure volumes are; ask for the features 'surface', too")
         return (), Scored(), ""
     images, read = scored(scores, instances, "scores")
     chosen.boundary.check(len(images))

@@ -1,4 +1,4 @@
-"""What scores say of a boundary is exact for planes in any direction, and by hand; folds say how far they differ."""
+"""What scores say of a boundary is exact for planes in any direction; folds say how far they differ."""
 
 from __future__ import annotations
 
