@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from chunkflow_liver.kernels.significance.boundaries import SOURCES
+
 THIN = "\u202f"
 SIGNS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 UNITS = {
@@ -34,6 +36,19 @@ PLURALS = {
     "bile canaliculus": "bile canaliculi",
 }
 
+BY_WHAT = dict(
+    zip(
+        SOURCES,
+        (
+            "what 'calibrate' measured (95 %)",
+            "what several networks differ and say (95 %)",
+            "what the scores say (95 %)",
+            "half a voxel",
+        ),
+        strict=True,
+    )
+)
+"""What errors of boundaries are known from, in words."""
 COUNTS = ("voxels", "intensity_", "objects", "sites", "partners")
 """What the names of columns hold whose integers are amounts."""
 
@@ -95,6 +110,23 @@ def between(low: float, high: float) -> str:
         return f"{number(low)} to {number(high)}"
     decimals = 1 - math.floor(math.log10(most))
     return f"{low:.{decimals}f} to {high:.{decimals}f}"
+
+
+def off_by(sources: set[str], what: str, ends: str) -> str:
+    """What boundaries that are off make of a number, whose `ends` are in words, and where that is known from.
+
+    Parameters
+    ----------
+    sources : set of str
+        Of `significance.boundaries.SOURCES`, of the sides; none of a table that does not say.
+    what, ends : str
+    """
+    if not sources:
+        return ""
+    if sources == {SOURCES[-1]}:
+        return f"With boundaries half a voxel farther in or out, which is no interval, {what} is {ends}."
+    known = " and ".join(BY_WHAT[one] for one in SOURCES if one in sources)
+    return f"With boundaries off by {known}, {what} is {ends}."
 
 
 def by(values: Any, unit: str = "") -> str:

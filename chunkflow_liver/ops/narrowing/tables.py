@@ -110,7 +110,7 @@ SURFACE = {"area_um2": np.float64, "contact_um2": np.float64}
 WINDOW = {"label": np.uint64, "cell": np.uint64, **WINDOWS}
 
 
-def _narrowings(records: Records, *, near: Near, partners: list[str], source: str) -> Columns:
+def _narrowings(records: Records, *, near: Near, partners: list[str], source: str = SOURCES[-1]) -> Columns:
     kept, many = list(records), len(partners)
     local = source in SOURCES[1:3]
     found = _rows(iter(kept), "narrow", NARROW | SURE if local else NARROW)

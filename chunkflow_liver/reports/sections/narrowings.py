@@ -19,7 +19,7 @@ from chunkflow_liver.reports.pictures.slices import Pictures, css
 from chunkflow_liver.reports.sections.findings import Figure
 from chunkflow_liver.reports.sections.lead import Compared, compared, lead
 from chunkflow_liver.reports.tables import Shown, first_rows, stored
-from chunkflow_liver.reports.words import counted, length, near_to, number, one, percent
+from chunkflow_liver.reports.words import counted, length, near_to, number, off_by, one, percent
 from chunkflow_liver.reports.work import Work
 
 MOST_LINES = 150
@@ -133,7 +133,7 @@ def _narrowings(product: Product, work: Work, drawn: Pictures, made: Narrowed) -
         )
         middle = float(np.median(narrow["width_nm"][sure]))
         made.facts.append((length(round(middle)), f"median width there, of {which}"))
-        _widths(narrow, made)
+        _widths(narrow, about, made)
         unsure = int((~narrow["resolved"]).sum())
         if unsure:
             made.caveats.append(
@@ -221,10 +221,14 @@ def _kinds(narrow: Columns, made: Narrowed) -> None:
         made.sentences.append(f"{number(counts[0][1])} are constrictions; {others}, {tested}.")
 
 
-def _widths(narrow: Columns, made: Narrowed) -> None:
+def _widths(narrow: Columns, about: dict[str, Any], made: Narrowed) -> None:
     width = narrow["width_nm"]
     edges = even_edges(0.0, float(width.max()), 30)
     typical, ratio = (number(float(np.median(narrow[c]))) for c in ("width_nm", "width_ratio"))
+
+    sources = {str(about["boundary_source"])} if "boundary_source" in about else set()
+    ends = [number(float(np.median(narrow[f"width_{end}_nm"]))) for end in ("low", "high") if sources]
+    off = off_by(sources, "it", f"{' to '.join(ends)} nm")
 
     def draw(figure: Any) -> None:
         from matplotlib.ticker import MaxNLocator
@@ -241,7 +245,7 @@ def _widths(narrow: Columns, made: Narrowed) -> None:
         "Widths of narrowings",
         sketch(draw, name=f"{made.name}w"),
         f"Diameter of a circle with the area of the cross-section. Median of all {typical} nm; over the "
-        f"lower flank, {ratio}.",
+        f"lower flank, {ratio}. {off}".strip(),
     )
 
 

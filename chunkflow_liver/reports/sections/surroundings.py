@@ -12,7 +12,7 @@ from chunkflow_liver.reports.pictures.figures import Bars, even_edges, histogram
 from chunkflow_liver.reports.pictures.slices import css
 from chunkflow_liver.reports.sections.findings import Figure, Findings
 from chunkflow_liver.reports.tables import Stored, first_rows, stored
-from chunkflow_liver.reports.words import counted, length, near_to, number, one, percent
+from chunkflow_liver.reports.words import counted, length, near_to, number, off_by, one, percent
 from chunkflow_liver.reports.work import Work
 from chunkflow_liver.store.ngff.write import PALETTE
 
@@ -50,7 +50,8 @@ def _columns(table: Stored, *names: str) -> list[np.ndarray[Any, Any]]:
 def _objects(table: Stored, found: Findings) -> None:
     side, share = _columns(table, "side", "contact_fraction")
     a, b = _pair(table)
-    share = share[(side == "a") & np.isfinite(share)]
+    kept = (side == "a") & np.isfinite(share)
+    share = share[kept]
     touching = share[share > 0]
     if len(share) < FEWEST or not len(touching):
         return
@@ -65,9 +66,19 @@ def _objects(table: Stored, found: Findings) -> None:
             ),
             f"Surface of each of {a} {near_to(float(table.about['gap_nm']), b)}: "
             f"{number(len(touching))} of {counted(len(share), 'object')} with some; their median is "
-            f"{percent(float(np.median(touching)))}.",
+            f"{percent(float(np.median(touching)))}. {_ends(table, kept, share > 0)}".strip(),
         )
     )
+
+
+def _ends(table: Stored, kept: np.ndarray[Any, Any], touching: np.ndarray[Any, Any]) -> str:
+    """What the median share is with boundaries that are off."""
+    ends = [table.column(f"contact_{end}_fraction") for end in ("low", "high")]
+    sources = {
+        str(table.about[key]) for key in ("boundary_a_source", "boundary_b_source") if key in table.about
+    }
+    medians = [float(np.nanmedian(column[kept][touching])) for column in ends if column is not None]
+    return off_by(sources, "it", " to ".join(map(percent, medians))) if len(medians) == 2 else ""
 
 
 def _sites(table: Stored, found: Findings) -> None:
