@@ -18,7 +18,7 @@ from bench_instances import VOXEL_NM, blobs
 import chunkflow_liver as cf
 
 SIDE = 256
-TURNS = 8
+TURNS = 12
 GAPS_NM = (24.0, 40.0)
 WAYS = {
     "without": cf.Boundary(boundary_nm=0),

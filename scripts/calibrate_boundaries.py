@@ -155,6 +155,29 @@ def by_scores(times: int, boundary: Boundary, sure: float = 1.0, spread: float =
     return np.array(errors), np.array(held, float)
 
 
+def by_folds(times: int, folds: int, *, apart: bool) -> Array:
+    """Shares of pairs whose intervals from several networks, each too sure of itself, hold the truth.
+
+    The truth is one more of them, as they differ; or, with `apart`, what they lie around.
+    """
+    held, own_nm, boundary = [], 3.0, Boundary(correlation_nm=CORRELATION_NM)
+    for seed in range(times):
+        middle, rng = pair(seed, 0.0)[0], np.random.default_rng((4, seed))
+        seen = [[depth - SD_NM * smooth_noise(rng) for depth in middle] for _ in range(folds)]
+        truth = middle if apart else [depth - SD_NM * smooth_noise(rng) for depth in middle]
+        masks = [np.mean([ndtr(one[i] / own_nm) for one in seen], axis=0) >= 0.5 for i in range(2)]
+        near = [depth > -(GAPS_NM[1] + 40) for depth in middle]
+        first, second = (
+            np.array([said_nm(masks[i], [stored(one[i], own_nm) for one in seen], near[1 - i])])
+            for i in range(2)
+        )
+        gap = float(np.random.default_rng((2, seed)).uniform(*GAPS_NM))
+        true = measured([depth > 0 for depth in truth], boundary, gap, (first, second))
+        found = measured(masks, boundary, gap, (first, second))
+        held.append([low <= t[0] <= high for t, (_, low, high) in zip(true, found, strict=True)])
+    return np.array(held, float).mean(0)
+
+
 def waist(seed: int) -> tuple[Array, Array]:
     """Depth, in nm, of a body with a waist: as it is, and as a network finds it."""
     rng = np.random.default_rng((1, seed))
@@ -217,6 +240,12 @@ def from_scores(pairs: int) -> None:
             dict(zip((*names, "width"), (*found, round(share, 3)), strict=True)),
             necks,
         )
+    for apart in (False, True):
+        for folds in (2, 5):
+            print(
+                f"{folds} networks, the truth {'what they lie around' if apart else 'as one more'}:",
+                dict(zip(names, by_folds(pairs, folds, apart=apart).tolist(), strict=True)),
+            )
     # Of 4 to 16 nm: scores know which is which, one number for all does not.
     alike = {"correlation_nm": CORRELATION_NM}
     root = SD_NM * float(np.sqrt(np.sinh(2 * np.log(2)) / (2 * np.log(2))))

@@ -17,7 +17,7 @@ SUREST = 0.002
 """Scores nearer to 0 and 1 say no more than that: of 8 bits they are a step and less."""
 LEVELS = 1 << 16
 """Steps of the square of the largest error, in which squares are added."""
-EVERY = 16
+EVERY = 8
 """Of so many surface voxels one says how sure the boundary is, where there are many."""
 
 
@@ -167,11 +167,11 @@ def sampled(at: Array, start: Zyx) -> Array:
     -------
     ndarray of shape (M,), bool
     """
-    mixed = np.zeros(at.shape[1], np.uint64)
-    for places, first in zip(at, start, strict=True):
-        mixed = (mixed ^ (places + first).astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
-        mixed ^= mixed >> np.uint64(29)
-    return np.asarray(mixed >> np.uint64(32)) % np.uint64(EVERY) == 0
+    from chunkflow_liver.kernels.distance.score_loops import mark_some
+
+    found = np.empty(at.shape[1], bool)
+    mark_some(at, np.array(start, np.int64), EVERY, found)
+    return found
 
 
 def error_rows(keys: Rows, sums: tuple[Array, Array, Array]) -> Rows:

@@ -101,6 +101,17 @@ def errors_at(
 
 
 @compiled
+def mark_some(at: Array, start: Array, every: int, found: Array) -> None:
+    """Fill `found` (M,) with one of `every` places, by a mix of the bits of `at` (3, M) + `start`."""
+    for m in range(at.shape[1]):
+        mixed = np.uint64(0)
+        for k in range(3):
+            mixed = (mixed ^ np.uint64(at[k, m] + start[k])) * np.uint64(0x9E3779B97F4A7C15)
+            mixed ^= mixed >> np.uint64(29)
+        found[m] = (mixed >> np.uint64(32)) % np.uint64(every) == np.uint64(0)
+
+
+@compiled
 def _add_slope(
     image: Array, table: Array, place: Array, other: Array, axis: int, sizes: Array, slope: Array
 ) -> None:

@@ -9,11 +9,19 @@ import numpy as np
 
 from chunkflow_liver.geometry import NM_PER_UM, BlockGrid, Nm, Zyx
 from chunkflow_liver.kernels.contacts.areas import area_step_nm2, reach_voxels, surface_areas, walled
-from chunkflow_liver.kernels.distance.local_errors import error_rows, errors_nm, local_errors, no_errors
+from chunkflow_liver.kernels.distance.local_errors import (
+    error_rows,
+    errors_nm,
+    local_errors,
+    no_errors,
+    sampled,
+)
 from chunkflow_liver.kernels.features.groups import Group, Settings, Sums, View
 from chunkflow_liver.kernels.rows import Rows, added
 from chunkflow_liver.xp import Array
 
+_FEW = 1 << 12
+"""Voxels of an object, up to which all of its surface says how sure it is."""
 _TILE = (16, 64, 128)
 """What is looked at at a time: where all voxels are surface, a tile takes 15 MB."""
 
@@ -50,8 +58,11 @@ def area_sums(view: View) -> Sums:
             label = found if values is None else values[found - 1]
             rows.append({"label": label.astype(np.uint64), "steps": steps})
             if images:
-                sums = local_errors(own, at, images, view.voxel_nm, most_nm)
-                errors.append(error_rows({"label": label.astype(np.uint64)[of]}, sums))
+                ids = label.astype(np.uint64)
+                few = (view.objects["voxels"][view.rank(ids)] < _FEW)[of]
+                kept = few | sampled(at, block.read.start)
+                sums = local_errors(own, at[:, kept], images, view.voxel_nm, most_nm)
+                errors.append(error_rows({"label": ids[of[kept]]}, sums))
     made = {"areas": added(rows, ("label",))}
     return made | ({"errors": added(errors, ("label",))} if errors else {})
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.engine.stage import Result
-from chunkflow_liver.geometry import Block, Nm, Zyx
+from chunkflow_liver.geometry import Block, Nm, Zyx, zyx
 from chunkflow_liver.kernels.contacts.gaps import Near, near_surface
 from chunkflow_liver.kernels.contacts.sites import find_sites
 from chunkflow_liver.kernels.contacts.tallies import (
@@ -170,7 +170,8 @@ class _Side:
         row = np.full(len(near.label), -1, np.int64)
         row[near.voxel] = 0
         first = np.array([[side.start or 0] for side in trim])
-        chosen = sampled(near.at + first, sure.start)
+        start = tuple(a + (side.start or 0) for a, side in zip(sure.start, trim, strict=True))
+        chosen = sampled(near.at, zyx(list(start)))
         kept = np.flatnonzero((row == 0) & counted & chosen)
         row[:] = -1
         row[kept] = np.arange(len(kept))
