@@ -155,22 +155,25 @@ def _stacked(images: Sequence[Image]) -> tuple[Array, Array]:
     return parts[0][None] if len(parts) == 1 else np.stack(parts), np.asarray(table)
 
 
-def sampled(at: Array, start: Zyx) -> Array:
+def sampled(at: Array, start: Zyx, voxel: Array | None = None) -> Array:
     """One of `EVERY` voxels, as if by chance, and the same ones whatever the block.
 
     Parameters
     ----------
     at : ndarray of shape (3, M), int64
         Voxels of a block whose first is `start` of the volume.
+    voxel : ndarray of shape (K,), int64, optional
+        The ones that are asked about; all by default.
 
     Returns
     -------
-    ndarray of shape (M,), bool
+    ndarray of shape (K,), bool
     """
     from chunkflow_liver.kernels.distance.score_loops import mark_some
 
-    found = np.empty(at.shape[1], bool)
-    mark_some(at, np.array(start, np.int64), EVERY, found)
+    asked = np.arange(at.shape[1]) if voxel is None else voxel
+    found = np.empty(len(asked), bool)
+    mark_some(at, np.array(start, np.int64), asked, EVERY, found)
     return found
 
 

@@ -101,14 +101,15 @@ def errors_at(
 
 
 @compiled
-def mark_some(at: Array, start: Array, every: int, found: Array) -> None:
-    """Fill `found` (M,) with one of `every` places, by a mix of the bits of `at` (3, M) + `start`."""
-    for m in range(at.shape[1]):
+def mark_some(at: Array, start: Array, voxel: Array, every: int, found: Array) -> None:
+    """Fill `found` (K,) with one of `every` of `voxel`, by a mix of the bits of `at` (3, M) + `start`."""
+    for i in range(len(voxel)):
+        m = voxel[i]
         mixed = np.uint64(0)
         for k in range(3):
             mixed = (mixed ^ np.uint64(at[k, m] + start[k])) * np.uint64(0x9E3779B97F4A7C15)
             mixed ^= mixed >> np.uint64(29)
-        found[m] = (mixed >> np.uint64(32)) % np.uint64(every) == np.uint64(0)
+        found[i] = (mixed >> np.uint64(32)) % np.uint64(every) == np.uint64(0)
 
 
 @compiled

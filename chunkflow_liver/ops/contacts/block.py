@@ -167,23 +167,16 @@ class _Side:
             self._add_errors(self.sure, near, counted, trim)
 
     def _add_errors(self, sure: _Sure, near: Near, counted: Array, trim: Trim) -> None:
-        row = np.full(len(near.label), -1, np.int64)
-        row[near.voxel] = 0
-        first = np.array([[side.start or 0] for side in trim])
-        start = tuple(a + (side.start or 0) for a, side in zip(sure.start, trim, strict=True))
-        chosen = sampled(near.at, zyx(list(start)))
-        kept = np.flatnonzero((row == 0) & counted & chosen)
-        row[:] = -1
-        row[kept] = np.arange(len(kept))
-        at = near.at[:, kept] + first
+        first = zyx([side.start or 0 for side in trim])
+        start = zyx([a + b for a, b in zip(sure.start, first, strict=True)])
+        meeting = np.flatnonzero(sampled(near.at, start, near.voxel) & counted[near.voxel])
+        voxel, of = np.unique(near.voxel[meeting], return_inverse=True)
+        at = near.at[:, voxel] + np.array(first)[:, None]
         sums = local_errors(sure.labels, at, sure.images, sure.voxel_nm, sure.most_nm)
-        label = near.label[kept].astype(np.uint64)
+        label = near.label[voxel].astype(np.uint64)
         self.sure_objects.append(error_rows({"label": label}, sums))
-        some = row[near.voxel]
-        met = near.met[some >= 0].astype(np.uint64)
-        some = some[some >= 0]
-        pairs = {"own": label[some], "other": met}
-        self.sure_pairs.append(error_rows(pairs, (sums[0][some], sums[1][some], sums[2][some])))
+        pairs = {"own": label[of], "other": near.met[meeting].astype(np.uint64)}
+        self.sure_pairs.append(error_rows(pairs, (sums[0][of], sums[1][of], sums[2][of])))
 
     def all(self, own: Array, other: Array, trim: Trim, at: Any, *, same: bool = False) -> _Side:
         """The same with all surface of `own` in `trim`."""
