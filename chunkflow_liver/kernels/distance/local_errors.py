@@ -66,6 +66,39 @@ class Image:
         return replace(self, codes=np.ascontiguousarray(self.codes[part]))
 
 
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Several images as compiled loops take them.
+
+    Attributes
+    ----------
+    codes : ndarray of shape (N, Z, Y, X), uint8 or uint16
+    table : ndarray, float64
+        Quantile of the normal distribution for each code.
+    scores : ndarray of shape (N,), bool
+        Which are scores.
+    """
+
+    codes: Array
+    table: Array
+    scores: Array
+
+    @classmethod
+    def of(cls, images: Sequence[Image]) -> Stack:
+        """One array of all; a single image is not copied."""
+        from scipy.special import ndtri
+
+        kind = np.uint8 if all(image.codes.dtype == np.uint8 for image in images) else np.uint16
+        scale = int(np.iinfo(kind).max)
+        parts = [
+            image.codes if image.codes.dtype == kind else np.multiply(image.codes, 257, dtype=kind)
+            for image in images
+        ]
+        table = ndtri(np.clip(np.arange(scale + 1) / scale, SUREST, 1 - SUREST))
+        codes = parts[0][None] if len(parts) == 1 else np.stack(parts)
+        return cls(codes, np.asarray(table), np.array([image.scores for image in images]))
+
+
 def reach_voxels(cap_nm: float, voxel_nm: Nm) -> Zyx:
     """Voxels along (z, y, x) that `local_errors` looks at, around the surface, for errors up to `cap_nm`.
 
@@ -78,7 +111,7 @@ def reach_voxels(cap_nm: float, voxel_nm: Nm) -> Zyx:
 
 
 def local_errors(
-    labels: Array, at: Array, images: Sequence[Image], voxel_nm: Nm, cap_nm: float
+    labels: Array, at: Array, images: Sequence[Image] | Stack, voxel_nm: Nm, cap_nm: float
 ) -> tuple[Array, Array, Array]:
     """How sure the boundary is at some surface voxels.
 
@@ -89,7 +122,7 @@ def local_errors(
         border. Voxels of which nothing is known have a label of their own.
     at : ndarray of shape (3, M), int64
         Surface voxels.
-    images : sequence of Image
+    images : sequence of Image, or Stack
         Of the class of the objects, on the same voxels: one of scores, or several networks.
     voxel_nm : tuple of float
         Voxel size along (z, y, x), in nm.
@@ -125,11 +158,11 @@ def local_errors(
     """
     from chunkflow_liver.kernels.distance.score_loops import errors_at
 
-    codes, table = _stacked(images)
+    stack = images if isinstance(images, Stack) else Stack.of(images)
     sums = np.zeros((3, at.shape[1]), np.int64)
     errors_at(
         labels,
-        (codes, table, np.array([image.scores for image in images])),
+        (stack.codes, stack.table, stack.scores),
         np.ascontiguousarray(at),
         np.array(voxel_nm, np.float64),
         np.array(reach_voxels(cap_nm, voxel_nm)),
@@ -138,21 +171,6 @@ def local_errors(
         sums,
     )
     return sums[0], sums[1], sums[2]
-
-
-def _stacked(images: Sequence[Image]) -> tuple[Array, Array]:
-    """Codes of all images in one array, and the quantile of the normal distribution for each."""
-    from scipy.special import ndtri
-
-    kind = np.uint8 if all(image.codes.dtype == np.uint8 for image in images) else np.uint16
-    scale = int(np.iinfo(kind).max)
-    parts = [
-        image.codes if image.codes.dtype == kind else np.multiply(image.codes, 257, dtype=kind)
-        for image in images
-    ]
-    share = np.arange(scale + 1) / scale
-    table = ndtri(np.clip(share, SUREST, 1 - SUREST))
-    return parts[0][None] if len(parts) == 1 else np.stack(parts), np.asarray(table)
 
 
 def sampled(at: Array, start: Zyx, voxel: Array | None = None) -> Array:

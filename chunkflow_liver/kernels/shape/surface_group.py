@@ -10,6 +10,7 @@ import numpy as np
 from chunkflow_liver.geometry import NM_PER_UM, BlockGrid, Nm, Zyx
 from chunkflow_liver.kernels.contacts.areas import area_step_nm2, reach_voxels, surface_areas, walled
 from chunkflow_liver.kernels.distance.local_errors import (
+    Stack,
     error_rows,
     errors_nm,
     local_errors,
@@ -48,6 +49,7 @@ def area_sums(view: View) -> Sums:
         outlined, values = walled(view.labels[inner], None if view.hidden is None else view.hidden[inner])
         images = [image.within(inner) for image in view.images or ()]
         own = np.ascontiguousarray(outlined[1:-1, 1:-1, 1:-1]) if images else outlined
+        stack = Stack.of(images) if images else None
         most_nm = view.settings.boundary.largest_nm(math.prod(view.voxel_nm) ** (1 / 3))
         for tile in BlockGrid(block.write.relative_to(block.read), _TILE):
             at, area = surface_areas(outlined, (tile.write.start, tile.write.stop), view.voxel_nm)
@@ -57,11 +59,11 @@ def area_sums(view: View) -> Sums:
             np.add.at(steps, of, area)
             label = found if values is None else values[found - 1]
             rows.append({"label": label.astype(np.uint64), "steps": steps})
-            if images:
+            if stack is not None:
                 ids = label.astype(np.uint64)
                 few = (view.objects["voxels"][view.rank(ids)] < _FEW)[of]
                 kept = few | sampled(at, block.read.start)
-                sums = local_errors(own, at[:, kept], images, view.voxel_nm, most_nm)
+                sums = local_errors(own, at[:, kept], stack, view.voxel_nm, most_nm)
                 errors.append(error_rows({"label": ids[of[kept]]}, sums))
     made = {"areas": added(rows, ("label",))}
     return made | ({"errors": added(errors, ("label",))} if errors else {})

@@ -199,7 +199,8 @@ def contacts(  # noqa: PLR0913
             ((instances,) if one else (instances, other)) + images[0] + images[1],
             (parts,) if sites else (),
             params=params | {"sites": sites, "known": known, "scores": read, "most_nm": most_nm},
-            working=82.0,
+            # Of an image its codes, and of several one array of all.
+            working=82.0 + 4.0 * sum(map(len, images)),
             resident=64 << 20,
         ),
         Fold(f"{name}/sites", join_sites, first, joined, params={"counts": grid.counts}, spills=True),

@@ -23,7 +23,7 @@ from chunkflow_liver.kernels.contacts.tallies import (
     object_rows,
     pair_rows,
 )
-from chunkflow_liver.kernels.distance.local_errors import Image, error_rows, local_errors, no_errors, sampled
+from chunkflow_liver.kernels.distance.local_errors import Stack, error_rows, local_errors, no_errors, sampled
 from chunkflow_liver.kernels.distance.squares import Trim, whole_unit
 from chunkflow_liver.kernels.rows import Rows, merged
 from chunkflow_liver.ops.contacts.sides import PAIR as ERRORS
@@ -124,7 +124,7 @@ def contact_block(  # noqa: PLR0913
 class _Sure:
     """What says how sure the boundaries of one side of a block are."""
 
-    images: list[Image]
+    images: Stack
     labels: Array
     start: Zyx
     voxel_nm: Nm
@@ -147,7 +147,7 @@ class _Sure:
         if hidden is not None:
             # What is not known is neither background nor of an object.
             labels = np.where(hidden, np.uint64(2**64 - 1), labels.astype(np.uint64))
-        return cls(scores.images(arrays), labels, start, voxel_nm, most_nm)
+        return cls(Stack.of(scores.images(arrays)), labels, start, voxel_nm, most_nm)
 
 
 class _Side:

@@ -224,7 +224,8 @@ def measure(  # noqa: PLR0913
                 params={**shared, "features": list(groups), "known": instances.seen, "scores": read},
                 artefacts={"objects": objects},
                 per_object="objects",
-                working=max(group.needs(chosen, about["raw"] or "") for group in groups.values()),
+                working=max(group.needs(chosen, about["raw"] or "") for group in groups.values())
+                + 8.0 * len(images),
                 resident=max(group.fixed for group in groups.values()),
                 device=chosen.device if there else "cpu",
                 device_bytes=_device_bytes(wide, chosen, there),
