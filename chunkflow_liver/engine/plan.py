@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from chunkflow_liver.engine.passes import passes
+from chunkflow_liver.engine.signatures import check_function
 from chunkflow_liver.engine.stage import (
     Fold,
     Map,
     Stage,
     called,
-    check_function,
     describe,
     fingerprint,
     handle_key,
@@ -25,7 +25,7 @@ from chunkflow_liver.engine.stage import (
     plain,
     volume_of,
 )
-from chunkflow_liver.engine.unchanged import Unchanged
+from chunkflow_liver.engine.unchanged.pairing import paired
 from chunkflow_liver.errors import ConfigError, DiskBudgetError, MemoryBudgetError
 from chunkflow_liver.geometry import zyx
 from chunkflow_liver.store.exports.markup import html_table
@@ -311,7 +311,7 @@ class Plan:
         text += [
             f"reads {_end(v)}/{v.path}: {_by(v.shape)} voxels of {_by(v.voxel_nm)} nm" for v in self.sources
         ]
-        text += Unchanged(self.stages).notes()
+        text += paired(self.stages).notes()
         together = [p for p in passes(self.stages) if not isinstance(p, Fold) and len(p) > 1]
         text += [f"in one pass, each volume read once: {', '.join(s.name for s in p)}" for p in together]
         text.append(

@@ -22,7 +22,8 @@ from chunkflow_liver.engine.passes import passes
 from chunkflow_liver.engine.plan import Plan
 from chunkflow_liver.engine.stage import Fold, Map, Stage, handle_key, makes, needs
 from chunkflow_liver.engine.tasks import Tasks, hand_out
-from chunkflow_liver.engine.unchanged import Unchanged
+from chunkflow_liver.engine.unchanged.pairing import Pairs, paired
+from chunkflow_liver.engine.unchanged.taking import take_over
 from chunkflow_liver.engine.watch.content import refuse_changed
 from chunkflow_liver.engine.watch.done import seconds_of
 from chunkflow_liver.engine.watch.lacking import Lacking
@@ -102,13 +103,13 @@ def run(
         todo = [stage for stage in plan.stages if not _is_done(stage, journal)]
         write_all(plan, client, journal, is_new=bool(todo))
         clear_marks(work)
-        lacking, unchanged = Lacking(work), Unchanged(plan.stages)
-        for together in passes(todo, memory, unchanged.after()):
+        lacking, pairs = Lacking(work), paired(plan.stages)
+        for together in passes(todo, memory, pairs.after()):
             if isinstance(together, Fold):
                 if lacking.allows(together):
                     _run_fold(together, plan.provenance(together), journal, progress)
             elif ready := [stage for stage in together if lacking.allows(stage)]:
-                lacking.add(ready, _run_pass(ready, journal, client, retries, progress, unchanged))
+                lacking.add(ready, _run_pass(ready, journal, client, retries, progress, pairs))
         clear_marks(work)
         lacking.tell()
         sweep_outdated(work, {Path(key).name for stage in plan.stages for key in makes(stage)})
@@ -318,7 +319,7 @@ def _run_pass(
     client: Client | None,
     retries: int,
     progress: bool,
-    unchanged: Unchanged,
+    pairs: Pairs,
 ) -> list[dict[str, Any]]:
     """Run all blocks that one of `stages` lacks; those that failed for good."""
     for stage in stages:
@@ -330,7 +331,7 @@ def _run_pass(
             artefact.check()
     forget_handles()
     for stage in stages:
-        unchanged.take_over(stage, journal)
+        take_over(pairs, stage, journal)
     workers = 1 if client is None else max(1, sum(client.nthreads().values()))
     failed: list[dict[str, Any]] = []
     torn = any(journal.stage(stage.name).records for stage in stages)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import inspect
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,7 @@ import numpy as np
 
 from chunkflow_liver.engine.code.of_stage import code_of
 from chunkflow_liver.engine.devices import Library
-from chunkflow_liver.errors import GridError, StageError
+from chunkflow_liver.errors import GridError
 from chunkflow_liver.geometry import BlockGrid, Box, Zyx, zyx
 from chunkflow_liver.store.table import Arrays, Columns, Table
 from chunkflow_liver.store.volume import Volume
@@ -254,30 +253,6 @@ class Fold:
 
 
 Stage = Map | Fold
-
-
-def check_function(stage: Stage) -> None:
-    """Refuse a stage whose function does not take what it will be given: here, not in the first block.
-
-    Raises
-    ------
-    StageError
-    """
-    inputs = stage.inputs if isinstance(stage, Map) else ()
-    scratch = {"scratch": None} if isinstance(stage, Fold) and stage.spills else {}
-    try:
-        signature = inspect.signature(stage.function)
-    except ValueError:  # a function of C has none
-        return
-    try:
-        signature.bind(None, *inputs, **{**stage.artefacts, **stage.params, **scratch})
-    except TypeError as err:
-        name = f"{stage.function.__module__}.{stage.function.__qualname__}"
-        raise StageError(
-            f"stage {stage.name!r}: {name}{signature} does not take what the stage gives it: {err}; give it "
-            f"{len(inputs)} inputs, artefacts {sorted(stage.artefacts)} and params "
-            f"{sorted(stage.params)} that fit"
-        ) from err
 
 
 def describe(stage: Stage, made: Mapping[str, str], version: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import re
 import tempfile
 from dataclasses import replace
 from functools import reduce
+from importlib import import_module
 from operator import add
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,9 +18,10 @@ from hypothesis import strategies as st
 from strategies import contents, done, seeds, semantic, write
 
 import chunkflow_liver as cf
-from chunkflow_liver.engine import unchanged
 from chunkflow_liver.engine.pyramid import Finer
-from chunkflow_liver.engine.unchanged import Unchanged, differing_rows
+from chunkflow_liver.engine.unchanged import taking
+from chunkflow_liver.engine.unchanged.pairing import paired
+from chunkflow_liver.engine.unchanged.touched import boxes_of, differing_rows, reading
 from chunkflow_liver.engine.upkeep.clean import clean
 from chunkflow_liver.engine.upkeep.repair import damage, repair
 from chunkflow_liver.errors import RunIncompleteError
@@ -70,13 +72,14 @@ def edits_of(instances, seed):
 def taken(monkeypatch):
     """Blocks that each stage took over, as a run goes on."""
     found: dict[str, int] = {}
-    take_over = Unchanged.take_over
+    take_over = taking.take_over
 
-    def noted(self, stage, journal):
-        found[stage.name] = take_over(self, stage, journal)
+    def noted(pairs, stage, journal):
+        found[stage.name] = take_over(pairs, stage, journal)
         return found[stage.name]
 
-    monkeypatch.setattr(Unchanged, "take_over", noted)
+    # The package gives its function 'run' the name of this module.
+    monkeypatch.setattr(import_module("chunkflow_liver.engine.run"), "take_over", noted)
     return found
 
 
@@ -184,7 +187,7 @@ def test_a_run_that_broke_while_it_took_over_goes_on(tmp_path, monkeypatch):
     block = (4, 6, 6)
     first, then, _ = both(classes, raw, at, [("delete", 2), ("merge", 3, 5)], block)
     done(first)
-    copied, calls = unchanged.copy_units, []
+    copied, calls = taking.copy_units, []
 
     def stop(*given):
         calls.append(given)
@@ -192,7 +195,7 @@ def test_a_run_that_broke_while_it_took_over_goes_on(tmp_path, monkeypatch):
             raise OSError("the disk is gone")
         return copied(*given)
 
-    monkeypatch.setattr(unchanged, "copy_units", stop)
+    monkeypatch.setattr(taking, "copy_units", stop)
     with pytest.raises(OSError, match="the disk is gone"):
         done(then)
     monkeypatch.undo()
@@ -229,11 +232,11 @@ def test_nothing_is_taken_over_from_what_was_cleaned_or_is_not_done(tmp_path, ta
 def test_other_settings_or_voxels_are_not_taken_over(tmp_path):
     classes, raw, at = far_apart(tmp_path)
     _, then, _ = both(classes, raw, at, [("delete", 1)], (4, 8, 16))
-    assert set(Unchanged(then.stages).before) >= {"b-er/contacts", "b-table/sums", "b-distance/distance"}
+    assert set(paired(then.stages).before) >= {"b-er/contacts", "b-table/sums", "b-distance/distance"}
 
     def changed(name, **how):
         stages = [replace(s, **how) if s.name == name else s for s in then.stages]
-        return name in Unchanged(stages).before
+        return name in paired(stages).before
 
     far = then.stages[[s.name for s in then.stages].index("b-er/contacts")]
     assert not changed("b-er/contacts", params={**far.params, "gap_nm": 13.0})
@@ -349,10 +352,10 @@ def test_levels_are_read_where_they_lie():
     def touched(source, volume, side, of, at=None):
         stage = SimpleNamespace(grid=BlockGrid(Box.of(source.shape), (1, 1, side)))
         maker = SimpleNamespace(grid=BlockGrid(volume.box, (1, 1, of)), factor=lambda _: (1, 1, 1))
-        boxes = unchanged._boxes(maker, differs)
+        boxes = boxes_of(maker, differs)
         if at is not None:
             boxes = (np.array([[0, 0, at]]), np.array([[1, 1, at + 1]]))
-        return np.flatnonzero(unchanged._reads(stage, source, volume, maker, boxes)).tolist()
+        return np.flatnonzero(reading(stage, source, volume, maker, boxes)).tolist()
 
     assert touched(fine, fine, 6, 8) == [2, 3]
     assert touched(Repeated(coarse, (1, 1, 2), fine.shape), coarse, 4, 4) == [4, 5]
