@@ -47,12 +47,17 @@ def plan(
     """Print stages, blocks, bytes, memory, disk, device and time of a run, and slices that look bad."""
     from chunkflow_liver.engine.devices import check_devices
     from chunkflow_liver.engine.run import worker_memory
+    from chunkflow_liver.engine.unchanged.foreseen import foreseen
     from chunkflow_liver.engine.watch.estimate import estimate_text
     from chunkflow_liver.engine.watch.progress import working
     from chunkflow_liver.validation import glances
 
     made = planned(run_file)
     typer.echo(str(made))
+    with working("what edits touch"):
+        after = foreseen(made)
+    if text := after.text():
+        typer.echo(text)
     for warning in glances(made):
         typer.echo(f"warning: {warning}")
     if cluster is None:
@@ -63,9 +68,9 @@ def plan(
         from chunkflow_liver.probing import probed
 
         with working("the probe"), probed(run_file) as folder:
-            typer.echo(estimate_text(made, workers, [folder]))
+            typer.echo(estimate_text(made, workers, [folder], after.share))
     else:
-        typer.echo(estimate_text(made, workers))
+        typer.echo(estimate_text(made, workers, share=after.share))
 
 
 @app.command()

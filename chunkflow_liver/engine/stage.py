@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, Protocol, cast
@@ -59,6 +59,18 @@ class Beside(Protocol):
 
     def wrong(self, record: Record) -> Iterator[str]:
         """What is wrong with the files of the block of a record, where something is."""
+        ...
+
+
+class Ahead(Protocol):
+    """What a map that edits will change, told before it runs."""
+
+    def changes(self, tables: Sequence[Table]) -> Mapping[str, Array]:
+        """The arrays of the artefact `changed_in`; `tables` may hold bounding boxes of the objects."""
+        ...
+
+    def rows_after(self, before: Any) -> tuple[Mapping[str, Array], list[tuple[Array, Array]]]:
+        """Rows of a `per_object` artefact of objects that will differ, and boxes in which others will lie."""
         ...
 
 
@@ -124,6 +136,8 @@ class Map:
     changed_in : str
         Of a map that edits its first input, and leaves no records, the artefact that says where its output
         differs: in 'blocks', from voxel 'low' to 'high'; 'near' are those with objects that differ, by 'ids'.
+    ahead : Ahead, optional
+        What a map that edits will change.
     per_object : str
         The artefact of which a block uses nothing but the rows (by 'label') of objects in its boxes.
     owners : callable, optional
@@ -149,8 +163,9 @@ class Map:
     operation: str = ""
     beside: Beside | None = None
     changed_in: str = ""
+    ahead: Ahead | None = None
     per_object: str = ""
-    owners: Callable[[BlockGrid, Arrays], Array] | None = None
+    owners: Callable[[BlockGrid, Any], Array] | None = None
 
     def __post_init__(self) -> None:
         for output in self.outputs:

@@ -9,13 +9,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.ops.edit.lists import whole_number
-from chunkflow_liver.reports.tables import BUFFER, READ_AT_ONCE, Stored, as_arrow
-from chunkflow_liver.view.contents import CORNERS, Contents, place_columns
+from chunkflow_liver.reports.tables import BUFFER, READ_AT_ONCE, Stored, as_arrow, as_numpy
+from chunkflow_liver.view.contents import CORNERS, PLACED, WORST, Contents, place_columns
 
 AT_ONCE = 100
+JUMPS = 20
+"""Rows that are worth a look, of each table."""
+OF = ("label", "label_a", "label_b", "a", "b")
+"""Columns that say whose a row is."""
 CONDITION = re.compile(r"\s*([\w.]+)\s*(>=|<=|!=|=|>|<)\s*(.+?)\s*")
 COMPARED = {
     ">=": np.greater_equal,
@@ -155,7 +160,7 @@ def _plain(value: Any) -> Any:
 
 
 def columns_of_numbers(tables: Sequence[Stored]) -> dict[str, list[str]]:
-    """Of each table the columns that objects can be coloured by."""
+    """Of each table with a row per object the columns that objects can be coloured by."""
     found = {}
     for table in tables:
         schema = table.schema
@@ -168,3 +173,66 @@ def columns_of_numbers(tables: Sequence[Stored]) -> dict[str, list[str]]:
         if "label" in schema.names and numbers:
             found[table.product.name] = numbers
     return found
+
+
+def own_rows(table: Stored) -> Any:
+    """Rows of objects of the image that a table is about: of contacts those of side a."""
+    return table.values("side") == "a" if "side" in table.names else slice(None)
+
+
+def is_one_row_each(table: Stored) -> bool:
+    """Whether no object has two rows, so that a row tells the colour of an object."""
+    sided = "side" in table.names
+    last, ascending, parts = np.zeros(1, np.uint64), True, []
+    with table.opened(buffer_size=BUFFER, read_dictionary=["side"] if sided else None) as file:
+        wanted = ["label", "side"] if sided else ["label"]
+        for batch in file.iter_batches(READ_AT_ONCE, columns=wanted, use_threads=False):
+            labels = as_numpy(batch["label"]).astype(np.uint64, copy=False)
+            if sided:
+                labels = labels[as_numpy(pc.equal(batch["side"], "a"))]
+            seen = np.concatenate([last, labels])
+            # Rows of one object mostly follow each other: a long table need not be read to its end.
+            if (seen[1:] == seen[:-1]).any():
+                return False
+            ascending &= bool((seen[1:] > seen[:-1]).all())
+            parts.append(labels)
+            last = seen[-1:]
+    labels = np.concatenate(parts) if parts and not ascending else last
+    return ascending or len(np.unique(labels)) == len(labels)
+
+
+def jumps(contents: Contents) -> list[dict[str, Any]]:
+    """The rows that are most worth a look: the worst seams, the thinnest necks, the largest contacts."""
+    found = []
+    for name, table in contents.tables.items():
+        by, down = WORST.get(table.product.kind, (None, False))
+        if by is None:
+            continue
+        listed: dict[str, Any] = {"table": name, "what": PLACED[table.product.kind], "by": by}
+        try:
+            if by in table.names and place_columns(table.names):
+                found.append(listed | _worst(page(contents, name, sort=by, down=down), by))
+        except InputError as err:
+            # One that is damaged keeps no other away.
+            found.append(listed | {"rows": [], "wrong": str(err)})
+    return found
+
+
+def _worst(rows: dict[str, Any], by: str) -> dict[str, Any]:
+    """Of a page of rows the first ones: whose they are, their value, where they lie."""
+    at = {name: i for i, name in enumerate(rows["columns"])}
+    ids = [at[name] for name in OF if name in at]
+    own = next((at[name] for name in ("label", "label_a") if name in at), None)
+    return {
+        "unit": rows["units"][at[by]],
+        "image": rows["image"],
+        "rows": [
+            {
+                "of": [str(row[i]) for i in ids if row[i]],
+                "label": None if own is None or not row[own] else str(row[own]),
+                "value": row[at[by]],
+                "place": place,
+            }
+            for row, place in zip(rows["rows"][:JUMPS], rows["places"][:JUMPS], strict=True)
+        ],
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,9 @@ class Rate:
     source: str
 
 
-def estimate_text(plan: Plan, workers: int = 1, more: Iterable[Path] = ()) -> str:
+def estimate_text(
+    plan: Plan, workers: int = 1, more: Iterable[Path] = (), share: Callable[[str], float] | None = None
+) -> str:
     """One line: how long the blocks that are left take `workers` workers, and how sure that is.
 
     Parameters
@@ -50,8 +52,10 @@ def estimate_text(plan: Plan, workers: int = 1, more: Iterable[Path] = ()) -> st
     workers : int
     more : iterable of Path
         Other work folders to learn from first, of a probe.
+    share : callable, optional
+        By the name of a stage what share of the blocks that are left will be computed, and not kept.
     """
-    left = _left(plan)
+    left = [(stage, voxels * (share(stage.name) if share else 1)) for stage, voxels in _left(plan)]
     if not left:
         return "time: nothing is left to do"
     folders = [*more, *_folders(Path(plan.work))]

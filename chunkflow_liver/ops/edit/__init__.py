@@ -19,12 +19,12 @@ from chunkflow_liver.kernels.instances.edits import apply_steps
 from chunkflow_liver.kernels.labels.extents import block_extents
 from chunkflow_liver.kernels.labels.overlap import merge_overlaps, overlap
 from chunkflow_liver.kernels.labels.relabel import relabel
+from chunkflow_liver.ops.edit.ahead import Ahead, changed_ids, changed_span, ends_of
 from chunkflow_liver.ops.edit.classes import edited_classes
 from chunkflow_liver.ops.edit.cutting import cuts_of, made_cuts
 from chunkflow_liver.ops.edit.lists import (
     IN_TWO,
     SAID,
-    Edit,
     Row,
     checked,
     plain_steps,
@@ -33,6 +33,7 @@ from chunkflow_liver.ops.edit.lists import (
     with_cuts,
 )
 from chunkflow_liver.ops.steps.numbering import Numbering
+from chunkflow_liver.ops.steps.objects import as_table
 from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import (
     EDITS,
@@ -177,6 +178,7 @@ def edit(
             artefacts={"changes": changes, **sides_of},
             working=40.0,
             changed_in="changes",
+            ahead=Ahead(instances, grid, tuple(rows), None if table is None else as_table(table)),
         ),
         *pyramid(output, name),
     )
@@ -227,10 +229,7 @@ def _decide(
     named = np.unique(np.array([i for row in rows for i in row[1:3] if i], np.uint64))
     voxels, largest = np.zeros(len(named), np.int64), 0
     old, new = _moved(rows)
-    parted = [row[1] for row in rows if row[0] in ("split", "divide")]
-    changing = np.union1d(old[old != new], np.array(parted, np.uint64))
-    # The object of a cut may have merged before, under any of the ids.
-    changing = named if fresh else changing
+    changing = changed_ids(rows)
     blocks: list[int] = []
     low: list[Array] = []
     high: list[Array] = []
@@ -241,10 +240,10 @@ def _decide(
         here = np.isin(record["label"], named)
         np.add.at(voxels, np.searchsorted(named, record["label"][here]), record["voxels"][here])
         largest = max(largest, int(record["label"].max(initial=0)))
-        if (changes := np.isin(record["label"], changing)).any():
+        if (span := changed_span(record, changing)) is not None:
             blocks.append(index)
-            low.append(record["low"][changes].min(axis=0))
-            high.append(record["high"][changes].max(axis=0))
+            low.append(span[0])
+            high.append(span[1])
         if here.any():
             near.append(index)
         if "piece_a" in record:
@@ -317,12 +316,9 @@ def _new_ids(labels: Array, sizes: Array, last: int) -> tuple[Array, int]:
 
 def _moved(rows: list[Row]) -> tuple[Array, Array]:
     """Ids that merge or go, ascending, and what becomes of them."""
-    steps = [step for step in plain_steps([Edit(*row[:3]) for row in rows]) if isinstance(step, tuple)]
-    moved = {i: i for row in rows if row[0] in ("merge", "delete") for i in row[1:3] if i}
-    for old, new in steps:
-        moved = {k: new if v == old else v for k, v in moved.items()}
-    ids = np.array(sorted(moved), np.uint64)
-    return ids, np.array([moved[int(i)] for i in ids], np.uint64)
+    ends = ends_of(rows)[0]
+    ids = sorted({i for row in rows if row[0] in ("merge", "delete") for i in row[1:3] if i})
+    return np.array(ids, np.uint64), np.array([ends[i] for i in ids], np.uint64)
 
 
 def _log(records: Records, *, rows: list[Row], changes: Any, said: Any = ()) -> Columns:
