@@ -213,32 +213,6 @@ def report(
     typer.echo(written)
 
 
-@app.command()
-def edit(
-    image: Annotated[str, typer.Argument(help="Label image with the instances.")],
-    edits: Annotated[
-        Path,
-        typer.Option(help="CSV file: action,label,other (merge, split, divide, delete, cut, cleave, class)."),
-    ],
-    name: Annotated[str, typer.Option(help="Name of the corrected label image.")],
-    work: Annotated[Path, typer.Option(help=told("work"))],
-    pieces: Annotated[str | None, typer.Option(help=told("pieces"))] = None,
-    table: Annotated[
-        Path | None, typer.Option(help="Table of the instances (features 'basic'), for cut and cleave.")
-    ] = None,
-    redo: Annotated[bool, typer.Option("--redo", help=told("redo"))] = False,
-    workers: Workers = None,
-) -> None:
-    """Apply a list of edits to instances; goes on where interrupted."""
-    from chunkflow_liver.ops.edit import edit as plan_edit
-    from chunkflow_liver.store.images import open_volume
-
-    finer = None if pieces is None else open_volume(pieces)
-    plan = plan_edit(open_volume(image), edits, pieces=finer, table=table, name=name, work=work)
-    carry_out(plan, workers=workers, redo=redo)
-    typer.echo(plan.output.url)
-
-
 @models.command("import")
 def import_(
     source: Annotated[

@@ -1,4 +1,4 @@
-"""Verbs that show a run."""
+"""Verbs that show a run, and correct it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from chunkflow_liver.cli.app import app
+from chunkflow_liver.cli.app import Workers, app
 from chunkflow_liver.errors import ConfigError
+from chunkflow_liver.parameters import told
 
 LOOPBACK = "127.0.0.1"
 
@@ -71,3 +72,31 @@ def view(
         # Told now, not in the browser.
         run.asked("go", {k: str(v) for k, v in place.items()})
     serve_until_stopped(run, host=host, port=port, place=place, browser=browser, told=typer.echo)
+
+
+@app.command()
+def edit(
+    image: Annotated[str, typer.Argument(help="Label image with the instances.")],
+    edits: Annotated[
+        Path,
+        typer.Option(help="CSV file: action,label,other (merge, split, divide, delete, cut, cleave, class)."),
+    ],
+    name: Annotated[str, typer.Option(help="Name of the corrected label image.")],
+    work: Annotated[Path, typer.Option(help=told("work"))],
+    pieces: Annotated[str | None, typer.Option(help=told("pieces"))] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="Table of the instances (features 'basic'), for cut and cleave.")
+    ] = None,
+    block: Annotated[tuple[int, int, int] | None, typer.Option(metavar="Z Y X", help=told("block"))] = None,
+    redo: Annotated[bool, typer.Option("--redo", help=told("redo"))] = False,
+    workers: Workers = None,
+) -> None:
+    """Apply a list of edits to instances; goes on where interrupted."""
+    from chunkflow_liver.cli.jobs import carry_out
+    from chunkflow_liver.ops.edit import edit as plan_edit
+    from chunkflow_liver.store.images import open_volume
+
+    finer = None if pieces is None else open_volume(pieces)
+    plan = plan_edit(open_volume(image), edits, pieces=finer, table=table, name=name, work=work, block=block)
+    carry_out(plan, workers=workers, redo=redo)
+    typer.echo(plan.output.url)

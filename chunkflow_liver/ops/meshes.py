@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from chunkflow_liver.errors import ConfigError, InputError, OutputError
-from chunkflow_liver.geometry import BlockGrid, Box, Zyx, zyx
+from chunkflow_liver.geometry import BlockGrid, Box, Nm, Zyx, zyx
 from chunkflow_liver.kernels.shape.triangles import box_triangles, join_triangles
 from chunkflow_liver.ops.steps.objects import bounding_boxes
 from chunkflow_liver.ops.steps.place import PathLike, checked_labels
@@ -17,6 +18,19 @@ from chunkflow_liver.store.exports.meshes import ENDINGS, write_mesh
 from chunkflow_liver.store.table import Table
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array
+
+
+class Labels(Protocol):
+    """What a surface is taken of: a `Volume`, or labels that are made as they are read."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def voxel_nm(self) -> Nm: ...
+    @property
+    def origin_nm(self) -> Nm: ...
+    def read(self, box: Box) -> Array: ...
+
 
 SIDE: Zyx = (128, 128, 128)
 """Cells of a box that is read at once."""
@@ -74,12 +88,12 @@ def export_mesh(
     return paths
 
 
-def surface(instances: Volume, label: int, box: Box) -> tuple[Array, Array]:
+def surface(instances: Labels, label: int, box: Box) -> tuple[Array, Array]:
     """The closed surface of one object.
 
     Parameters
     ----------
-    instances : Volume
+    instances : Labels
     label : int
     box : Box
         Voxels in which all of it lies.
@@ -106,7 +120,7 @@ def surface(instances: Volume, label: int, box: Box) -> tuple[Array, Array]:
     return (origin + halves * (size / 2))[:, ::-1], faces
 
 
-def _triangles(instances: Volume, label: int, box: Box) -> Iterator[Array]:
+def _triangles(instances: Labels, label: int, box: Box) -> Iterator[Array]:
     """The triangles of an object, box by box of its cells."""
     # A cell lies between a voxel and the next: one more than voxels, from one before the first.
     for block in BlockGrid(Box(zyx([n - 1 for n in box.start]), box.stop), SIDE):

@@ -17,12 +17,9 @@ import numpy as np
 from chunkflow_liver.engine.watch.status import saved_text
 from chunkflow_liver.errors import ConfigError, InputError
 from chunkflow_liver.ops.edit.lists import whole_number
-from chunkflow_liver.ops.meshes import surface
-from chunkflow_liver.store.exports.precomputed import mesh_bytes
+from chunkflow_liver.reports.tables import Stored
 from chunkflow_liver.view.annotations import Annotations, annotated, cell_of
 from chunkflow_liver.view.contents import (
-    PLACED,
-    WORST,
     Contents,
     Image,
     check_pieces,
@@ -31,16 +28,15 @@ from chunkflow_liver.view.contents import (
     place_columns,
 )
 from chunkflow_liver.view.edits import FOLDER, Proofreading
+from chunkflow_liver.view.meshes import mesh
 from chunkflow_liver.view.properties import properties
-from chunkflow_liver.view.rows import columns_of_numbers, page
+from chunkflow_liver.view.rows import columns_of_numbers, is_one_row_each, jumps, own_rows, page
 from chunkflow_liver.view.state import bar, state, value_layer
 from chunkflow_liver.view.virtual import Ids, Virtual, coloured
 
 T = TypeVar("T")
 KEPT = 6
 """Ids of tables, places, coloured images, edited images that are kept for the next question."""
-MESH_VOXELS = 1 << 22
-"""Voxels of the box of an object whose surface is made; larger objects take a coarser level."""
 LOOK_S = 0.5
 """How long a run is taken to be as it was."""
 
@@ -73,6 +69,8 @@ class Run:
         self._now = contents(work, pieces)
         check_pieces(self._now)
         self._looked = time.monotonic()
+        self._single: dict[tuple[Any, ...], bool] = {}
+        """Of a file as it is, whether each object has one row."""
         self._kept: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
         self._lock = Lock()
 
@@ -99,7 +97,7 @@ class Run:
             column, _, key = key.partition("/")
             return self._coloured(now, now.image(name), table, column).get(key)
         if kind == "meshes":
-            return _mesh(now, now.image(name), key)
+            return mesh(now, now.image(name), key, self.proofreading, self._if_edited(now, name))
         if kind == "properties":
             return properties(now, now.image(name)) if key == "info" else None
         return _place(self._places(now, name), key)
@@ -132,13 +130,13 @@ class Run:
                     begin=_whole(given.get("begin", "0")),
                 )
             case "jumps":
-                return _jumps(now)
+                return jumps(now)
             case "go":
                 return self._go(now, given)
             case "values":
                 image, table, column = (given.get(k, "") for k in ("image", "table", "column"))
-                values = now.table(table).values(column)[_own(now.table(table))]
-                return value_layer(now.image(image), table, column, values)
+                values = self._per_object(now, table).values(column)[own_rows(now.table(table))]
+                return value_layer(now.image(image), table, column, values, self.proofreading.revision(image))
             case "edits":
                 return self._waiting(now)
             case "marks":
@@ -193,7 +191,7 @@ class Run:
                 for n, t in now.tables.items()
             ],
             "colours": {
-                image: columns_of_numbers([t for t in now.tables.values() if _about(now, t) == image])
+                image: columns_of_numbers(self._tables_of(now, image))
                 for image in (n for n, i in now.images.items() if i.kind == "instances")
             },
             "views": self.proofreading.views(),
@@ -217,7 +215,10 @@ class Run:
                     }
                     for e in edits
                 ],
+                # Ids that are no more, and what they became.
+                "ends": {str(k): str(v) for k, v in self.proofreading.ends(name).items()},
                 "corner": list(reversed(image.corner_nm)),
+                "meshes": now.measured(name) is not None,
                 "pieces": finer_images(now, name),
                 "format": image.finest.zarr_format,
                 "command": self._command(now, image) if edits else "",
@@ -234,6 +235,8 @@ class Run:
         parts += ["--pieces", pieces.finest.url] if pieces else []
         name = f"{image.name}-edited"
         parts += ["--name", name, "--work", str(self.work)]
+        # With those of the run an entry 'edit' of its run file that has this name finds it done.
+        parts += ["--block", *map(str, block)] if (block := now.block_of(image.name)) else []
         # The list was applied before, when it was another one.
         parts += ["--redo"] if name in now.images else []
         return shlex.join(parts)
@@ -283,13 +286,45 @@ class Run:
         return {"position": middle[::-1], "image": image, "label": str(label), "size": size}
 
     def _coloured(self, now: Contents, image: Image, table: str, column: str) -> Virtual:
-        def made() -> Virtual:
-            found = now.table(table)
-            own = _own(found)
-            ids = self._keep(("ids", table, now.generation), lambda: Ids.of(found.values("label")[own]))
-            return coloured(image.levels, ids, found.values(column)[own])
+        edited = self._if_edited(now, image.name)
 
-        return self._keep(("values", image.name, table, column, now.generation), made)
+        def made() -> Virtual:
+            found = self._per_object(now, table)
+            own = own_rows(found)
+            ids = self._keep(("ids", table, now.generation), lambda: Ids.of(found.values("label")[own]))
+            rows_for = self.proofreading.rows_for(image.name) if edited else None
+            return coloured(image.levels, ids, found.values(column)[own], edited, rows_for)
+
+        revision = self.proofreading.revision(image.name)
+        return self._keep(("values", image.name, table, column, now.generation, revision), made)
+
+    def _if_edited(self, now: Contents, name: str) -> Virtual | None:
+        """The image `name` with the edits that wait; None without any."""
+        waits = now.image(name).is_edited and self.proofreading.revision(name) is not None
+        return self.edited(now, name) if waits else None
+
+    def _tables_of(self, now: Contents, image: str) -> list[Stored]:
+        """The tables with a row for each object of an image."""
+        about = [t for t in now.tables.values() if (of := now.labels_of(t)) and of.name == image]
+        return [table for table in about if self._is_per_object(now, table)]
+
+    def _is_per_object(self, now: Contents, table: Stored) -> bool:
+        if "label" not in table.names:
+            return False
+        key = (table.path, now.files.get(table.path))
+        if key not in self._single:
+            self._single[key] = is_one_row_each(table)
+        return self._single[key]
+
+    def _per_object(self, now: Contents, name: str) -> Stored:
+        """A table that objects can be coloured by."""
+        table = now.table(name)
+        if not self._is_per_object(now, table):
+            raise InputError(
+                f"table {name!r} has no row for each object, or several, so none says its colour; take one "
+                "with a row per object"
+            )
+        return table
 
     def _places(self, now: Contents, name: str) -> Annotations:
         return self._keep(("places", name, now.generation), lambda: annotated(now, name))
@@ -311,16 +346,6 @@ class Run:
         return saved_text(self.work) if now.pending else "finished"
 
 
-def _own(table: Any) -> Any:
-    """Rows of objects of the image that a table is about: of contacts those of side a."""
-    return table.values("side") == "a" if "side" in table.names else slice(None)
-
-
-def _about(now: Contents, table: Any) -> str | None:
-    image = now.labels_of(table)
-    return image.name if image else None
-
-
 def _world(now: Contents, text: str) -> list[float]:
     """(x, y, z) in the frame of the images of 'z,y,x' in nm from the volume's first corner."""
     try:
@@ -328,8 +353,15 @@ def _world(now: Contents, text: str) -> list[float]:
     except ValueError as err:
         raise InputError(f"a place is z,y,x in nm, got {text!r}") from err
     image = next(iter(now.images.values()), None)
-    corner = image.corner_nm if image else (0.0, 0.0, 0.0)
-    return [p + c for p, c in zip((x, y, z), reversed(corner), strict=True)]
+    if image is None:
+        return [x, y, z]
+    size = [n * v for n, v in zip(image.finest.shape, image.finest.voxel_nm, strict=True)]
+    if not all(0 <= p <= s for p, s in zip((z, y, x), size, strict=True)):
+        raise InputError(
+            f"the place {text} lies outside the volume, which is {','.join(f'{s:g}' for s in size)} nm large "
+            "along z,y,x: places are nm from its first corner"
+        )
+    return [p + c for p, c in zip((x, y, z), reversed(image.corner_nm), strict=True)]
 
 
 def _whole(text: str) -> int:
@@ -352,41 +384,3 @@ def _place(found: Annotations, key: str) -> bytes | None:
     if first.startswith("level") and level is not None and level < found.levels and (cell := cell_of(rest)):
         return found.cell(level, cell)
     return None
-
-
-def _mesh(now: Contents, image: Image, key: str) -> bytes | None:
-    """Neuroglancer's mesh of an object in one piece: its list of pieces, or vertices and triangles."""
-    if key == "info":
-        return json.dumps({"@type": "neuroglancer_legacy_mesh"}).encode()
-    first, _, rest = key.partition(":")
-    label = whole_number(first)
-    if label is None:
-        return None
-    if rest == "0":
-        return json.dumps({"fragments": [str(label)]}).encode()
-    box = now.box_of(image.name, label)
-    for level in image.levels:
-        there = box.coarser(level.reduction).clip(level.box)
-        if there.size <= MESH_VOXELS:
-            break
-    return mesh_bytes(*surface(level, label, there))
-
-
-def _jumps(now: Contents) -> list[dict[str, Any]]:
-    """The rows that are most worth a look: the worst seams, the thinnest necks, the largest contacts."""
-    found = []
-    for name, table in now.tables.items():
-        by, down = WORST.get(table.product.kind, (None, False))
-        if by is None:
-            continue
-        listed: dict[str, Any] = {"table": name, "what": PLACED[table.product.kind], "by": by}
-        try:
-            if by in table.names and place_columns(table.names):
-                rows = page(now, name, sort=by, down=down)
-                at = rows["columns"].index(by)
-                shown = zip(rows["rows"][:20], rows["places"][:20], strict=True)
-                found.append(listed | {"rows": [{"value": row[at], "place": place} for row, place in shown]})
-        except InputError as err:
-            # One that is damaged keeps no other away.
-            found.append(listed | {"rows": [], "wrong": str(err)})
-    return found

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 
 from chunkflow_liver.engine.plan import Product
 from chunkflow_liver.errors import ChunkflowLiverError, InputError
-from chunkflow_liver.geometry import Box, Nm, zyx
+from chunkflow_liver.geometry import Box, Nm, Zyx, zyx
 from chunkflow_liver.ops.edit.cutting import level_like
 from chunkflow_liver.ops.steps.place import checked_labels, same_voxels
 from chunkflow_liver.reports.pictures.planes import corner_nm
@@ -162,6 +162,12 @@ class Contents:
         found = self.images.get(str(named))
         return found if found is not None and found.kind == "instances" else None
 
+    @property
+    def newest(self) -> frozenset[str]:
+        """Instances that no other ones were made of, as by edits; not what follows `of` others."""
+        made_of = {str(i.about.get("instances")) for i in self.images.values() if i.is_edited}
+        return frozenset(n for n, i in self.images.items() if i.is_edited and n not in made_of)
+
     def measured(self, image: str) -> Stored | None:
         """The table of the objects of a label image that says where they lie."""
         for table in self.tables.values():
@@ -169,6 +175,15 @@ class Contents:
             mine = table.product.kind == "instance table" and labels is not None and labels.name == image
             if mine and {"label", *CORNERS} <= set(table.names):
                 return table
+        return None
+
+    def block_of(self, image: str) -> Zyx | None:
+        """Voxels per block of the run where it measures a label image, else where it makes it."""
+        table = self.measured(image)
+        for name in (*(() if table is None else (table.product.name,)), image):
+            grids = (s.grid for s in self.work.stages if s.name.partition("/")[0] == name)
+            if (grid := next((g for g in grids if g is not None), None)) is not None:
+                return grid.block
         return None
 
     def corner_of(self, table: Stored) -> Nm:
@@ -184,16 +199,30 @@ class Contents:
         InputError
             If no table says it.
         """
+        return self.boxes_of(image, [label])[label]
+
+    def boxes_of(self, image: str, labels: Collection[int]) -> dict[int, Box]:
+        """Bounding boxes of objects, in voxels of the finest level.
+
+        Raises
+        ------
+        InputError
+            If no table says where one of them lies.
+        """
         table = self.measured(image)
         if table is None:
             raise InputError(
                 f"no table says where the objects of {image!r} lie: measure its features 'basic'"
             )
-        row = np.flatnonzero(table.values("label") == np.uint64(label))
-        if not len(row):
-            raise InputError(f"table {table.product.name!r} has no object {label}")
-        corners = [int(table.values(c)[row[0]]) for c in CORNERS]
-        return Box(zyx(corners[:3]), zyx(corners[3:]))
+        wanted = np.array(sorted(labels), np.uint64)
+        there = table.values("label").astype(np.uint64, copy=False)
+        rows = np.flatnonzero(np.isin(there, wanted))
+        if missing := set(wanted.tolist()) - set(there[rows].tolist()):
+            raise InputError(f"table {table.product.name!r} has no object {min(missing)}")
+        corners = np.stack([table.values(c)[rows] for c in CORNERS], axis=1).astype(np.int64).tolist()
+        return {
+            int(label): Box(zyx(at[:3]), zyx(at[3:])) for label, at in zip(there[rows], corners, strict=True)
+        }
 
 
 def place_columns(names: list[str]) -> tuple[str, str, str] | None:

@@ -17,14 +17,16 @@ import numpy as np
 from chunkflow_liver.errors import ConfigError, InputError, OutputError
 from chunkflow_liver.geometry import BlockGrid, Box
 from chunkflow_liver.kernels.instances.edits import Cleft, Cut, Step, apply_steps
+from chunkflow_liver.ops.edit.ahead import ends_of
 from chunkflow_liver.ops.edit.cleaving import cleft, looked_at
-from chunkflow_liver.ops.edit.cutting import cut_boxes, cut_level, level_like, sides
+from chunkflow_liver.ops.edit.cutting import boxes_after, cut_level, level_like, sides
 from chunkflow_liver.ops.edit.lists import (
     IN_TWO,
     Edit,
     checked,
     current,
     merged_into,
+    named_before,
     plain_steps,
     read_edits,
     whole_number,
@@ -194,6 +196,35 @@ class Proofreading:
         # Neuroglancer takes segments of 32 or 64 bits, and smaller ones.
         return Virtual(image.levels, np.dtype(dtype).name, made)
 
+    def ends(self, image: str) -> dict[int, int]:
+        """What became of ids by edits that wait, where they are no more: another id, or 0."""
+        ends = ends_of([e.row for e in self.edits(image)])[0]
+        return {label: end for label, end in ends.items() if label != end}
+
+    def rows_for(self, image: str) -> dict[int, int]:
+        """Of parts that edits cut off, and no table knows, the object whose row stands for them."""
+        edits, found = self.edits(image), dict[int, int]()
+        for index, edit in enumerate(edits):
+            if edit.action in IN_TWO:
+                label = current(merged_into(edits[:index]), edit.label)
+                found[edit.other] = found.get(label, label)
+        return found
+
+    def box_of(self, contents: Contents, image: str, label: int) -> Box:
+        """Bounding box of an object after the edits that wait, in voxels of the finest level.
+
+        Raises
+        ------
+        InputError
+            If no table says it, or the edits left no such object.
+        """
+        edits = self.edits(image)
+        if label in self.ends(image):
+            raise InputError(f"by the edits that wait there is no object {label} in {image!r} any more")
+        named = named_before([e.row for e in edits])
+        boxes = boxes_after(edits, contents.boxes_of(image, named))[1] if named else {}
+        return boxes[label] if label in boxes else contents.box_of(image, label)
+
     def mark(self, given: Mapping[str, Any]) -> int:
         """Note that a row of a table, or an object, is wrong; returns how many marks there are."""
         row = {
@@ -287,9 +318,8 @@ class Proofreading:
         if not cuts:
             return []
         kept = self._cuts.setdefault(image.name, [])
-        fresh = {edits[i].other for i in cuts}
-        named = {i for e in edits for i in (e.label, e.other) if i} - fresh
-        boxes = cut_boxes(edits, {i: contents.box_of(image.name, i) for i in sorted(named)})
+        named = named_before([e.row for e in edits])
+        boxes = boxes_after(edits, contents.boxes_of(image.name, named))[0]
         steps = plain_steps(edits)
         found: list[Cut | Cleft] = []
         for number, index in enumerate(cuts):

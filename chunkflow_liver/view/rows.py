@@ -19,8 +19,8 @@ from chunkflow_liver.view.contents import CORNERS, PLACED, WORST, Contents, plac
 AT_ONCE = 100
 JUMPS = 20
 """Rows that are worth a look, of each table."""
-OF = ("label", "label_a", "label_b", "a", "b")
-"""Columns that say whose a row is."""
+OF = {"label": "", "label_a": "", "label_b": "", "block_a": "blocks ", "block_b": ""}
+"""Columns that say whose a row is, and what is written before."""
 CONDITION = re.compile(r"\s*([\w.]+)\s*(>=|<=|!=|=|>|<)\s*(.+?)\s*")
 COMPARED = {
     ">=": np.greater_equal,
@@ -211,24 +211,26 @@ def jumps(contents: Contents) -> list[dict[str, Any]]:
         listed: dict[str, Any] = {"table": name, "what": PLACED[table.product.kind], "by": by}
         try:
             if by in table.names and place_columns(table.names):
-                found.append(listed | _worst(page(contents, name, sort=by, down=down), by))
+                found.append(listed | _worst(page(contents, name, sort=by, down=down), by, down))
         except InputError as err:
             # One that is damaged keeps no other away.
             found.append(listed | {"rows": [], "wrong": str(err)})
     return found
 
 
-def _worst(rows: dict[str, Any], by: str) -> dict[str, Any]:
+def _worst(rows: dict[str, Any], by: str, down: bool) -> dict[str, Any]:
     """Of a page of rows the first ones: whose they are, their value, where they lie."""
     at = {name: i for i, name in enumerate(rows["columns"])}
-    ids = [at[name] for name in OF if name in at]
+    # Of contacts with a class the other side has no id.
+    called = [name for name in OF if name in at and any(row[at[name]] for row in rows["rows"])]
     own = next((at[name] for name in ("label", "label_a") if name in at), None)
     return {
         "unit": rows["units"][at[by]],
+        "first": "largest" if down else "smallest",
         "image": rows["image"],
         "rows": [
             {
-                "of": [str(row[i]) for i in ids if row[i]],
+                "of": " and ".join(f"{OF[name]}{row[at[name]]}" for name in called),
                 "label": None if own is None or not row[own] else str(row[own]),
                 "value": row[at[by]],
                 "place": place,

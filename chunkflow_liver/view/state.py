@@ -62,7 +62,7 @@ def layer(contents: Contents, image: Image, edited: str | None = None) -> dict[s
     """The layer of an image; of labels with edits that wait, with those applied."""
     seen = contents.generation if image.pending else "done"
     base = f"zarr{image.finest.zarr_format}://{ORIGIN}/data/{seen}/{image.name}"
-    made: dict[str, Any] = {"name": image.name, "visible": image.kind in ("raw", "instances", PIECES)}
+    made: dict[str, Any] = {"name": image.name, "visible": is_shown(contents, image)}
     if image.kind in ("raw", "distance", "score"):
         made |= {"type": "image", "source": f"{base}/", "shader": _shader(image)}
         if image.kind != "raw":
@@ -82,13 +82,19 @@ def layer(contents: Contents, image: Image, edited: str | None = None) -> dict[s
         sources.append(f"precomputed://{ORIGIN}/properties/done/{image.name}")
     elif contents.measured(image.name) is not None:
         sources.append(f"precomputed://{ORIGIN}/properties/done/{image.name}")
-        if edited is None:
-            sources.append(f"precomputed://{ORIGIN}/meshes/done/{image.name}")
+        sources.append(f"precomputed://{ORIGIN}/meshes/{edited or 'done'}/{image.name}")
     made["source"] = sources
     return made
 
 
-def value_layer(image: Image, table: str, column: str, values: np.ndarray[Any, Any]) -> dict[str, Any]:
+def is_shown(contents: Contents, image: Image) -> bool:
+    """Whether a run opens with an image: the grey values, and of labels the newest instances."""
+    return image.kind in ("raw", PIECES) or image.name in contents.newest
+
+
+def value_layer(
+    image: Image, table: str, column: str, values: np.ndarray[Any, Any], edited: str | None
+) -> dict[str, Any]:
     """A layer of the objects of an image coloured by a column, from its smallest value to its largest."""
     known = values[np.isfinite(values.astype(np.float64))]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
@@ -100,7 +106,7 @@ def value_layer(image: Image, table: str, column: str, values: np.ndarray[Any, A
     return {
         "name": f"{image.name} by {column}",
         "type": "image",
-        "source": f"zarr3://{ORIGIN}/values/done/{image.name}/{table}/{column}/",
+        "source": f"zarr3://{ORIGIN}/values/{edited or 'done'}/{image.name}/{table}/{column}/",
         "shader": _ramp(low, high, "v != v"),
         "blend": "default",
         "opacity": 0.8,

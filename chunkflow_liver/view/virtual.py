@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 
 from chunkflow_liver.errors import InputError
-from chunkflow_liver.geometry import Box, Zyx
+from chunkflow_liver.geometry import Box, Nm, Zyx
+from chunkflow_liver.kernels.labels.relabel import relabel
 from chunkflow_liver.ops.edit.lists import whole_number
 from chunkflow_liver.store.volume import Volume
 
@@ -68,6 +69,10 @@ class Virtual:
         level = self.levels[number]
         return self.made(level.read(box), box, level).astype(self.dtype, copy=False)
 
+    def at(self, number: int) -> Seen:
+        """One of the levels, to be read like a stored one."""
+        return Seen(self, number)
+
     def _group(self) -> dict[str, Any]:
         datasets = [
             {
@@ -110,6 +115,41 @@ class Virtual:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """A level of an image that is not stored, as far as who reads it needs a volume."""
+
+    of: Virtual
+    number: int
+
+    @property
+    def stored(self) -> Volume:
+        return self.of.levels[self.number]
+
+    @property
+    def url(self) -> str:
+        return self.stored.url
+
+    @property
+    def shape(self) -> Zyx:
+        return self.stored.shape
+
+    @property
+    def voxel_nm(self) -> Nm:
+        return self.stored.voxel_nm
+
+    @property
+    def origin_nm(self) -> Nm:
+        return self.stored.origin_nm
+
+    @property
+    def dtype(self) -> str:
+        return self.of.dtype
+
+    def read(self, box: Box) -> Values:
+        return self.of.read(self.number, box)
+
+
+@dataclass(frozen=True)
 class Ids:
     """Ids of the rows of a table, ready to be looked up; shared by all of its columns.
 
@@ -133,7 +173,13 @@ class Ids:
         return cls(ids[order], order)
 
 
-def coloured(levels: tuple[Volume, ...], rows: Ids, values: Values) -> Virtual:
+def coloured(
+    levels: tuple[Volume, ...],
+    rows: Ids,
+    values: Values,
+    edited: Virtual | None = None,
+    rows_for: Mapping[int, int] | None = None,
+) -> Virtual:
     """Every voxel with the value of its object in a column; NaN where there is none.
 
     Parameters
@@ -144,15 +190,22 @@ def coloured(levels: tuple[Volume, ...], rows: Ids, values: Values) -> Virtual:
         Of the table.
     values : ndarray of shape (N,)
         The column.
+    edited : Virtual, optional
+        The instances with edits that wait: an object has the value of the id that it has now.
+    rows_for : mapping of int, optional
+        Of ids that no row has, those whose value they take.
     """
     ids, of = rows.ids, values.astype(np.float32)
     of = of if rows.order is None else of[rows.order]
     if not len(ids):
         raise InputError("the table has no rows to colour objects by")
+    fresh = np.array(sorted(rows_for or {}), np.uint64)
+    known = np.array([(rows_for or {})[int(i)] for i in fresh], np.uint64)
 
     def made(found: Values, box: Box, level: Volume) -> Values:
-        here, inverse = np.unique(found, return_inverse=True)
-        here = here.astype(np.uint64)
+        now = found if edited is None else edited.made(found, box, level)
+        here, inverse = np.unique(now, return_inverse=True)
+        here = relabel(here.astype(np.uint64), fresh, known, keep=True)
         at = np.minimum(np.searchsorted(ids, here), len(ids) - 1)
         told = np.where((ids[at] == here) & (here > 0), of[at], np.float32(np.nan))
         return told.astype(np.float32)[inverse.reshape(found.shape)]

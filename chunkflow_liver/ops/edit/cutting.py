@@ -51,7 +51,7 @@ def cuts_of(
     steps = plain_steps(edits)
     stages: list[Stage] = []
     made: dict[str, Arrays] = {}
-    for number, (edit, box) in enumerate(zip(cuts, cut_boxes(edits, boxes), strict=True)):
+    for number, (edit, box) in enumerate(zip(cuts, boxes_after(edits, boxes)[0], strict=True)):
         before = steps[: steps.index(number)]
         params: dict[str, Any] = {
             "row": list(edit.row),
@@ -153,24 +153,31 @@ def made_cuts(made: dict[str, Any]) -> list[Cut | Cleft]:
     return found
 
 
-def cut_boxes(edits: Sequence[Edit], boxes: Mapping[int, Box]) -> list[Box]:
-    """Of every cut the box in which all of its object lies, in voxels of level 0.
+def boxes_after(edits: Sequence[Edit], boxes: Mapping[int, Box]) -> tuple[list[Box], dict[int, Box]]:
+    """Of every cut the box in which all of its object lies, and of every object its box after all edits.
+
+    Parameters
+    ----------
+    edits : sequence of Edit
+    boxes : mapping of Box
+        Of the objects that the edits name, before them, in voxels of level 0.
 
     Raises
     ------
     InputError
-        If `boxes` lacks an object.
+        If `boxes` lacks an object that is cut.
     """
     known = dict(boxes)
     now: dict[int, int] = {}
     found = []
     for edit in edits:
         here = current(now, edit.label)
+        if edit.action == "delete":
+            known.pop(here, None)
         if edit.action == "merge" and (there := current(now, edit.other)) != here:
-            sides = [known[i] for i in (here, there) if i in known]
+            sides = [known.pop(i) for i in (here, there) if i in known]
             now[max(here, there)] = min(here, there)
             # A box of one alone would not hold the other.
-            known.pop(min(here, there), None)
             if len(sides) == 2:
                 known[min(here, there)] = sides[0].hull(sides[1])
         if edit.action in IN_TWO:
@@ -181,7 +188,7 @@ def cut_boxes(edits: Sequence[Edit], boxes: Mapping[int, Box]) -> list[Box]:
                 )
             found.append(known[here])
             known[edit.other] = known[here]
-    return found
+    return found, known
 
 
 def level_like(levels: Iterable[Volume], level: Volume) -> Volume:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from chunkflow_liver.errors import ChunkflowLiverError, ConfigError
-from chunkflow_liver.geometry import Box, Zyx
 from chunkflow_liver.view.answers import Run
 from chunkflow_liver.view.contents import Image, finer_images
 from chunkflow_liver.view.in_napari.layers import Lazy, read_run, world_corner
@@ -167,30 +166,11 @@ class Keys:
         overlay.text, overlay.visible = text, bool(text)
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A level with edits applied, as `Lazy` reads a volume."""
-
-    of: Virtual
-    number: int
-
-    @property
-    def shape(self) -> Zyx:
-        return self.of.levels[self.number].shape
-
-    @property
-    def dtype(self) -> str:
-        return self.of.dtype
-
-    def read(self, box: Box) -> np.ndarray[Any, Any]:
-        return self.of.read(self.number, box)
-
-
 def shown_levels(image: Image, edited: Virtual | None) -> list[Lazy]:
     """The levels of instances, with edits applied or as they are stored."""
     if edited is None:
         return [Lazy(level) for level in image.levels]
-    return [Lazy(Shown(edited, number)) for number in range(len(image.levels))]
+    return [Lazy(edited.at(number)) for number in range(len(image.levels))]
 
 
 def open_in_napari(path: Path, who: str, edits: Path | None = None, pieces: str | None = None) -> None:

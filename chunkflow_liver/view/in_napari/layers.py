@@ -25,7 +25,7 @@ from chunkflow_liver.store.ngff.write import PALETTE
 from chunkflow_liver.store.prompts import Prompt, write_prompts
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.view.contents import PIECES, PLACED, Contents, Image, contents, place_columns
-from chunkflow_liver.view.state import contrast, reach
+from chunkflow_liver.view.state import contrast, is_shown, reach
 
 LayerData = tuple[Any, dict[str, Any], str]
 OURS = "chunkflow_liver"
@@ -152,9 +152,9 @@ def _layer(now: Contents, image: Image) -> LayerData:
     if image.kind == "empty labels":
         return _painting(image, corner)
     if image.kind in ("semantic", "instances", PIECES):
-        return _levels(image), _labels(image, now.measured(image.name), corner), "labels"
-    about: dict[str, Any] = {"name": image.name, "multiscale": len(image.levels) > 1}
-    about |= _frame(image.finest, corner)
+        about = _labels(image, now.measured(image.name), corner) | {"visible": is_shown(now, image)}
+        return _levels(image), about, "labels"
+    about = {"name": image.name, "multiscale": len(image.levels) > 1, **_frame(image.finest, corner)}
     if image.kind == "raw":
         about |= {"contrast_limits": contrast(image.levels), "colormap": "gray"}
     else:

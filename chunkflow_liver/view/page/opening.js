@@ -62,7 +62,8 @@ function settled() {
 // The coarsest levels come first, then finer ones, then what has no pixels: the properties of a million objects take
 // the browser longer to read than all the rest, and meanwhile it draws nothing.
 async function show(given) {
-  const state = withEdits(withOrigin(given));
+  const state = withOrigin(given);
+  withEdits(state.layers);
   settled();
   const mine = opened;
   for (const layer of state.layers ?? []) {
@@ -96,12 +97,24 @@ function drawEdits(layer, image, mine) {
   const known = sourcesOf(layer).filter((s) => !/\/(edited|data|meshes)\//.test(s.url));
   const format = mine.revision ? 3 : mine.format;
   layer.source = [{ url: `zarr${format}://http://${location.host}${wanted}` }, ...known];
-  if (!mine.revision) layer.source.push({ url: `precomputed://http://${location.host}/meshes/done/${image}` });
+  if (mine.meshes) layer.source.push({ url: `precomputed://http://${location.host}/meshes/${mine.revision ?? "done"}/${image}` });
+  // An object that became part of another is chosen as that one; neuroglancer marks those that are hidden.
+  const become = (id) => (id.startsWith("!") ? `!${become(id.slice(1))}` : mine.ends[id] ?? id);
+  if (layer.segments) layer.segments = [...new Set(layer.segments.map((id) => become(String(id))))].filter((id) => !/^!?0$/.test(id));
   return true;
 }
-function withEdits(state) {
-  for (const layer of state.layers ?? []) if (run.edits[layer.name]) drawEdits(layer, layer.name, run.edits[layer.name]);
-  return state;
+// The same of a layer that colours objects by a column.
+function recoloured(layer) {
+  const [source] = sourcesOf(layer);
+  const found = source && /\/values\/([^/]+)\/([^/]+)\//.exec(source.url);
+  const wanted = found && (run.edits[found[2]]?.revision ?? "done");
+  if (!found || found[1] === wanted) return false;
+  layer.source = [{ ...source, url: source.url.replace(found[0], `/values/${wanted}/${found[2]}/`) }];
+  return true;
+}
+// Whether a layer has another address by the edits that wait.
+function withEdits(layers) {
+  return (layers ?? []).map((l) => (run.edits[l.name] ? drawEdits(l, l.name, run.edits[l.name]) : recoloured(l))).includes(true);
 }
 const ours = (source) => source.url.includes(`//${location.host}/`);
 const volume = (source) => source.url.startsWith("zarr");

@@ -32,7 +32,8 @@ function boxes() {
   }));
 }
 function bars() {
-  byId("bars").replaceChildren(...Object.entries(run.bars).map(([name, bar]) => {
+  const seen = new Set(viewer().layerManager.managedLayers.filter((l) => l.visible).map((l) => l.name));
+  byId("bars").replaceChildren(...Object.entries(run.bars).filter(([name]) => seen.has(name)).map(([name, bar]) => {
     const one = document.createElement("div");
     one.className = "bar";
     const texts = [bar.low, bar.high].map((v) => Number(v.toPrecision(4)));
@@ -172,13 +173,15 @@ const jumps = shownIfRefused(async () => {
   const found = await ask("jumps");
   byId("jumps").replaceChildren(...found.flatMap((list) => {
     const title = document.createElement("h2");
-    title.textContent = `${list.what}: ${list.table}, by ${list.by}`;
+    title.textContent = `${list.what[0].toUpperCase()}${list.what.slice(1)}: ${list.table}`;
     if (list.wrong) return [title, list.wrong];
-    return [title, ...list.rows.map((row, i) => {
+    const by = document.createElement("p");
+    by.textContent = `${list.first} ${list.by} first${list.unit ? ` (${list.unit})` : ""}`;
+    return [title, by, ...list.rows.map((row, i) => {
       const button = document.createElement("button");
       button.className = "jump";
-      button.textContent = `${i + 1}. ${text(row.value)}`;
-      button.addEventListener("click", () => go(row.place));
+      button.textContent = `${i + 1}. ${row.of ? `${row.of}: ` : ""}${text(row.value)}`;
+      button.addEventListener("click", () => go(row.place, row.label && list.image ? { image: list.image, label: row.label } : null));
       return button;
     })];
   }));
@@ -207,14 +210,13 @@ function waiting(edits) {
   byId("apply").hidden = !mine.rows.length;
   byId("command").textContent = mine.command;
   // The view of edited labels has another address after each edit.
-  const drawn = stateNow().layers?.find((l) => l.name === image);
-  if (drawn && drawEdits(drawn, image, mine)) {
-    change((state) => { drawEdits(state.layers.find((l) => l.name === image), image, mine); });
-  }
+  if (withEdits(stateNow().layers)) change((state) => withEdits(state.layers));
 }
 const tellEdit = async (given) => {
   try {
     waiting(await ask(given === null ? "undo" : "edit", given ?? { image: byId("image").value }));
+    // A reason is of one edit.
+    if (given !== null) byId("why").value = "";
     say(given === null ? "undone" : "done, and kept in the list");
   } catch (error) { say(error.message, true); }
   first = null;
@@ -277,15 +279,18 @@ async function renewed() {
   const now = await ask("changes");
   byId("line").textContent = now.line;
   if (now.generation !== run.generation) {
-    const before = run.generation;
+    const before = run;
     const bar = coloured && run.bars[coloured];
     run = await ask("run");
     if (bar) run.bars[coloured] = bar;
     change((state) => {
       // What the run wrote since has another address; what is new is added.
       const known = new Set(state.layers.map((l) => l.name));
-      const text = JSON.stringify(state.layers).replaceAll(`/data/${before}/`, `/data/${run.generation}/`);
+      const text = JSON.stringify(state.layers).replaceAll(`/data/${before.generation}/`, `/data/${run.generation}/`);
       state.layers = [...JSON.parse(text), ...withOrigin(run.state).layers.filter((l) => !known.has(l.name))];
+      // Instances of which newer ones were made are off, as they are where a page opens anew.
+      const seen = (from, name) => from.state.layers.find((l) => l.name === name)?.visible;
+      for (const l of state.layers) if (seen(before, l.name) && seen(run, l.name) === false) l.visible = false;
     });
     tables();
     bars();
@@ -324,7 +329,7 @@ async function start() {
   await stands();
   show(state);
   look.contentWindow.addEventListener("keydown", key, true);
-  viewer().layerManager.layersChanged.add(boxes);
+  viewer().layerManager.layersChanged.add(() => { boxes(); bars(); });
   viewer().state.changed.add(() => { clearTimeout(kept.timer); kept.timer = setTimeout(kept, 300); });
   boxes();
   bars();
