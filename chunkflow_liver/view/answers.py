@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import shlex
@@ -306,7 +307,14 @@ class Run:
     def _tables_of(self, now: Contents, image: str) -> list[Stored]:
         """The tables with a row for each object of an image."""
         about = [t for t in now.tables.values() if (of := now.labels_of(t)) and of.name == image]
-        return [table for table in about if self._is_per_object(now, table)]
+        found = []
+        for table in about:
+            # Of one that is damaged it is said where its columns are asked for.
+            with contextlib.suppress(InputError):
+                if not self._is_per_object(now, table):
+                    continue
+            found.append(table)
+        return found
 
     def _is_per_object(self, now: Contents, table: Stored) -> bool:
         if "label" not in table.names:

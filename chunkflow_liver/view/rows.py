@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.ops.edit.lists import whole_number
 from chunkflow_liver.reports.tables import BUFFER, READ_AT_ONCE, Stored, as_arrow, as_numpy
+from chunkflow_liver.reports.words import UNIT_SIGNS
 from chunkflow_liver.view.contents import CORNERS, PLACED, WORST, Contents, place_columns
 
 AT_ONCE = 100
@@ -89,6 +89,7 @@ def page(
     found = _taken(table, shown)
     columns = [c for c in schema.names if c not in CORNERS]
     units = [(schema.field(c).metadata or {}).get(b"unit", b"").decode() for c in columns]
+    units = [UNIT_SIGNS.get(unit, unit) for unit in units]
     return {
         "name": name,
         "columns": columns,
@@ -189,7 +190,9 @@ def is_one_row_each(table: Stored) -> bool:
         for batch in file.iter_batches(READ_AT_ONCE, columns=wanted, use_threads=False):
             labels = as_numpy(batch["label"]).astype(np.uint64, copy=False)
             if sided:
-                labels = labels[as_numpy(pc.equal(batch["side"], "a"))]
+                coded = batch["side"]
+                side = coded.dictionary.to_pylist()
+                labels = labels[as_numpy(coded.indices) == (side.index("a") if "a" in side else -1)]
             seen = np.concatenate([last, labels])
             # Rows of one object mostly follow each other: a long table need not be read to its end.
             if (seen[1:] == seen[:-1]).any():
@@ -211,15 +214,20 @@ def jumps(contents: Contents) -> list[dict[str, Any]]:
         listed: dict[str, Any] = {"table": name, "what": PLACED[table.product.kind], "by": by}
         try:
             if by in table.names and place_columns(table.names):
-                found.append(listed | _worst(page(contents, name, sort=by, down=down), by, down))
+                other = str(table.about.get("b", ""))
+                partner = "" if other in contents.images else other
+                found.append(listed | _worst(page(contents, name, sort=by, down=down), by, down, partner))
         except InputError as err:
             # One that is damaged keeps no other away.
             found.append(listed | {"rows": [], "wrong": str(err)})
     return found
 
 
-def _worst(rows: dict[str, Any], by: str, down: bool) -> dict[str, Any]:
-    """Of a page of rows the first ones: whose they are, their value, where they lie."""
+def _worst(rows: dict[str, Any], by: str, down: bool, partner: str) -> dict[str, Any]:
+    """Of a page of rows the first ones: whose they are, their value, where they lie.
+
+    `partner` is the class that objects touch; '' of other objects.
+    """
     at = {name: i for i, name in enumerate(rows["columns"])}
     # Of contacts with a class the other side has no id.
     called = [name for name in OF if name in at and any(row[at[name]] for row in rows["rows"])]
@@ -230,7 +238,10 @@ def _worst(rows: dict[str, Any], by: str, down: bool) -> dict[str, Any]:
         "image": rows["image"],
         "rows": [
             {
-                "of": " and ".join(f"{OF[name]}{row[at[name]]}" for name in called),
+                "of": " and ".join(
+                    partner if partner and name == "label_b" else f"{OF[name]}{row[at[name]]}"
+                    for name in called
+                ),
                 "label": None if own is None or not row[own] else str(row[own]),
                 "value": row[at[by]],
                 "place": place,

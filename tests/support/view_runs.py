@@ -6,9 +6,23 @@ import asyncio
 import threading
 from contextlib import contextmanager
 
+import numpy as np
+
 import chunkflow_liver as cf
 from chunkflow_liver.view.server import serve
 from chunkflow_liver.view.server import stop as stop_server
+
+NM = (40.0, 16.0, 16.0)
+
+
+def tissue():
+    """Classes with four bodies of class 1, two of which touch by a neck, and a wall of class 2."""
+    classes = np.zeros((12, 48, 64), np.uint8)
+    classes[2:10, 6:18, 6:18] = classes[2:10, 6:18, 24:36] = 1
+    classes[5, 11:13, 18:24] = 1
+    classes[2:10, 28:40, 6:18] = classes[3:8, 30:38, 30:42] = 1
+    classes[:, 22:25, :] = 2
+    return classes
 
 
 def applied(work):

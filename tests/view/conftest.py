@@ -8,21 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from strategies import write
+from view_runs import NM, tissue
 
 import chunkflow_liver as cf
 from chunkflow_liver.engine.journal import Journal
-
-NM = (40.0, 16.0, 16.0)
-
-
-def tissue():
-    """Classes with four bodies of class 1, two of which touch by a neck, and a wall of class 2."""
-    classes = np.zeros((12, 48, 64), np.uint8)
-    classes[2:10, 6:18, 6:18] = classes[2:10, 6:18, 24:36] = 1
-    classes[5, 11:13, 18:24] = 1
-    classes[2:10, 28:40, 6:18] = classes[3:8, 30:38, 30:42] = 1
-    classes[:, 22:25, :] = 2
-    return classes
 
 
 @pytest.fixture(scope="session")

@@ -206,7 +206,8 @@ function waiting(edits) {
     item.title = row.said.filter(Boolean).join(", ");
     return item;
   }));
-  byId("pieces").replaceChildren(...(mine.pieces ?? []).map((name) => new Option(name, name, false, name === byId("pieces").value)));
+  byId("pieces").disabled = !mine.pieces?.length;
+  byId("pieces").replaceChildren(...(mine.pieces?.length ? [] : [new Option("none: see view --pieces", "")]), ...(mine.pieces ?? []).map((name) => new Option(name, name, false, name === byId("pieces").value)));
   byId("apply").hidden = !mine.rows.length;
   byId("command").textContent = mine.command;
   // The view of edited labels has another address after each edit.
