@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import settings
 from places import DATA
 
 from chunkflow_liver.store.create import write_volume
+from chunkflow_liver.store.location import open_store
 from chunkflow_liver.store.volume import Volume
 
 # A check of a commit must not depend on luck; people who run the tests by hand look for new examples.
@@ -94,3 +96,39 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 def count(tmp_path: Path) -> Path:
     """Folder in which the calls of `payload.add` are counted, for the work folder 'w'."""
     return tmp_path / "w-out-calls"
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """An S3 server on this machine with one empty bucket, found through the environment."""
+    boto3 = pytest.importorskip("boto3")
+    pytest.importorskip("moto")
+    from moto.server import ThreadedMotoServer
+
+    kept = dict(os.environ)
+    port = free_port()
+    endpoint = f"http://127.0.0.1:{port}"
+    for name in [n for n in os.environ if n.lower().endswith("_proxy")]:
+        del os.environ[name]
+    os.environ |= {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    open_store.cache_clear()
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port)
+    server.start()
+    boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket="em-data")
+    yield "s3://em-data"
+    server.stop()
+    open_store.cache_clear()
+    os.environ.clear()
+    os.environ.update(kept)

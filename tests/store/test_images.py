@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import sys
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -66,42 +63,6 @@ def test_validate_has_nothing_to_say_of_a_good_image(tall):
 def test_planning_with_an_image_reads_its_metadata_only(tall, monkeypatch):
     monkeypatch.setattr("zarr.Array.__getitem__", lambda *_: pytest.fail("voxels were read"))
     assert open_volume(tall.url).shape == (9, 1100, 20)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """An S3 server on this machine with one empty bucket, found through the environment."""
-    boto3 = pytest.importorskip("boto3")
-    pytest.importorskip("moto")
-    from moto.server import ThreadedMotoServer
-
-    kept = dict(os.environ)
-    port = free_port()
-    endpoint = f"http://127.0.0.1:{port}"
-    for name in [n for n in os.environ if n.lower().endswith("_proxy")]:
-        del os.environ[name]
-    os.environ |= {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    open_store.cache_clear()
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port)
-    server.start()
-    boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket="em-data")
-    yield "s3://em-data"
-    server.stop()
-    open_store.cache_clear()
-    os.environ.clear()
-    os.environ.update(kept)
 
 
 @pytest.fixture(params=["memory", pytest.param("s3", marks=pytest.mark.network)])

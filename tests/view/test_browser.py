@@ -121,6 +121,21 @@ def test_pictures_arrive_a_row_leads_there_and_edits_are_made_undone_and_kept(pa
         page.click("[data-tab=layers]")
         page.select_option("#colour", '["mitos","mito-table","volume_um3"]')
         page.wait_for_selector(".bar >> text=volume_um3")
+        until(page, lambda: any("/values/done/mitos/mito-table/volume_um3/0/c/" in url for url in seen))
+        # The bar of a layer that is off is none.
+        box = page.locator("#boxes label >> text=mitos by volume_um3").locator("input")
+        box.uncheck()
+        page.wait_for_selector(".bar", state="detached")
+        box.check()
+        page.wait_for_selector(".bar >> text=volume_um3")
+
+        page.click("[data-tab=jumps]")
+        page.wait_for_selector("#jumps h2 >> text=Contact sites: mito-er-sites")
+        page.click("#jumps button >> nth=0")
+        sites = cf.read_table(work / "tables/mito-er-sites.parquet").to_pandas()
+        site = sites.sort_values("area_a_um2", ascending=False, kind="stable").iloc[0]
+        np.testing.assert_allclose(position(page)[0], site.x_nm - 8, atol=1)
+        assert page.text_content("#jumps button >> nth=0").startswith(f"1. {site.label_a:.0f} and ")
 
         page.click("[data-tab=edits]")
         page.fill("#why", "two bodies")
@@ -148,6 +163,10 @@ def test_pictures_arrive_a_row_leads_there_and_edits_are_made_undone_and_kept(pa
         press("m", (5, 34, 10), lone)
         press("m", (5, 34, 35), other)
         page.wait_for_selector("#waiting li:nth-child(1)")
+        # Colours and the mesh of what is chosen follow; the reason was of this edit.
+        until(page, lambda: any("/values/1-" in url and "/c/" in url for url in seen))
+        until(page, lambda: any("/meshes/1-" in url and not url.endswith(("info", ":0")) for url in seen))
+        assert page.input_value("#why") == ""
         press("c", (5, 12, 12), joined)
         press("c", (5, 12, 30), joined)
         page.wait_for_selector("#waiting li:nth-child(2)")

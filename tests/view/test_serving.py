@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import urllib.request
 
 import numpy as np
 import pytest
 from strategies import write
+from view_runs import NM, served, tissue
 
 import chunkflow_liver as cf
 from chunkflow_liver.store.location import read_key
+from chunkflow_liver.view.answers import Run
 from chunkflow_liver.view.serving import PART, Outside, Unsatisfiable, stored
+
+SHAPE = (12, 48, 64)
 
 
 def body(url, key, asked=None):
@@ -46,3 +52,45 @@ def test_a_large_file_comes_in_parts_and_wrong_ranges_are_told(tmp_path):
     for asked in (f"bytes={len(content)}-", "bytes=5-4", "bytes=-0"):
         with pytest.raises(Unsatisfiable):
             body(volume.url, "0/large", asked)
+
+
+@pytest.mark.network
+def test_a_run_whose_volumes_lie_on_s3_is_looked_at_and_corrected(bucket, tmp_path):
+    """Image and instances there; journal, tables and edits here, as runs with `into` are."""
+    raw = np.random.default_rng(0).integers(0, 255, SHAPE).astype(np.uint8)
+    image = cf.write_volume(f"{bucket}/seen/raw.ome.zarr", raw, voxel_nm=NM)
+    classes = cf.write_volume(
+        f"{bucket}/seen/classes.ome.zarr",
+        tissue(),
+        voxel_nm=NM,
+        kind="label",
+        classes=(("mito", 1), ("er", 2)),
+    )
+    at = {"work": tmp_path / "run", "block": (12, 24, 32)}
+    mitos = cf.label(classes, classes=["mito"], name="mitos", into=image.url, **at)
+    cf.run(
+        mitos + cf.measure(mitos.output, raw=image, features=["basic"], name="table", **at), progress=False
+    )
+    assert mitos.output.url.startswith("s3://")
+    run = Run(tmp_path / "run", "ada")
+    with served(run) as address:
+        base, _, token = address.partition("/?")
+
+        def asked(path, **headers):
+            request = urllib.request.Request(f"{base}{path}?{token}", headers=headers)
+            with urllib.request.urlopen(request) as answer:
+                return answer.read()
+
+        names = {layer["name"]: layer["source"] for layer in json.loads(asked("/api/run"))["state"]["layers"]}
+        assert {"image", "mitos"} <= names.keys()
+        for name, volume in (("image", image), ("mitos", mitos.output)):
+            key = f"0/{next(iter(volume.keys(volume.box)))}"
+            wanted = read_key(volume.url, key)
+            assert asked(f"/data/done/{name}/{key}") == wanted
+            assert asked(f"/data/done/{name}/{key}", Range="bytes=1-3") == wanted[1:4]
+        run.told("edit", {"image": "mitos", "action": "delete", "label": 1})
+        shown = np.frombuffer(asked("/edited/any/mitos/0/c/0/0/0"), mitos.output.dtype).reshape(64, 64, 64)
+        labels = mitos.output.read()
+        z, y, x = SHAPE
+        np.testing.assert_array_equal(shown[:z, :y, :x], np.where(labels == 1, 0, labels))
+        assert len(asked("/meshes/any/mitos/2")) > 100
