@@ -75,7 +75,7 @@ def test_edits_are_listed_seen_undone_and_applied_for_good(work, at):
     rows = listed(work)
     assert [(r["action"], r["who"], r["why"]) for r in rows] == [
         ("merge", "ada", "one body"),
-        ("cut", "ada", "one body"),
+        ("cut", "ada", ""),
     ]
     made = applied(work)
     np.testing.assert_array_equal(made, drawn(at))
@@ -118,3 +118,7 @@ def test_what_is_typed_beside_goes_into_the_edits(work, at, monkeypatch):
     beside[1].value, beside[2].value = "two bodies", "er"
     app.processEvents()
     assert (at.keys.fields.why, at.keys.fields.named) == ("two bodies", "er")
+    # A reason is of one edit, a class of as many as are given it.
+    assert "done" in at("k", LONE)
+    assert listed(work)[0]["why"] == "two bodies"
+    assert (beside[1].value, at.keys.fields.why, beside[2].value) == ("", "", "er")

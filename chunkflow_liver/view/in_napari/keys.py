@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,13 @@ FORGET, UNDO = "Escape", "u"
 
 @dataclass
 class Fields:
-    """What is typed beside the volume: of every edit why, of `k` the class, of `s` the image of pieces."""
+    """What is typed beside the volume: of an edit why, of `k` the class, of `s` the image of pieces."""
 
     why: str = ""
     named: str = ""
     pieces: str = ""
+    emptied: Callable[[], None] = lambda: None
+    """Called when `why` is emptied: a reason is of one edit."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,8 @@ class Keys:
         if begun.action in ("cut", "cleave") and point.label != begun.label:
             return f"the second place is in {point.label}, not in {begun.label}"
         self.run.told("edit", self._edit(begun, point))
+        self.fields.why = ""
+        self.fields.emptied()
         self._show(begun.image)
         kept = self.run.proofreading.path(begun.image)
         return f"{begun.action} {begun.label}: done, and kept in {kept.parent.name}/{kept.name}"
@@ -214,4 +219,5 @@ def asked_beside(fields: Fields, run: Run) -> Any:
     keys = "m m: merge\nc c: cut\ns s: cleave along pieces\nd: delete\nk: give it the class\nu: undo"
     for widget, field in ((why, "why"), (named, "named"), (pieces, "pieces")):
         widget.changed.connect(lambda value, field=field: setattr(fields, field, value or ""))
+    fields.emptied = lambda: setattr(why, "value", "")
     return Container(widgets=[Label(value=keys), why, named, pieces])
