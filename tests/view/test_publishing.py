@@ -45,6 +45,36 @@ def test_labels_of_a_run_are_published_with_meshes_and_properties(finished, tmp_
     assert command("export", labels, to)[0] == 2
 
 
+def test_the_library_of_paraview_reads_what_is_exported(finished, tmp_path):
+    """VTK: meshes and NIfTI in their places; of TIFF all values, and one voxel size along all axes."""
+    vtk = pytest.importorskip("vtk", reason="ParaView's library is not here")
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    labels = cf.open_volume(finished / "results.ome.zarr/labels/mitos")
+    array = labels.read()
+    z, y, x = np.nonzero(array == 2)
+    ends = [end for i, n in ((x, 16), (y, 16), (z, 40)) for end in ((i.min() - 0.5) * n, (i.max() + 0.5) * n)]
+    for ending, reader in ((".ply", vtk.vtkPLYReader()), (".obj", vtk.vtkOBJReader())):
+        (path,) = cf.export_mesh(
+            labels, finished / "tables/mito-table.parquet", tmp_path / ending[1:], ids=[2], ending=ending
+        )
+        reader.SetFileName(str(path))
+        reader.Update()
+        np.testing.assert_allclose(reader.GetOutput().GetBounds(), ends, atol=0.01)
+    sizes = {"nii.gz": (0.016, 0.016, 0.04), "tif": (1.6e-5,) * 3}
+    for ending, reader in (("nii.gz", vtk.vtkNIFTIImageReader()), ("tif", vtk.vtkTIFFReader())):
+        assert command("export", labels.url, tmp_path / f"mitos.{ending}")[0] == 0
+        reader.SetFileName(str(tmp_path / f"mitos.{ending}"))
+        reader.Update()
+        image = reader.GetOutput()
+        assert image.GetDimensions() == array.shape[::-1]
+        np.testing.assert_allclose(image.GetSpacing(), sizes[ending], rtol=1e-5)
+        voxels = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(array.shape)
+        np.testing.assert_array_equal(np.sort(voxels.ravel()), np.sort(array.ravel()))
+        # VTK counts the rows of TIFF and NIfTI from below.
+        assert any((voxels[:, ::step] == array).all() for step in (1, -1))
+
+
 @pytest.mark.parametrize(
     ("to", "options", "says"),
     [
