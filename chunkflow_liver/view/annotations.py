@@ -122,7 +122,8 @@ def annotated(contents: Contents, name: str) -> Annotations:
     by, largest = WORST.get(table.product.kind, (None, False))
     key = table.column(by) if by else None
     order = np.arange(len(zyx)) if key is None else np.argsort(-key if largest else key, kind="stable")
-    numbers = [c for c in table.names if c not in columns and c != ids]
+    # What makes a row worth a look is told, however far to the right it stands.
+    numbers = sorted((c for c in table.names if c not in columns and c != ids), key=lambda c: c != by)
     kept: dict[str, np.ndarray[Any, Any]] = {}
     for column in numbers:
         values = table.values(column)

@@ -138,6 +138,10 @@ class Run:
                 image, table, column = (given.get(k, "") for k in ("image", "table", "column"))
                 values = self._per_object(now, table).values(column)[own_rows(now.table(table))]
                 return value_layer(now.image(image), table, column, values, self.proofreading.revision(image))
+            case "colours":
+                # Of each instances the columns, by table: to know takes a look at every row.
+                named = (n for n, i in now.images.items() if i.kind == "instances")
+                return {image: columns_of_numbers(self._tables_of(now, image)) for image in named}
             case "edits":
                 return self._waiting(now)
             case "marks":
@@ -191,10 +195,6 @@ class Run:
                 }
                 for n, t in now.tables.items()
             ],
-            "colours": {
-                image: columns_of_numbers(self._tables_of(now, image))
-                for image in (n for n, i in now.images.items() if i.kind == "instances")
-            },
             "views": self.proofreading.views(),
             "edits": self._waiting(now),
         }

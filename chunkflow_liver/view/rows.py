@@ -19,7 +19,7 @@ from chunkflow_liver.view.contents import CORNERS, PLACED, WORST, Contents, plac
 AT_ONCE = 100
 JUMPS = 20
 """Rows that are worth a look, of each table."""
-OF = {"label": "", "label_a": "", "label_b": "", "block_a": "blocks ", "block_b": ""}
+OF = {"label": "", "label_a": "", "label_b": "", "block_a": "block ", "block_b": "block "}
 """Columns that say whose a row is, and what is written before."""
 CONDITION = re.compile(r"\s*([\w.]+)\s*(>=|<=|!=|=|>|<)\s*(.+?)\s*")
 COMPARED = {
@@ -229,8 +229,8 @@ def _worst(rows: dict[str, Any], by: str, down: bool, partner: str) -> dict[str,
     `partner` is the class that objects touch; '' of other objects.
     """
     at = {name: i for i, name in enumerate(rows["columns"])}
-    # Of contacts with a class the other side has no id.
-    called = [name for name in OF if name in at and any(row[at[name]] for row in rows["rows"])]
+    # Of contacts with a class the other side may have no id; blocks count from 0.
+    called = [n for n in OF if n in at and (OF[n] or any(row[at[n]] for row in rows["rows"]))]
     own = next((at[name] for name in ("label", "label_a") if name in at), None)
     return {
         "unit": rows["units"][at[by]],

@@ -31,7 +31,8 @@ def test_every_image_and_table_of_a_run_is_a_layer_or_a_list(work):
         "colours": 0,
     }
     assert {t["name"] for t in found["tables"]} >= {"mito-table", "mito-er-sites", "mito-er-objects"}
-    assert found["colours"]["mitos"]["mito-table"][:2] == ["voxels", "volume_um3"]
+    colours = Run(work, "ada").asked("colours", {})
+    assert colours["mitos"]["mito-table"][:2] == ["voxels", "volume_um3"]
     assert found["pending"] is False
     # No address of this machine, and no token, gets into a state that is kept.
     assert "127.0.0.1" not in json.dumps(found["state"])

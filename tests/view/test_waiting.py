@@ -97,13 +97,13 @@ def test_meshes_are_those_of_the_objects_as_edited(edited):
 def test_columns_of_tables_with_several_rows_per_object_are_no_colours(work):
     """Of contacts with a class those of side a: one row per object, as in the table of objects."""
     run = Run(work, "ada")
-    assert set(run.asked("run", {})["colours"]["mitos"]) == {"mito-table", "mito-er-objects"}
+    assert set(run.asked("colours", {})["mitos"]) == {"mito-table", "mito-er-objects"}
     path = work / "tables/mito-table.parquet"
     table = pq.read_table(path)
     for rows, good in (([2, 1, 0], True), ([0, 1, 1], False), ([0, 1, 0], False)):
         pq.write_table(table.take(pa.array(rows)), path, write_page_checksum=True)
         found = Run(work, "ada")
-        assert ("mito-table" in found.asked("run", {})["colours"]["mitos"]) is good
+        assert ("mito-table" in found.asked("colours", {})["mitos"]) is good
         if not good:
             with pytest.raises(InputError, match="has no row for each object, or several"):
                 found.asked("values", COLUMN)

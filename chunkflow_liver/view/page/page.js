@@ -48,10 +48,11 @@ function bars() {
     return one;
   }));
 }
-function colours() {
+const colours = shownIfRefused(async () => {
+  const found = await ask("colours");
   const chosen = byId("colour").value;
   byId("colour").replaceChildren(new Option("their ids", ""));
-  for (const [image, tables] of Object.entries(run.colours)) {
+  for (const [image, tables] of Object.entries(found)) {
     for (const [table, columns] of Object.entries(tables)) {
       const group = document.createElement("optgroup");
       group.label = `${image}, ${table}`;
@@ -60,7 +61,7 @@ function colours() {
     }
   }
   byId("colour").value = chosen;
-}
+});
 function instances() {
   const chosen = byId("image").value;
   byId("image").replaceChildren(...run.instances.map((name) => new Option(name, name)));
