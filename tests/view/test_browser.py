@@ -193,14 +193,21 @@ def test_pictures_arrive_a_row_leads_there_and_edits_are_made_undone_and_kept(pa
         page.click("[data-tab=rows]")
         page.click("#found tbody tr:nth-child(1)")
         until(page, lambda: page.evaluate("byId('image').value") == "mitos")
+        # Edits that are applied while the page is open: the newest instances come, and are on alone.
+        edits = work / "proofreading/mitos.csv"
+        plan = cf.edit(instances, edits, pieces=fragments.output, name="mitos-edited", **at)
+        cf.run(plan, progress=False)
+
+        def on(name):
+            return page.evaluate("(n) => viewer().layerManager.getLayerByName(n)?.visible", name)
+
+        until(page, lambda: on("mitos-edited") is True)
+        assert (on("mitos"), on("fragments")) == (False, True)
     assert not errors
     # Of an image only chunks are asked for that may not be there.
     assert [url for url in lost if "/c/" not in url] == []
     assert command.startswith("chunkflow-liver edit")
     assert "--pieces" in command
-    edits = work / "proofreading/mitos.csv"
-    plan = cf.edit(instances, edits, pieces=fragments.output, name="mitos-edited", **at)
-    cf.run(plan, progress=False)
     found = plan.output.read()
     assert found[5, 34, 10] == found[5, 34, 35] == min(lone, other)
     assert found[5, 12, 12] != found[5, 12, 30]

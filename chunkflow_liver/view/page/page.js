@@ -4,6 +4,8 @@ let run;
 let shown = { name: "", sort: "", down: false, begin: 0 };
 let coloured = "";
 let first = null;
+// How soon what was written since is asked for: by a run that goes on, or by edits that are applied to a finished one.
+const OFTEN_MS = 3000, SELDOM_MS = 8000;
 
 // A refusal of what was clicked is shown in the line under the name of the run.
 const shownIfRefused = (what) => async (...given) => {
@@ -274,7 +276,7 @@ async function changes() {
   let pending = true;
   try { pending = await renewed(); } catch (error) {
     byId("line").textContent = `the viewer does not answer (${error.message}); asked again until it does`;
-  } finally { if (pending) setTimeout(changes, 3000); }
+  } finally { setTimeout(changes, pending ? OFTEN_MS : SELDOM_MS); }
 }
 // What the run wrote since the page was loaded; whether there will be more.
 async function renewed() {
@@ -341,7 +343,7 @@ async function start() {
   instances();
   if (run.instances.length) waiting(run.edits);
   document.body.dataset.ready = "yes";
-  if (run.pending) setTimeout(changes, 3000);
+  setTimeout(changes, run.pending ? OFTEN_MS : SELDOM_MS);
 }
 for (const tab of document.querySelectorAll("[data-tab]")) {
   tab.addEventListener("click", () => {
