@@ -109,9 +109,9 @@ class Slices:
         return pixels
 
     def values(self) -> dict[str, str]:
-        """What image and layers hold at the place, by their names; of a class its name."""
+        """What image and layers hold at the place, by their names: classes by name, distances in nm."""
         found = {}
-        for name, levels in [("image", self.raw), *((i.name, i.levels) for i in self.layers)]:
+        for name, levels, layer in [("image", self.raw, None), *((i.name, i.levels, i) for i in self.layers)]:
             if not levels:
                 continue
             volume = levels[0]
@@ -121,9 +121,7 @@ class Slices:
             ]
             box = Box(zyx(voxel), zyx([n + 1 for n in voxel]))
             if volume.box.contains(box):
-                value = volume.read(box).reshape(-1)[0]
-                named = {number: of for of, number in volume.classes}
-                found[name] = named.get(int(value), f"{value:g}") if named else f"{value:g}"
+                found[name] = _told(volume.read(box), layer)
         return found
 
     def _view(self, plane: str) -> View:
@@ -236,6 +234,18 @@ class Slices:
             control.observe(redraw, names="value")
         columns = [ipywidgets.VBox(sliders), ipywidgets.VBox(opacities)]
         return ipywidgets.VBox([ipywidgets.HBox(columns), shown])
+
+
+def _told(voxel: np.ndarray[Any, Any], layer: Layer | None) -> str:
+    """The value of one voxel as a person reads it."""
+    if layer is not None and layer.kind == "distance":
+        nm = float(layer.nm(voxel).reshape(-1)[0])
+        return f"{nm:.0f} nm" if math.isfinite(nm) else f"beyond {layer.cap_nm:g} nm"
+    value = voxel.reshape(-1)[0]
+    if layer is None or layer.kind == "score":
+        return f"{value:g}"
+    named = {number: name for name, number in layer.levels[0].classes}
+    return str(named.get(int(value), value)) if value else "background"
 
 
 def show(what: Volume | Plan | str | os.PathLike[str], *, at_nm: Nm | None = None) -> Slices:

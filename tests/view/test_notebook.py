@@ -69,6 +69,11 @@ def test_a_page_tells_the_scale_and_what_lies_at_the_place(finished, tmp_path):
     assert "pip install &#x27;chunkflow-liver[notebook]&#x27;" in page
     classes = write(tmp_path, np.full((4, 4, 4), 2, np.uint8), voxel_nm=NM)
     assert cf.show(classes).values() == {"semantic": "mitochondrion"}
+    # The wall of class 2 begins at y = 352 nm; 40 nm before it lies the voxel that ends 32 nm from it.
+    between = cf.show(finished, at_nm=(20.0, 312.0, 8.0)).values()
+    assert (between["mitos"], between["er-distance"]) == ("background", "48 nm")
+    far = cf.show(finished, at_nm=(20.0, 8.0, 8.0)).values()
+    assert far["er-distance"] == "beyond 200 nm"
 
 
 def test_of_edited_instances_the_newest_are_shown(work):
