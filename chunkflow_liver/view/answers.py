@@ -100,7 +100,9 @@ class Run:
         if kind == "meshes":
             return mesh(now, now.image(name), key, self.proofreading, self._if_edited(now, name))
         if kind == "properties":
-            return properties(now, now.image(name)) if key == "info" else None
+            if key != "info":
+                return None
+            return properties(now, now.image(name), self._tables_of(now, name))
         return _place(self._places(now, name), key)
 
     def asked(self, what: str, given: Mapping[str, str]) -> Any:

@@ -178,7 +178,18 @@ def columns_of_numbers(tables: Sequence[Stored]) -> dict[str, list[str]]:
 
 def own_rows(table: Stored) -> Any:
     """Rows of objects of the image that a table is about: of contacts those of side a."""
-    return table.values("side") == "a" if "side" in table.names else slice(None)
+    if "side" not in table.names:
+        return slice(None)
+    with table.opened(buffer_size=BUFFER, read_dictionary=["side"]) as file:
+        batches = file.iter_batches(READ_AT_ONCE, columns=["side"], use_threads=False)
+        return np.concatenate([np.zeros(0, bool), *(_is_side_a(batch["side"]) for batch in batches)])
+
+
+def _is_side_a(coded: pa.DictionaryArray) -> np.ndarray[Any, Any]:
+    # As texts of Python a column would take a hundred bytes per row.
+    side = coded.dictionary.to_pylist()
+    found: np.ndarray[Any, Any] = as_numpy(coded.indices) == (side.index("a") if "a" in side else -1)
+    return found
 
 
 def is_one_row_each(table: Stored) -> bool:
@@ -190,9 +201,7 @@ def is_one_row_each(table: Stored) -> bool:
         for batch in file.iter_batches(READ_AT_ONCE, columns=wanted, use_threads=False):
             labels = as_numpy(batch["label"]).astype(np.uint64, copy=False)
             if sided:
-                coded = batch["side"]
-                side = coded.dictionary.to_pylist()
-                labels = labels[as_numpy(coded.indices) == (side.index("a") if "a" in side else -1)]
+                labels = labels[_is_side_a(batch["side"])]
             seen = np.concatenate([last, labels])
             # Rows of one object mostly follow each other: a long table need not be read to its end.
             if (seen[1:] == seen[:-1]).any():

@@ -195,7 +195,13 @@ def test_properties_of_many_objects_are_few_and_the_same(work, monkeypatch):
     assert few["ids"] == all_of["ids"]
     known = {p["id"]: p for p in all_of["properties"]}
     found = {p["id"]: p for p in few["properties"]}
-    assert set(found) == {"class", "volume_um3", "touches_border"}
+    assert set(found) == {"class", "volume_um3", "touches_border", "contact_fraction"}
+    # Of another table: the share of the surface that is in contact.
+    table = cf.read_table(work / "tables/mito-er-objects.parquet").to_pandas()
+    share = table[table.side == "a"].set_index("label").contact_fraction
+    for which in (known, found):
+        wanted = [share[int(i)] for i in few["ids"]]
+        np.testing.assert_allclose(which["contact_fraction"]["values"], wanted, rtol=1e-6)
     tags = found["class"]["tags"]
     named = next(p for p in all_of["properties"] if p["id"] == "class")
     assert [tags[i] for (i,) in found["class"]["values"]] == named["values"]

@@ -176,7 +176,8 @@ def test_a_document_that_comes_part_by_part_comes_whole(address, monkeypatch):
     assert (status, headers["Content-Type"]) == (200, "application/json")
     found = json.loads(body)["inline"]
     assert found["ids"] == whole["ids"]
-    assert [p["id"] for p in found["properties"]] == ["class", "volume_um3", "touches_border"]
+    wanted = ["class", "volume_um3", "touches_border", "contact_fraction"]
+    assert [p["id"] for p in found["properties"]] == wanted
     assert all(len(p["values"]) == len(whole["ids"]) for p in found["properties"])
 
 
