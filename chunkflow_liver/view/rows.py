@@ -223,13 +223,23 @@ def jumps(contents: Contents) -> list[dict[str, Any]]:
         listed: dict[str, Any] = {"table": name, "what": PLACED[table.product.kind], "by": by}
         try:
             if by in table.names and place_columns(table.names):
+                rows = page(contents, name, sort=by, down=down)
                 other = str(table.about.get("b", ""))
                 partner = "" if other in contents.images else other
-                found.append(listed | _worst(page(contents, name, sort=by, down=down), by, down, partner))
+                if other and other == table.about.get("a"):
+                    rows = _once(rows)
+                found.append(listed | _worst(rows, by, down, partner))
         except InputError as err:
             # One that is damaged keeps no other away.
             found.append(listed | {"rows": [], "wrong": str(err)})
     return found
+
+
+def _once(rows: dict[str, Any]) -> dict[str, Any]:
+    """Of contacts of objects with each other each pair from the side of the smaller id."""
+    a, b = (rows["columns"].index(name) for name in ("label_a", "label_b"))
+    kept = [i for i, row in enumerate(rows["rows"]) if int(row[a]) < int(row[b])]
+    return rows | {name: [rows[name][i] for i in kept] for name in ("rows", "places")}
 
 
 def _worst(rows: dict[str, Any], by: str, down: bool, partner: str) -> dict[str, Any]:

@@ -163,3 +163,16 @@ def test_what_is_worth_a_look_says_whose_it_is(work):
     order = np.argsort(-np.array(table["area_a_um2"]), kind="stable")[:20]
     assert [row["label"] for row in sites["rows"]] == [str(table["label_a"][i]) for i in order]
     assert all(row["of"] == f"{row['label']} and 2" for row in sites["rows"])
+
+
+def test_a_contact_of_two_objects_of_one_image_is_listed_once(tmp_path):
+    """Its sites lie on either surface, and are rows of the table each."""
+    classes = write(tmp_path, tissue(), "semantic", voxel_nm=NM)
+    mitos = cf.label(classes, classes=1, name="mitos", work=tmp_path / "run")
+    sites = cf.contacts(mitos.output, mitos.output, gap_nm=400, name="mito-mito", work=tmp_path / "run")
+    cf.run(mitos + sites, progress=False)
+    table = cf.read_table(tmp_path / "run/tables/mito-mito-sites.parquet").to_pydict()
+    pairs = list(zip(table["label_a"], table["label_b"], strict=True))
+    assert {(b, a) for a, b in pairs} == set(pairs)
+    (listed,) = Run(tmp_path / "run", "ada").asked("jumps", {})
+    assert sorted(row["of"] for row in listed["rows"]) == sorted(f"{a} and {b}" for a, b in pairs if a < b)
