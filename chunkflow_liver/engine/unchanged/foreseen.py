@@ -81,7 +81,7 @@ class Foreseen:
             [
                 "after the edits, by stage:",
                 *lines,
-                f"  in all {_range(least, most)} of {total} blocks computed",
+                f"  in all {_range(least, most)} of {total:,} blocks computed",
             ]
         )
 
