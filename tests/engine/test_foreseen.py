@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from functools import reduce
 from operator import add
@@ -167,6 +168,9 @@ def test_why_it_is_not_told_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(ahead, "MOST_READ", 100)
     assert "at most 100 are looked at" in foreseen(mitos + table + edited).text()
     assert foreseen(mitos + table).text() == ""
+    monkeypatch.undo()
+    shutil.rmtree(tmp_path / "work/results.ome.zarr/labels/mitos/0/c")
+    assert "cannot read chunk" in foreseen(mitos + table + edited).unknown
 
 
 def test_the_command_says_it(tmp_path):

@@ -20,7 +20,7 @@ from chunkflow_liver.engine.unchanged.touched import (
     same_content,
     touched,
 )
-from chunkflow_liver.errors import InputError
+from chunkflow_liver.errors import ChunkError, InputError
 from chunkflow_liver.store.table import Table
 from chunkflow_liver.xp import Array
 
@@ -102,7 +102,7 @@ def foreseen(plan: Plan) -> Foreseen:
     now = _Now(plan, pairs, journal, redone)
     try:
         changes = {stage.name: now.changes_of(stage) for stage in edits}
-    except InputError as err:
+    except (InputError, ChunkError) as err:
         return Foreseen((), str(err))
     least, most = (_Later(now, changes, hopeful) for hopeful in (True, False))
     found = []
