@@ -94,7 +94,7 @@ def main() -> None:
     trainer.begin(given.begin)
     pool = [Sample(raw[:TRAINED], truth[:TRAINED])]
     to = given.work / "model"
-    train(trainer, pool, to, length=8, batch=24, minutes=given.minutes, single=0.0, short=0.5)
+    train(trainer, pool, to, length=8, batch=24, minutes=given.minutes, single=0.5, short=0.7)
     found["after"] = measure(to, *held, given.work / "after")
     log.info("%s", found["after"])
     (given.work / "found.json").write_text(json.dumps(found, indent=2) + "\n")

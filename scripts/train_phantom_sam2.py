@@ -32,7 +32,7 @@ TOTAL = 64
 WIDTH = 128
 LOCAL = 4.0
 """Of the biases of queries and keys: a neighbouring place gets about e^-3 of what a place pays itself."""
-SINGLE, SHORT = 0.2, 0.5
+SINGLE, SHORT = 0.55, 0.75
 """Shares of the training until which clips are of single slices, and of one piece."""
 PIECE, STREAMS = 3, 6
 """Slices of a stream in a step, and streams that take turns."""
@@ -349,8 +349,8 @@ def main() -> None:
     """Generate, train, save, measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("work", type=Path, help="folder for the model and what it is measured with")
-    parser.add_argument("--minutes", type=float, default=40.0, help="how long training takes")
-    parser.add_argument("--bundles", type=int, default=16)
+    parser.add_argument("--minutes", type=float, default=46.0, help="how long training takes")
+    parser.add_argument("--bundles", type=int, default=32)
     parser.add_argument(
         "--length", type=int, default=30, help="slices that objects are carried through at last"
     )

@@ -15,8 +15,8 @@ from chunkflow_liver.kernels.phantom.bundle import render_bundle
 
 need_transformers()
 pytestmark = pytest.mark.slow
-LEAST_DICE = 0.8
-"""What the weights of the demonstration reach (0.82); 0.9 is wanted, and asks for longer training."""
+LEAST_DICE, LEAST_OF_EACH = 0.9, 0.85
+"""Of the weights of the demonstration: 0.92 over all, 0.88 to 0.94 of an object."""
 OBJECTS = {**{f"cell {n}": n for n in range(1, BUNDLE.vessel)}, "vessel": BUNDLE.vessel}
 
 
@@ -48,7 +48,7 @@ def test_cells_that_touch_and_a_vessel_that_branches(
     assert {(r.object, r.truth_label) for r in rows.itertuples()} == set(OBJECTS.items())
     assert rows.groupby("object")["slice"].nunique().tolist() == [BUNDLE.shape[0]] * len(OBJECTS)
     assert rows.dice.mean() >= LEAST_DICE
-    assert rows.groupby("object").dice.mean().max() > 0.85
+    assert rows.groupby("object").dice.mean().min() > LEAST_OF_EACH
     assert not rows.switched.any()
     other = carried(bundle, tmp_path / "other", chunk=11, group=2)
     np.testing.assert_array_equal(other.output.read(), plan.output.read())
