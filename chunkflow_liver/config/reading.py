@@ -175,6 +175,8 @@ def with_paths(section: S, folder: Path) -> S:
             changed[key] = with_paths(value, folder)
         elif isinstance(value, tuple):
             changed[key] = tuple(with_paths(v, folder) if isinstance(v, Section) else v for v in value)
+    # What stays as it is stays unsaid, where it was: some operations have other defaults for each mode.
+    changed = {key: value for key, value in changed.items() if value != getattr(section, key)}
     return section.model_copy(update=changed)
 
 

@@ -57,6 +57,24 @@ def test_cells_of_a_run_file_are_those_of_the_functions(tissue, tmp_path):
     np.testing.assert_array_equal(cf.open_volume(tmp_path / "work/motion-y.ome.zarr").read(), motion)
 
 
+def test_cells_in_3d_are_found_in_the_tiles_of_the_run_file(tissue, tmp_path):
+    pytest.importorskip("bioimage_cpp", reason="needs the extra 'cells'")
+    maps = {k: tissue["cells"][0][k] for k in ("interior", "boundary")}
+    tissue |= {"flow": [], "protrusions": [], "block": [16, 64, 48]}
+    tissue["cells"] = [{"name": "cells", "mode": "volume", "cap_nm": 40, "tile": [16, 32, 32], **maps}]
+    found = planned(tmp_path, tissue)
+    (tiles,) = [stage for stage in found.maps if stage.name == "cells/blocks"]
+    (apply,) = [stage for stage in found.maps if stage.name == "cells/apply"]
+    assert (tiles.grid.block, apply.grid.block) == ((7, 32, 32), (7, 64, 48))
+    done(found)
+    given = {k: cf.open_volume(tmp_path / f"{k}.ome.zarr") for k in maps}
+    hand = cf.cells(
+        **given, mode="volume", cap_nm=40, tile=(16, 32, 32), name="cells", work=tmp_path / "hand"
+    )
+    stored = cf.open_volume(tmp_path / "work/results.ome.zarr/labels/cells").read()
+    np.testing.assert_array_equal(stored, done(hand).read())
+
+
 def test_an_entry_says_where_its_interior_is_and_whose_cells_it_takes(tissue, tmp_path):
     tissue["cells"][0]["inside"] = "cell"
     with pytest.raises(ConfigError, match=r"give either 'interior' .a map. or 'inside' .a class."):
