@@ -68,7 +68,7 @@ class Stepper:
     network: Any
     places: int
     known: dict[tuple[int, ...], Any] = field(default_factory=dict)
-    """Places in time of memories, by their offsets."""
+    """Position encodings of memories, by their offsets in slices."""
 
     @cached_property
     def turns(self) -> Any:
@@ -99,10 +99,10 @@ class Stepper:
             ),
         }
 
-    def share(self, features: Sequence[Any], places: Sequence[Any]) -> Shared:
-        """Of what the image encoder found, (H W, 1, C) level by level, finest first."""
+    def share(self, features: Sequence[Any], positions: Sequence[Any]) -> Shared:
+        """Of what the image encoder found, and position encodings, (H W, 1, C) by level, finest first."""
         network, sizes = self.network, self.network.backbone_feature_sizes
-        queries = (features[-1] + 0.1 * places[-1]).transpose(0, 1)
+        queries = (features[-1] + 0.1 * positions[-1]).transpose(0, 1)
         queries = self._selves(network.memory_attention.layers[0], queries)
         planes = [f.permute(1, 2, 0).unflatten(2, s) for f, s in zip(features, sizes, strict=True)]
         return Shared(queries, planes[:-1], network.memory_encoder.feature_projection(planes[-1]))
@@ -139,7 +139,7 @@ class Stepper:
         return [found[i] for i in range(len(sessions))]
 
     def _remembered(self, session: Any, z: int, reverse: bool) -> tuple[Any, Any, int]:
-        """Memories of one object and their places, (L, C), and how many of them, the last, are pointers."""
+        """Memories of one object and their positions, (L, C), and how many, the last, are pointers."""
         import torch
 
         network, device = self.network, session.inference_device
@@ -153,35 +153,36 @@ class Stepper:
             if len(self.known) > 4 * PLACES:
                 # The way to the prompt grows with every slice.
                 self.known.clear()
-            self.known[key] = self._places(there, offsets, pointers, most)
-        place, count = self.known[key]
+            self.known[key] = self._positions(there, offsets, pointers, most)
+        position, count = self.known[key]
         parts = [output[FEATURES][:, 0].to(device) for _, output in there]
         if pointers:
             own = torch.stack([p.to(device).flatten() for p in pointers])
             parts.append(own.reshape(count, network.mem_dim))
-        return torch.cat([part.to(session.dtype) for part in parts]), place, count
+        return torch.cat([part.to(session.dtype) for part in parts]), position, count
 
-    def _places(self, there: Any, offsets: Any, pointers: Any, most: int) -> tuple[Any, int]:
+    def _positions(self, there: Any, offsets: Any, pointers: Any, most: int) -> tuple[Any, int]:
+        """Position encodings (L, C) of memories in time and in the window, and how many are of pointers."""
         import torch
 
         network, device = self.network, self.network.no_memory_embedding.device
-        _, places = network._build_memory_attention_inputs(there, device)
+        _, positions = network._build_memory_attention_inputs(there, device)
         count = 0
         if pointers:
             _, of_pointers = network._process_object_pointers(
                 offsets, [p.reshape(1, -1) for p in pointers], most, 1, network.hidden_dim, device
             )
-            places.append(of_pointers)
+            positions.append(of_pointers)
             count = len(of_pointers)
-        return torch.cat(places)[:, 0], count
+        return torch.cat(positions)[:, 0], count
 
     def _batch(self, remembered: Sequence[tuple[Any, Any, int]], shared: Sequence[Shared]) -> list[Stepped]:
         import torch
 
         network = self.network
         memory = torch.stack([m for m, _, _ in remembered])
-        place = torch.stack([p for _, p, _ in remembered])
-        image = self._looked(_joined([s.attended for s in shared]), memory, place, remembered[0][2])
+        position = torch.stack([p for _, p, _ in remembered])
+        image = self._looked(_joined([s.attended for s in shared]), memory, position, remembered[0][2])
         levels = [_joined(list(level)) for level in zip(*(s.levels for s in shared), strict=True)]
         logits, scores, pointers = self._decoded(image, levels)
         masks = torch.nn.functional.interpolate(
@@ -197,7 +198,7 @@ class Stepper:
             for i in range(len(remembered))
         ]
 
-    def _looked(self, queries: Any, memory: Any, place: Any, pointers: int) -> Any:
+    def _looked(self, queries: Any, memory: Any, position: Any, pointers: int) -> Any:
         """The image (B, C, H, W) after it has looked at the memory."""
         attention = self.network.memory_attention
         for i, layer in enumerate(attention.layers):
@@ -205,7 +206,7 @@ class Stepper:
                 queries = self._selves(layer, queries)
             asked = layer.layer_norm2(queries)
             queries = queries + self._attended(
-                layer.cross_attn_image, asked, memory + place, memory, pointers
+                layer.cross_attn_image, asked, memory + position, memory, pointers
             )
             queries = queries + layer.linear2(layer.activation(layer.linear1(layer.layer_norm3(queries))))
         found = attention.layer_norm(queries).transpose(1, 2)
