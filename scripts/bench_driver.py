@@ -13,7 +13,7 @@ import numpy as np
 
 from chunkflow_liver.geometry import Block, BlockGrid, Box, zyx
 from chunkflow_liver.ops.steps import blockwise
-from chunkflow_liver.ops.steps.vetoes import refused_links
+from chunkflow_liver.ops.steps.seams.vetoes import refused_links
 from chunkflow_liver.store.scratch.spill import SpilledTable
 
 BLOCK, REACH, CELL = (32, 32, 32), (4, 4, 4), 4

@@ -31,7 +31,7 @@ from chunkflow_liver.ops.refine import refine
 from chunkflow_liver.ops.refine.choosing import Keep
 from chunkflow_liver.ops.split import split
 from chunkflow_liver.ops.steps.place import WINDOWS
-from chunkflow_liver.ops.steps.seam_links import Rules
+from chunkflow_liver.ops.steps.seams.links import Rules
 from chunkflow_liver.ops.stitch import stitch
 
 Class = str | int

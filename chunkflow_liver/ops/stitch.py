@@ -12,7 +12,7 @@ from chunkflow_liver.geometry import Zyx, voxels, zyx
 from chunkflow_liver.ops.steps.blockwise import Instances, stitched
 from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import PathLike, checked_labels, same_voxels
-from chunkflow_liver.ops.steps.seam_links import Rules
+from chunkflow_liver.ops.steps.seams.links import Rules
 from chunkflow_liver.ops.steps.stored_blocks import as_stored, stored_blocks
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array

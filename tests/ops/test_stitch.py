@@ -20,7 +20,7 @@ from strategies import blocks, done, numbered, resumed_equals_whole, seeds, tabl
 
 import chunkflow_liver as cf
 from chunkflow_liver.errors import ConfigError, InputError, JournalError, RunIncompleteError
-from chunkflow_liver.ops.steps.seam_links import Rules
+from chunkflow_liver.ops.steps.seams.links import Rules
 from chunkflow_liver.store.create import new_volume
 
 NM = (16.0, 8.0, 8.0)

@@ -16,7 +16,8 @@ from strategies import write
 
 import chunkflow_liver as cf
 from chunkflow_liver.kernels.instances import union
-from chunkflow_liver.ops.steps import numbering, seam_links, vetoes
+from chunkflow_liver.ops.steps import numbering
+from chunkflow_liver.ops.steps.seams import links, vetoes
 from chunkflow_liver.store.scratch import sorting, spill
 
 LAYERS = (3, 5, 15)
@@ -27,7 +28,7 @@ def peaks(folder: Path, branches: bool) -> list[int]:
     """Three times the blocks and objects, in the same tables of a few hundred rows."""
     for module, name in ((spill, "WAITING"), (sorting, "MOST"), (numbering, "BINS")):
         setattr(module, name, 256)
-    for module in (numbering, union, vetoes, seam_links):
+    for module in (numbering, union, vetoes, links):
         module.BATCH = 256
     found = []
     for layers in LAYERS:

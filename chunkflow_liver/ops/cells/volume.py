@@ -15,7 +15,7 @@ from chunkflow_liver.kernels.tissue.fragments import boundary_cells, library
 from chunkflow_liver.kernels.tissue.planes import Cutting
 from chunkflow_liver.ops.steps.blockwise import Instances, stitched
 from chunkflow_liver.ops.steps.place import PathLike, same_voxels
-from chunkflow_liver.ops.steps.seam_links import Rules
+from chunkflow_liver.ops.steps.seams.links import Rules
 from chunkflow_liver.store.planes.inside import Inside
 from chunkflow_liver.store.volume import Volume
 from chunkflow_liver.xp import Array

@@ -16,7 +16,7 @@ from chunkflow_liver.ops.steps.blockwise import Instances, stitched
 from chunkflow_liver.ops.steps.levels import Repeated, coarser_level, factor_between
 from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import PathLike, checked_labels, class_list, same_voxels
-from chunkflow_liver.ops.steps.seam_links import Rules
+from chunkflow_liver.ops.steps.seams.links import Rules
 from chunkflow_liver.store.volume import Volume
 
 WORKING = 110.0

@@ -34,7 +34,7 @@ from chunkflow_liver.ops.steps.place import (
     table_at,
     work_folder,
 )
-from chunkflow_liver.ops.steps.seam_links import Rules, SeamLinks
+from chunkflow_liver.ops.steps.seams.links import Rules, SeamLinks
 from chunkflow_liver.store.scratch.aside import Aside
 from chunkflow_liver.store.table import Arrays, Columns
 from chunkflow_liver.store.volume import Volume

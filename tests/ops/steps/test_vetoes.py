@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chunkflow_liver.kernels.instances.components import merge_pairs
-from chunkflow_liver.ops.steps import vetoes
+from chunkflow_liver.ops.steps.seams import vetoes
 from chunkflow_liver.store.scratch import sorting
 from chunkflow_liver.store.scratch.spill import SpilledTable
 

@@ -13,7 +13,7 @@ import numpy as np
 from chunkflow_liver.errors import ConfigError
 from chunkflow_liver.geometry import Box, Zyx
 from chunkflow_liver.kernels.instances.seam_matches import TENTHS, View, meet, seam_rows
-from chunkflow_liver.ops.steps.vetoes import refused_links
+from chunkflow_liver.ops.steps.seams.vetoes import refused_links
 from chunkflow_liver.store.scratch.spill import Columns, SpilledTable
 from chunkflow_liver.xp import Array
 
