@@ -309,11 +309,13 @@ def _nearest_sites(
         while g >= 0:
             e = groups[g, 0]
             if groups[g, 2] < farthest:
-                for c in range(e, e + entries[4, e]):
+                stop = e + entries[4, e]
+                group_z, group_y, group_x = entry_z[e:stop], entry_y[e:stop], entry_x[e:stop]
+                for c in range(stop - e):
                     far = _square(
-                        max(entry_z[c] - low[0], high[0] - entry_z[c]),
-                        max(entry_y[c] - low[1], high[1] - entry_y[c]),
-                        max(entry_x[c] - low[2], high[2] - entry_x[c]),
+                        max(group_z[c] - low[0], high[0] - group_z[c]),
+                        max(group_y[c] - low[1], high[1] - group_y[c]),
+                        max(group_x[c] - low[2], high[2] - group_x[c]),
                         lengths,
                     )
                     farthest = min(farthest, far)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -63,6 +64,36 @@ def _sums(near: Near, counted: Array, voxel: Array, met: Array, square: Array) -
         if done[0] == len(voxel):
             return np.ascontiguousarray(rows[: done[1]].T)
         rows = np.concatenate([rows, np.empty((3 * len(rows), 5), np.int64)])
+
+
+def error_pairs(near: Near, some: Array, sums: tuple[Array, Array, Array]) -> Rows:
+    """Errors of the boundary per pair of objects.
+
+    Parameters
+    ----------
+    near : Near
+        Surface voxels of some planes.
+    some : ndarray of shape (M,), bool
+        The surface voxels that say how sure the boundary is.
+    sums : tuple of ndarray of shape (S,), int64
+        Of each of these, from `local_errors`.
+
+    Returns
+    -------
+    dict of ndarray
+        `own, other` (uint64), `weight`, `squares`, `capped` (int64), each key once in some order.
+    """
+    says = some.copy()
+    says[some] = sums[0] > 0
+    meeting = np.flatnonzero(says[near.voxel])
+    voxel, met = near.voxel[meeting], near.met[meeting]
+    rows: Rows = {}
+    for name, values in zip(("weight", "squares", "capped"), sums, strict=True):
+        of_voxel = np.zeros(len(some), np.int64)
+        of_voxel[some] = values
+        own, other, _, _, total = _sums(replace(near, area=of_voxel), says, voxel, met, np.zeros_like(voxel))
+        rows |= {"own": own.view(np.uint64), "other": other.view(np.uint64), name: total}
+    return rows
 
 
 def object_rows(near: Near, counted: Array) -> Rows:

@@ -72,7 +72,7 @@ class Stack:
 
     Attributes
     ----------
-    codes : ndarray of shape (N, Z, Y, X), uint8 or uint16
+    codes : ndarray of shape (N, Z, Y, X), uint8 or uint16, C-contiguous
     table : ndarray, float64
         Quantile of the normal distribution for each code.
     scores : ndarray of shape (N,), bool
@@ -161,7 +161,7 @@ def local_errors(
     stack = images if isinstance(images, Stack) else Stack.of(images)
     sums = np.zeros((3, at.shape[1]), np.int64)
     errors_at(
-        labels,
+        np.ascontiguousarray(labels),
         (stack.codes, stack.table, stack.scores),
         np.ascontiguousarray(at),
         np.array(voxel_nm, np.float64),
@@ -173,25 +173,22 @@ def local_errors(
     return sums[0], sums[1], sums[2]
 
 
-def sampled(at: Array, start: Zyx, voxel: Array | None = None) -> Array:
+def sampled(at: Array, start: Zyx) -> Array:
     """One of `EVERY` voxels, as if by chance, and the same ones whatever the block.
 
     Parameters
     ----------
     at : ndarray of shape (3, M), int64
         Voxels of a block whose first is `start` of the volume.
-    voxel : ndarray of shape (K,), int64, optional
-        The ones that are asked about; all by default.
 
     Returns
     -------
-    ndarray of shape (K,), bool
+    ndarray of shape (M,), bool
     """
     from chunkflow_liver.kernels.distance.score_loops import mark_some
 
-    asked = np.arange(at.shape[1]) if voxel is None else voxel
-    found = np.empty(len(asked), bool)
-    mark_some(at, np.array(start, np.int64), asked, EVERY, found)
+    found = np.empty(at.shape[1], bool)
+    mark_some(at, np.array(start, np.int64), EVERY, found)
     return found
 
 

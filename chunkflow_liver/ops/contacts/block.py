@@ -15,6 +15,7 @@ from chunkflow_liver.kernels.contacts.tallies import (
     NEAREST,
     OBJECT,
     PAIR,
+    error_pairs,
     nearest_partner,
     nearest_rows,
     no_nearest,
@@ -83,8 +84,7 @@ def contact_block(  # noqa: PLR0913
     size = np.array(block.write.shape)[:, None]
     for near in near_surface(own, other, trim=trim, same=same, **at):
         counted = np.all(near.at < size, axis=0)
-        side.add(near, counted, trim)
-        near = near.within(limit)
+        near = side.add(near, counted, trim)
         voxel, partner, square = nearest_partner(near)
         found.append(
             (near.at[:, voxel], near.label[voxel], partner, square, near.area[voxel], counted[voxel])
@@ -158,25 +158,27 @@ class _Side:
         self.pairs, self.objects, self.nearest = [no_pairs()], [no_objects()], [no_nearest()]
         self.sure_pairs, self.sure_objects = [no_errors("own", "other")], [no_errors("label")]
 
-    def add(self, near: Near, counted: Array, trim: Trim) -> None:
+    def add(self, near: Near, counted: Array, trim: Trim) -> Near:
+        """Count some planes; returns them with what is within the gap alone."""
+        within = near.within(self.limit)
         self.pairs.append(pair_rows(near, counted))
-        self.objects.append(object_rows(near.within(self.limit), counted))
+        self.objects.append(object_rows(within, counted))
         if self.each:
             self.nearest.append(nearest_rows(near, counted))
         if self.sure is not None:
             self._add_errors(self.sure, near, counted, trim)
+        return within
 
     def _add_errors(self, sure: _Sure, near: Near, counted: Array, trim: Trim) -> None:
         first = zyx([side.start or 0 for side in trim])
         start = zyx([a + b for a, b in zip(sure.start, first, strict=True)])
-        meeting = np.flatnonzero(sampled(near.at, start, near.voxel) & counted[near.voxel])
-        voxel, of = np.unique(near.voxel[meeting], return_inverse=True)
-        at = near.at[:, voxel] + np.array(first)[:, None]
+        near_others = np.zeros(len(near.label), bool)
+        near_others[near.voxel] = True
+        some = sampled(near.at, start) & counted & near_others
+        at = near.at[:, some] + np.array(first)[:, None]
         sums = local_errors(sure.labels, at, sure.images, sure.voxel_nm, sure.most_nm)
-        label = near.label[voxel].astype(np.uint64)
-        self.sure_objects.append(error_rows({"label": label}, sums))
-        pairs = {"own": label[of], "other": near.met[meeting].astype(np.uint64)}
-        self.sure_pairs.append(error_rows(pairs, (sums[0][of], sums[1][of], sums[2][of])))
+        self.sure_objects.append(error_rows({"label": near.label[some].astype(np.uint64)}, sums))
+        self.sure_pairs.append(error_pairs(near, some, sums))
 
     def all(self, own: Array, other: Array, trim: Trim, at: Any, *, same: bool = False) -> _Side:
         """The same with all surface of `own` in `trim`."""
