@@ -284,14 +284,22 @@ def test_a_broken_run_goes_on_to_the_same_bytes(tmp_path):
     resumed_equals_whole(plan, tmp_path, "c/contacts", 1)
 
 
+@pytest.mark.parametrize("scored", [None, "uint8", "float32"])
 @pytest.mark.parametrize("gap_nm", [8.0, 40.0])
-def test_a_task_on_pure_noise_fits_its_estimate(gap_nm, tmp_path):
+def test_a_task_on_pure_noise_fits_its_estimate(gap_nm, scored, tmp_path):
     """Every voxel is a surface and a contact."""
-    array = np.random.default_rng(0).integers(0, 3, (64, 64, 64)).astype(np.uint8)
+    rng = np.random.default_rng(0)
+    array = rng.integers(0, 3, (64, 64, 64)).astype(np.uint8)
     volume = write(tmp_path, array, voxel_nm=(8.0, 8.0, 8.0))
     at = {"gap_nm": gap_nm, "work": tmp_path / "w", "block": (64, 64, 64)}
+    images = []
+    if scored:
+        scale = 255 if scored == "uint8" else 1
+        images = [(scale * rng.random(array.shape)).astype(scored) for _ in range(2)]
+        names = ("scores", "partner_scores")
+        at |= {n: write(tmp_path, i, n, voxel_nm=(8.0,) * 3) for n, i in zip(names, images, strict=True)}
     stage = cf.contacts(volume, volume, of="er", to="mitochondrion", name="c", sites=True, **at).maps[0]
-    peak = most_resident(lambda: stage.function(stage.grid[0], array, **stage.params))
+    peak = most_resident(lambda: stage.function(stage.grid[0], array, *images, **stage.params))
     assert peak <= array.size * stage.working + stage.resident
 
 
