@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,6 +33,21 @@ def demo(
     from chunkflow_liver.demo import run_carrying, run_demo
 
     typer.echo((run_carrying if carry else run_demo)(to, workers=workers))
+
+
+@app.command("compile")
+def compile_() -> None:
+    """Compile the loops of the common operations now, so that no first run has to (a minute, once)."""
+    from chunkflow_liver.compiling import compile_loops
+    from chunkflow_liver.engine.watch.progress import working
+
+    start = time.monotonic()
+    with working("compiling"):
+        compile_loops()
+    typer.echo(
+        f"loops compiled in {time.monotonic() - start:.0f} s; runs on processors of this kind read them, "
+        "until this installation changes"
+    )
 
 
 @app.command()

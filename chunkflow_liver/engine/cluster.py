@@ -33,6 +33,12 @@ WORKER_ENVIRONMENT = {
     # A task whose worker dies comes back at once: the run itself counts which block it was.
     "distributed.scheduler.allowed-failures": 0,
 }
+UNWATCHED = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.system-monitor.interval": "5s",
+}
+"""Where no page of dask shows them: for these figures each process woke up 150 times a second."""
 MINUTE = 60.0
 """Between two lines that tell what is waited for."""
 
@@ -115,7 +121,9 @@ def cluster(
         place = Path(folder).absolute()
         made, jobs = start_slurm(workers or 1, memory_gib or 16, gpus_per_job, place, options)
     else:
-        with dask.config.set(WORKER_ENVIRONMENT | ({} if "dashboard_address" in options else SILENT)):
+        with dask.config.set(
+            WORKER_ENVIRONMENT | ({} if "dashboard_address" in options else SILENT | UNWATCHED)
+        ):
             # Others start no processes here.
             start = started if kind == "local" else _called
             made = start(_start, kind, workers, memory_gib, options)

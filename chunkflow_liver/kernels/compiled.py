@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import numba
 from filelock import FileLock
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import CPUDispatcher
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 log = logging.getLogger(__name__)
+
+
+class _Inner(CPUDispatcher):  # type: ignore[misc]
+    """A loop that other loops call, compiled without an entrance for Python, the price of a small loop.
+
+    Called from Python it is Python; without this the process would end there.
+    """
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.py_func(*arguments)
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
@@ -26,7 +38,7 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     ----------
     function : callable
         Of NumPy arrays and numbers, not recursive. Integers wrap, a division by 0 gives inf or nan, threads
-        may run it.
+        may run it. One whose name begins with `_` is for other loops; from Python it runs uncompiled.
 
     Returns
     -------
@@ -42,13 +54,23 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     ----------
     .. [1] Lam, Pitrou and Seibert, Numba, LLVM-HPC 2015, doi:10.1145/2833157.2833162
     """
-    options = {"nogil": True, "error_model": "numpy"}
+    inner = function.__name__.startswith("_")
+    # No loop is handed to C or to another loop as a value.
+    options = {
+        "nogil": True,
+        "error_model": "numpy",
+        "no_cfunc_wrapper": True,
+        "no_cpython_wrapper": inner,
+    }
     try:
         found = numba.njit(cache=True, **options)(function)
     except RuntimeError:
         _tell_uncached(str(Path(function.__code__.co_filename).parent))
-        return numba.njit(**options)(function)
-    found.compile = _one_process_at_a_time(found, f"{function.__module__}.{function.__qualname__}")
+        found = numba.njit(**options)(function)
+    else:
+        found.compile = _one_process_at_a_time(found, f"{function.__module__}.{function.__qualname__}")
+    if inner:
+        found.__class__ = _Inner
     return found
 
 
@@ -69,10 +91,22 @@ def _one_process_at_a_time(dispatcher: Any, name: str) -> Callable[[Any], Any]:
     @functools.wraps(compile_now)
     def compile_once(signature: Any) -> Any:
         # Threads take Numba's own lock first, here as in Numba: two locks in two orders would block both.
-        with global_compiler_lock, contextlib.ExitStack() as held:
+        with global_compiler_lock, _uncollected(), contextlib.ExitStack() as held:
             # Some network file systems have no locks: there every process compiles for itself.
             with contextlib.suppress(OSError, NotImplementedError):
                 held.enter_context(FileLock(path))
             return compile_now(signature)
 
     return compile_once
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for garbage while Numba makes millions of objects that it keeps: a tenth of compiling."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()

@@ -87,7 +87,10 @@ def test_the_package_runs_as_a_module():
 
 @pytest.mark.parametrize(
     "verb",
-    ["demo", "convert", "export", "validate", "plan", "run", "status", "report", "model", "model import"],
+    [
+        *("demo", "compile", "convert", "export", "validate", "plan", "run", "status", "report"),
+        *("model", "model import"),
+    ],
 )
 def test_every_verb_explains_itself(verb):
     code, said, told = command(*verb.split(), "--help")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numba
 import pytest
@@ -21,16 +23,20 @@ def half(n):
     return n // 2
 
 @compiled
+def _above(n, least):
+    return n > least
+
+@compiled
 def halvings(n):
     found = 0
-    while n > 1:
+    while _above(n, 1):
         n = half(n)
         found += 1
     return found
 """
 CALL = (
     "import sys; sys.stdin.readline(); import loops; assert loops.halvings(1000) == 9; "
-    "print(sum(f.stats.cache_misses.total() for f in (loops.half, loops.halvings)))"
+    "print(sum(f.stats.cache_misses.total() for f in (loops.half, loops._above, loops.halvings)))"
 )
 
 
@@ -58,11 +64,11 @@ def test_of_several_processes_one_compiles_and_the_others_read(loops):
     for each in workers:
         begin(each)
     compiled = [int(each.communicate(timeout=120)[0]) for each in workers]
-    assert sum(compiled) == 2
+    assert sum(compiled) == 3
 
 
 def test_a_process_waits_while_another_compiles(loops):
-    assert int(worker(loops).communicate("\n", timeout=120)[0]) == 2
+    assert int(worker(loops).communicate("\n", timeout=120)[0]) == 3
     (lock,) = loops.glob("cache/**/loops.halvings.lock")
     for kept in (*loops.glob("cache/**/*.nbi"), *loops.glob("cache/**/*.nbc")):
         kept.unlink()
@@ -72,7 +78,7 @@ def test_a_process_waits_while_another_compiles(loops):
         with pytest.raises(subprocess.TimeoutExpired):
             waiting.wait(timeout=5)
         assert not list(loops.glob("cache/**/loops.halvings*.nbc"))
-    assert int(waiting.communicate(timeout=120)[0]) == 2
+    assert int(waiting.communicate(timeout=120)[0]) == 3
 
 
 def test_loops_that_cannot_be_kept_are_compiled_and_that_is_said_once(monkeypatch, caplog):
@@ -90,3 +96,29 @@ def test_loops_that_cannot_be_kept_are_compiled_and_that_is_said_once(monkeypatc
     assert [f(1) for f in found] == [2, 3]
     assert len(caplog.records) == 1
     assert "set NUMBA_CACHE_DIR" in caplog.text
+
+
+def test_a_loop_for_other_loops_is_python_when_python_calls_it(loops, monkeypatch):
+    monkeypatch.syspath_prepend(str(loops))
+    import loops as made
+
+    assert made.halvings(1000) == 9
+    assert made._above.signatures
+    # Of these types it is compiled, without an entrance: that ended the process.
+    assert made._above(3, 1) is True
+    assert made._above("b", "a") is True
+
+
+def test_garbage_is_collected_again_after_compiling():
+    seen = []
+
+    def fails(signature):
+        seen.append(gc.isenabled())
+        raise ValueError("not compiled")
+
+    found = module.compiled(lambda n: n)
+    compile_once = module._one_process_at_a_time(SimpleNamespace(compile=fails, stats=found.stats), "fails")
+    with pytest.raises(ValueError, match="not compiled"):
+        compile_once(())
+    assert seen == [False]
+    assert gc.isenabled()

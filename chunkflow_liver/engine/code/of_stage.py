@@ -9,16 +9,16 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from chunkflow_liver.engine.code.modules import Home, home_of, is_shared
 from chunkflow_liver.engine.code.reach import Root, digest_of, digests
 from chunkflow_liver.errors import ClusterError
 from chunkflow_liver.geometry import BlockGrid
-from chunkflow_liver.segmenters.any_torch.entry_point import EntryPoint
 
 if TYPE_CHECKING:
     from chunkflow_liver.engine.stage import Stage
+    from chunkflow_liver.segmenters.any_torch.entry_point import EntryPoint
 
 MAIN = "__main__"
 
@@ -42,7 +42,7 @@ def code_of(stage: Stage, *, elsewhere: bool = False) -> dict[str, str]:
     """
     groups: dict[tuple[Home, str], set[Root]] = {}
     for root in _roots(stage):
-        if isinstance(root, EntryPoint):
+        if _is_entry_point(root):
             # Beside its description, or installed: the networks' code is looked for in that order too.
             home = home_of(root.module, str(root.source)) if root.installed else _beside(root)
             groups.setdefault((home, ""), set()).add((root.module, root.function))
@@ -121,12 +121,22 @@ def _roots(stage: Stage) -> Iterator[Any]:
             handles += value.values()
         elif isinstance(value, list | tuple | set | frozenset):
             handles += value
-        elif isinstance(value, type | EntryPoint) or (callable(value) and hasattr(value, "__qualname__")):
+        elif (
+            isinstance(value, type)
+            or _is_entry_point(value)
+            or (callable(value) and hasattr(value, "__qualname__"))
+        ):
             yield value
         elif not isinstance(value, ModuleType):
             yield type(value)
             if dataclasses.is_dataclass(value):
                 handles += [getattr(value, f.name) for f in dataclasses.fields(value)]
+
+
+def _is_entry_point(value: Any) -> TypeGuard[EntryPoint]:
+    """Whether `value` names a network's code; segmenters are not loaded to tell: SciPy would be with them."""
+    loaded = sys.modules.get("chunkflow_liver.segmenters.any_torch.entry_point")
+    return loaded is not None and isinstance(value, loaded.EntryPoint)
 
 
 def _place(value: Any) -> Root:

@@ -19,7 +19,7 @@ def cheapest(
     steps: Array,
     lengths: Array,
     start: int,
-    before: Array,
+    before: Array | None,
     total: Array,
 ) -> None:
     """Fill `total` with the cost of the cheapest path from voxel `start` to every voxel of an object.
@@ -38,7 +38,7 @@ def cheapest(
         First voxel.
     before : ndarray of shape (V,), int32
         Filled with the voxel before each one on its path, the first of those that cost the same; -1 where
-        there is none.
+        there is none. None: costs alone are asked for.
     total : ndarray of shape (V,), float64
         Infinite where no path leads.
 
@@ -50,7 +50,9 @@ def cheapest(
     found is what Dijkstra's method finds.
     """
     count = len(place)
-    before[:], total[:] = -1, np.inf
+    total[:] = np.inf
+    if before is not None:
+        before[:] = -1
     width, widest = lengths.min(), lengths.max()
     if cost is not None:
         width, widest = width * cost.min(), widest * cost.max()
@@ -87,7 +89,7 @@ def cheapest(
                 length *= 0.5 * (cost[np.uint32(node)] + cost[np.uint32(other)])
             reached = here + length
             if reached >= known:
-                if reached == known and node < before[np.uint32(other)]:
+                if before is not None and reached == known and node < before[np.uint32(other)]:
                     before[other] = node
                 continue
             if ahead[other] > -2:
@@ -98,7 +100,9 @@ def cheapest(
                 if after[other] >= 0:
                     ahead[after[other]] = ahead[other]
                 waiting -= 1
-            total[other], before[other] = reached, node
+            total[other] = reached
+            if before is not None:
+                before[other] = node
             slot = int(reached / width) % many
             after[other], ahead[other] = head[slot], -1
             if head[slot] >= 0:

@@ -82,18 +82,18 @@ def trace(signed: Array, voxel_nm: Nm) -> Paths:
     way = np.array([step for step in itertools.product((-1, 0, 1), repeat=3) if any(step)])
     lengths = np.sqrt(((way * size) ** 2).sum(axis=1))
     voxels = (place, row.reshape(-1), way @ (row[0].size, row.shape[2], 1), lengths)
-    before = np.empty(len(index), np.int32)
 
-    def costs(cost: Array | None, start: int) -> Array:
+    def costs(start: int, cost: Array | None = None, before: Array | None = None) -> Array:
         total = np.empty(len(index))
         cheapest(cost, *voxels, start, before, total)
         return total
 
     depth = coarse[inside]
-    root = int(costs(None, int(depth.argmax())).argmax())
-    far = costs(None, root)
+    root = int(costs(int(depth.argmax())).argmax())
+    far = costs(root)
+    before = np.empty(len(index), np.int32)
     # Relative to the largest radius of all, so that a path keeps to the middle of a neck, too.
-    costs(((coarse.max() / np.maximum(depth, 1e-6)) ** 2).astype(np.float64), root)
+    costs(root, ((coarse.max() / np.maximum(depth, 1e-6)) ** 2).astype(np.float64), before)
     return Paths(np.ascontiguousarray((index + 0.5) * size), far, size, before)
 
 
