@@ -92,7 +92,9 @@ def train(
     **settings
         Fields of `Recipe` (`window`, `network`, `features`, `batch`, `steps`, `epoch`, `rate`, `loss`,
         `augment`, `patience`, `precision`, `device`, `seed`, ...), or `preset` ('cpu', 'plain', 'm', 'l',
-        'xl': what nnU-Net's planner chooses) with `dimensions` (2 or 3) and `memory_gb`. `trials`: how many
+        'xl': what nnU-Net's planner chooses) with `dimensions` (2 or 3) and `memory_gb`. Without a window and
+        a preset it is 'cpu', or 'plain' on a GPU, with 2 dimensions where nothing but slices apart from each
+        other is painted. `trials`: how many
         settings are tried, those given and then others of `search`, a mapping with for `rate` two ends of a
         range, for other settings (`window`, `features`, `loss`, ...) what is chosen from; by default the rate
         within a factor of 4, loss, augmentation and share of foreground. The trial with the best Dice on
@@ -115,7 +117,7 @@ def train(
     divide = Split.of(split)
     trials, search = settings.pop("trials", 1), settings.pop("search", None)
     check_trials(trials, search, divide.by != "none")
-    wanted: Design = design(settings, fine_tune)
+    wanted: Design = design(settings, fine_tune, apart=all(source.apart for source in given))
     data = opened(given, classes, voxel_nm or wanted.voxel_nm, flat=wanted.is_2d, regions=regions)
     stored, names, size = data.sources, data.names, data.voxel_nm
     heads = len(names) + 1
