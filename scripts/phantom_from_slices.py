@@ -1,7 +1,7 @@
 """A model from three painted slices of a gigavoxel phantom, and one from all labels; a round of corrections.
 
-Trained on slices below `DENSE`, looked for in blocks above it. The slices are seen as `train` chooses by itself
-for slices that lie apart, in single planes; the network that has all labels is three-dimensional, that of the
+Trained on slices below `DENSE`, looked for in blocks above it. The slices are seen in single planes, as `train`
+chooses by itself where slices lie apart; the network that has all labels is three-dimensional, that of the
 demonstration, and gets as much CPU. A correction is what a person does who goes over one box of the result: its
 labels become a further source, beside the slices, and the model is trained on.
 """
@@ -27,10 +27,10 @@ SLICES = [200, 400, 600]
 DENSE = 760
 TESTS = [Box((936, y, x), (1000, y + 320, x + 320)) for y in (140, 460) for x in (140, 680)]
 """Blocks in which every class is, 2.8 um and more above all that is trained on."""
-ASKED = [Box((660, y, x), (708, y + 320, x + 320)) for y in (20, 340, 660) for x in (20, 340, 660)]
+ASKED = [Box((660, y, x), (708, y + 256, x + 256)) for y in (60, 370, 680) for x in (60, 370, 680)]
 """Boxes that a person may look at; the worst of them is corrected."""
 NETWORK = {
-    "sparse": {"features": (16, 32, 48, 64, 96), "convolutions": 1, "batch": 4},
+    "sparse": {"window": (256, 256), "features": (16, 32, 48, 64, 96), "convolutions": 1, "batch": 4},
     "dense": {"window": (16, 128, 128), "features": (8, 16, 24, 32, 48), "convolutions": 1},
 }
 RATE, RATE_ON = 2e-3, 5e-4
@@ -59,6 +59,7 @@ def main() -> None:
     truth = cf.open_volume(at["labels"])
     sparse = at | {"slices": SLICES}
     found["sparse"] = trained(work, "sparse", [sparse], steps=given.steps, rate=RATE, **NETWORK["sparse"])
+    told(work, found)
     # As a person sees it who looks at several boxes of the result.
     seen = [dice(work, "sparse", truth, [box]) for box in ASKED]
     worst = ASKED[int(np.argmin([s["mean"] for s in seen]))]

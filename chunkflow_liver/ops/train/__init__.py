@@ -20,6 +20,7 @@ from chunkflow_liver.kernels.images.statistics import block_statistics, merge_st
 from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import PathLike, arrays_at, table_at, work_folder
 from chunkflow_liver.ops.train.designs import Design, design
+from chunkflow_liver.ops.train.kept import Kept
 from chunkflow_liver.ops.train.model import (
     PICTURES,
     WEIGHTS,
@@ -275,6 +276,8 @@ def _fit(
         found = statistics[f"statistics_{i}"]
         known[raws] = summarise({key: found[key] for key in found.names()})
     sides = [[s.normalised_by(known[s.raws]) for s in side.sources] for side in (part.train, part.held)]
+    kept = Kept()
+    sides[0] = [source.keeping(kept, trial.recipe.window_zyx[0]) for source in sides[0]]
     folder = fold_folder(runs, part.name, number if len(trials) > 1 else None)
     numbers = [[v.mean, v.sd] for v in known.values()]
     own = plain({"recipe": trial.recipe, "architecture": trial.architecture})

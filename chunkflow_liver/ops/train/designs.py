@@ -11,6 +11,7 @@ from typing import Any
 from chunkflow_liver.errors import ConfigError, SegmenterError
 from chunkflow_liver.geometry import Nm
 from chunkflow_liver.ops.steps.place import PathLike
+from chunkflow_liver.ops.train.kept import MOST_BYTES
 from chunkflow_liver.ops.train.sources import Opened
 from chunkflow_liver.segmenters.limits import NM_PER, VOXEL
 from chunkflow_liver.segmenters.nnunet.checkpoint import read_weights
@@ -173,7 +174,7 @@ class Design:
         each = _step_bytes(recipe, made) if recipe.device == "cpu" else 1 << 30
         # Several processes are started by one more, which holds torch too.
         torches = recipe.processes + (recipe.processes > 1)
-        return torches * TORCH_BYTES + windows + recipe.processes * each
+        return torches * TORCH_BYTES + windows + recipe.processes * (each + MOST_BYTES)
 
     def device_bytes(self, recipe: Recipe, made: Mapping[str, Any] | None) -> int:
         """Memory that a training needs of a GPU, of each that shares a batch."""
