@@ -1,9 +1,9 @@
 """A model from three painted slices of a gigavoxel phantom, and one from all labels; a round of corrections.
 
-Trained on slices below `DENSE`, looked for in blocks above it. The slices are seen in single planes, as `train`
-chooses by itself where slices lie apart; the network that has all labels is three-dimensional, that of the
-demonstration, and gets as much CPU. A correction is what a person does who goes over one box of the result: its
-labels become a further source, beside the slices, and the model is trained on.
+Trained on slices below `DENSE`, looked for in blocks above it. The slices are seen in single planes, as
+`train` chooses by itself where slices lie apart; the network that has all labels is three-dimensional, that
+of the demonstration, and gets as much CPU. A correction is what a person does who goes over one box of the
+result: its labels become a further source, beside the slices, and the model is trained on.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Any, Protocol
 
@@ -13,7 +14,10 @@ import numpy as np
 from chunkflow_liver.geometry import Box, Zyx, zyx
 
 Values = np.ndarray[Any, Any]
-Planes = tuple[tuple[int, int], ...]
+Span = tuple[int, int]
+Planes = tuple[Span, ...]
+Key = tuple[int, ...]
+Cell = tuple[Span, Span, Span]
 MOST_BYTES = 96 << 20
 """What is kept of all images of a training together."""
 LARGEST = 8
@@ -41,7 +45,7 @@ class Kept:
 
     def __init__(self, most: int = MOST_BYTES) -> None:
         self.most, self.bytes = most, 0
-        self._parts: OrderedDict[tuple[int, ...], tuple[Box, Values]] = OrderedDict()
+        self._parts: OrderedDict[Key, Values] = OrderedDict()
         # Windows are made ready by several threads.
         self._lock = Lock()
 
@@ -64,49 +68,60 @@ class Kept:
         if run is None or box.size == 0:
             return image.read(box)
         cells = self._cells(image, box, run)
-        if any(cell.size * image.itemsize * LARGEST > self.most for _, cell in cells):
+        largest = max(math.prod(b - a for a, b in cell) for cell in cells.values())
+        if largest * image.itemsize * LARGEST > self.most:
             return image.read(box)
         with self._lock:
-            found = {key: self._parts[key] for key, _ in cells if key in self._parts}
+            found = {key: self._parts[key] for key in cells if key in self._parts}
             for key in found:
                 self._parts.move_to_end(key)
-        lost = [(key, cell) for key, cell in cells if key not in found]
+        lost = {key: cell for key, cell in cells.items() if key not in found}
         if lost:
-            # At once, as few reads are faster than many.
-            hull = Box(
-                zyx([min(cell.start[a] for _, cell in lost) for a in range(3)]),
-                zyx([max(cell.stop[a] for _, cell in lost) for a in range(3)]),
-            )
-            voxels = image.read(hull)
-            made = {key: (cell, voxels[cell.relative_to(hull).slices].copy()) for key, cell in lost}
+            made = _read(image, lost)
             found |= made
             self._keep(made)
-        out = np.empty(box.shape, next(iter(found.values()))[1].dtype)
-        for cell, voxels in found.values():
-            part = box.clip(cell)
-            out[part.relative_to(box).slices] = voxels[part.relative_to(cell).slices]
+        out = np.empty(box.shape, next(iter(found.values())).dtype)
+        wanted = list(zip(box.start, box.stop, strict=True))
+        for key, voxels in found.items():
+            here, there = [], []
+            for (a, b), (c, d) in zip(wanted, cells[key], strict=True):
+                first, last = max(a, c), min(b, d)
+                here.append(slice(first - a, last - a))
+                there.append(slice(first - c, last - c))
+            out[tuple(here)] = voxels[tuple(there)]
         return out
 
-    def _cells(self, image: Readable, box: Box, run: tuple[int, int]) -> list[tuple[tuple[int, ...], Box]]:
-        """Chunks that meet a box, cut to the run of planes, by their key."""
-        whole = Box((run[0], 0, 0), (run[1], *image.shape[1:]))
-        spans = [range(a // n, -(-b // n)) for a, b, n in zip(box.start, box.stop, image.chunks, strict=True)]
-        found = []
-        for index in itertools.product(*spans):
-            start = zyx([i * n for i, n in zip(index, image.chunks, strict=True)])
-            stop = zyx([(i + 1) * n for i, n in zip(index, image.chunks, strict=True)])
-            found.append(((id(image), run[0], *index), Box(start, stop).clip(whole)))
-        return found
+    def _cells(self, image: Readable, box: Box, run: Span) -> dict[Key, Cell]:
+        """Chunks that meet a box, cut to the run of planes."""
+        ends = (run, (0, image.shape[1]), (0, image.shape[2]))
+        spans = [
+            [(i, (max(i * n, low), min((i + 1) * n, high))) for i in range(a // n, -(-b // n))]
+            for a, b, n, (low, high) in zip(box.start, box.stop, image.chunks, ends, strict=True)
+        ]
+        return {
+            (id(image), run[0], i, j, k): (z, y, x) for (i, z), (j, y), (k, x) in itertools.product(*spans)
+        }
 
-    def _keep(self, made: dict[tuple[int, ...], tuple[Box, Values]]) -> None:
+    def _keep(self, made: dict[Key, Values]) -> None:
         with self._lock:
             for key, part in made.items():
                 # Another thread may have read it, too.
                 if key not in self._parts:
                     self._parts[key] = part
-                    self.bytes += part[1].nbytes
+                    self.bytes += part.nbytes
             while self.bytes > self.most:
-                self.bytes -= self._parts.popitem(last=False)[1][1].nbytes
+                self.bytes -= self._parts.popitem(last=False)[1].nbytes
+
+
+def _read(image: Readable, cells: Mapping[Key, Cell]) -> dict[Key, Values]:
+    """Cells of an image, all at once: few reads are faster than many."""
+    low = [min(cell[a][0] for cell in cells.values()) for a in range(3)]
+    high = [max(cell[a][1] for cell in cells.values()) for a in range(3)]
+    voxels = image.read(Box(zyx(low), zyx(high)))
+    return {
+        key: voxels[tuple(slice(a - n, b - n) for (a, b), n in zip(cell, low, strict=True))].copy()
+        for key, cell in cells.items()
+    }
 
 
 def planes_of(painted: Sequence[Box], depth: int, planes: int) -> Planes:
@@ -120,7 +135,7 @@ def planes_of(painted: Sequence[Box], depth: int, planes: int) -> Planes:
     planes : int
         Of the image.
     """
-    found: list[tuple[int, int]] = []
+    found: list[Span] = []
     for start, stop in sorted({(box.start[0], box.stop[0]) for box in painted}):
         first, last = max(0, start - depth + 1), min(planes, stop + depth - 1)
         if found and first <= found[-1][1]:

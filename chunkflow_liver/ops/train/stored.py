@@ -155,21 +155,15 @@ class Stored:
         """Targets of what is stored."""
         if self.instances:
             found = (read > 0).astype(np.int16) * np.int16(self.instances)
-        elif read.dtype == np.uint8:
-            table = np.zeros(256, np.int16)
-            for number, known in self.numbers:
-                if number < len(table):
-                    table[number] = known
-            found = table[read]
         elif len(self.numbers) > FEW and max(self.numbers)[0] < MOST_LOOKED_UP:
-            table = np.zeros(max(self.numbers)[0] + 1, np.int16)
+            table = np.zeros(max(max(self.numbers)[0] + 1, 256 * (read.dtype == np.uint8)), np.int16)
             for number, known in self.numbers:
                 table[number] = known
-            found = table[np.where(read < len(table), read, 0)]
+            found = np.take(table, read if read.dtype == np.uint8 else np.where(read < len(table), read, 0))
         else:
             found = np.zeros(read.shape, np.int16)
             for number, known in self.numbers:
-                found[read == number] = known
+                found += (read == number) * np.int16(known)
         if self.ignore is not None:
             found[read == self.ignore] = IGNORE
         return found
