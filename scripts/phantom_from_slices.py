@@ -33,7 +33,7 @@ NETWORK = {
     "sparse": {"window": (256, 256), "features": (16, 32, 48, 64, 96), "convolutions": 1, "batch": 4},
     "dense": {"window": (16, 128, 128), "features": (8, 16, 24, 32, 48), "convolutions": 1},
 }
-RATE, RATE_ON = 2e-3, 5e-4
+RATE, RATE_ON = 2e-3, 1e-3
 
 log = logging.getLogger("chunkflow_liver.phantom_from_slices")
 
@@ -43,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("work", type=Path, help="folder for phantom, checkpoints, models and results")
     parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--more", type=int, default=200, help="steps after the correction")
+    parser.add_argument("--more", type=int, default=500, help="steps after the correction")
     parser.add_argument("--dense", type=int, default=600, help="steps with all labels")
     given = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
