@@ -134,14 +134,13 @@ def soft_dice(
     """Mean Dice of probabilities over the classes, of all windows of a batch together."""
     import torch
 
-    known = target != IGNORE
+    known = (target != IGNORE)[:, None].to(scores.dtype)
     if regions:
-        probability, true = torch.sigmoid(scores), heads_of(target, scores.shape[1])
+        probability, true = torch.sigmoid(scores), heads_of(target, scores.shape[1]) * known
     else:
         probability = torch.softmax(scores, 1)
-        true = torch.nn.functional.one_hot(target.clamp(min=0), scores.shape[1]).movedim(-1, 1)
-    true = true * known[:, None]
-    probability = probability * known[:, None]
+        true = torch.zeros_like(scores).scatter_(1, target.clamp(min=0)[:, None], known)
+    probability = probability * known
     axes = (0, *range(2, scores.ndim))
     both = group.total((probability * true).sum(axes))
     either = group.total(probability.sum(axes) + true.sum(axes))
@@ -159,9 +158,12 @@ def cross_entropy(
     """Mean cross entropy of the painted voxels; 0 if there are none."""
     import torch
 
+    count = group.total((target != IGNORE).sum().float()).clamp(min=1)
+    if class_weights is None and not edges:
+        whole = torch.nn.functional.cross_entropy(scores, target, reduction="sum", ignore_index=IGNORE)
+        return group.total(whole) / count
     found = torch.nn.functional.cross_entropy(scores, target, reduction="none", ignore_index=IGNORE)
     weight = (target != IGNORE).float()
-    count = group.total(weight.sum()).clamp(min=1)
     if class_weights is not None:
         table = torch.tensor(class_weights, dtype=torch.float32, device=scores.device)
         weight = weight * table[target.clamp(min=0)]

@@ -133,7 +133,7 @@ CASES = {
         r"training.step: unknown key, did you mean 'steps'\?",
     ),
     "no sources": (lambda d: training(d, sources=[]), "sources: .*at least 1 item"),
-    "no window": (lambda d: training(d, network={}), "needs a 'window' .*or a 'preset'"),
+    "no window": (lambda d: training(d, network={"network": "pyramid"}), "'pyramid' needs a 'window'"),
     "no such network": (lambda d: training(d, network=NETWORK | {"network": "vgg"}), "no network 'vgg'"),
     "no such preset": (lambda d: training(d, network={"preset": "huge"}), "no preset 'huge'"),
     "a preset of another network": (

@@ -20,6 +20,7 @@ from chunkflow_liver.kernels.images.statistics import block_statistics, merge_st
 from chunkflow_liver.ops.steps.operation import operation
 from chunkflow_liver.ops.steps.place import PathLike, arrays_at, table_at, work_folder
 from chunkflow_liver.ops.train.designs import Design, design
+from chunkflow_liver.ops.train.kept import Kept
 from chunkflow_liver.ops.train.model import (
     PICTURES,
     WEIGHTS,
@@ -92,7 +93,9 @@ def train(
     **settings
         Fields of `Recipe` (`window`, `network`, `features`, `batch`, `steps`, `epoch`, `rate`, `loss`,
         `augment`, `patience`, `precision`, `device`, `seed`, ...), or `preset` ('cpu', 'plain', 'm', 'l',
-        'xl': what nnU-Net's planner chooses) with `dimensions` (2 or 3) and `memory_gb`. `trials`: how many
+        'xl': what nnU-Net's planner chooses) with `dimensions` (2 or 3) and `memory_gb`. Without a window and
+        a preset it is 'cpu', or 'plain' on a GPU, with 2 dimensions where nothing but slices apart from each
+        other is painted. `trials`: how many
         settings are tried, those given and then others of `search`, a mapping with for `rate` two ends of a
         range, for other settings (`window`, `features`, `loss`, ...) what is chosen from; by default the rate
         within a factor of 4, loss, augmentation and share of foreground. The trial with the best Dice on
@@ -115,7 +118,7 @@ def train(
     divide = Split.of(split)
     trials, search = settings.pop("trials", 1), settings.pop("search", None)
     check_trials(trials, search, divide.by != "none")
-    wanted: Design = design(settings, fine_tune)
+    wanted: Design = design(settings, fine_tune, apart=all(source.apart for source in given))
     data = opened(given, classes, voxel_nm or wanted.voxel_nm, flat=wanted.is_2d, regions=regions)
     stored, names, size = data.sources, data.names, data.voxel_nm
     heads = len(names) + 1
@@ -273,6 +276,8 @@ def _fit(
         found = statistics[f"statistics_{i}"]
         known[raws] = summarise({key: found[key] for key in found.names()})
     sides = [[s.normalised_by(known[s.raws]) for s in side.sources] for side in (part.train, part.held)]
+    kept = Kept()
+    sides[0] = [source.keeping(kept, trial.recipe.window_zyx[0]) for source in sides[0]]
     folder = fold_folder(runs, part.name, number if len(trials) > 1 else None)
     numbers = [[v.mean, v.sd] for v in known.values()]
     own = plain({"recipe": trial.recipe, "architecture": trial.architecture})

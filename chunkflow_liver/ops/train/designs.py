@@ -11,6 +11,7 @@ from typing import Any
 from chunkflow_liver.errors import ConfigError, SegmenterError
 from chunkflow_liver.geometry import Nm
 from chunkflow_liver.ops.steps.place import PathLike
+from chunkflow_liver.ops.train.kept import MOST_BYTES
 from chunkflow_liver.ops.train.sources import Opened
 from chunkflow_liver.segmenters.limits import NM_PER, VOXEL
 from chunkflow_liver.segmenters.nnunet.checkpoint import read_weights
@@ -21,7 +22,7 @@ from chunkflow_liver.training.recipe import NNUNETS, Recipe
 from chunkflow_liver.training.topology import REFERENCE, fitted, planned, pooling
 
 TORCH_BYTES = 900 << 20
-CPU = "cpu"
+CPU, PLAIN = "cpu", "plain"
 CPU_GB, CPU_FEATURES, CPU_MOST, CPU_STAGES = 0.5, 16, 192, 5
 """What the preset 'cpu' asks of nnU-Net's planner, and how wide and deep its network is."""
 SETTINGS = tuple(
@@ -147,7 +148,7 @@ class Design:
         axes = self.dimensions
         spacing = data.voxel_nm[3 - axes :]
         found = planned(
-            "plain" if self.preset == CPU else self.preset,
+            PLAIN if self.preset == CPU else self.preset,
             spacing=spacing,
             shape=median[3 - axes :],
             heads=len(data.names) + (not data.regions),
@@ -173,15 +174,26 @@ class Design:
         each = _step_bytes(recipe, made) if recipe.device == "cpu" else 1 << 30
         # Several processes are started by one more, which holds torch too.
         torches = recipe.processes + (recipe.processes > 1)
-        return torches * TORCH_BYTES + windows + recipe.processes * each
+        return torches * TORCH_BYTES + windows + recipe.processes * (each + MOST_BYTES)
 
     def device_bytes(self, recipe: Recipe, made: Mapping[str, Any] | None) -> int:
         """Memory that a training needs of a GPU, of each that shares a batch."""
         return 0 if recipe.device == "cpu" else _step_bytes(recipe, made)
 
 
-def design(settings: Mapping[str, Any], fine_tune: PathLike | None) -> Design:
+def design(settings: Mapping[str, Any], fine_tune: PathLike | None, *, apart: bool = False) -> Design:
     """What a person says of the network and its training.
+
+    Parameters
+    ----------
+    settings : mapping
+        Fields of `Recipe`, and `preset`, `dimensions` and `memory_gb` of nnU-Net's planner.
+    fine_tune : path, optional
+        nnU-Net folder to begin with.
+    apart : bool
+        Whether nothing but slices that lie apart is painted: a network sees single planes then, where nobody
+        says how many axes it has. Of a window that is 16 planes deep a sixteenth would be painted, and all of
+        it computed.
 
     Raises
     ------
@@ -203,28 +215,32 @@ def design(settings: Mapping[str, Any], fine_tune: PathLike | None) -> Design:
     preset = extra["preset"]
     if preset is not None and preset not in (CPU, *REFERENCE):
         raise ConfigError(f"no preset {preset!r} of a training; there are {[CPU, *REFERENCE]}")
+    network = given.get("network", "plain")
     if "window" not in given and preset is None:
-        raise ConfigError(
-            "a training needs a 'window' (voxels z, y, x, or y, x for single planes), or a 'preset': "
-            f"{[CPU, *REFERENCE]}"
-        )
-    if preset is not None and given.get("network", "plain") not in NNUNETS:
-        raise ConfigError(
-            f"a preset plans nnU-Net's networks, not {given['network']!r}: give a window instead"
-        )
+        if network not in NNUNETS:
+            raise ConfigError(
+                f"the network {network!r} needs a 'window' (voxels z, y, x, or y, x for single planes): "
+                "nnU-Net's planner chooses one for its own networks alone"
+            )
+        preset = CPU if given.get("device", "cpu") == "cpu" else PLAIN
+    if preset is not None and network not in NNUNETS:
+        raise ConfigError(f"a preset plans nnU-Net's networks, not {network!r}: give a window instead")
     if extra["dimensions"] not in (None, 2, 3):
         raise ConfigError(f"dimensions are 2 or 3, got {extra['dimensions']!r}")
     memory = extra["memory_gb"]
     if memory is not None and not (isinstance(memory, int | float) and memory > 0):
         raise ConfigError(f"memory_gb is a number above 0, got {memory!r}")
-    dimensions = len(given["window"]) if "window" in given else extra["dimensions"] or 3
+    own = 2 if apart else 3
+    dimensions = len(given["window"]) if "window" in given else extra["dimensions"] or own
     if "window" in given and extra["dimensions"] not in (None, dimensions):
         raise ConfigError(
             f"a window of {given['window']} voxels has {dimensions} dimensions, not {extra['dimensions']}"
         )
     # What makes no sense is told before any image is opened.
     Recipe(("class",), (1.0, 1.0, 1.0), **{"window": (1,) * dimensions} | given)
-    return Design(given, preset or "", dimensions, memory)
+    chosen = "window" not in given and extra["dimensions"] is None and apart
+    notes = ("single planes, because slices apart from each other are painted and nothing else",)
+    return Design(given, preset or "", dimensions, memory, notes=notes if chosen else ())
 
 
 def _continued(given: dict[str, Any], extra: Mapping[str, Any], folder: PathLike) -> Design:

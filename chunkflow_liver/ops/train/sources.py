@@ -98,6 +98,13 @@ class Given:
         return self
 
     @property
+    def apart(self) -> bool:
+        """Whether slices alone are painted, most of them without a painted neighbour."""
+        painted = {z for z in self.slices or () if isinstance(z, int)}
+        beside = sum(z - 1 in painted or z + 1 in painted for z in painted)
+        return self.boxes_nm is None and 2 * beside < len(painted)
+
+    @property
     def images(self) -> tuple[PathLike, ...]:
         """One per channel."""
         return (self.image,) if isinstance(self.image, str | os.PathLike) else tuple(self.image)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from chunkflow_liver.errors import InputError
 from chunkflow_liver.geometry import BlockGrid, Box, Nm, Zyx, zyx
 from chunkflow_liver.kernels.images.statistics import Statistics
+from chunkflow_liver.ops.train.kept import Kept, Planes, planes_of
 from chunkflow_liver.ops.train.masks import Masks
 from chunkflow_liver.segmenters.resampling import Resampling
 from chunkflow_liver.store.foreign import Image
@@ -57,6 +58,10 @@ class Stored:
         Whether classes may overlap, so that targets have a bit per class.
     mean, sd, low, high : tuple of float
         Of every whole channel, the empty margins of all left out.
+    kept : Kept, optional
+        Where decoded chunks are kept.
+    planes : sequence of (int, int)
+        Runs of planes of which they are.
     """
 
     raws: tuple[Image, ...]
@@ -76,6 +81,18 @@ class Stored:
     sd: tuple[float, ...] = ()
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
+    kept: Kept | None = field(default=None, compare=False, repr=False)
+    planes: Planes = field(default=(), compare=False, repr=False)
+
+    def keeping(self, kept: Kept, depth: int) -> Stored:
+        """The same, with decoded chunks kept for windows of so many planes."""
+        return replace(self, kept=kept, planes=planes_of(self.painted, depth, self.shape[0]))
+
+    def _read(self, image: Image | Masks, there: Resampling, need: Box) -> Values:
+        # Resampling reads beyond the window, and costs more than decoding.
+        if self.kept is None or there.changes:
+            return image.read(need)
+        return self.kept.read(image, need, self.planes)
 
     def normalised_by(self, found: Statistics) -> Stored:
         """The same, with the statistics of the image.
@@ -99,7 +116,7 @@ class Stored:
     def image(self, box: Box) -> Values:
         """Normalised values of a box, (channels, *box.shape), float32."""
         need = self.there.need(box)
-        read = np.stack([raw.read(need) for raw in self.raws])
+        read = np.stack([self._read(raw, self.there, need) for raw in self.raws])
         if self.there.changes:
             found = self.there.apply(read, need, box, low=np.array(self.low), high=np.array(self.high))
         else:
@@ -110,32 +127,43 @@ class Stored:
 
     def labels(self, box: Box) -> Values:
         """Targets of a box, int16; `IGNORE` where nobody painted or nothing is to be seen."""
-        need = self.labels_there.need(box)
-        read = self.truth.read(need)
+        out = np.full(box.shape, IGNORE, np.int16)
+        inside = [part for part in (box.clip(other) for other in self.painted) if part.size]
+        if not inside:
+            return out
+        # Of a deep window around one painted slice, that slice is all there is to read.
+        hull = Box(
+            zyx([min(part.start[a] for part in inside) for a in range(3)]),
+            zyx([max(part.stop[a] for part in inside) for a in range(3)]),
+        )
+        need = self.labels_there.need(hull)
+        read = self._read(self.truth, self.labels_there, need)
         if self.labels_there.changes:
-            read = self._nearest(read, need, box)
+            read = self._nearest(read, need, hull)
         found = self.numbered(read)
-        known = _inside(box, self.painted)
-        if self.seen is not None:
-            known &= _inside(box, self.seen)
-        if self.hidden:
-            known &= ~_inside(box, self.hidden)
-        found[~known] = IGNORE
-        return found
+        if hull not in inside or self.seen is not None or self.hidden:
+            known = _inside(hull, self.painted)
+            if self.seen is not None:
+                known &= _inside(hull, self.seen)
+            if self.hidden:
+                known &= ~_inside(hull, self.hidden)
+            found[~known] = IGNORE
+        out[hull.relative_to(box).slices] = found
+        return out
 
     def numbered(self, read: Values) -> Values:
         """Targets of what is stored."""
         if self.instances:
             found = (read > 0).astype(np.int16) * np.int16(self.instances)
         elif len(self.numbers) > FEW and max(self.numbers)[0] < MOST_LOOKED_UP:
-            table = np.zeros(max(self.numbers)[0] + 1, np.int16)
+            table = np.zeros(max(max(self.numbers)[0] + 1, 256 * (read.dtype == np.uint8)), np.int16)
             for number, known in self.numbers:
                 table[number] = known
-            found = table[np.where(read < len(table), read, 0)]
+            found = np.take(table, read if read.dtype == np.uint8 else np.where(read < len(table), read, 0))
         else:
             found = np.zeros(read.shape, np.int16)
             for number, known in self.numbers:
-                found[read == number] = known
+                found += (read == number) * np.int16(known)
         if self.ignore is not None:
             found[read == self.ignore] = IGNORE
         return found

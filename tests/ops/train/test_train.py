@@ -203,6 +203,29 @@ def test_a_preset_plans_the_network(entry, tmp_path):
     assert not (tmp_path / "work").exists()
 
 
+@pytest.mark.parametrize(
+    ("painted", "options", "axes"),
+    [
+        ([{"slices": [1, 5, 9, 13, 17]}], {}, 2),
+        ([{"slices": [1, 5, 9, 13, 17]}], {"preset": "m"}, 2),
+        ([{"slices": [1, 5, 9, 13, 17]}], {"dimensions": 3}, 3),
+        ([{"slices": [1, 5, 9, 13, 17]}], {k: SMALL[k] for k in ("window", "features", "convolutions")}, 3),
+        ([{"slices": [3, 4, 5, 6, 12]}], {}, 3),
+        ([{"slices": [1, 9], "boxes_nm": [[(80, 0, 0), (400, 768, 768)]]}], {}, 3),
+        ([{"slices": [1, 5, 9]}, {}], {}, 3),
+        ([{}], {}, 3),
+    ],
+    ids=str,
+)
+def test_slices_that_lie_apart_are_seen_in_single_planes(painted, options, axes, entry, tmp_path):
+    settings = {k: v for k, v in SMALL.items() if k not in ("window", "features", "convolutions")}
+    image = {key: entry[key] for key in ("image", "labels")}
+    sources = [image | given for given in painted]
+    made = cf.train(sources, name="m", work=tmp_path / "work", split={"by": "none"}, **settings, **options)
+    assert len(made.output.recipe.window) == axes
+    assert ("single planes, because slices apart" in str(made)) == (axes == 2)
+
+
 def test_the_same_image_in_two_sources_is_scanned_once(entry, tmp_path):
     made = cf.train([entry, entry], name="m", work=tmp_path / "work", **SMALL)
     assert [s.name for s in made.stages if "statistics" in s.name] == ["m/statistics-0"]
