@@ -50,8 +50,12 @@ class Case:
 
 
 def bench(folder: Path) -> Iterator[dict[str, Any]]:
-    """Rows of the engines in turns; of two networks the tools side by side; then memory along z."""
-    parts = os.environ.get("BENCH_INFERENCE_PARTS", "turns,rest").split(",")
+    """What a core gives; the engines in turns; of two networks the tools side by side; memory along z."""
+    parts = os.environ.get("BENCH_INFERENCE_PARTS", "limits,turns,rest").split(",")
+    if "limits" in parts:
+        from inference_limits import limits
+
+        yield from limits(folder)
     if "turns" in parts:
         from inference_turns import engines
 
@@ -86,13 +90,8 @@ def tools(folder: Path) -> Iterator[dict[str, Any]]:
             )
             yield from side_by_side(on_device, "cuda")
     else:
-        yield {
-            "name": "inference",
-            "tool": "chunkflow_liver",
-            "case": "on a GPU",
-            "unit": "not measured: no CUDA device",
-            "ok": True,
-        }
+        said = {"case": "on a GPU", "unit": "not measured: no CUDA device", "ok": True}
+        yield {"name": "inference", "tool": "chunkflow_liver", **said}
 
 
 def side_by_side(case: Case, device: str) -> Iterator[dict[str, Any]]:

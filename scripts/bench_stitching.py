@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
-import time
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from stitching_peers import clock, redrawn, since
 
 import chunkflow_liver as cf
 from chunkflow_liver.kernels.images.downsample import mode
@@ -20,24 +22,6 @@ from chunkflow_liver.kernels.labels.overlap import instance_scores, overlap, var
 
 DATA = Path(__file__).resolve().parents[2] / "shared/data"
 Array = np.ndarray[Any, Any]
-
-
-def redrawn(labels: Array, *, voxel_nm: Any, nm: float) -> Array:
-    """The labels with walls drawn anew for every block, off by about `nm`, and ids of its own."""
-    from scipy import ndimage
-
-    rng = np.random.default_rng(zlib.crc32(labels.tobytes()))
-    at = np.indices(labels.shape).astype(np.float32)
-    for axis, (side, v) in enumerate(zip(labels.shape, voxel_nm, strict=True)):
-        shift = ndimage.gaussian_filter(rng.standard_normal(labels.shape).astype(np.float32), 2.0)
-        at[axis] += shift * np.float32(nm / v / max(float(shift.std()), 1e-6))
-        np.clip(at[axis], 0, side - 1, out=at[axis])
-    z, y, x = np.rint(at).astype(np.intp)
-    found = labels[z, y, x]
-    ids, member = np.unique(found, return_inverse=True)
-    new = rng.permutation(len(ids)) + 1
-    new[ids == 0] = 0
-    return new[member].reshape(labels.shape)
 
 
 def voronoi(side: int, count: int) -> Array:
@@ -85,18 +69,8 @@ def row(
     }  # fmt: skip
 
 
-def clock() -> tuple[float, float]:
-    return time.perf_counter(), time.process_time()
-
-
-def since(start: tuple[float, float]) -> tuple[float, float]:
-    now = clock()
-    return now[0] - start[0], now[1] - start[1]
-
-
 def joined(folder: Path, case: str, truth: Array, nm: tuple[float, float, float], **how: Any) -> cf.Plan:
     """The plan that redraws walls in every block and stitches; the truth is written first."""
-    sys.modules.setdefault("bench_stitching", sys.modules[__name__])
     name = case.replace(" ", "-")
     volume = cf.write_volume(folder / f"{name}.ome.zarr", truth, voxel_nm=nm, kind="label")
     params = {"nm": how.pop("noise_nm")}
@@ -190,8 +164,70 @@ CELLS: dict[str, Any] = {"halo_nm": 128.0, "block": (48, 48, 48)}
 FIB25: dict[str, Any] = {"noise_nm": 10.0, "halo_nm": 200.0, "block": (96, 96, 96), "branches": True}
 
 
+TILINGS = (48, 64, 96)
+"""Sides of blocks, in voxels."""
+MOST_MOVED = 0.001
+"""By how much of itself our count of objects may differ between tilings."""
+BIAPY = "BENCH_BIAPY_PYTHON"
+"""Names a Python that has BiaPy 3.7, whose torch would be gigabytes to fetch for one row."""
+
+
+def tilings(folder: Path) -> Iterator[dict[str, Any]]:
+    """The same arrays in three tilings: ours, ngio and BiaPy, each with the same halo of 16 voxels."""
+    yield from in_tilings(folder / "cells", "3000 cells", voronoi(192, 3000), 8.0)
+    if DATA.is_dir():
+        import tifffile
+
+        neurons = tifffile.imread(DATA / "fib25_medulla/sample2_neurons_gt.tif")
+        yield from in_tilings(folder / "fib25", "fib25 neurons", neurons, 10.0, branches=True)
+
+
+def in_tilings(
+    folder: Path, case: str, truth: Array, nm: float, *, branches: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Walls redrawn by one voxel of `nm` in every block, stitched by every tool in a process of its own."""
+    folder.mkdir()
+    np.save(folder / "truth.npy", truth)
+    about = {"voxel_nm": [nm] * 3, "nm": nm, "halo": 16, "branches": branches}
+    (folder / "about.json").write_text(json.dumps(about))
+    uv = ["uv", "run", "--no-project", "--python", sys.executable, "--with", "ngio==1.1.3", "--with", "scipy"]
+    pythons = {"chunkflow_liver": [sys.executable], "ngio": [*uv, "python"]}
+    if found := os.environ.get(BIAPY):
+        pythons["biapy"] = [found]
+    else:
+        yield {
+            "name": "stitching",
+            "tool": "biapy",
+            "case": case,
+            "unit": f"not measured: no {BIAPY}",
+            "ok": True,
+        }
+    script = Path(__file__).with_name("stitching_peers.py")
+    for tool, python in pythons.items():
+        counts: list[int] = []
+        for block in TILINGS:
+            command = [*python, "-W", "ignore", str(script), tool, str(folder), str(block)]
+            said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            seconds, cpu, scratch, version = json.loads(said.splitlines()[-1])
+            labels = np.load(folder / f"{tool}-{block}.npy")
+            made = row(f"{case}, blocks of {block}^3", f"{tool} {version}", truth, labels, (seconds, cpu))
+            counts.append(made["objects"])
+            moved = (max(counts) - min(counts)) / counts[0]
+            ok = tool != "chunkflow_liver" or moved <= MOST_MOVED
+            yield made | {"scratch_bytes": scratch, "count_moves_by": round(moved, 5), "ok": ok}
+
+
 def bench(folder: Path) -> Iterator[dict[str, Any]]:
-    """3,000 cells in 64 blocks; real neurons in blocks; mitochondria."""
+    """3,000 cells in 64 blocks; real neurons in blocks; mitochondria; peers in three tilings."""
+    parts = os.environ.get("BENCH_STITCHING_PARTS", "rest,tilings").split(",")
+    if "rest" in parts:
+        yield from alone(folder)
+    if "tilings" in parts:
+        yield from tilings(folder)
+
+
+def alone(folder: Path) -> Iterator[dict[str, Any]]:
+    """Ours, with what lies beside it in one array."""
     for noise in (4.0, 8.0):
         yield from stitched(
             folder, f"3000 cells {noise:g} nm", voronoi(192, 3000), (8.0, 8.0, 8.0), noise_nm=noise, **CELLS

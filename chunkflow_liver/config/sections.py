@@ -163,7 +163,6 @@ class Propagate(Entry):
     """Instances that begin at prompts and are carried through the slices by SAM2."""
 
     whole: ClassVar[str] = WINDOWS
-
     makes_instances: ClassVar[bool] = True
 
     model: Annotated[str, Refers.FILE]
@@ -179,6 +178,7 @@ class Propagate(Entry):
     limits: tuple[float, float] | None
     guide: Annotated[Class | None, Refers.CLASS]
     device: str
+    engine: Literal["torch", "openvino"]
     block: Block | None
 
     def makes(self) -> Makes:

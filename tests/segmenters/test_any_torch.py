@@ -352,3 +352,21 @@ def test_the_example_explains_every_key():
     content = yaml.safe_load(text)
     with pytest.raises(SegmenterError, match=r"there is no file of weights .*mito_unet\.pt"):
         read_torch(content, Path("net.yaml"))
+
+
+@pytest.mark.parametrize("how", ["scripted", "exported", "code"])
+def test_openvino_runs_it_however_it_was_saved(how, tmp_path, monkeypatch):
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("CHUNKFLOW_LIVER_CACHE", str(tmp_path / "cache"))
+    raw = write(tmp_path, em(), "raw", voxel_nm=VOXEL_NM)
+    path = described(tmp_path, **saved(tmp_path, how))
+    labels = [
+        done(
+            cf.segment(
+                raw, model=path, name="cells", work=tmp_path / engine, engine=engine, precision="float32"
+            )
+        ).read()
+        for engine in ("torch", "openvino")
+    ]
+    assert len(np.unique(labels[0])) > 1
+    assert (labels[0] == labels[1]).mean() >= 0.999

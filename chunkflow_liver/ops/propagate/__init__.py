@@ -97,7 +97,7 @@ def propagate(  # noqa: PLR0913
     {into}
     **carrying
         Fields of `Carrying`: `direction`, `per_slice`, `patience`, `group`, `chunk`, `limits`, `guide`,
-        `device`, `backend`.
+        `device`, `backend`, `engine`.
 
     Returns
     -------
@@ -178,7 +178,7 @@ def propagate(  # noqa: PLR0913
             streams=True,
             device=how.device,
             library="torch",
-            notes=_notes(groups, found.size, raw),
+            notes=_notes(groups, found.size, raw, how),
         ),
         Fold(f"{name}/files", _files, f"{name}/carry", files),
         Map(
@@ -337,7 +337,7 @@ def _chunk_bytes(size: int, how: Carrying, count: int) -> int:
     return count * how.chunk * (size // 8) ** 2 * 4
 
 
-def _notes(groups: Sequence[Sequence[Subject]], size: int, raw: Volume) -> tuple[str, ...]:
+def _notes(groups: Sequence[Sequence[Subject]], size: int, raw: Volume, how: Carrying) -> tuple[str, ...]:
     tracks = [s for group in groups for s in group]
     widths: dict[int, int] = {}
     for subject in tracks:
@@ -351,7 +351,8 @@ def _notes(groups: Sequence[Sequence[Subject]], size: int, raw: Volume) -> tuple
         for s in tracks
     )
     first = f"{len(tracks)} tracks in {len(groups)} groups, at most {steps} object-slices"
-    return (first, f"windows of {size} pixels: {said or 'as large as their masks ask for'}")
+    windows = f"windows of {size} pixels: {said or 'as large as their masks ask for'}"
+    return (first, windows, f"engine of the image encoder: {how.engine} in float32")
 
 
 def _carry(
@@ -362,7 +363,9 @@ def _carry(
     images = volumes[: len(setup.factors)]
     masks = volumes[-1] if setup.has_masks else None
     raw = images[0]
-    propagator = backend_of(how.backend).load(model, setup.fingerprint, how.device)
+    # Of torch nothing is said: not every backend has a choice.
+    engine = {} if how.engine == "torch" else {"engine": how.engine}
+    propagator = backend_of(how.backend).load(model, setup.fingerprint, how.device, **engine)
     carrier = Carrier(
         propagator,
         Slices(list(zip(images, setup.factors, strict=True)), setup.greys, setup.depth, how.group + 1),

@@ -11,6 +11,8 @@ from chunkflow_liver.ops.propagate.kinds import DIRECTIONS
 from chunkflow_liver.ops.propagate.reading import Greys
 from chunkflow_liver.xp import checked_device
 
+ENGINES = ("torch", "openvino")
+
 
 @dataclass(frozen=True)
 class Carrying:
@@ -37,6 +39,9 @@ class Carrying:
         For torch: 'cpu', 'cuda', 'cuda:1'.
     backend : str
         What carries the masks.
+    engine : {'torch', 'openvino'}
+        What encodes slices on a CPU, with backend 'transformers'; the rest is torch. Masks differ by rounding
+        between the two, which is why it is asked for and not chosen.
     """
 
     direction: Literal["both", "forward", "backward"] | None = None
@@ -48,6 +53,7 @@ class Carrying:
     guide: str | int | None = None
     device: str = "cpu"
     backend: str = "transformers"
+    engine: Literal["torch", "openvino"] = "torch"
 
     def __post_init__(self) -> None:
         if self.direction is not None and self.direction not in DIRECTIONS:
@@ -70,6 +76,13 @@ class Carrying:
                     "limits are of grey values and guide is a class of labels; give one of them"
                 )
         checked_device(self.device)
+        if self.engine not in ENGINES:
+            raise ConfigError(f"engine is one of {list(ENGINES)}, got {self.engine!r}")
+        if self.engine == "openvino" and (self.backend, self.device) != ("transformers", "cpu"):
+            raise ConfigError(
+                "engine 'openvino' encodes slices on the CPU, for backend 'transformers'; got backend "
+                f"{self.backend!r} and device {self.device!r}; take engine: torch"
+            )
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,10 @@ def _exported(path: Path, device: str) -> Any:
         from torch.export.passes import move_to_device_pass
 
         program = move_to_device_pass(program, device)
-    return program.module()
+    network = program.module()
+    # Another engine converts the program: what it became for torch cannot be traced.
+    network.exported = program
+    return network
 
 
 def read_weights(path: Path) -> dict[str, Any]:

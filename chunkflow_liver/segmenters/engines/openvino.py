@@ -128,6 +128,9 @@ def _convert(network: Any, shape: Sequence[int]) -> Any:
         with torch.inference_mode(), warnings.catch_warnings():
             # torch warns of numbers that a trace keeps; the result is compared with the network's.
             warnings.simplefilter("ignore")
+            program = getattr(network, "exported", None)
+            if isinstance(program, torch.export.ExportedProgram):
+                return openvino.convert_model(program, input=[list(shape)])
             return openvino.convert_model(network, example_input=given, input=[list(shape)])
     except (*REFUSALS, *failures) as err:
         raise SegmenterError(

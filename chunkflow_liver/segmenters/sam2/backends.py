@@ -22,12 +22,13 @@ class Backend:
     fingerprint : callable
         `fingerprint(model)`: a text that changes with anything that could change a mask.
     load : callable
-        `load(model, fingerprint, device)`, which keeps what it loaded for the next who asks.
+        `load(model, fingerprint, device)`, which keeps what it loaded for the next who asks; that of
+        "transformers" also takes `engine`.
     """
 
     read: Callable[[Any], Any]
     fingerprint: Callable[[Any], str]
-    load: Callable[[Any, str, str], Propagator]
+    load: Callable[..., Propagator]
 
 
 BACKENDS: dict[str, str] = {

@@ -12,13 +12,17 @@ from chunkflow_liver.segmenters.sam2.propagator import Propagator
 
 MOST = 2
 _LOADING = threading.Lock()
-_loaded: OrderedDict[tuple[str, str, str], Propagator] = OrderedDict()
+_loaded: OrderedDict[tuple[str, ...], Propagator] = OrderedDict()
 
 
 def loaded(
-    model: Sam2Model, fingerprint: str, device: str, make: Callable[[Sam2Model, str], Propagator]
+    model: Sam2Model,
+    fingerprint: str,
+    device: str,
+    make: Callable[[Sam2Model, str], Propagator],
+    engine: str = "torch",
 ) -> Propagator:
-    """The model, made by the first who asks in this process.
+    """The model, made by the first who asks in this process for that engine.
 
     Raises
     ------
@@ -26,7 +30,7 @@ def loaded(
         If the folder has changed since `fingerprint` was taken, or cannot be loaded.
     """
     with _LOADING:
-        key = (make.__module__, fingerprint, device)
+        key = (make.__module__, fingerprint, device, engine)
         if key not in _loaded:
             found = sam2_fingerprint(model)
             if found != fingerprint:

@@ -18,6 +18,7 @@ import numpy as np
 
 from chunkflow_liver.errors import SegmenterError, install
 from chunkflow_liver.segmenters.sam2.backends import Backend
+from chunkflow_liver.segmenters.sam2.encoder import Encoder, encoder_of
 from chunkflow_liver.segmenters.sam2.folder import Sam2Model, read_sam2, sam2_fingerprint
 from chunkflow_liver.segmenters.sam2.loaded import loaded
 from chunkflow_liver.segmenters.sam2.memory import Memory
@@ -34,19 +35,22 @@ INSIDE, OUTSIDE, CORNERS = 1, 0, (2, 3)
 OBJECT = 1
 
 
-def load_sam2(model: Sam2Model, fingerprint: str, device: str = "cpu") -> Propagator:
-    """The model, loaded by the first who asks in this process.
+def load_sam2(model: Sam2Model, fingerprint: str, device: str = "cpu", engine: str = "torch") -> Propagator:
+    """The model, loaded by the first who asks in this process; its image encoder runs on `engine`.
 
     Raises
     ------
     SegmenterError
         If the folder has changed since `fingerprint` was taken, or cannot be loaded.
     """
-    return loaded(model, fingerprint, device, _made)
 
+    def made(model: Sam2Model, device: str) -> Propagator:
+        network = build(model).to(device)
+        name = f"{fingerprint} encoder"
+        encoder = encoder_of(network, model.size, name) if engine == "openvino" else None
+        return Sam2Propagator(network, model.size, device, encoder)
 
-def _made(model: Sam2Model, device: str) -> Propagator:
-    return Sam2Propagator(build(model).to(device), model.size, device)
+    return loaded(model, fingerprint, device, made, engine)
 
 
 def build(model: Sam2Model, weights: Mapping[str, Any] | None = None) -> Any:
@@ -151,6 +155,7 @@ class Sam2Propagator:
     network: Any
     size: int
     device: str
+    encoder: Encoder | None = None
 
     @property
     def places(self) -> int:
@@ -164,10 +169,14 @@ class Sam2Propagator:
         import torch
 
         with torch.inference_mode():
-            found = self.network.get_image_features(coloured(plane, self.device), return_dict=True)
-            shared = self.stepper.share(found.fpn_hidden_states, found.fpn_position_encoding)
-        features = {"vision_feats": found.fpn_hidden_states, "vision_pos_embeds": found.fpn_position_encoding}
-        return Seen(features, shared)
+            colours = coloured(plane, self.device)
+            if self.encoder is None:
+                found = self.network.get_image_features(colours, return_dict=True)
+                features, positions = found.fpn_hidden_states, found.fpn_position_encoding
+            else:
+                features, positions = self.encoder(colours)
+            shared = self.stepper.share(features, positions)
+        return Seen({"vision_feats": features, "vision_pos_embeds": positions}, shared)
 
     def track(self, slices: int, state: Mapping[str, np.ndarray[Any, Any]] | None = None) -> SessionTrack:
         track = SessionTrack(self, slices)

@@ -119,7 +119,8 @@ class Planes:
         if view.there.changes:
             normal = raw
         else:
-            normal = torch.stack([view.normalised(channel, c) for c, channel in enumerate(raw)])
+            each = [view.normalised(channel, c) for c, channel in enumerate(raw)]
+            normal = each[0][None] if len(each) == 1 else torch.stack(each)
         known = None if None in constant else cast(tuple[float, ...], constant)
         if whole:
             return normal, known

@@ -94,14 +94,17 @@ def _collect(
     import torch
 
     with torch.inference_mode():
-        batch = torch.stack(inputs)
+        batch = inputs[0][None] if len(inputs) == 1 else torch.stack(inputs)
         folds = forward(batch[:, :, 0] if model.is_2d else batch)
         for i, (window, flip, _) in enumerate(taken):
             found = [fold[i, :, None] if model.is_2d else fold[i] for fold in folds]
             found = [_flip(scores, flip) for scores in found]
             if not window.scores:
-                # A copy, because what is one slot of a batch would keep all of it.
-                window.scores = [s.float().clone() if settings.exact else s.clone() for s in found]
+                # A copy of what waits or is added to: the next pass overwrites the scores, and one slot of a
+                # batch would keep all of it. What is used up before that pass stays where it is.
+                waits = window.left > 1 or window.constant is not None or len(found) > 1
+                given = [s.float() if settings.exact else s for s in found]
+                window.scores = [s.clone() for s in given] if waits else given
             else:
                 for total, scores in zip(window.scores, found, strict=True):
                     total += scores

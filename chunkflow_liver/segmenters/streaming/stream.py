@@ -180,13 +180,14 @@ def _plane(
 
     model, device = members[0].view.model, settings.device
     with torch.inference_mode():
-        labels = torch.zeros(size, dtype=torch.int64, device=device)
+        kind = getattr(torch, model.dtype)
+        labels = torch.zeros(size, dtype=kind, device=device)
         single = len(members) == 1
         if single and found[0] is not None:
             place, scores = found[0]
-            labels[place] = outputs.classes(scores, model).to(torch.int64)
+            labels[place] = outputs.classes(scores, model).to(kind)
         if single and not settings.scores and settings.uncertainty == "none":
-            return [labels.to(_torch_kind(model.dtype)).cpu().numpy()]
+            return [labels.cpu().numpy()]
         each = [outputs.background(model, size, device) for _ in found]
         for values, plane in zip(each, found, strict=True):
             if plane is not None:
@@ -202,17 +203,11 @@ def _plane(
             if settings.combine == "vote":
                 chosen = [outputs.classes(values, model, threshold=0.5) for values in each]
                 labels = outputs.votes(chosen, weights, max(model.classes.values()) + 1).argmax(0)
-        stored = [labels.to(_torch_kind(model.dtype)).cpu().numpy()]
+        stored = [labels.to(kind).cpu().numpy()]
         stored += [outputs.stored(mean[head]) for head in outputs.kept_heads(model, settings)]
         if settings.uncertainty != "none":
             stored.append(outputs.stored(outputs.uncertainty(mean, model, settings.uncertainty)))
         return stored
-
-
-def _torch_kind(dtype: str) -> Any:
-    import torch
-
-    return getattr(torch, dtype)
 
 
 def _output_planes(member: Member, block: Box, settings: Settings, inside: Inside | None) -> Iterator[Plane]:

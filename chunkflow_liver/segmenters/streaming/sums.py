@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +40,9 @@ class Sums:
         frame = view.frame
         shape = (min(frame.window[0], inside.shape[0]), *inside.shape[1:])
         kind = torch.float32 if exact else torch.float16
-        total = torch.zeros((1 if exact else folds, view.model.heads, *shape), dtype=kind, device=device)
+        # The heads of a plane lie together: they are finished plane by plane.
+        sides = (1 if exact else folds, shape[0], view.model.heads, *shape[1:])
+        total = torch.zeros(sides, dtype=kind, device=device).transpose(1, 2)
         if exact:
             along = (
                 separable_weights(starts, n) for starts, n in zip(frame.starts, frame.window, strict=True)
@@ -65,13 +67,26 @@ class Sums:
             places.append(slice(low - zero, high - zero))
         with torch.inference_mode():
             if self.count is None:
-                z, y, x = (along[i][cut] for along, (i, _), cut in zip(self.weights, at, cuts, strict=True))
+                along = [w[i][cut] for w, (i, _), cut in zip(self.weights, at, cuts, strict=True)]
+                if self.total.device.type == "cpu":
+                    self._add_weighted(scores[0], places, cuts, along)
+                    return
+                z, y, x = along
                 weight = z[:, None, None] * y[None, :, None] * x
             else:
                 weight = self.weights[0][tuple(cuts)]
                 self.count[tuple(places)] += weight
             for total, score in zip(self.total, scores, strict=True):
                 total[(slice(None), *places)] += score[(slice(None), *cuts)] * weight
+
+    def _add_weighted(self, scores: Any, places: Sequence[slice], cuts: Sequence[slice], along: Any) -> None:
+        """The same in one pass, to the bit, from where the engine left the scores."""
+        from chunkflow_liver.segmenters.streaming.score_loops import add_weighted
+
+        to, of = (tuple(cut.start for cut in each) for each in (places, cuts))
+        planes = self.total[0].transpose(0, 1).numpy()
+        given = scores.float().contiguous().numpy()
+        add_weighted(planes, given, to, of, tuple(weight.numpy() for weight in along))
 
     def finish(self, stop: int) -> Iterator[tuple[int, Any]]:
         """Every plane before `stop` with its scores (heads, y, x), which are lost with the next one."""
@@ -114,9 +129,20 @@ class Sums:
                     scores += fold
                 if len(folds) > 1:
                     scores /= len(folds)
-            if not bool(torch.isfinite(scores).all()):
+            if not _is_finite(scores):
                 raise SegmenterError(
                     "the network gave scores that are not finite: a voxel of the input is NaN or infinite, "
                     "or float16 overflows; look at the volume's statistics, or use numerics='exact'"
                 )
             return scores
+
+
+def _is_finite(scores: Any) -> bool:
+    """Whether no score is NaN or infinite."""
+    import torch
+
+    if scores.device.type != "cpu" or scores.dtype != torch.float32:
+        return bool(torch.isfinite(scores).all())
+    from chunkflow_liver.segmenters.streaming.score_loops import all_finite
+
+    return all_finite(scores.numpy())
