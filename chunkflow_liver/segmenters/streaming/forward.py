@@ -106,7 +106,8 @@ class Forward:
     def _one(self, network: Any, inputs: Any) -> Any:
         import torch
 
-        inputs = inputs.to(self.device)
+        # A torch network may change its inputs, which other folds, mirrorings, windows and trials see again.
+        inputs = inputs.to(self.device, copy=self.engine.name == "torch")
         if self.engine.layout == "channels_last":
             inputs = inputs.contiguous(memory_format=memory_format(self.model.is_2d))
             if self._is_narrow:

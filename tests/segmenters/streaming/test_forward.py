@@ -62,6 +62,19 @@ def forward(model, *networks, most=8):
     return Forward(networks, model, "cpu", Engine(), most)
 
 
+def test_a_network_may_change_its_inputs(model):
+    """They are seen again: by other folds, mirrored, and in resampled volumes by the windows beside."""
+
+    class Changing(torch.nn.Module):
+        def forward(self, given):
+            return given.add_(1).repeat(1, 2, 1, 1, 1)
+
+    given = inputs(3)
+    for scores in forward(model, Changing(), Changing())(given):
+        assert torch.equal(scores, inputs(3).repeat(1, 2, 1, 1, 1) + 1)
+    assert torch.equal(given, inputs(3))
+
+
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
 def test_a_batch_that_does_not_fit_is_halved_until_it_does(error, model, caplog):
     network = Fake(3, error)
