@@ -98,9 +98,7 @@ class Kept:
             [(i, (max(i * n, low), min((i + 1) * n, high))) for i in range(a // n, -(-b // n))]
             for a, b, n, (low, high) in zip(box.start, box.stop, image.chunks, ends, strict=True)
         ]
-        return {
-            (id(image), run[0], i, j, k): (z, y, x) for (i, z), (j, y), (k, x) in itertools.product(*spans)
-        }
+        return {(id(image), *run, i, j, k): (z, y, x) for (i, z), (j, y), (k, x) in itertools.product(*spans)}
 
     def _keep(self, made: dict[Key, Values]) -> None:
         with self._lock:

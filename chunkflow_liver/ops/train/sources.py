@@ -102,7 +102,7 @@ class Given:
         """Whether slices alone are painted, most of them without a painted neighbour."""
         painted = {z for z in self.slices or () if isinstance(z, int)}
         beside = sum(z - 1 in painted or z + 1 in painted for z in painted)
-        return self.boxes_nm is None and 2 * beside < len(painted)
+        return not self.boxes_nm and 2 * beside < len(painted)
 
     @property
     def images(self) -> tuple[PathLike, ...]:

@@ -68,6 +68,13 @@ def test_a_chunk_is_decoded_once_and_only_in_planes_that_windows_see():
     assert image.boxes[1:] == [Box((2, 0, 32), (7, 32, 40))]
 
 
+def test_an_image_may_be_seen_in_other_planes_elsewhere():
+    image, kept = Counted(), Kept(1 << 20)
+    for planes in (((2, 6),), ((2, 9),), ((0, 20),)):
+        box = Box((2, 4, 4), (planes[0][1], 20, 20))
+        np.testing.assert_array_equal(kept.read(image, box, planes), VOXELS[box.slices])
+
+
 def test_chunks_that_were_not_needed_for_longest_go():
     image, kept = Counted((1, 33, 40)), Kept(10 * 33 * 40)
     plane = [Box((z, 0, 0), (z + 1, 33, 40)) for z in range(20)]

@@ -207,6 +207,7 @@ def test_a_preset_plans_the_network(entry, tmp_path):
     ("painted", "options", "axes"),
     [
         ([{"slices": [1, 5, 9, 13, 17]}], {}, 2),
+        ([{"slices": [1, 5, 9, 13, 17], "boxes_nm": []}], {}, 2),
         ([{"slices": [1, 5, 9, 13, 17]}], {"preset": "m"}, 2),
         ([{"slices": [1, 5, 9, 13, 17]}], {"dimensions": 3}, 3),
         ([{"slices": [1, 5, 9, 13, 17]}], {k: SMALL[k] for k in ("window", "features", "convolutions")}, 3),
