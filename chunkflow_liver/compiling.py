@@ -12,7 +12,10 @@ import numpy as np
 
 from chunkflow_liver.engine.plan import Plan
 from chunkflow_liver.engine.run import run
+from chunkflow_liver.kernels.compiled import check_kept
 from chunkflow_liver.kernels.contacts.placements import Chance
+from chunkflow_liver.kernels.distance.lines import along_axis
+from chunkflow_liver.kernels.distance.squares import spread
 from chunkflow_liver.kernels.images.downsample import mode
 from chunkflow_liver.kernels.labels.object_runs import runs_by_object
 from chunkflow_liver.kernels.labels.runs import find_runs
@@ -36,7 +39,10 @@ VOXEL_NM = (16.0, 16.0, 16.0)
 SEED = 1
 """Of a phantom in which every loop has something to do: contacts, necks, objects of several blocks."""
 LABELS = ("uint8", "uint16", "uint32", "uint64")
-"""Instances are stored in the smallest of these that holds them."""
+"""What classes and objects of others are stored in."""
+SQUARES = ("uint16", "uint32", "uint64")
+"""The smallest that holds squared distances is taken: it depends on voxel sizes, and their ratios."""
+GREYS = ("uint8", "uint16")
 
 
 def compile_loops() -> None:
@@ -47,7 +53,15 @@ def compile_loops() -> None:
     What is compiled is kept where Numba keeps it: beside the modules, in the user's cache folder where
     those cannot be written to, or in `NUMBA_CACHE_DIR`. It is for the processor of this machine, and for the
     files of this installation as they are: Numba looks at the time at which they were written.
+
+    Raises
+    ------
+    OutputError
+        If nothing can be kept.
     """
+    check_kept()
+    from chunkflow_liver.kernels.intensity.neighbour_loops import gathered
+
     with tempfile.TemporaryDirectory(prefix="chunkflow-liver-") as folder:
         work = Path(folder)
         made = phantom(shape=SHAPE, voxel_nm=VOXEL_NM, seed=SEED, work=work / "phantom", block=BLOCK)
@@ -60,6 +74,13 @@ def compile_loops() -> None:
         find_runs(labels)
         runs_by_object(labels)
         mode(labels, (2, 2, 2))
+    for dtype in SQUARES:
+        squares = np.zeros((2, 2, 2), dtype)
+        spread(squares, ((1,), (1,), (1,)), 2, (slice(None),) * 3)
+        if dtype != SQUARES[0]:
+            along_axis(squares, 0, 1)
+    for dtype in GREYS:
+        gathered(np.zeros((1, 1, 1), dtype), np.zeros((0, 4), np.int64), np.zeros(0))
 
 
 def _plan(raw: Volume, classes: Volume, work: Path) -> Plan:
@@ -73,6 +94,7 @@ def _plan(raw: Volume, classes: Volume, work: Path) -> Plan:
         (
             mitos,
             label(classes, name="all", connectivity=26, dtype="uint32", min_volume_um3=0.001, **at),
+            label(classes, classes=mito, name="many", dtype="uint64", **at),
             split(classes, classes=mito, depth_nm=32, cap_nm=320, name="parts", **at),
             distance(classes, to="er", cap_nm=200, name="near-er", **at),
             distance(classes, to="er", cap_nm=None, name="from-er", **at),

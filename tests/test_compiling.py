@@ -6,7 +6,11 @@ import os
 import subprocess
 import sys
 
+import numba
 import pytest
+
+from chunkflow_liver.compiling import compile_loops
+from chunkflow_liver.errors import OutputError
 
 LATER = """
 import sys
@@ -23,8 +27,9 @@ class Compiled(event.Listener):
         pass
 
 def main():
-    work = sys.argv[1]
-    plan = cf.phantom(shape=(48, 96, 96), voxel_nm=(24, 16, 16), seed=2, work=work + "/p", block=(48, 48, 48))
+    work, *size = sys.argv[1:]
+    size = tuple(float(s) for s in size)
+    plan = cf.phantom(shape=(48, 96, 96), voxel_nm=size, seed=2, work=work + "/p", block=(48, 48, 48))
     cf.run(plan, progress=False)
     raw = cf.open_volume(plan.output.url)
     classes = cf.open_volume(plan.output.url + "/labels/truth")
@@ -35,12 +40,22 @@ def main():
     sums += cf.contacts(mitos.output, classes, to="er", gap_nm=50, name="c", **at)
     sums += cf.profiles(mitos.output, classes, to="er", cap_nm=150, name="n", **at)
     groups = ["basic", "shape", "firstorder", "glcm", "glrlm", "glszm", "gldm", "ngtdm"]
+    sums += cf.narrowing(mitos.output, er=classes, name="w", **at)
     sums += cf.measure(mitos.output, raw=raw, features=groups, name="t", **at)
     cf.run(sums, progress=False)
     print(Compiled.names)
 
 main()
 """
+
+
+def test_nothing_is_compiled_where_it_cannot_be_kept(monkeypatch):
+    def nowhere(**options):
+        raise RuntimeError("no locator available")
+
+    monkeypatch.setattr(numba, "njit", nowhere)
+    with pytest.raises(OutputError, match=r"no run would find .*set NUMBA_CACHE_DIR"):
+        compile_loops()
 
 
 @pytest.mark.slow
@@ -56,6 +71,8 @@ def test_a_run_after_it_compiles_nothing(tmp_path):
     )
     assert told.stdout.startswith("loops compiled in ")
     (tmp_path / "later.py").write_text(LATER)
-    command = [sys.executable, str(tmp_path / "later.py"), str(tmp_path / "run")]
-    later = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
-    assert later.stdout == "[]\n"
+    # Distances in voxels of such ratios are whole numbers of other types.
+    for i, size in enumerate((("16", "16", "16"), ("24", "16", "16"), ("40", "11.8", "11.8"))):
+        command = [sys.executable, str(tmp_path / "later.py"), str(tmp_path / f"run-{i}"), *size]
+        later = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
+        assert later.stdout == "[]\n"

@@ -15,6 +15,8 @@ from filelock import FileLock
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import CPUDispatcher
 
+from chunkflow_liver.errors import OutputError
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -72,6 +74,22 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     if inner:
         found.__class__ = _Inner
     return found
+
+
+def check_kept() -> None:
+    """Refuse to compile ahead where nothing that is compiled can be kept.
+
+    Raises
+    ------
+    OutputError
+    """
+    try:
+        numba.njit(cache=True)(check_kept)
+    except RuntimeError as err:
+        raise OutputError(
+            f"neither {Path(__file__).parent} nor the user's cache folder can be written: no run would find "
+            "what is compiled here; set NUMBA_CACHE_DIR to a folder that can be written, for the runs too"
+        ) from err
 
 
 @functools.cache
