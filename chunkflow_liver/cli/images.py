@@ -37,7 +37,7 @@ def demo(
 
 @app.command("compile")
 def compile_() -> None:
-    """Compile the loops of the common operations now, so that no first run has to (a minute, once)."""
+    """Compile the loops of the common operations now, so that no first run has to (a minute or two, once)."""
     from chunkflow_liver.compiling import compile_loops
     from chunkflow_liver.engine.watch.progress import working
 
