@@ -78,6 +78,23 @@ def test_a_changed_model_is_not_gone_on_with(raw: Any, tmp_path: Path) -> None:
         carried(raw, tmp_path / "w", model_folder(tmp_path / "two", seed=5))
 
 
+@pytest.mark.slow
+def test_another_engine_is_told_and_not_gone_on_with(
+    raw: Any, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from chunkflow_liver.errors import JournalError
+
+    pytest.importorskip("openvino", reason="openvino is not installed: chunkflow-liver[openvino]")
+    monkeypatch.setenv("CHUNKFLOW_LIVER_CACHE", str(tmp_path / "cache"))
+    how: dict[str, Any] = {"model": model, "name": "cells", "engine": "openvino"}
+    assert "openvino in float32" in str(cf.propagate(raw, prompts(), work=tmp_path / "plan", **how))
+    wanted = carried(raw, tmp_path / "w", model)
+    assert (carried(raw, tmp_path / "other", model, engine="openvino") == wanted).mean() >= 0.999
+    assert len(list((tmp_path / "cache").glob("network-*.xml"))) == 1
+    with pytest.raises(JournalError, match="engine"):
+        carried(raw, tmp_path / "w", model, engine="openvino")
+
+
 @pytest.mark.network
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_no_bit_depends_on_the_number_of_workers(raw: Any, tmp_path: Path, model: Path) -> None:
