@@ -58,7 +58,7 @@ def test_nothing_is_compiled_where_it_cannot_be_kept(monkeypatch):
         compile_loops()
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.timeout(900)
 def test_a_run_after_it_compiles_nothing(tmp_path):
     env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "loops")}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from chunkflow_liver.engine.plan import Plan, Product
 from chunkflow_liver.engine.pyramid import pyramid
 from chunkflow_liver.engine.stage import Fold, Map, Records, Result, Stage
@@ -57,6 +59,8 @@ def phantom(
     ConfigError
         If a number is not positive, or the mitochondria do not fit.
     """
+    # Lists, as JSON gives them, are no keys of what is kept.
+    shape, voxel_nm = cast(Zyx, tuple(shape)), cast(Nm, tuple(voxel_nm))
     made = Phantom(shape, voxel_nm, seed, scale, mitochondria)
     if mitochondria is not None:
         objects(made)

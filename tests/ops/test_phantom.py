@@ -34,6 +34,16 @@ def test_the_voxels_are_those_of_the_whole_phantom(block, tmp_path):
         assert cf.validate(raw.url + "/" + name, deep=True) == []
 
 
+def test_sides_may_be_lists(tmp_path):
+    made = [
+        cf.phantom(shape=kind((8, 16, 16)), voxel_nm=kind((40.0, 16.0, 16.0)), work=tmp_path / kind.__name__)
+        for kind in (list, tuple)
+    ]
+    for plan in made:
+        cf.run(plan, progress=False)
+    np.testing.assert_array_equal(made[0].output.read(), made[1].output.read())
+
+
 def test_a_phantom_that_exists_is_gone_on_with(tmp_path):
     done(cf.phantom(**SIZE, work=tmp_path))
     before = contents(tmp_path / "raw.ome.zarr")
