@@ -260,7 +260,7 @@ def test_memory_of_the_driver_does_not_grow_with_the_objects(tmp_path, monkeypat
         blocks = [(b.index, find.function(b, labels[b.read.slices], **find.params).record) for b in find.grid]
         # Threads that other tests left behind allocate, too, now and then: the least of several counts.
         tries = []
-        for i in range(7 if layers > 2 else 1):
+        for i in range(5 if layers > 2 else 1):
             scratch = tmp_path / f"scratch-{layers}-{i}"
             scratch.mkdir()
             with heaps.peak() as highest:
